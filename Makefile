@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+# The short commands. CMake does the work, through the presets release (build/release) and dev (build/dev, sanitizers).
+
+PREFIX ?= /usr
+DESTDIR ?=
+NPROC ?= $(shell nproc)
+export NPROC
+cxx_files = git ls-files '*.cc' '*.h' '*.c'
+
+.DEFAULT_GOAL := help
+.PHONY: help deps build demo test bench fmt lint install clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1|/p' Makefile | awk -F'|' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+deps: ## install the Debian packages that building needs
+	@tools/setup/deps.sh build
+
+build: deps ## build the release binary, build/release/sluice
+	@echo "make: building build/release with $(NPROC) jobs"
+	@cmake --preset release
+	@cmake --build build/release --parallel $(NPROC)
+
+demo: ## build, then walk through a mode switch in a lab of network namespaces
+	@echo "make: the demo builds Sluice, a few minutes the first time, then runs sluice lab walkthrough"
+	@$(MAKE) --no-print-directory build
+	@build/release/sluice lab walkthrough </dev/null
+
+test: ## build and run all tests, with real Kubernetes programs (built once, then cached)
+	@tools/setup/run-tests.sh
+
+bench: build ## run the benchmarks of the release build
+	@cmake --build build/release --target bench
+
+fmt: ## format the C and C++ sources
+	@tools/setup/deps.sh lint
+	@$(cxx_files) | xargs -r clang-format-19 -i
+
+lint: ## check format, shell scripts, spelling, and the sources with clang-tidy
+	@tools/setup/deps.sh build lint
+	@$(cxx_files) | xargs -r clang-format-19 --dry-run --Werror
+	@git ls-files '*.sh' .ci/run | xargs -r shellcheck -x
+	@git ls-files | xargs -r codespell
+	@cmake --preset dev -DCMAKE_EXPORT_COMPILE_COMMANDS=ON
+	@run-clang-tidy-19 -quiet -p build/dev -j $(NPROC)
+
+install: ## install the release build under $(DESTDIR)$(PREFIX)
+	@test -x build/release/sluice || $(MAKE) --no-print-directory build
+	@DESTDIR="$(DESTDIR)" cmake --install build/release --prefix "$(PREFIX)"
+	@test -x "$(DESTDIR)$(PREFIX)/bin/sluice"
+
+clean: ## remove what was built; the cache of tools/setup stays
+	rm -rf build

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// Snapshot: all Services, EndpointSlices and this node's Node as last heard of. Sources send Updates; applying one costs what
+// it carries, and answers which Services it touched, so that whoever plans looks at those alone.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <set>
+#include <unordered_map>
+#include <vector>
+
+#include "model/object.h"
+
+namespace sluice::model {
+
+// One batch from a source. An object that is set replaces the one of the same key; removing one that is unknown does nothing.
+struct Update {
+  std::vector<Service> services;
+  std::vector<ObjectKey> services_removed;
+  std::vector<EndpointSlice> slices;
+  std::vector<ObjectKey> slices_removed;
+  std::optional<Node> node;
+  bool node_removed = false;
+  // The source has delivered its first complete list of that kind (with this batch or before it).
+  bool services_complete = false;
+  bool slices_complete = false;
+  [[nodiscard]] bool empty() const {
+    return services.empty() && services_removed.empty() && slices.empty() && slices_removed.empty() && !node &&
+           !node_removed && !services_complete && !slices_complete;
+  }
+};
+
+// What applying an Update changed.
+struct Touched {
+  std::set<ObjectKey> services;           // Services that changed, or a slice of theirs did; also names without a Service
+  std::set<ObjectKey> services_by_slice;  // the part of `services` for which a slice changed
+  // last_change_trigger_ns of the slices that changed, by Service (empty for deleted slices).
+  std::unordered_map<ObjectKey, std::vector<std::int64_t>> trigger_times;
+  bool node = false;          // the Node appeared, changed or went
+  std::size_t service_events = 0;
+  std::size_t slice_events = 0;
+  void merge(Touched&& other);
+};
+
+class Snapshot {
+ public:
+  Touched apply(Update&& update);
+
+  [[nodiscard]] const Service* service(const ObjectKey& key) const;
+  // The slices of one Service in order of their names; both families.
+  [[nodiscard]] std::vector<const EndpointSlice*> slices_of(const ObjectKey& service) const;
+  [[nodiscard]] const std::optional<Node>& node() const { return node_; }
+  [[nodiscard]] std::vector<ObjectKey> service_keys() const;  // sorted
+  [[nodiscard]] bool complete() const { return services_complete_ && slices_complete_; }
+  [[nodiscard]] std::size_t services_count() const { return services_.size(); }
+  [[nodiscard]] std::size_t slices_count() const { return slices_.size(); }
+
+ private:
+  void index_slice(const EndpointSlice& slice, Touched& touched);
+  void unindex_slice(const EndpointSlice& slice, Touched& touched);
+
+  std::unordered_map<ObjectKey, Service> services_;
+  std::unordered_map<ObjectKey, EndpointSlice> slices_;
+  std::unordered_map<ObjectKey, std::set<std::string>> slice_names_;  // Service -> names of its slices
+  std::optional<Node> node_;
+  bool services_complete_ = false;
+  bool slices_complete_ = false;
+};
+
+}  // namespace sluice::model

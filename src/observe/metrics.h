@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// kube-proxy's metrics, names and labels and buckets as dashboards know them (prefix kubeproxy_), and a few of our own
+// (prefix sluice_). Every metric is declared in one table in metrics.cc. Thread-safe.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "base/clock.h"
+#include "base/ip.h"
+
+namespace sluice::observe {
+
+class Metrics {
+ public:
+  Metrics();
+  ~Metrics();
+  Metrics(const Metrics&) = delete;
+  Metrics& operator=(const Metrics&) = delete;
+
+  // One attempt to sync took this long, whether it succeeded or not.
+  void observe_sync(Family family, bool full, double seconds);
+  void set_sync_succeeded(Family family, Clock::WallTime when);
+  void set_sync_queued(Family family, Clock::WallTime when);
+  // From an endpoint's change in the API (its trigger time) until the kernel forwards by it.
+  void observe_network_programming(Family family, double seconds);
+  void add_service_changes(std::size_t count);
+  void set_service_changes_pending(std::size_t count);
+  void add_endpoint_changes(std::size_t count);
+  void set_endpoint_changes_pending(std::size_t count);
+  // `policy` is "internal" or "external".
+  void set_no_local_endpoints(Family family, std::string_view policy, std::size_t service_ports);
+  void add_restore_failure(Family family, bool partial);
+  void set_iptables_rules(Family family, std::string_view table, std::size_t total, std::size_t last_written);
+  void observe_conntrack_sync(Family family, double seconds, std::size_t deleted);
+  void add_healthz(int status);
+  void add_livez(int status);
+  void add_rest_request(std::string_view code, std::string_view method, std::string_view host);
+  // Objects that a source could not use, by kind ("Service"): sluice_objects_refused_total.
+  void add_refused_object(std::string_view kind);
+  // How often somebody else's change to our rules was repaired: sluice_drift_repairs_total.
+  void add_drift_repair(Family family);
+
+  // The Prometheus text exposition format, version 0.0.4.
+  [[nodiscard]] std::string text() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace sluice::observe

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+// Network namespaces by name, kept where ip-netns(8) keeps them (/run/netns), so that `ip netns exec` finds them.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "base/unique_fd.h"
+
+namespace sluice::sys {
+
+Result<> add_netns(const std::string& name);
+Result<> remove_netns(const std::string& name);  // succeeds where there is none
+Result<std::vector<std::string>> list_netns();
+Result<UniqueFd> open_netns(const std::string& name);
+// Runs `body` with the calling thread inside the namespace and comes back, whatever body answers.
+Result<> in_netns(const std::string& name, const std::function<Result<>()>& body);
+
+}  // namespace sluice::sys

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+// Kernel settings under /proc/sys, of the calling thread's network namespace.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+
+namespace sluice::sys {
+
+// `name` with slashes: "net/ipv4/ip_forward". The value without its newline.
+Result<std::string> read_sysctl(std::string_view name);
+// Writes only where the value differs; answers whether it wrote.
+Result<bool> ensure_sysctl(std::string_view name, std::string_view value);
+
+}  // namespace sluice::sys

@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# Installs the Debian 12 packages that are missing, and changes nothing else.
+#
+#   tools/setup/deps.sh [build] [test] [lint]
+#
+# build (the default): compiler, libraries and the tools of `sluice lab`. test: what the tests start.
+# lint: what `make lint` and `make fmt` run. With nothing missing it does nothing, prints nothing, and needs no root.
+set -euo pipefail
+# shellcheck source=tools/setup/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+build_packages=(
+	g++ cmake ninja-build ccache mold pkg-config
+	libexpected-dev libfmt-dev libspdlog-dev libgtest-dev libgmock-dev libbenchmark-dev libsimdjson-dev libyaml-cpp-dev
+	libboost-dev libboost-system-dev libssl-dev libmnl-dev libnftnl-dev libnetfilter-conntrack-dev libcli11-dev
+	prometheus-cpp-dev zlib1g-dev
+	iptables iproute2 procps openssl git python3
+)
+test_packages=(
+	conntrack nftables ipvsadm etcd-server jq rsync golang-go python3-yaml curl qemu-system-x86 busybox-static kmod cpio
+	ca-certificates
+)
+lint_packages=(clang-19 clang-tidy-19 clang-format-19 shellcheck codespell)
+
+wanted=()
+[ $# -gt 0 ] || set -- build
+for group in "$@"; do
+	case $group in
+	build) wanted+=("${build_packages[@]}") ;;
+	test)
+		wanted+=("${test_packages[@]}")
+		# Any kubectl will do. Debian's conflicts with the one of other package sources.
+		command -v kubectl >/dev/null || wanted+=(kubernetes-client)
+		;;
+	lint) wanted+=("${lint_packages[@]}") ;;
+	-h | --help) usage; exit 0 ;;
+	*) die "unknown group '$group': build, test or lint" ;;
+	esac
+done
+
+command -v dpkg-query >/dev/null || die "this is not Debian: install what Debian 12 calls ${wanted[*]}"
+
+# The packages of $wanted that are not installed, in $missing.
+find_missing() {
+	local installed
+	# dpkg-query fails when a package is unknown to it: those are missing, too.
+	installed=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' "${wanted[@]}" 2>/dev/null | sed -n 's/^installed //p' || true)
+	mapfile -t missing < <(comm -23 <(printf '%s\n' "${wanted[@]}" | sort -u) <(sort -u <<<"$installed"))
+}
+
+find_missing
+[ ${#missing[@]} -gt 0 ] || exit 0
+[ "$(id -u)" -eq 0 ] || die "not root, and these packages are missing: ${missing[*]}
+Install them with: sudo $0 $*"
+
+log=$(mktemp "${TMPDIR:-/tmp}/sluice-deps.XXXXXX")
+export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1
+apt=(apt-get -q -y --no-install-recommends -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 -o Dpkg::Options::=--force-confold)
+
+say "missing ${#missing[@]} Debian packages: ${missing[*]}"
+run_logged "$log" "reading the package lists" "${apt[@]}" update ||
+	say "some package source did not update; going on with the lists that did"
+
+# Nobody's packages are taken away. Debian's busybox is the exception: busybox-static is the same program and stands in for it.
+plan=$("${apt[@]}" --simulate install "${missing[@]}" 2>&1) || die "apt cannot install them:
+$plan"
+removals=$(sed -n 's/^Remv \([^ ]*\).*/\1/p' <<<"$plan" | grep -vx busybox | tr '\n' ' ' || true)
+[ -z "$removals" ] || die "apt would remove $removals; install ${missing[*]} by hand"
+
+run_logged "$log" "installing them" "${apt[@]}" install "${missing[@]}" || exit 1
+rm -f "$log"
+find_missing
+[ ${#missing[@]} -eq 0 ] || die "still missing after the install: ${missing[*]}"

@@ -1,0 +1,131 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# Builds Kubernetes 1.20.2 programs for the cluster tests, once per machine, and caches them.
+#
+#   tools/setup/kubernetes.sh [--with NAME]...
+#
+# Always built: kube-proxy and kube-apiserver. --with adds another program of the same source: kubectl, kubelet,
+# kube-controller-manager or kube-scheduler. Needs `tools/setup/deps.sh test`, but not root.
+# The last line on stdout is the folder of the programs; progress goes to stderr.
+#
+# The source is Debian's source package (vendored: nothing else is downloaded), fetched through a sources list of our own,
+# so the machine's apt settings and lists stay untouched. A program appears in the cache by rename, hence is always whole.
+set -euo pipefail
+
+readonly version=1.20.2
+readonly tarball=kubernetes_1.20.5+really1.20.2.orig.tar.gz # of the source package in bookworm
+readonly mirror=${SLUICE_DEBIAN_MIRROR:-http://deb.debian.org/debian}
+readonly keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+readonly cache=${SLUICE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/sluice}/kubernetes-$version
+readonly bin=$cache/bin
+readonly work=$cache/work       # removed after a build, whole or not
+readonly go_cache=$cache/go     # kept by an interrupted build so that the next one goes on, removed by a finished one
+readonly log=$cache/build.log
+
+# shellcheck source=tools/setup/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+names=(kube-proxy kube-apiserver)
+while [ $# -gt 0 ]; do
+	case $1 in
+	--with)
+		case ${2-} in
+		kubectl | kubelet | kube-controller-manager | kube-scheduler) names+=("$2") ;;
+		*) die "--with takes kubectl, kubelet, kube-controller-manager or kube-scheduler, not '${2-}'" ;;
+		esac
+		shift 2
+		;;
+	-h | --help) usage; exit 0 ;;
+	*) die "unknown argument '$1' (see --help)" ;;
+	esac
+done
+
+# The programs asked for that the cache lacks, in $missing.
+find_missing() {
+	local name
+	missing=()
+	for name in "${names[@]}"; do [ -x "$bin/$name" ] || missing+=("$name"); done
+}
+
+# make prints the name of each Go package that it compiles.
+note_progress() {
+	local count
+	count=$(grep -cE '^[a-z][A-Za-z0-9_./-]*$' "$log") || return 0
+	echo "$count Go packages so far"
+}
+step() { run_logged "$log" "$@" || exit 1; }
+
+clean_up() {
+	stop_running
+	rm -rf "$work"
+}
+
+# Fetches the source package, checked by apt against Debian's archive key, unless an earlier run left it.
+fetch_source() {
+	orig=$cache/source/$tarball
+	[ -f "$orig" ] && return 0
+	[ -r "$keyring" ] || die "no $keyring: this needs Debian's archive keyring (package debian-archive-keyring)"
+	mkdir -p "$work"/apt/{lists/partial,archives/partial} "$work/source"
+	echo "deb-src [signed-by=$keyring] $mirror bookworm main" >"$work/apt/sources.list"
+	local options=(
+		-o "Dir::Etc::sourcelist=$work/apt/sources.list" -o Dir::Etc::sourceparts=-
+		-o "Dir::State::lists=$work/apt/lists" -o "Dir::Cache=$work/apt" -o APT::Sandbox::User=root
+		-o Acquire::Retries=3 -o Acquire::http::Timeout=30 -o Acquire::Languages=none
+	)
+	step "reading Debian's source index" apt-get "${options[@]}" update
+	cd "$work/source"
+	step "downloading the source package kubernetes" apt-get "${options[@]}" source --download-only kubernetes
+	cd /
+	[ -f "$work/source/$tarball" ] || die "$mirror has another version than $tarball: $(ls "$work/source")"
+	mkdir -p "$cache/source"
+	mv "$work/source/$tarball" "$orig"
+}
+
+build() {
+	local targets=() name tree=$work/tree out
+	for name in "${missing[@]}"; do targets+=("cmd/$name"); done
+	mkdir -p "$tree"
+	step "unpacking the source" tar -C "$tree" --strip-components=1 -xf "$orig"
+	# Debian 12's own Go where it is there: a newer one may refuse sources of this age.
+	[ -x /usr/lib/go-1.19/bin/go ] && PATH=/usr/lib/go-1.19/bin:$PATH
+	mkdir -p "$go_cache"
+	export GOCACHE=$go_cache GOPATH=$work/gopath GOPROXY=off GOTOOLCHAIN=local
+	unset MAKEFLAGS MFLAGS MAKELEVEL # of the make that may have called us
+	cd "$tree"
+	# -v names each package as it is compiled. The tag leaves out the cloud providers, a third of the work
+	# (and the build script wants -tags last: it takes all that follows for tags).
+	step "compiling ${missing[*]} (about 4 minutes on 2 cores)" make all WHAT="${targets[*]}" GOFLAGS="-mod=vendor -v -tags=providerless" \
+		KUBE_GIT_VERSION=v$version KUBE_GIT_COMMIT=debian KUBE_GIT_TREE_STATE=clean
+	cd /
+	mkdir -p "$bin"
+	for name in "${missing[@]}"; do
+		out=$(find "$tree/_output/local/bin" -type f -name "$name" | head -n 1)
+		[ -n "$out" ] || die "the build made no $name; see $log"
+		mv "$out" "$bin/$name"
+	done
+	chmod -R u+w "$go_cache"
+	rm -rf "$go_cache"
+}
+
+find_missing
+if [ ${#missing[@]} -gt 0 ]; then
+	for tool in apt-get go make rsync jq flock setsid; do
+		command -v "$tool" >/dev/null || die "no $tool: run tools/setup/deps.sh test as root first"
+	done
+	mkdir -p "$cache"
+	exec 9>"$cache/lock"
+	until flock --wait 20 9; do say "another build holds the lock; waiting"; done
+	find_missing # the other build may have made them
+fi
+if [ ${#missing[@]} -gt 0 ]; then
+	trap clean_up EXIT
+	trap 'exit 130' INT
+	trap 'exit 143' TERM HUP
+	rm -rf "$work"
+	: >"$log"
+	fetch_source
+	build
+	say "built in $SECONDS s: ${missing[*]}"
+fi
+echo "$bin"
