@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+// One program, several names. `sluice COMMAND ...` chooses by its first word; called as `kube-proxy` it is `sluice proxy`, so that
+// an image or a unit file that starts /usr/local/bin/kube-proxy needs nothing but a link.
+#include <fmt/format.h>
+
+#include <array>
+#include <cstdio>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "daemon/commands.h"
+#include "lab/command.h"
+
+namespace {
+
+using Arguments = std::vector<std::string>;
+
+struct Command {
+  std::string_view name;
+  std::string_view summary;
+  int (*run)(const Arguments& arguments);
+};
+
+constexpr std::array<Command, 4> kCommands{{
+    {"proxy", "the node daemon; takes kube-proxy's flags and configuration file", &sluice::daemon::run_proxy},
+    {"status", "what this node serves, and whether the kernel does what is wanted", &sluice::daemon::run_status},
+    {"cleanup", "take away everything of ours and of kube-proxy's, in every mode", &sluice::daemon::run_cleanup},
+    {"lab", "a cluster in network namespaces on this machine", &sluice::lab::run_command},
+}};
+
+void print_usage(std::FILE* out) {
+  fmt::print(out, "Sluice {}: a Kubernetes Service proxy\n\nusage: sluice COMMAND [ARGUMENT...]\n\n", SLUICE_VERSION);
+  for (const Command& command : kCommands) fmt::print(out, "  {:<9} {}\n", command.name, command.summary);
+  fmt::print(out, "\n`sluice COMMAND --help` says more. Called under the name kube-proxy it is `sluice proxy`.\n");
+}
+
+std::string_view base_name(std::string_view path) { return path.substr(path.rfind('/') + 1); }
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const Arguments arguments(argv + (argc > 0 ? 1 : 0), argv + argc);
+  if (argc > 0 && base_name(argv[0]) == "kube-proxy") return sluice::daemon::run_proxy(arguments);
+  if (arguments.empty()) {
+    print_usage(stderr);
+    return 2;
+  }
+  for (const Command& command : kCommands) {
+    if (command.name == arguments.front()) return command.run(Arguments(arguments.begin() + 1, arguments.end()));
+  }
+  if (arguments.front() == "version" || arguments.front() == "--version") {
+    fmt::print("sluice {}\n", SLUICE_VERSION);
+    return 0;
+  }
+  if (arguments.front() == "help" || arguments.front() == "--help" || arguments.front() == "-h") {
+    print_usage(stdout);
+    return 0;
+  }
+  fmt::print(stderr, "sluice: there is no command '{}'\n\n", arguments.front());
+  print_usage(stderr);
+  return 2;
+}

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// A private line to the running daemon: one request line, one answer, over an abstract UNIX socket. Abstract names belong to a
+// network namespace (unix(7)), so every node, also one that is only a namespace of a lab, has its own without any file; only the
+// daemon's own user and root may ask.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "base/result.h"
+#include "net/event_loop.h"
+
+namespace sluice::net {
+
+class LocalServer {
+ public:
+  using Reply = std::function<void(std::string)>;
+  // Called on the loop's thread; `reply` may be called later and from any thread, once.
+  using Handler = std::function<void(const std::string& request, Reply reply)>;
+  // Errc::kAlreadyExists if somebody in this network namespace listens under that name already.
+  static Result<std::unique_ptr<LocalServer>> listen(EventLoop& loop, const std::string& name, Handler handler);
+  virtual ~LocalServer() = default;
+};
+
+// Asks and waits; blocks for at most `timeout`. Errc::kNotFound where nobody listens under that name.
+Result<std::string> ask_local_server(const std::string& name, const std::string& request, std::chrono::seconds timeout);
+
+}  // namespace sluice::net

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "net/local_channel.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <thread>
+
+namespace sluice::net {
+namespace {
+
+std::string test_name(const char* suffix) { return "sluice-test-" + std::to_string(::getpid()) + suffix; }
+
+TEST(LocalChannel, AnswersWhatIsAsked) {
+  EventLoop loop;
+  const std::string name = test_name("ask");
+  auto server = LocalServer::listen(loop, name, [](const std::string& request, const LocalServer::Reply& reply) { reply("got " + request); });
+  ASSERT_TRUE(server) << server.error().what;
+  std::thread thread([&loop] { loop.run(); });
+  const auto answer = ask_local_server(name, "status json", std::chrono::seconds(10));
+  loop.stop();
+  thread.join();
+  ASSERT_TRUE(answer) << answer.error().what;
+  EXPECT_EQ(*answer, "got status json");
+}
+
+TEST(LocalChannel, ALargeAnswerFromAnotherThreadArrivesWhole) {
+  EventLoop loop;
+  const std::string name = test_name("large");
+  const std::string large(3000000, 'x');
+  std::thread answering;
+  auto server = LocalServer::listen(loop, name, [&](const std::string&, LocalServer::Reply reply) {
+    answering = std::thread([reply = std::move(reply), &large] { reply(large); });
+  });
+  ASSERT_TRUE(server) << server.error().what;
+  std::thread thread([&loop] { loop.run(); });
+  const auto answer = ask_local_server(name, "x", std::chrono::seconds(10));
+  loop.stop();
+  thread.join();
+  answering.join();
+  ASSERT_TRUE(answer) << answer.error().what;
+  EXPECT_EQ(answer->size(), large.size());
+}
+
+TEST(LocalChannel, NobodyThereIsNotFound) {
+  const auto answer = ask_local_server(test_name("nobody"), "x", std::chrono::seconds(1));
+  ASSERT_FALSE(answer);
+  EXPECT_EQ(answer.error().code, Errc::kNotFound);
+}
+
+TEST(LocalChannel, TheSecondListenerIsRefused) {
+  EventLoop loop;
+  const auto handler = [](const std::string&, const LocalServer::Reply&) {};
+  const auto first = LocalServer::listen(loop, test_name("twice"), handler);
+  ASSERT_TRUE(first) << first.error().what;
+  const auto second = LocalServer::listen(loop, test_name("twice"), handler);
+  ASSERT_FALSE(second);
+  EXPECT_EQ(second.error().code, Errc::kAlreadyExists);
+}
+
+}  // namespace
+}  // namespace sluice::net
