@@ -121,7 +121,9 @@ class Rig:
         self._plug(name)
         self._address(name, "eth0", *addresses)
         run("ip", "-n", self.ns(name), "link", "set", "eth0", "up")
-        for setting in ("net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1", "net.ipv4.conf.all.rp_filter=0"):
+        for setting in ("net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1", "net.ipv4.conf.all.rp_filter=0",
+                        # Refusals are ICMP messages; many at once must not be held back, or they look like time-outs.
+                        "net.ipv4.icmp_ratelimit=0", "net.ipv6.icmp.ratelimit=0"):
             run("ip", "netns", "exec", self.ns(name), "sysctl", "-qw", setting)
         if others:
             run("ip", "-n", self.ns(name), "link", "add", "other0", "type", "bridge")
@@ -296,7 +298,7 @@ class ControlPlane:
         return run("ip", "netns", "exec", self.rig.ns(self.host), "kubectl", "--kubeconfig", self.state / "admin.kubeconfig", *words, input=text)
 
     def apply(self, *objects):
-        return self.kubectl("apply", "-f", "-", text="\n---\n".join(json.dumps(o) for o in objects))
+        return self.kubectl("apply", "-f", "-", text=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
 
     def connect(self):
         """An HTTPS connection from inside the control plane's host; usable from any namespace afterwards."""

@@ -1,0 +1,301 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""End to end: real etcd, kube-apiserver 1.20.2 and kubectl; `sluice proxy` on two nodes, started as kubeadm starts kube-proxy; real
+traffic from pods, nodes and an outside client. Each test creates Services with kubectl and watches traffic follow."""
+
+import collections
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "lib"))
+from objects import endpoint_slice, service, with_ingress  # noqa: E402
+from rig import ControlPlane, Rig, inside, run, wait_for  # noqa: E402
+
+SLUICE = os.environ["SLUICE"]
+NODES = {"node1": "192.168.231.122", "node2": "192.168.231.123"}
+MASTER, CLIENT = "192.168.231.121", "192.168.231.200"
+PODS = {"web-a": ("node1", "10.244.1.5"), "web-b": ("node1", "10.244.1.6"), "web-c": ("node2", "10.244.2.5"), "client-pod": ("node1", "10.244.1.9")}
+
+# What kubeadm 1.20 writes into the ConfigMap kube-proxy: everything that nobody chose is there as null or zero.
+KUBEADM_CONFIG = """apiVersion: kubeproxy.config.k8s.io/v1alpha1
+bindAddress: 0.0.0.0
+bindAddressHardFail: false
+clientConnection:
+  acceptContentTypes: ""
+  burst: 0
+  contentType: ""
+  kubeconfig: {folder}/kubeconfig.conf
+  qps: 0
+clusterCIDR: 10.244.0.0/16
+configSyncPeriod: 0s
+conntrack:
+  maxPerCore: 0
+  min: null
+  tcpCloseWaitTimeout: null
+  tcpEstablishedTimeout: null
+detectLocalMode: ""
+enableProfiling: false
+healthzBindAddress: ""
+hostnameOverride: ""
+iptables:
+  masqueradeAll: false
+  masqueradeBit: null
+  minSyncPeriod: 0s
+  syncPeriod: 0s
+ipvs:
+  excludeCIDRs: null
+  minSyncPeriod: 0s
+  scheduler: ""
+  strictARP: false
+  syncPeriod: 0s
+  tcpFinTimeout: 0s
+  tcpTimeout: 0s
+  udpTimeout: 0s
+kind: KubeProxyConfiguration
+metricsBindAddress: ""
+mode: ""
+nodePortAddresses: null
+oomScoreAdj: null
+portRange: ""
+showHiddenMetricsForVersion: ""
+udpIdleTimeout: 0s
+winkernel:
+  enableDSR: false
+  networkName: ""
+  sourceVip: ""
+"""
+
+
+class Cluster:
+    def __init__(self, folder):
+        self.folder = pathlib.Path(folder)
+        self.rig = Rig("slkctl")
+        rig = self.rig
+        rig.add_node("master", f"{MASTER}/24")
+        for name, address in NODES.items():
+            rig.add_node(name, f"{address}/24", others=["192.168.122.1/24"] if name == "node1" else [])
+        rig.add_client("client", f"{CLIENT}/24")
+        for name, (node, address) in PODS.items():
+            rig.add_pod(name, node, address)
+            rig.serve(name, 8080)
+        for host in ("master", "node1", "node2"):
+            for node, prefix in (("node1", "10.244.1.0/24"), ("node2", "10.244.2.0/24")):
+                if host != node:
+                    rig.route(host, prefix, NODES[node])
+        self.plane = ControlPlane(rig, "master", MASTER, self.folder / "cluster")
+        for name, address in NODES.items():
+            self.plane.add_node_object(name, address)
+        kubeadm = self.folder / "kube-proxy"
+        kubeadm.mkdir()
+        shutil.copy(self.plane.state / "proxy.kubeconfig", kubeadm / "kubeconfig.conf")
+        (kubeadm / "config.conf").write_text(KUBEADM_CONFIG.format(folder=kubeadm))
+        self.proxies = {node: self.start_proxy(node) for node in NODES}
+        for node in NODES:
+            self.wait_synced(node)
+
+    def start_proxy(self, node, *more):
+        return self.rig.spawn(node, [SLUICE, "proxy", f"--config={self.folder}/kube-proxy/config.conf", f"--hostname-override={node}", *more],
+                              self.folder / f"{node}.log", {"XTABLES_LOCKFILE": str(self.folder / f"{node}.lock")})
+
+    def wait_synced(self, node):
+        def synced():
+            try:
+                status, text = self.rig.get(node, 10249, "/metrics")
+            except OSError:
+                return False
+            return status == 200 and "\nkubeproxy_sync_proxy_rules_last_timestamp_seconds" in text
+        wait_for(f"{node}'s first sync; log:\n{self.log(node)}", synced)
+
+    def log(self, node):
+        path = self.folder / f"{node}.log"
+        return path.read_text() if path.exists() else ""
+
+    def counts(self, host, protocol, address, port, requests=24):
+        return collections.Counter(self.rig.probe(host, protocol, address, port)[0] for _ in range(requests))
+
+    def wait_answers(self, host, protocol, address, port, wanted, seconds=20):
+        """Until exactly the wanted pods (or "refused", "timeout") answer."""
+        wanted = {wanted} if isinstance(wanted, str) else set(wanted)
+        return wait_for(f"{host} -> {address}:{port}/{protocol} answered by {sorted(wanted)}",
+                        lambda: set(self.counts(host, protocol, address, port, 8 * len(wanted) if len(wanted) > 1 else 3)) == wanted, seconds)
+
+    def close(self):
+        self.plane.close()
+        self.rig.close()
+
+
+class KubectlTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.temporary = tempfile.TemporaryDirectory(prefix="sluice-kubectl-")
+        cls.addClassCleanup(cls.temporary.cleanup)
+        cls.cluster = Cluster(cls.temporary.name)
+        cls.addClassCleanup(cls.cluster.close)
+        cls.rig, cls.plane = cls.cluster.rig, cls.cluster.plane
+
+    def apply(self, *objects):
+        """kubectl apply; what it makes is deleted after the test."""
+        self.apply(*objects)
+        for made in objects:
+            self.addCleanup(self.plane.kubectl, "delete", made["kind"], made["metadata"]["name"], "--ignore-not-found", "--wait=false")
+
+    def endpoints(self, name, *pods, ports=(("p", "TCP", 8080),)):
+        return endpoint_slice(name, ports, [(PODS[p][1], PODS[p][0]) for p in pods])
+
+    def test_create_scale_edit_and_delete_a_service(self):
+        self.apply(service("web", "10.104.247.10", ("p", "TCP", 80, 31947), type="NodePort"), self.endpoints("web", "web-a", "web-b"))
+        self.cluster.wait_answers("client-pod", "TCP", "10.104.247.10", 80, ["web-a", "web-b"])
+        for address in (NODES["node1"], NODES["node2"]):
+            self.cluster.wait_answers("client", "TCP", address, 31947, ["web-a", "web-b"])
+        self.cluster.wait_answers("node1", "TCP", "192.168.122.1", 31947, ["web-a", "web-b"])
+        self.apply(self.endpoints("web", "web-b", "web-c"))
+        self.cluster.wait_answers("client-pod", "TCP", "10.104.247.10", 80, ["web-b", "web-c"])
+        self.plane.kubectl("patch", "service", "web", "--type=json", "-p", '[{"op":"replace","path":"/spec/ports/0/port","value":8000}]')
+        self.cluster.wait_answers("client-pod", "TCP", "10.104.247.10", 8000, ["web-b", "web-c"])
+        self.plane.kubectl("delete", "service", "web")
+        wait_for("the node port is gone", lambda: self.rig.probe("client", "TCP", NODES["node1"], 31947)[0] == "refused")
+        self.assertNotIn("default/web", run("ip", "netns", "exec", self.rig.ns("node1"), "iptables-save"))
+
+    def test_the_service_kubernetes_reaches_the_api_server(self):
+        # The API server made this Service and its slice itself; TLS answers nothing to our question, but the connection stands.
+        wait_for("10.96.0.1:443 accepts", lambda: self.rig.probe("client-pod", "TCP", "10.96.0.1", 443)[0] in ("timeout", "closed", "error 104"))
+
+    def test_udp_follows_an_endpoint_change_on_the_same_socket(self):
+        udp = (("dns", "UDP", 8080),)
+        self.apply(service("dns", "10.96.0.10", ("dns", "UDP", 53)), self.endpoints("dns", "web-a", ports=udp))
+        self.cluster.wait_answers("client-pod", "UDP", "10.96.0.10", 53, "web-a")
+        # A client that keeps its socket keeps its conntrack entry, and with it the old pod, unless the proxy deletes it.
+        client = inside(self.rig.ns("client-pod"), socket.socket, socket.AF_INET, socket.SOCK_DGRAM)
+        self.addCleanup(client.close)
+        client.settimeout(1)
+        client.connect(("10.96.0.10", 53))
+
+        def ask_again():
+            client.send(b"who?")
+            try:
+                return client.recv(256).decode().split()[0]
+            except TimeoutError:
+                return "timeout"
+        self.assertEqual(ask_again(), "web-a")
+        self.apply(self.endpoints("dns", "web-c", ports=udp))
+        wait_for("the same socket reaches the new pod", lambda: ask_again() == "web-c")
+
+    def test_no_endpoints_refuses_at_once(self):
+        self.apply(service("empty", "10.96.3.3", ("p", "TCP", 80, 31950), type="NodePort"))
+        self.cluster.wait_answers("client-pod", "TCP", "10.96.3.3", 80, "refused")
+        self.cluster.wait_answers("client", "TCP", NODES["node1"], 31950, "refused")
+
+    def test_external_traffic_policy_local_keeps_the_client_address(self):
+        self.apply(service("lb", "10.96.4.4", ("p", "TCP", 80, 31960), type="LoadBalancer", externalTrafficPolicy="Local", healthCheckNodePort=32060),
+                         self.endpoints("lb", "web-c"))
+        with_ingress(self.plane, "lb", "203.0.113.80")
+        self.cluster.wait_answers("client", "TCP", NODES["node2"], 31960, "web-c")
+        self.assertEqual(self.rig.probe("client", "TCP", NODES["node2"], 31960), ("web-c", CLIENT))
+        self.cluster.wait_answers("client", "TCP", NODES["node1"], 31960, "timeout")
+        # Pods and nodes are inside the cluster: they are short-circuited to endpoints elsewhere.
+        self.cluster.wait_answers("client-pod", "TCP", "203.0.113.80", 80, "web-c")
+        self.cluster.wait_answers("node1", "TCP", "203.0.113.80", 80, "web-c")
+        wait_for("the health-check node port tells the nodes apart",
+                 lambda: (self.rig.get("node2", 32060, "/", NODES["node2"])[0], self.rig.get("node1", 32060, "/", NODES["node1"])[0]) == (200, 503))
+
+    def test_session_affinity_sticks(self):
+        self.apply(service("sticky", "10.96.5.5", ("p", "TCP", 80), sessionAffinity="ClientIP"), self.endpoints("sticky", "web-a", "web-b", "web-c"))
+        wait_for("an answer", lambda: self.rig.probe("client-pod", "TCP", "10.96.5.5", 80)[0].startswith("web"))
+        self.assertEqual(len(self.cluster.counts("client-pod", "TCP", "10.96.5.5", 80, 30)), 1)
+
+    def test_kill_and_restart_never_stops_traffic(self):
+        self.apply(service("web2", "10.104.247.11", ("p", "TCP", 80)), self.endpoints("web2", "web-a", "web-b"))
+        self.cluster.wait_answers("client-pod", "TCP", "10.104.247.11", 80, ["web-a", "web-b"])
+        failures, stop = [], threading.Event()
+
+        def traffic():
+            while not stop.is_set():
+                who, _ = self.rig.probe("client-pod", "TCP", "10.104.247.11", 80)
+                if not who.startswith("web"):
+                    failures.append((time.time(), who))
+        thread = threading.Thread(target=traffic)
+        thread.start()
+        try:
+            for round_number in range(3):
+                self.rig.stop(self.cluster.proxies["node1"], signal.SIGKILL)
+                self.apply(self.endpoints("web2", *(["web-b", "web-c"] if round_number % 2 == 0 else ["web-a", "web-b"])))
+                self.cluster.proxies["node1"] = self.cluster.start_proxy("node1")
+                self.cluster.wait_answers("client-pod", "TCP", "10.104.247.11", 80, ["web-b", "web-c"] if round_number % 2 == 0 else ["web-a", "web-b"])
+        finally:
+            stop.set()
+            thread.join()
+        self.assertEqual(failures, [])
+
+    def test_sigterm_leaves_the_rules_and_a_restart_changes_none(self):
+        self.apply(service("web3", "10.104.247.12", ("p", "TCP", 80)), self.endpoints("web3", "web-a"))
+        self.cluster.wait_answers("client-pod", "TCP", "10.104.247.12", 80, "web-a")
+        rules = ["ip", "netns", "exec", self.rig.ns("node1"), "nft", "-a", "list", "ruleset"]
+        before = run(*rules)
+        self.assertEqual(self.rig.stop(self.cluster.proxies["node1"]), 0)
+        self.assertEqual(handles(run(*rules)), handles(before))
+        self.assertEqual(self.rig.probe("client-pod", "TCP", "10.104.247.12", 80)[0], "web-a")
+        self.cluster.proxies["node1"] = self.cluster.start_proxy("node1")
+        self.cluster.wait_synced("node1")
+        self.assertEqual(handles(run(*rules)), handles(before))
+
+    def test_the_same_yaml_from_files_and_from_the_api_server_gives_the_same_rules(self):
+        self.apply(service("one", "10.96.7.1", ("p", "TCP", 80, 31971), type="NodePort"), self.endpoints("one", "web-a", "web-c"),
+                   service("two", "10.96.7.2", ("u", "UDP", 53), sessionAffinity="ClientIP"), self.endpoints("two", "web-b", ports=(("u", "UDP", 8080),)),
+                   service("three", "10.96.7.3", ("p", "TCP", 80, 31973), type="LoadBalancer", externalTrafficPolicy="Local", healthCheckNodePort=32073,
+                           loadBalancerSourceRanges=["192.168.231.0/25"]), self.endpoints("three", "web-c"),
+                   service("four", "10.96.7.4", ("p", "TCP", 80), externalIPs=["203.0.113.74"]))
+        with_ingress(self.plane, "three", "203.0.113.73")
+        wait_for("node1 has heard of all", lambda: "203.0.113.73" in self.rules("node1") and "10.96.7.4" in self.rules("node1", "filter"))
+        self.cluster.wait_answers("client-pod", "UDP", "10.96.7.2", 53, "web-b")
+        self.rig.stop(self.cluster.proxies["node1"])
+        self.sluice("node1", "cleanup")
+        self.assertNotIn("KUBE-", run("ip", "netns", "exec", self.rig.ns("node1"), "iptables-save"))
+        manifests = self.cluster.folder / "manifests"
+        manifests.mkdir()
+        (manifests / "all.yaml").write_text(self.plane.kubectl("get", "services,endpointslices", "-A", "-o", "yaml"))
+        self.cluster.proxies["node1"] = self.cluster.start_proxy("node1")
+        self.cluster.wait_synced("node1")
+        from_api = self.rules("node1") + self.rules("node1", "filter")
+        self.rig.stop(self.cluster.proxies["node1"])
+        self.sluice("node1", "cleanup")
+        try:
+            self.cluster.proxies["node1"] = self.cluster.start_proxy("node1", f"--manifests={manifests}")
+            self.cluster.wait_synced("node1")
+            self.assertEqual(self.rules("node1") + self.rules("node1", "filter"), from_api)
+        finally:
+            self.rig.stop(self.cluster.proxies["node1"])
+            self.cluster.proxies["node1"] = self.cluster.start_proxy("node1")
+            self.cluster.wait_synced("node1")
+
+    def rules(self, node, table="nat"):
+        saved = run("ip", "netns", "exec", self.rig.ns(node), "iptables-save", "-t", table)
+        return "\n".join(line for line in saved.splitlines() if not line.startswith(("#", ":")))
+
+    def sluice(self, node, *words):
+        return run("ip", "netns", "exec", self.rig.ns(node), SLUICE, *words)
+
+    def test_the_log_announces_the_mode_as_kube_proxy_does(self):
+        self.assertIn("Using iptables Proxier", self.cluster.log("node1"))
+        self.assertEqual(self.rig.get("node1", 10249, "/proxyMode"), (200, "iptables"))
+
+    def test_an_object_that_nobody_can_serve_stops_no_other(self):
+        self.apply(service("odd", "10.96.6.6", ("p", "SCTP", 80)), endpoint_slice("odd", [("p", "SCTP", 8080)], [(PODS["web-a"][1], "node1")]),
+                         service("well", "10.96.6.7", ("p", "TCP", 80)), self.endpoints("well", "web-a"))
+        self.cluster.wait_answers("client-pod", "TCP", "10.96.6.7", 80, "web-a")
+
+
+def handles(ruleset):
+    """Rules with their kernel handles, without the counters: a rule that was written again has another handle."""
+    return [line.split("counter packets")[0] + line[line.rfind("# handle"):] for line in ruleset.splitlines() if "# handle" in line]
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
