@@ -1,0 +1,24 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# The guest's first program: loads what 9p needs, shows the host's root, read-only under an overlay, and hands over to the script of the test.
+# busybox alone is here.
+export PATH=/bin
+/bin/busybox mount -t proc proc /proc
+/bin/busybox mount -t sysfs sysfs /sys
+/bin/busybox mount -t devtmpfs devtmpfs /dev
+while read -r module; do /bin/busybox insmod "$module"; done </modules
+/bin/busybox mkdir /host /memory
+/bin/busybox mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000,cache=loose,ro host /host || /bin/busybox poweroff -f
+# What the guest writes stays in its own memory.
+/bin/busybox mount -t tmpfs tmpfs /memory
+/bin/busybox mkdir /memory/upper /memory/work
+/bin/busybox mount -t overlay -o lowerdir=/host,upperdir=/memory/upper,workdir=/memory/work overlay /newroot || /bin/busybox poweroff -f
+for word in $(/bin/busybox cat /proc/cmdline); do
+	case $word in sluice.script=*) script=${word#sluice.script=} ;; esac
+done
+/bin/busybox mount -t tmpfs tmpfs /newroot/tmp
+/bin/busybox mount -t tmpfs tmpfs /newroot/run
+/bin/busybox mount -o move /proc /newroot/proc
+/bin/busybox mount -o move /sys /newroot/sys
+/bin/busybox mount -o move /dev /newroot/dev
+exec /bin/busybox switch_root /newroot "$script"

@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# Runs a command inside a QEMU guest with Debian's kernel, which has ip_vs, on this machine's own file system (read-only).
+#
+#   test/guest/run.sh [--seconds N] [--results DIR] -- COMMAND [ARGUMENT...]
+#
+# COMMAND is run as root by the guest's first process, with the modules of IPVS loaded, lo up, and fresh /tmp and /run. What it prints comes
+# out here; files that it writes below $SLUICE_RESULTS come out in DIR. The exit status is COMMAND's; 124 when the guest did not
+# end in time (default 600 s). No KVM is used: about 3 s pass before COMMAND starts.
+set -euo pipefail
+
+here=$(cd "$(dirname "$0")" && pwd)
+seconds=600
+results=
+while [ $# -gt 0 ]; do
+	case $1 in
+	--seconds) seconds=$2; shift 2 ;;
+	--results) results=$2; shift 2 ;;
+	--) shift; break ;;
+	*) echo "run.sh: unknown argument '$1'" >&2; exit 2 ;;
+	esac
+done
+[ $# -gt 0 ] || { echo "run.sh: no command given" >&2; exit 2; }
+
+kernel=$("$here/../../tools/setup/guest-kernel.sh" | tail -n 1)
+work=$(mktemp -d /var/tmp/sluice-guest.XXXXXX) # not /tmp: the guest has a /tmp of its own
+trap 'rm -rf "$work"' EXIT
+mkdir "$work/out"
+{
+	printf '#!/bin/bash\n'
+	printf 'kernel=%q\nwork=%q\ndirectory=%q\n' "$kernel" "$work" "$PWD"
+	printf 'command=('
+	printf '%q ' "$@"
+	printf ')\n'
+	# What the caller wants its command to know.
+	for name in SLUICE ASAN_OPTIONS UBSAN_OPTIONS GTEST_FILTER; do [ -z "${!name-}" ] || printf 'export %s=%q\n' "$name" "${!name}"; done
+	cat "$here/inside.sh"
+} >"$work/script"
+chmod 755 "$work" "$work/script"
+
+status=0
+timeout --foreground "$seconds" qemu-system-x86_64 -cpu max -smp 2 -m 2048 -nographic -no-reboot -monitor none -nic none -vga none \
+	-kernel "$kernel/vmlinuz" -initrd "$kernel/initrd" \
+	-virtfs local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap \
+	-virtfs "local,path=$work/out,mount_tag=out,security_model=none" \
+	-append "console=ttyS0 quiet panic=-1 sluice.script=$work/script" </dev/null |
+	sed -u -n 's/\r$//; /sluice guest: start/,/sluice guest: end/{ /sluice guest: /!p }' || status=$?
+if [ -n "$results" ]; then
+	mkdir -p "$results"
+	cp -r "$work/out/." "$results/"
+fi
+if [ "$status" -eq 124 ]; then
+	echo "run.sh: the guest did not end within $seconds s" >&2
+	exit 124
+fi
+[ -s "$work/out/.status" ] || { echo "run.sh: the guest ended before its command did" >&2; exit 125; }
+exit "$(cat "$work/out/.status")"
