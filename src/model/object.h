@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a Service proxy reads from Kubernetes, as plain values in Kubernetes' words: Service (core/v1), EndpointSlice
-// (discovery.k8s.io/v1 and v1beta1), Node (core/v1). Only the fields that decide forwarding are kept. Decoding and defaulting
-// is done by `kube`; nothing here can fail.
+// (discovery.k8s.io/v1 and v1beta1), Node (core/v1). Only the fields that decide forwarding are kept. Decoding and
+// defaulting is done by `kube`; nothing here can fail.
 #pragma once
 
 #include <compare>
@@ -10,6 +10,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/ip.h"
@@ -46,18 +47,19 @@ struct LoadBalancerIngress {
 struct Service {
   ObjectKey key;
   ServiceType type = ServiceType::kClusterIp;
-  bool headless = false;                // spec.clusterIP is "None"
-  bool other_proxy = false;             // label service.kubernetes.io/service-proxy-name is present, whatever its value
-  std::vector<IpAddress> cluster_ips;   // clusterIPs, or clusterIP alone where the server knows no clusterIPs; at most one a family
-  std::vector<IpAddress> external_ips;  // those that parse
-  bool has_external_ips = false;        // spec.externalIPs is not empty as written (raw list)
-  std::vector<LoadBalancerIngress> ingress;       // status.loadBalancer.ingress[] that have an ip
-  std::vector<Cidr> source_ranges;                // spec.loadBalancerSourceRanges that parse
+  bool headless = false;     // spec.clusterIP is "None"
+  bool other_proxy = false;  // label service.kubernetes.io/service-proxy-name is present, whatever its value
+  // clusterIPs, or clusterIP alone where the server knows no clusterIPs; at most one a family.
+  std::vector<IpAddress> cluster_ips;
+  std::vector<IpAddress> external_ips;       // those that parse
+  bool has_external_ips = false;             // spec.externalIPs is not empty as written (raw list)
+  std::vector<LoadBalancerIngress> ingress;  // status.loadBalancer.ingress[] that have an ip
+  std::vector<Cidr> source_ranges;           // spec.loadBalancerSourceRanges that parse
   std::vector<ServicePort> ports;
   TrafficPolicy external_traffic_policy = TrafficPolicy::kCluster;
   TrafficPolicy internal_traffic_policy = TrafficPolicy::kCluster;
-  std::uint16_t health_check_node_port = 0;       // 0 = none
-  std::optional<std::uint32_t> affinity_seconds;  // set iff sessionAffinity is ClientIP
+  std::uint16_t health_check_node_port = 0;               // 0 = none
+  std::optional<std::uint32_t> affinity_seconds;          // set iff sessionAffinity is ClientIP
   std::map<std::string, std::string> sluice_annotations;  // annotations whose key starts with "sluice.dev/"
   friend bool operator==(const Service&, const Service&) = default;
 };

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Snapshot: all Services, EndpointSlices and this node's Node as last heard of. Sources send Updates; applying one costs what
-// it carries, and answers which Services it touched, so that whoever plans looks at those alone.
+// Snapshot: all Services, EndpointSlices and this node's Node as last heard of. Sources send Updates; applying one
+// costs what it carries, and answers which Services it touched, so that whoever plans looks at those alone.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <set>
+#include <string>
 #include <unordered_map>
 #include <vector>
 
@@ -13,7 +15,9 @@
 
 namespace sluice::model {
 
-// One batch from a source. An object that is set replaces the one of the same key; removing one that is unknown does nothing.
+// One batch from a source. An object that is set replaces the one of the same key; removing one that is unknown does
+// nothing. Removals are applied before what is set, so an object that was deleted and made anew may stand on both
+// sides; one that came and went within the batch must stand among the removed alone.
 struct Update {
   std::vector<Service> services;
   std::vector<ObjectKey> services_removed;
@@ -32,18 +36,24 @@ struct Update {
 
 // What applying an Update changed.
 struct Touched {
-  std::set<ObjectKey> services;           // Services that changed, or a slice of theirs did; also names without a Service
+  std::set<ObjectKey> services;  // Services that changed, or a slice of theirs did; also names without a Service
   std::set<ObjectKey> services_by_slice;  // the part of `services` for which a slice changed
-  // last_change_trigger_ns of the slices that changed, by Service (empty for deleted slices).
+  // last_change_trigger_ns of the slices that changed, by Service. A slice without the annotation adds none.
   std::unordered_map<ObjectKey, std::vector<std::int64_t>> trigger_times;
-  bool node = false;          // the Node appeared, changed or went
-  std::size_t service_events = 0;
+  // Services that lost a slice: the annotation tells when that slice was written last, not when it was deleted, so
+  // kube-proxy measures nothing then. Times of theirs that were collected before this Touched are void; merge() forgets
+  // them.
+  std::set<ObjectKey> trigger_times_void;
+  bool node = false;               // the Node appeared, changed or went
+  std::size_t service_events = 0;  // objects that the Updates carried, whether they changed anything or not
   std::size_t slice_events = 0;
-  void merge(Touched&& other);
+  // Adds what a later apply() touched.
+  void merge(Touched&& later);
 };
 
 class Snapshot {
  public:
+  // An object that equals the known one touches nothing.
   Touched apply(Update&& update);
 
   [[nodiscard]] const Service* service(const ObjectKey& key) const;
@@ -56,12 +66,15 @@ class Snapshot {
   [[nodiscard]] std::size_t slices_count() const { return slices_.size(); }
 
  private:
+  void set_service(Service&& service, Touched& touched);
+  void set_slice(EndpointSlice&& slice, Touched& touched);
+  void remove_slice(const ObjectKey& key, Touched& touched);
   void index_slice(const EndpointSlice& slice, Touched& touched);
   void unindex_slice(const EndpointSlice& slice, Touched& touched);
 
   std::unordered_map<ObjectKey, Service> services_;
   std::unordered_map<ObjectKey, EndpointSlice> slices_;
-  std::unordered_map<ObjectKey, std::set<std::string>> slice_names_;  // Service -> names of its slices
+  std::unordered_map<ObjectKey, std::set<std::string>> slice_names_;  // Service -> names of its slices; no empty sets
   std::optional<Node> node_;
   bool services_complete_ = false;
   bool slices_complete_ = false;
