@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// The plan: what this node must serve, worked out from the Snapshot by Kubernetes' rules, so that no data plane has to know
-// them. Its unit is one port of one Service in one family. A data plane sees frontends (where packets come in, and what
-// happens to them by where they come from) and the real servers behind them.
+// The plan: what this node must serve, worked out from the Snapshot by Kubernetes' rules, so that no data plane has to
+// know them. Its unit is one port of one Service in one family. A data plane sees frontends (where packets come in, and
+// what happens to them by where they come from) and the real servers behind them.
 #pragma once
 
+#include <array>
 #include <compare>
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <memory>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "model/object.h"
@@ -25,7 +26,8 @@ struct ServicePortKey {
   Protocol protocol = Protocol::kTcp;
   Family family = Family::kIPv4;
   friend auto operator<=>(const ServicePortKey&, const ServicePortKey&) = default;
-  // "namespace/name:port", or "namespace/name" for an empty port name: kube-proxy's service port name in comments and logs.
+  // "namespace/name:port", or "namespace/name" for an empty port name: kube-proxy's service port name in comments and
+  // logs.
   [[nodiscard]] std::string printed_name() const;
 };
 
@@ -53,7 +55,7 @@ enum class Verdict : std::uint8_t {
   kDrop,    // policy Local, endpoints elsewhere, none here: silence
 };
 
-// What happens to a new connection from one kind of source.
+// What happens to a new connection from one kind of source. `pool` and `masquerade` have a meaning with kForward only.
 struct Route {
   Verdict verdict = Verdict::kForward;
   Pool pool = Pool::kCluster;
@@ -63,7 +65,8 @@ struct Route {
 
 enum class FrontendKind : std::uint8_t { kClusterIp, kExternalIp, kLoadBalancerIp, kNodePort };
 
-// One place where packets come in. `address` is meaningless for kNodePort: the node's addresses are the NodeFacts' business.
+// One place where packets come in. `address` is meaningless for kNodePort: the node's addresses are the NodeFacts'
+// business.
 struct Frontend {
   FrontendKind kind = FrontendKind::kClusterIp;
   IpAddress address;
@@ -88,15 +91,15 @@ struct ServicePortPlan {
   std::vector<IpAddress> load_balancer_ips;  // of this family, ipMode VIP
   std::vector<Cidr> source_ranges;           // of this family; empty = everybody
   bool node_ip_in_source_ranges = false;
-  bool internal_local = false;               // internalTrafficPolicy Local
-  bool external_local = false;               // externalTrafficPolicy Local in force
-  bool externally_accessible = false;        // a node port, an external IP or a load-balancer IP of this family
+  bool internal_local = false;         // internalTrafficPolicy Local
+  bool external_local = false;         // externalTrafficPolicy Local, on a Service where it has a meaning
+  bool externally_accessible = false;  // a node port, an external IP or a load-balancer IP of this family
   bool uses_cluster_pool = false;
   bool uses_local_pool = false;
-  bool has_endpoints = false;                // usable endpoints exist somewhere
+  bool has_endpoints = false;  // usable endpoints exist somewhere
   std::optional<std::uint32_t> affinity_seconds;
-  std::vector<RealServer> real_servers;      // union of both pools, sorted by "ip:port"
-  std::size_t endpoints_known = 0;           // also those not ready: decides kube-proxy's large cluster mode
+  std::vector<RealServer> real_servers;  // union of both pools, sorted by "ip:port"
+  std::size_t endpoints_known = 0;       // also those not ready: decides kube-proxy's large cluster mode
   // UDP only: every serving endpoint, whether chosen or not. A conntrack entry to one of these is not stale.
   std::vector<AddressPort> serving;
   std::map<std::string, std::string> sluice_annotations;
@@ -122,7 +125,7 @@ struct LocalDetector {
 
 // From the configuration; fixed for the life of the process.
 struct Settings {
-  std::string node_name;  // lower case, trimmed
+  std::string node_name;           // lower case, trimmed
   bool allow_external_ips = true;  // feature gate AllowServiceExternalIPs
 };
 
@@ -139,7 +142,8 @@ std::vector<Frontend> frontends(const ServicePortPlan& port, const MasqueradePol
 struct ServicePlan {
   std::vector<ServicePortPlanPtr> ports;
   std::uint16_t health_check_node_port = 0;  // 0 = none; needs type LoadBalancer and externalTrafficPolicy Local
-  // Distinct addresses of ready endpoints on this node, over all ports, by family.
+  // Distinct addresses of ready endpoints on this node, over all ports, by family. Counted only with a health-check
+  // node port.
   std::array<std::size_t, 2> local_ready{};
 };
 

@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// Planner: keeps the Plan up to date as the Snapshot changes. It looks only at the Services it is told of: one changed slice
-// costs what its Service costs, whatever the size of the cluster. Pure: no clock, no I/O.
+// Planner: keeps the Plan up to date as the Snapshot changes. It looks only at the Services it is told of: one changed
+// slice costs what its Service costs, whatever the size of the cluster. Pure: no clock, no I/O.
 #pragma once
 
 #include <array>
+#include <cstddef>
+#include <cstdint>
+#include <map>
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "model/snapshot.h"
@@ -16,8 +20,8 @@ namespace sluice::plan {
 
 // What planning reads of the node beside the Snapshot. Changing any of it needs replan_all().
 struct NodeFacts {
-  std::string zone;                                // label topology.kubernetes.io/zone; empty = unknown
-  std::array<std::optional<IpAddress>, 2> node_ip; // by Family
+  std::string zone;                                 // label topology.kubernetes.io/zone; empty = unknown
+  std::array<std::optional<IpAddress>, 2> node_ip;  // by Family
   friend bool operator==(const NodeFacts&, const NodeFacts&) = default;
 };
 
@@ -25,12 +29,23 @@ struct NodeFacts {
 ServicePlan plan_service(const model::Service& service, const std::vector<const model::EndpointSlice*>& slices,
                          const Settings& settings, const NodeFacts& facts);
 
+// What a Service's health-check node port answers, in the families that serve the Service.
+struct HealthCheckPlan {
+  std::uint16_t port = 0;
+  std::array<bool, 2> served{};              // by Family: does the Service have ports of that family?
+  std::array<std::size_t, 2> local_ready{};  // by Family: see ServicePlan
+  friend bool operator==(const HealthCheckPlan&, const HealthCheckPlan&) = default;
+};
+
+// To which destinations a traffic policy applies: cluster IPs, or all the others.
+enum class Traffic : std::uint8_t { kInternal, kExternal };
+
 class Planner {
  public:
   explicit Planner(Settings settings) : settings_(std::move(settings)) {}
 
-  // Works out `services` again and answers which ports differ from before, in order of their keys. `Change`s whose two sides
-  // are equal are left out.
+  // Works out `services` again and answers which ports differ from before, in order of their keys. `Change`s whose two
+  // sides are equal are left out.
   std::vector<Change> update(const model::Snapshot& snapshot, const std::set<ObjectKey>& services);
   // The same for every Service, after the facts about the node changed.
   std::vector<Change> replan_all(const model::Snapshot& snapshot, const NodeFacts& facts);
@@ -38,15 +53,31 @@ class Planner {
   [[nodiscard]] const Plan& plan() const { return plan_; }
   [[nodiscard]] const NodeFacts& facts() const { return facts_; }
   // Kept as changes come in, so that asking costs nothing.
-  [[nodiscard]] std::size_t endpoints_known(Family family) const { return endpoints_known_[static_cast<std::size_t>(family)]; }
+  [[nodiscard]] std::size_t endpoints_known(Family family) const {
+    return endpoints_known_[static_cast<std::size_t>(family)];
+  }
+  // Service ports whose policy for that traffic is Local, that have endpoints elsewhere and none here: their traffic is
+  // dropped. The value of kube-proxy's sync_proxy_rules_no_local_endpoints_total.
+  [[nodiscard]] std::size_t no_local_endpoints(Family family, Traffic traffic) const {
+    return no_local_endpoints_[static_cast<std::size_t>(family)][static_cast<std::size_t>(traffic)];
+  }
+  // The Services with a health-check node port. What one of them answers may change without a Change of any port, so
+  // whoever serves them compares the generation: it grows with each change of this map, and only then.
+  [[nodiscard]] const std::map<ObjectKey, HealthCheckPlan>& health_checks() const { return health_checks_; }
+  [[nodiscard]] std::uint64_t health_checks_generation() const { return health_checks_generation_; }
 
  private:
   void replan(const model::Snapshot& snapshot, const ObjectKey& key, std::vector<Change>& changes);
+  void add_change(ServicePortPlanPtr before, ServicePortPlanPtr after, std::vector<Change>& changes);
+  void update_health_check(const ObjectKey& key, const ServicePlan& service);
 
   Settings settings_;
   NodeFacts facts_;
   Plan plan_;
   std::array<std::size_t, 2> endpoints_known_{};
+  std::array<std::array<std::size_t, 2>, 2> no_local_endpoints_{};  // by Family and Traffic
+  std::map<ObjectKey, HealthCheckPlan> health_checks_;
+  std::uint64_t health_checks_generation_ = 0;
 };
 
 }  // namespace sluice::plan

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+// In a cluster of 10,000 Services something changes every second, and all but one Service stay what they were. So the
+// Planner keeps the plan of each Service port behind a pointer. A touched Service is planned again as a whole (a slice
+// may feed several ports), compared port by port with what was, and ports that came out equal keep their old object:
+// equal pointers mean "nothing to do" to everybody below. Sums over the whole plan are kept by taking off the old port
+// and adding the new.
+#include "plan/planner.h"
+
+#include <algorithm>
+#include <iterator>
+#include <memory>
+
+namespace sluice::plan {
+namespace {
+
+bool drops(const ServicePortPlan& port, Traffic traffic) {
+  if (traffic == Traffic::kInternal) return port.internal_verdict() == Verdict::kDrop;
+  return port.externally_accessible && port.external_verdict() == Verdict::kDrop;
+}
+
+}  // namespace
+
+void Planner::add_change(ServicePortPlanPtr before, ServicePortPlanPtr after, std::vector<Change>& changes) {
+  const auto family = static_cast<std::size_t>(after ? after->key.family : before->key.family);
+  if (before) endpoints_known_[family] -= before->endpoints_known;
+  if (after) endpoints_known_[family] += after->endpoints_known;
+  for (const Traffic traffic : {Traffic::kInternal, Traffic::kExternal}) {
+    std::size_t& count = no_local_endpoints_[family][static_cast<std::size_t>(traffic)];
+    if (before && drops(*before, traffic)) --count;
+    if (after && drops(*after, traffic)) ++count;
+  }
+  changes.push_back({std::move(before), std::move(after)});
+}
+
+void Planner::update_health_check(const ObjectKey& key, const ServicePlan& service) {
+  if (service.health_check_node_port == 0) {
+    if (health_checks_.erase(key) > 0) ++health_checks_generation_;
+    return;
+  }
+  HealthCheckPlan wanted{service.health_check_node_port, {}, service.local_ready};
+  for (const ServicePortPlanPtr& port : service.ports) wanted.served[static_cast<std::size_t>(port->key.family)] = true;
+  HealthCheckPlan& known = health_checks_[key];
+  if (known == wanted) return;
+  known = wanted;
+  ++health_checks_generation_;
+}
+
+void Planner::replan(const model::Snapshot& snapshot, const ObjectKey& key, std::vector<Change>& changes) {
+  ServicePlan after;
+  if (const model::Service* service = snapshot.service(key); service != nullptr) {
+    after = plan_service(*service, snapshot.slices_of(key), settings_, facts_);
+  }
+  const auto known = plan_.services.find(key);
+  static const std::vector<ServicePortPlanPtr> kNone;
+  const std::vector<ServicePortPlanPtr>& before = known == plan_.services.end() ? kNone : known->second.ports;
+  // Both sides are sorted by key, so one walk through them pairs what belongs together.
+  auto old_port = before.begin();
+  auto new_port = after.ports.begin();
+  while (old_port != before.end() || new_port != after.ports.end()) {
+    if (new_port == after.ports.end() || (old_port != before.end() && (*old_port)->key < (*new_port)->key)) {
+      add_change(*old_port++, nullptr, changes);
+    } else if (old_port == before.end() || (*new_port)->key < (*old_port)->key) {
+      add_change(nullptr, *new_port++, changes);
+    } else {
+      if (**old_port == **new_port) {
+        *new_port = *old_port;
+      } else {
+        add_change(*old_port, *new_port, changes);
+      }
+      ++old_port;
+      ++new_port;
+    }
+  }
+  update_health_check(key, after);
+  if (!after.ports.empty()) {
+    plan_.services.insert_or_assign(key, std::move(after));
+  } else if (known != plan_.services.end()) {
+    plan_.services.erase(known);
+  }
+}
+
+std::vector<Change> Planner::update(const model::Snapshot& snapshot, const std::set<ObjectKey>& services) {
+  std::vector<Change> changes;
+  for (const ObjectKey& key : services) replan(snapshot, key, changes);
+  return changes;
+}
+
+std::vector<Change> Planner::replan_all(const model::Snapshot& snapshot, const NodeFacts& facts) {
+  facts_ = facts;
+  std::vector<ObjectKey> served;
+  served.reserve(plan_.services.size());
+  for (const auto& [key, service] : plan_.services) served.push_back(key);
+  const std::vector<ObjectKey> known = snapshot.service_keys();
+  std::vector<ObjectKey> all;
+  all.reserve(std::max(served.size(), known.size()));
+  std::set_union(served.begin(), served.end(), known.begin(), known.end(), std::back_inserter(all));
+  std::vector<Change> changes;
+  for (const ObjectKey& key : all) replan(snapshot, key, changes);
+  return changes;
+}
+
+}  // namespace sluice::plan

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+// A Service object describes both families and all its ports at once, in the API's words. kube-proxy sees it as one
+// independent thing per family and port: `web` with the ports http and https on a dual-stack cluster is four Service
+// ports, and each gets its own addresses, ranges and endpoints. Here that cut is made. What a Service does not have in
+// a family (no cluster IP of it) it is not served in at all, even if external addresses of that family are listed.
+#include <algorithm>
+#include <cstddef>
+#include <memory>
+#include <set>
+#include <utility>
+
+#include "plan/endpoints.h"
+#include "plan/planner.h"
+
+namespace sluice::plan {
+namespace {
+
+using Slices = std::vector<const model::EndpointSlice*>;
+
+bool served(const model::Service& service) {
+  return !service.headless && !service.other_proxy && service.type != model::ServiceType::kExternalName;
+}
+
+// externalTrafficPolicy has a meaning only where packets can come from outside; the API server keeps it on others as a
+// default.
+bool external_policy_is_local(const model::Service& service) {
+  if (service.external_traffic_policy != model::TrafficPolicy::kLocal) return false;
+  switch (service.type) {
+    case model::ServiceType::kLoadBalancer:
+    case model::ServiceType::kNodePort:
+      return true;
+    case model::ServiceType::kClusterIp:
+      return service.has_external_ips;
+    case model::ServiceType::kExternalName:
+      return false;
+  }
+  return false;
+}
+
+std::uint16_t health_check_node_port_of(const model::Service& service) {
+  const bool needed = service.type == model::ServiceType::kLoadBalancer && external_policy_is_local(service);
+  return needed ? service.health_check_node_port : std::uint16_t{0};
+}
+
+const IpAddress* cluster_ip_of(const model::Service& service, Family family) {
+  const auto found = std::find_if(service.cluster_ips.begin(), service.cluster_ips.end(),
+                                  [family](const IpAddress& address) { return address.family() == family; });
+  return found == service.cluster_ips.end() ? nullptr : &*found;
+}
+
+void add_address(const IpAddress& address, Family family, std::vector<IpAddress>& addresses) {
+  if (address.family() != family) return;
+  // An address that is listed twice is one place where packets come in.
+  if (std::find(addresses.begin(), addresses.end(), address) == addresses.end()) addresses.push_back(address);
+}
+
+std::vector<Cidr> source_ranges_of(const model::Service& service, Family family) {
+  std::vector<Cidr> ranges;
+  for (const Cidr& range : service.source_ranges) {
+    if (range.family() != family) continue;
+    if (range.is_zero()) return {};
+    if (std::find(ranges.begin(), ranges.end(), range) == ranges.end()) ranges.push_back(range);
+  }
+  ranges.shrink_to_fit();
+  return ranges;
+}
+
+// All that the Service's ports of one family share.
+ServicePortPlan common_part(const model::Service& service, Family family, const Settings& settings,
+                            const NodeFacts& facts) {
+  ServicePortPlan common;
+  common.key.service = service.key;
+  common.key.family = family;
+  common.cluster_ip = *cluster_ip_of(service, family);
+  common.health_check_node_port = health_check_node_port_of(service);
+  for (const IpAddress& address : service.external_ips) add_address(address, family, common.external_ips);
+  for (const model::LoadBalancerIngress& ingress : service.ingress) {
+    if (ingress.ip_mode == model::IpMode::kVip) add_address(ingress.ip, family, common.load_balancer_ips);
+  }
+  common.source_ranges = source_ranges_of(service, family);
+  const auto& node_ip = facts.node_ip[static_cast<std::size_t>(family)];
+  common.node_ip_in_source_ranges =
+      node_ip && std::any_of(common.source_ranges.begin(), common.source_ranges.end(),
+                             [&node_ip](const Cidr& range) { return range.contains(*node_ip); });
+  common.internal_local = service.internal_traffic_policy == model::TrafficPolicy::kLocal;
+  common.external_local = external_policy_is_local(service);
+  // Also for external IPs that the settings do not allow: kube-proxy chooses the endpoints before it looks at that
+  // feature gate.
+  common.externally_accessible = !common.external_ips.empty() || !common.load_balancer_ips.empty();
+  if (!settings.allow_external_ips) common.external_ips.clear();
+  common.external_ips.shrink_to_fit();
+  common.load_balancer_ips.shrink_to_fit();
+  common.affinity_seconds = service.affinity_seconds;
+  common.sluice_annotations = service.sluice_annotations;
+  return common;
+}
+
+std::vector<AddressPort> serving_endpoints(const std::vector<KnownEndpoint>& known) {
+  std::vector<AddressPort> serving;
+  serving.reserve(known.size());
+  for (const KnownEndpoint& candidate : known) {
+    if (candidate.endpoint->serving) serving.push_back({candidate.endpoint->address, candidate.port});
+  }
+  serving.shrink_to_fit();
+  return serving;
+}
+
+ServicePortPlanPtr plan_port(const ServicePortPlan& common, const model::ServicePort& port, const Slices& slices,
+                             const NodePlace& place) {
+  auto plan = std::make_shared<ServicePortPlan>(common);
+  plan->key.port_name = port.name;
+  plan->key.protocol = port.protocol;
+  plan->port = port.port;
+  plan->node_port = port.node_port;
+  plan->externally_accessible = common.externally_accessible || port.node_port != 0;
+  plan->uses_cluster_pool = !plan->internal_local || plan->externally_accessible;
+  plan->uses_local_pool = plan->internal_local || (plan->external_local && plan->externally_accessible);
+  const auto known = merge_endpoints(slices, {plan->key.family, port.name, port.protocol}, place.node_name);
+  ChosenEndpoints chosen = choose_endpoints(known, {plan->uses_cluster_pool, plan->uses_local_pool}, place);
+  plan->has_endpoints = chosen.has_endpoints;
+  plan->real_servers = std::move(chosen.real_servers);
+  plan->endpoints_known = known.size();
+  if (port.protocol == Protocol::kUdp) plan->serving = serving_endpoints(known);
+  return plan;
+}
+
+// The API server refuses two ports of one name and protocol; a file may hold them, and then the last one counts.
+void sort_and_drop_overwritten(std::vector<ServicePortPlanPtr>& ports) {
+  std::stable_sort(ports.begin(), ports.end(), [](const ServicePortPlanPtr& left, const ServicePortPlanPtr& right) {
+    return left->key < right->key;
+  });
+  std::size_t kept = 0;
+  for (std::size_t i = 0; i < ports.size(); ++i) {
+    const bool overwritten = i + 1 < ports.size() && ports[i]->key == ports[i + 1]->key;
+    if (!overwritten) ports[kept++] = ports[i];
+  }
+  ports.resize(kept);
+  ports.shrink_to_fit();
+}
+
+// Distinct addresses, over all ports of the slices, also those that the Service does not name: kube-proxy counts them
+// too.
+std::size_t count_local_ready(const Slices& slices, Family family, std::string_view node_name) {
+  std::set<SlicePortId> ids;
+  for (const model::EndpointSlice* slice : slices) {
+    for (const model::EndpointPort& port : slice->ports) ids.insert({slice->family, port.name, port.protocol});
+  }
+  std::set<IpAddress> addresses;
+  for (const SlicePortId& id : ids) {
+    if (id.family != family) continue;
+    for (const KnownEndpoint& candidate : merge_endpoints(slices, id, node_name)) {
+      if (candidate.on_this_node && candidate.endpoint->ready) addresses.insert(candidate.endpoint->address);
+    }
+  }
+  return addresses.size();
+}
+
+}  // namespace
+
+ServicePlan plan_service(const model::Service& service, const std::vector<const model::EndpointSlice*>& slices,
+                         const Settings& settings, const NodeFacts& facts) {
+  ServicePlan plan;
+  if (!served(service) || service.ports.empty()) return plan;
+  // In order of their names, so that the outcome does not depend on the order in which they were heard of.
+  Slices ordered = slices;
+  std::sort(ordered.begin(), ordered.end(), [](const auto* left, const auto* right) { return left->key < right->key; });
+  const NodePlace place{settings.node_name, facts.zone};
+  std::vector<Family> families;
+  for (const Family family : kFamilies) {
+    if (cluster_ip_of(service, family) == nullptr) continue;
+    families.push_back(family);
+    const ServicePortPlan common = common_part(service, family, settings, facts);
+    for (const model::ServicePort& port : service.ports) plan.ports.push_back(plan_port(common, port, ordered, place));
+  }
+  if (families.empty()) return plan;
+  sort_and_drop_overwritten(plan.ports);
+  plan.health_check_node_port = health_check_node_port_of(service);
+  if (plan.health_check_node_port == 0) return plan;
+  for (const Family family : families) {
+    plan.local_ready[static_cast<std::size_t>(family)] = count_local_ready(ordered, family, settings.node_name);
+  }
+  return plan;
+}
+
+}  // namespace sluice::plan
