@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
@@ -38,6 +39,7 @@ struct ApplyStats {
   std::size_t rules_written = 0;  // handed to the kernel by this call
   std::size_t chains_written = 0;
   std::size_t kernel_transactions = 0;
+  std::vector<std::pair<std::string, std::size_t>> written_by_table{};  // rules_written, by table as in rules_by_table()
 };
 
 // How live compares with wanted; what `sluice status` prints and drift repair acts on.

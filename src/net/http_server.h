@@ -3,6 +3,9 @@
 // handler, bounded connections and request sizes.
 #pragma once
 
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -30,13 +33,22 @@ struct HttpResponse {
   std::string body;
 };
 
+// What strangers may take of us. Beyond `connections` the connection that has been silent for longest makes room for the new one,
+// so that a probe always gets in.
+struct HttpLimits {
+  std::size_t connections = 256;
+  std::uint32_t header_bytes = 16 * 1024;
+  std::uint64_t body_bytes = 64 * 1024;
+  std::chrono::milliseconds idle{30'000};  // for a whole request to arrive, and again for the answer to leave
+};
+
 class HttpServer {
  public:
   using Handler = std::function<HttpResponse(const HttpRequest&)>;
   // Listens at once, on the calling thread; serving happens on `loop`. The handler is called on the loop's thread.
   // For an unspecified IPv6 address the socket is IPV6_V6ONLY iff `v6_only`.
   static Result<std::unique_ptr<HttpServer>> listen(EventLoop& loop, const IpAddress& address, std::uint16_t port, Handler handler,
-                                                    bool v6_only = false);
+                                                    bool v6_only = false, const HttpLimits& limits = {});
   virtual ~HttpServer() = default;  // closes the listener and its connections; must run on the loop's thread or when it is stopped
   [[nodiscard]] virtual std::uint16_t port() const = 0;  // the port it really listens on (for port 0)
 };

@@ -12,26 +12,23 @@
 #include "base/ip.h"
 #include "net/event_loop.h"
 #include "observe/health.h"
+#include "observe/health_check.h"
 
 namespace sluice::observe {
-
-struct HealthCheck {
-  std::string namespace_name;
-  std::string name;
-  std::uint16_t port = 0;
-  std::size_t local_endpoints = 0;
-  friend bool operator==(const HealthCheck&, const HealthCheck&) = default;
-};
 
 class HealthCheckServer {
  public:
   // `addresses`: where to listen; an unspecified address means every address of its family.
-  // `on_failure(check, error text)` is called at each sync() for each port that cannot be opened.
+  // `on_failure(check, error text)` is called on the loop's thread at each sync() for each port that cannot be opened.
   using OnFailure = std::function<void(const HealthCheck&, const std::string&)>;
   HealthCheckServer(net::EventLoop& loop, const Health& health, std::vector<IpAddress> addresses, OnFailure on_failure);
+  // From any thread. Once it returns, nothing given to the constructor but the loop is used any more; the ports themselves are
+  // closed by the loop's next turn, or with the loop when it runs no more.
   ~HealthCheckServer();
-  // Opens, closes and updates listeners so that they are exactly `checks`. May be called from any thread; the work is posted to
-  // the loop.
+  HealthCheckServer(const HealthCheckServer&) = delete;
+  HealthCheckServer& operator=(const HealthCheckServer&) = delete;
+  // Opens, closes and updates listeners so that they are exactly `checks`. From any thread; the work is posted to the loop, which does
+  // only the newest where several wait.
   void sync(std::vector<HealthCheck> checks);
 
  private:

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // kube-proxy's metrics, names and labels and buckets as dashboards know them (prefix kubeproxy_), and a few of our own
-// (prefix sluice_). Every metric is declared in one table in metrics.cc. Thread-safe.
+// (prefix sluice_). Every metric is declared in one table, metrics_table.cc. Thread-safe.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -43,7 +46,15 @@ class Metrics {
   // How often somebody else's change to our rules was repaired: sluice_drift_repairs_total.
   void add_drift_repair(Family family);
 
-  // The Prometheus text exposition format, version 0.0.4.
+  // Packet counters that the kernel keeps for us (nfnetlink_acct objects). They are read when somebody asks for the text, on that
+  // thread; a reader that gives nothing leaves its metric out. Set before the first text().
+  struct PacketCounters {
+    std::optional<std::uint64_t> ct_state_invalid_dropped;
+    std::optional<std::uint64_t> localhost_nodeports_accepted;
+  };
+  void read_packet_counters_with(std::function<PacketCounters()> reader);
+
+  // The Prometheus text exposition format, version 0.0.4; families sorted by name.
   [[nodiscard]] std::string text() const;
 
  private:

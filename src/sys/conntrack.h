@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The connection tracking table of this network namespace, by ctnetlink (libnetfilter_conntrack).
+// The connection tracking table of this network namespace, by ctnetlink.
 #pragma once
 
 #include <cstdint>

@@ -2,32 +2,46 @@
 // Links, addresses and routes by rtnetlink, in the calling thread's network namespace: what the lab is made of.
 #pragma once
 
+#include <array>
+#include <cstdint>
 #include <string>
+#include <vector>
 
 #include "base/ip.h"
 #include "base/result.h"
 
 namespace sluice::sys {
 
-// A veth pair: `name` here, `peer` in the namespace `peer_netns` (by name).
+using MacAddress = std::array<std::uint8_t, 6>;
+
+// A veth pair: `name` here, `peer` in the namespace `peer_netns` (by name). Where a MAC is all zeros
+// the kernel picks one.
 struct VethPair {
   std::string name;
   std::string peer;
   std::string peer_netns;
+  MacAddress mac{};
+  MacAddress peer_mac{};
 };
 Result<> add_veth(const VethPair& pair);
 Result<> add_bridge(const std::string& name);
 Result<> set_master(const std::string& link, const std::string& bridge);
 Result<> set_up(const std::string& link);
+// Is it up, with a carrier, and does it send? After both ends of a veth are set up the kernel needs a moment
+// (net/core/link_watch.c); what is sent before is lost.
+Result<bool> link_running(const std::string& link);
 Result<> remove_link(const std::string& name);  // succeeds where there is none
 Result<bool> link_exists(const std::string& name);
-// Duplicate address detection is switched off for the address: usable at once.
+Result<std::vector<std::string>> list_links();
+// Duplicate address detection is switched off for the address, and on a running link it is usable when this answers.
 Result<> add_address(const std::string& link, const IpAddress& address, unsigned prefix_length);
 struct RouteSpec {
-  Cidr destination;  // /0 = default route
-  IpAddress gateway; // unspecified = on link
-  std::string link;  // may be empty where a gateway is given
+  Cidr destination;   // /0 = default route
+  IpAddress gateway;  // unspecified = on link
+  std::string link;   // may be empty where a gateway is given
 };
 Result<> add_route(const RouteSpec& route);
+// A neighbour that is never asked for and never forgotten: `address` on `link` is at `mac`.
+Result<> add_neighbour(const std::string& link, const IpAddress& address, const MacAddress& mac);
 
 }  // namespace sluice::sys

@@ -2,6 +2,9 @@
 // Network namespaces by name, kept where ip-netns(8) keeps them (/run/netns), so that `ip netns exec` finds them.
 #pragma once
 
+#include <sys/types.h>
+
+#include <compare>
 #include <functional>
 #include <string>
 #include <vector>
@@ -15,7 +18,17 @@ Result<> add_netns(const std::string& name);
 Result<> remove_netns(const std::string& name);  // succeeds where there is none
 Result<std::vector<std::string>> list_netns();
 Result<UniqueFd> open_netns(const std::string& name);
+// Moves the calling thread into the namespace, for good.
+Result<> enter_netns(const std::string& name);
 // Runs `body` with the calling thread inside the namespace and comes back, whatever body answers.
 Result<> in_netns(const std::string& name, const std::function<Result<>()>& body);
+
+// What tells one namespace from another while it lives: the file behind /proc/<pid>/ns/net.
+struct NetnsId {
+  dev_t device = 0;
+  ino_t inode = 0;
+  friend auto operator<=>(const NetnsId&, const NetnsId&) = default;
+};
+Result<NetnsId> netns_id(const std::string& name);
 
 }  // namespace sluice::sys

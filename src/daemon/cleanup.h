@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+// Taking everything away: what we, or kube-proxy in any of its modes, put into this network namespace's kernel.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+
+namespace sluice::daemon {
+
+struct CleanupReport {
+  std::vector<std::string> removed;   // in words: "3 virtual servers of ip_vs"
+  std::vector<std::string> problems;  // what could not be removed, and why
+};
+
+// Goes on after a failure, so that one stubborn object does not save the others.
+CleanupReport clean_up_everything();
+
+// Removes kube-proxy's nftables tables; best effort, at the start of another mode.
+CleanupReport clean_up_nftables();
+
+}  // namespace sluice::daemon

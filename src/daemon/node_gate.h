@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// Between a source and the control loop, at the start: the loop cannot be made before the node's addresses are known, and those
+// come from the source. The gate keeps what arrives until then, and hands it on in order.
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <functional>
+#include <optional>
+#include <vector>
+
+#include "base/mutex.h"
+#include "model/snapshot.h"
+
+namespace sluice::daemon {
+
+class NodeGate {
+ public:
+  using Post = std::function<void(model::Update&&)>;
+
+  // From the source; any thread.
+  void pass(model::Update&& update);
+  // Waits until the Node is known and `enough` says yes to it, or `give_up` was called, or the time is over; answers the Node as
+  // last heard of. With `stop_at_complete` the first complete list of Services and slices ends the wait as well: files that hold no
+  // Node will not bring one later.
+  std::optional<model::Node> wait(std::chrono::seconds timeout, bool stop_at_complete, const std::function<bool(const model::Node&)>& enough);
+  void give_up();  // the process is to end
+  // From now on updates go to `post`, first those that were kept.
+  void open(Post post);
+  void close();  // what arrives from now on is dropped; post() is not called again when this has returned
+
+ private:
+  Mutex mutex_;
+  std::condition_variable_any changed_;
+  std::vector<model::Update> kept_ SLUICE_GUARDED_BY(mutex_);
+  std::optional<model::Node> node_ SLUICE_GUARDED_BY(mutex_);
+  Post post_ SLUICE_GUARDED_BY(mutex_);
+  bool services_complete_ SLUICE_GUARDED_BY(mutex_) = false;
+  bool slices_complete_ SLUICE_GUARDED_BY(mutex_) = false;
+  bool given_up_ SLUICE_GUARDED_BY(mutex_) = false;
+  bool closed_ SLUICE_GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace sluice::daemon

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/node_gate.h"
+
+#include <gtest/gtest.h>
+
+#include <thread>
+
+namespace sluice::daemon {
+namespace {
+
+model::Update node_update(const std::string& name) {
+  model::Update update;
+  update.node = model::Node{.name = name};
+  return update;
+}
+
+const auto kAnyNode = [](const model::Node&) { return true; };
+
+TEST(NodeGate, HandsOnWhatItKeptInOrderAndThenTheRest) {
+  NodeGate gate;
+  gate.pass(node_update("first"));
+  gate.pass(node_update("second"));
+  std::vector<std::string> seen;
+  gate.open([&seen](model::Update&& update) { seen.push_back(update.node->name); });
+  gate.pass(node_update("third"));
+  EXPECT_EQ(seen, (std::vector<std::string>{"first", "second", "third"}));
+  gate.close();
+  gate.pass(node_update("fourth"));
+  EXPECT_EQ(seen.size(), 3U);
+}
+
+TEST(NodeGate, WaitsForANodeThatIsEnough) {
+  NodeGate gate;
+  std::thread source([&gate] {
+    gate.pass(node_update("bare"));
+    model::Update update = node_update("complete");
+    update.node->internal_ips.push_back(*IpAddress::parse("192.0.2.1"));
+    gate.pass(std::move(update));
+  });
+  const auto node = gate.wait(std::chrono::seconds(30), false, [](const model::Node& n) { return !n.internal_ips.empty(); });
+  source.join();
+  ASSERT_TRUE(node);
+  EXPECT_EQ(node->name, "complete");
+}
+
+TEST(NodeGate, CompleteListsEndTheWaitWhereNoNodeCanCome) {
+  NodeGate gate;
+  model::Update update;
+  update.services_complete = update.slices_complete = true;
+  gate.pass(std::move(update));
+  EXPECT_FALSE(gate.wait(std::chrono::seconds(30), true, kAnyNode));
+}
+
+TEST(NodeGate, GivingUpEndsTheWait) {
+  NodeGate gate;
+  std::thread stopper([&gate] { gate.give_up(); });
+  EXPECT_FALSE(gate.wait(std::chrono::seconds(30), false, kAnyNode));
+  stopper.join();
+}
+
+}  // namespace
+}  // namespace sluice::daemon

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// `sluice proxy`: from a command line to a running daemon. What kube-proxy does before it serves is done here in its order: complete,
+// log, validate, and then one of write the configuration, clean up, or run.
+#include <fmt/format.h>
+
+#include <cstdio>
+
+#include "base/log.h"
+#include "daemon/cleanup.h"
+#include "daemon/commands.h"
+#include "daemon/config_text.h"
+#include "daemon/flags.h"
+#include "daemon/server.h"
+
+namespace sluice::daemon {
+namespace {
+
+void configure_log(const ProxyConfig& config) {
+  log::configure({.format = config.logging.format == "json" ? log::Format::kJson : log::Format::kText,
+                  .verbosity = static_cast<int>(config.logging.verbosity)});
+}
+
+int write_configuration(const CommandLine& command) {
+  if (const auto written = write_config(command.config, command.write_config_to); !written) {
+    SLUICE_LOG_ERROR("Could not write the configuration", {"file", command.write_config_to}, {"err", written.error().what});
+    return 1;
+  }
+  SLUICE_LOG_INFO("Wrote configuration", {"file", command.write_config_to});
+  return 0;
+}
+
+}  // namespace
+
+int run_proxy(const std::vector<std::string>& arguments) {
+  const auto command = complete(arguments);
+  if (!command) {
+    fmt::print(stderr, "Error: {}\n", command.error().what);
+    return 1;
+  }
+  if (command->show_help) {
+    fmt::print("{}", help_text());
+    return 0;
+  }
+  if (command->show_version) {
+    fmt::print("{}", version_text(command->version_form));
+    return 0;
+  }
+  configure_log(command->config);
+  for (const Notice& notice : command->notices) {
+    if (notice.key.empty()) {
+      SLUICE_LOG_INFO(notice.message);
+    } else {
+      SLUICE_LOG_INFO(notice.message, {notice.key, notice.value});
+    }
+  }
+  if (!command->write_config_to.empty()) return write_configuration(*command);
+  if (command->cleanup) return run_cleanup({});
+  return serve(*command);
+}
+
+}  // namespace sluice::daemon

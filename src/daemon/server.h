@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+// The running daemon: everything that `sluice proxy` is made of, wired together.
+#pragma once
+
+#include "daemon/flags.h"
+
+namespace sluice::daemon {
+
+// Serves until SIGTERM or SIGINT (0), or until it cannot go on (1). The rules stay.
+int serve(const CommandLine& command);
+
+}  // namespace sluice::daemon

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+// IptablesDataPlane: kube-proxy's iptables mode for one family, written so that its cost follows the change.
+#pragma once
+
+#include <array>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "dataplane/dataplane.h"
+#include "dataplane/iptables/encode.h"
+#include "dataplane/iptables/tool.h"
+
+namespace sluice::dataplane::iptables {
+
+struct Options {
+  Family family = Family::kIPv4;
+  plan::MasqueradePolicy masquerade;
+  unsigned masquerade_bit = 14;
+  bool localhost_node_ports = true;
+  std::string flavour = "auto";  // nft, legacy, auto
+};
+
+class IptablesDataPlane : public DataPlane {
+ public:
+  // Finds the programs, asks whether they work here, and reads nf_conntrack_tcp_be_liberal, all once. kUnsupported
+  // where the family cannot be served.
+  static Result<std::unique_ptr<IptablesDataPlane>> open(const Options& options);
+
+  [[nodiscard]] std::string_view name() const override { return "iptables"; }
+  [[nodiscard]] Family family() const override { return encoder_.settings().family; }
+  // Where single Service ports are refused (a protocol that this kernel lacks), the others are applied and the error
+  // names those.
+  Result<ApplyStats> apply(const Changes& changes) override;
+  Result<bool> intact() override;
+  Result<Difference> compare(const Changes& wanted) override;
+  [[nodiscard]] std::vector<std::pair<std::string, std::size_t>> rules_by_table() const override;
+
+  [[nodiscard]] const Tool& tool() const { return tool_; }
+
+ private:
+  IptablesDataPlane(Tool tool, EncodeSettings settings) : tool_(std::move(tool)), encoder_(std::move(settings)) {}
+  Result<ApplyStats> apply_full(const Changes& changes);
+  Result<ApplyStats> apply_incremental(const Changes& changes);
+
+  Tool tool_;
+  Encoder encoder_;
+  // What is served, to write dispatch chains as a whole when that is cheaper. The plan shares these.
+  std::map<plan::ServicePortKey, plan::ServicePortPlanPtr> served_;
+  NodePortAddresses addresses_;
+  std::array<std::ptrdiff_t, 2> port_rules_{};  // filter, nat
+};
+
+// Whether this node can run the iptables mode for `family` at all; kUnsupported says what is missing.
+Result<> probe(Family family, std::string_view flavour = "auto");
+
+// Takes away all that kube-proxy's iptables and ipvs modes, or we, ever put into iptables, of whichever version and
+// flavour. Foreign chains and rules stay, as does KUBE-FIREWALL where kubelet uses it. Goes on after an error and
+// reports all.
+Result<> cleanup_iptables(Family family);
+
+}  // namespace sluice::dataplane::iptables

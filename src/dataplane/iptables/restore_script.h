@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// RestoreScript: a list of blocks, each one "*table ... COMMIT" and so one atomic change, given to one
+// iptables-restore. Where the tool refuses a block, the item that it refuses is found and left out, and the rest goes
+// on.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "dataplane/dataplane.h"
+#include "dataplane/iptables/tool.h"
+
+namespace sluice::dataplane::iptables {
+
+// A part of a block that makes sense without its neighbours. What `kind` and `index` mean is the source's business.
+struct Item {
+  std::uint32_t kind = 0;
+  std::uint32_t index = 0;
+  friend auto operator<=>(const Item&, const Item&) = default;
+};
+
+// What an item contributes to its block.
+struct ItemText {
+  std::vector<std::string> declare;  // chains to create, or to empty where they exist
+  std::vector<std::string> rules;    // whole lines: "-A KUBE-SERVICES ..."
+  std::vector<std::string> remove;   // chains to delete; all their rules are gone by then
+};
+
+class ItemSource {
+ public:
+  virtual ~ItemSource() = default;
+  // May be called any number of times for an item, and answers by what was excluded so far.
+  virtual ItemText text(Item item) = 0;
+  // Items of one phase may be parted from each other when a block is taken apart, unless the phase is indivisible.
+  [[nodiscard]] virtual std::uint32_t phase(Item item) const = 0;
+  [[nodiscard]] virtual bool divisible(std::uint32_t phase) const = 0;
+  // Whom to blame, for people: "shop/web:http (TCP)".
+  [[nodiscard]] virtual std::string label(Item item) const = 0;
+  // The item was refused: from now on do without it and what depends on it. False: nothing can go on without it.
+  virtual bool exclude(Item item) = 0;
+};
+
+// The nft flavour keeps a block's chains in a sorted linked list: a block's cost is quadratic in them (55,000 take over
+// 6 minutes). But while the dispatch chains are in use, each COMMIT also makes the kernel walk all rules that packets
+// can reach (nft_table_validate; 0.1 s at 200,000 rules), so blocks should not be tiny either. 200 to 1,000 chains cost
+// the least.
+inline constexpr std::size_t kNftChainsPerBlock = 800;
+
+struct Block {
+  Table table = Table::kFilter;
+  std::vector<Item> items;
+};
+
+// Applies the blocks in order. After success `stats` counts what was committed. An Error names each refused item with
+// its line and the tool's message; everything else has been applied then, unless the error says otherwise.
+Result<> run_script(const Tool& tool, std::vector<Block> blocks, ItemSource& source, ApplyStats& stats);
+
+}  // namespace sluice::dataplane::iptables

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+// For this room's tests: a network namespace of one's own, and what the real programs say there.
+#pragma once
+
+#include <gtest/gtest.h>
+#include <sched.h>
+
+#include <algorithm>
+#include <sstream>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "dataplane/iptables/tool.h"
+#include "sys/process.h"
+
+namespace sluice::dataplane::iptables {
+
+// Runs `body` on a thread with a network namespace of its own, which the programs it starts share, and which goes with
+// the thread.
+template <typename Body>
+void in_fresh_netns(Body body) {
+  std::thread([&body] {
+    ASSERT_EQ(::unshare(CLONE_NEWNET), 0) << "this test needs root";
+    body();
+  }).join();
+}
+
+inline std::string run(const std::vector<std::string>& arguments, std::string_view input = {}) {
+  const auto outcome = sys::run_and_collect(arguments, input);
+  if (!outcome) {
+    ADD_FAILURE() << outcome.error().what;
+    return "";
+  }
+  EXPECT_EQ(outcome->exit_status, 0) << arguments[0] << ": " << outcome->error_output;
+  return outcome->output;
+}
+
+inline Tool tool_for(Family family, const std::string& flavour) {
+  auto tool = find_tool(family, flavour);
+  if (!tool) {
+    ADD_FAILURE() << tool.error().what;
+    return {};
+  }
+  return *std::move(tool);
+}
+
+// What iptables-save prints, without dates and counters: "table line", in the order of the tables' names.
+inline std::vector<std::string> saved_lines(const Tool& tool) {
+  std::istringstream text(run({tool.save}));
+  std::vector<std::pair<std::string, std::string>> lines;
+  std::string table;
+  for (std::string line; std::getline(text, line);) {
+    if (line.empty() || line[0] == '#' || line == "COMMIT") continue;
+    if (line[0] == '*') {
+      table = line.substr(1);
+      continue;
+    }
+    if (line[0] == ':') line = line.substr(0, line.find(" ["));
+    lines.emplace_back(table, line);
+  }
+  std::stable_sort(lines.begin(), lines.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::vector<std::string> result;
+  for (const auto& [name, line] : lines) result.push_back(name + " " + line);
+  return result;
+}
+
+inline std::vector<std::string> sorted(std::vector<std::string> lines) {
+  std::sort(lines.begin(), lines.end());
+  return lines;
+}
+
+// Lines that hold `part`.
+inline std::vector<std::string> lines_with(const std::vector<std::string>& lines, std::string_view part) {
+  std::vector<std::string> found;
+  for (const std::string& line : lines) {
+    if (line.find(part) != std::string::npos) found.push_back(line);
+  }
+  return found;
+}
+
+}  // namespace sluice::dataplane::iptables

@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: Apache-2.0
+// One command line, two kernels. Since 1.8 `iptables` comes in two flavours that do not see each other's rules:
+// "legacy" replaces whole tables by setsockopt(2), "nft" translates to nf_tables. Both are in the kernel at once and
+// packets pass both, so a node whose kubelet uses one and whose proxy uses the other does strange things. kubelet
+// leaves a chain in mangle as a hint (KEP-3178); without it the flavour with more rules in it is the one that this node
+// uses.
+//
+// Looking must not change anything: any use of a legacy table loads it, with its hooks in every packet's way, so the
+// kernel's list of loaded tables is asked first. (iptables-legacy-save without -t does the same.)
+#include "dataplane/iptables/tool.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+
+#include "sys/process.h"
+#include "sys/sysctl.h"
+
+namespace sluice::dataplane::iptables {
+namespace {
+
+// "-w 5": how long the legacy programs wait for /run/xtables.lock. The nft ones take the option and need no lock.
+constexpr std::string_view kLockWaitSeconds = "5";
+// A full load of 10,000 Services takes the tool 15 s on a small machine.
+constexpr std::chrono::minutes kToolTimeout{5};
+
+std::string base_name(Family family) {
+  return family == Family::kIPv4 ? "iptables" : "ip6tables";
+}
+
+std::array<unsigned, 3> parse_version(std::string_view text) {
+  std::array<unsigned, 3> version{};
+  std::size_t at = text.find(" v");
+  if (at == std::string_view::npos) return version;
+  const char* position = text.data() + at + 2;
+  const char* const end = text.data() + text.size();
+  for (unsigned& part : version) {
+    const auto [next, error] = std::from_chars(position, end, part);
+    if (error != std::errc() || next == end || *next != '.') break;
+    position = next + 1;
+  }
+  return version;
+}
+
+// The programs called `command`, `command`-save and `command`-restore, if they are there.
+std::optional<Tool> tool_named(Family family, const std::string& command) {
+  const auto answer = sys::run_and_collect({command, "--version"});
+  if (!answer || answer->exit_status != 0) return std::nullopt;
+  const bool nft = answer->output.find("nf_tables") != std::string::npos;
+  return Tool{family,
+              nft ? Flavour::kNft : Flavour::kLegacy,
+              command,
+              command + "-save",
+              command + "-restore",
+              parse_version(answer->output)};
+}
+
+std::optional<Tool> tool_of(Family family, Flavour flavour) {
+  auto tool = tool_named(family, fmt::format("{}-{}", base_name(family), to_string(flavour)));
+  if (!tool) tool = tool_named(family, base_name(family));
+  return tool && tool->flavour == flavour ? tool : std::nullopt;
+}
+
+Error missing(Family family, std::string_view what) {
+  return Error{Errc::kUnsupported,
+               fmt::format("{}: no {} program in PATH; install the package iptables", base_name(family), what)};
+}
+
+std::vector<std::string> loaded_legacy_tables(Family family) {
+  // Of this thread's network namespace; /proc/net would be that of the process' first thread.
+  std::ifstream file(family == Family::kIPv4 ? "/proc/thread-self/net/ip_tables_names"
+                                             : "/proc/thread-self/net/ip6_tables_names");
+  std::vector<std::string> names;
+  for (std::string name; std::getline(file, name);) names.push_back(name);
+  return names;
+}
+
+bool table_loaded(const Tool& tool, Table table) {
+  if (tool.flavour == Flavour::kNft) return true;  // looking at a table that is not there creates nothing in nf_tables
+  const std::vector<std::string> names = loaded_legacy_tables(tool.family);
+  return std::find(names.begin(), names.end(), to_string(table)) != names.end();
+}
+
+// Lines of the tool's stderr that say something, as one line.
+std::string condensed(std::string_view text) {
+  std::string result;
+  while (!text.empty()) {
+    const std::size_t end = std::min(text.find('\n'), text.size());
+    const std::string_view line = text.substr(0, end);
+    text.remove_prefix(std::min(end + 1, text.size()));
+    if (line.empty() || line.starts_with("Try `") || line.starts_with('#')) continue;
+    if (!result.empty()) result += "; ";
+    result += line;
+  }
+  return result;
+}
+
+// "line 3: RULE_APPEND failed", "line 4 failed", "Error occurred at line: 5".
+std::optional<std::size_t> line_number(std::string_view message) {
+  for (std::size_t at = message.find("line"); at != std::string_view::npos; at = message.find("line", at + 1)) {
+    const std::size_t digits = message.find_first_not_of(": ", at + 4);
+    if (digits == std::string_view::npos) continue;
+    std::size_t number = 0;
+    const auto [end, error] = std::from_chars(message.data() + digits, message.data() + message.size(), number);
+    if (error == std::errc() && number > 0) return number;
+  }
+  return std::nullopt;
+}
+
+// What speaks for a flavour.
+class Evidence : public SaveVisitor {
+ public:
+  void chain(std::string_view, std::string_view name) override {
+    kubelet = kubelet || name == kKubeletHintChain || name == kKubeletCanaryChain;
+    proxy = proxy || name == kCanaryChain;
+  }
+  void rule(std::string_view, std::string_view, std::string_view) override { ++rules; }
+  bool kubelet = false;
+  bool proxy = false;
+  std::size_t rules = 0;
+};
+
+Result<Tool> pick(const Tool& nft, const Tool& legacy) {
+  Evidence nft_mangle;
+  Evidence legacy_mangle;
+  SLUICE_CHECK_OK(read_live(nft, nft_mangle, Table::kMangle));
+  SLUICE_CHECK_OK(read_live(legacy, legacy_mangle, Table::kMangle));
+  if (nft_mangle.kubelet != legacy_mangle.kubelet) return nft_mangle.kubelet ? nft : legacy;
+  // What the proxy before us used; also keeps a restart from counting a large rule set.
+  if (nft_mangle.proxy != legacy_mangle.proxy) return nft_mangle.proxy ? nft : legacy;
+  Evidence nft_all;
+  Evidence legacy_all;
+  SLUICE_CHECK_OK(read_live(nft, nft_all));
+  SLUICE_CHECK_OK(read_live(legacy, legacy_all));
+  if (nft_all.rules != legacy_all.rules) return nft_all.rules > legacy_all.rules ? nft : legacy;
+  const auto plain = tool_named(nft.family, base_name(nft.family));
+  return plain && plain->flavour == Flavour::kLegacy ? legacy : nft;
+}
+
+}  // namespace
+
+std::string_view to_string(Flavour flavour) {
+  return flavour == Flavour::kNft ? "nft" : "legacy";
+}
+
+std::vector<Tool> installed_tools(Family family) {
+  std::vector<Tool> tools;
+  for (const Flavour flavour : {Flavour::kNft, Flavour::kLegacy}) {
+    if (auto tool = tool_of(family, flavour)) tools.push_back(std::move(*tool));
+  }
+  return tools;
+}
+
+Result<Tool> find_tool(Family family, std::string_view wanted) {
+  if (wanted == "nft" || wanted == "legacy") {
+    auto tool = tool_of(family, wanted == "nft" ? Flavour::kNft : Flavour::kLegacy);
+    if (!tool) return tl::unexpected(missing(family, base_name(family) + "-" + std::string(wanted)));
+    return *std::move(tool);
+  }
+  if (wanted != "auto" && !wanted.empty()) {
+    return fail(Errc::kInvalid, fmt::format("iptables flavour \"{}\" is unknown; it is nft, legacy or auto", wanted));
+  }
+  const std::vector<Tool> tools = installed_tools(family);
+  if (tools.empty()) return tl::unexpected(missing(family, base_name(family)));
+  return tools.size() == 1 ? Result<Tool>(tools.front()) : pick(tools[0], tools[1]);
+}
+
+Result<> probe(const Tool& tool) {
+  if (tool.family == Family::kIPv6) {
+    std::error_code ignored;
+    if (!std::filesystem::exists("/proc/thread-self/net/if_inet6", ignored)) {
+      return fail(Errc::kUnsupported, "ip6tables: this kernel has no IPv6 (/proc/net/if_inet6 is missing)");
+    }
+    const auto disabled = sys::read_sysctl("net/ipv6/conf/all/disable_ipv6");
+    if (disabled && *disabled == "1") {
+      return fail(Errc::kUnsupported, "ip6tables: IPv6 is switched off (net/ipv6/conf/all/disable_ipv6 is 1)");
+    }
+  }
+  SLUICE_TRY(const auto answer, sys::run_and_collect({tool.command, "-w", std::string(kLockWaitSeconds), "-S",
+                                                      "POSTROUTING", "-t", "nat"}));
+  if (answer.exit_status != 0) {
+    return fail(Errc::kUnsupported,
+                fmt::format("{} cannot read table nat: {}", tool.command, condensed(answer.error_output)));
+  }
+  return {};
+}
+
+void SaveReader::feed(std::string_view piece) {
+  for (;;) {
+    const std::size_t end = piece.find('\n');
+    if (end == std::string_view::npos) break;
+    if (partial_.empty()) {
+      line(piece.substr(0, end));
+    } else {
+      partial_ += piece.substr(0, end);
+      line(partial_);
+      partial_.clear();
+    }
+    piece.remove_prefix(end + 1);
+  }
+  partial_ += piece;
+}
+
+void SaveReader::line(std::string_view text) {
+  if (text.empty()) return;
+  const auto word_end = [&text](std::size_t from) { return std::min(text.find(' ', from), text.size()); };
+  constexpr std::string_view kTableNote = "# Table `";
+  if (text.starts_with(kTableNote) && text.find("is incompatible") != std::string_view::npos) {
+    const std::string_view name = text.substr(kTableNote.size());
+    unreadable_table_ = name.substr(0, name.find('\''));
+  } else if (text[0] == '*') {
+    table_ = text.substr(1);
+  } else if (text[0] == ':') {
+    visitor_.chain(table_, text.substr(1, word_end(1) - 1));
+  } else if (text.starts_with("-A ")) {
+    const std::size_t end = word_end(3);
+    visitor_.rule(table_, text.substr(3, end - 3), end < text.size() ? text.substr(end + 1) : std::string_view());
+  }
+}
+
+Result<> read_live(const Tool& tool, SaveVisitor& visitor, std::optional<Table> only) {
+  if (only && !table_loaded(tool, *only)) return {};
+  SaveReader reader(visitor);
+  sys::ProcessOptions options;
+  options.arguments = {tool.save};
+  if (only) options.arguments.insert(options.arguments.end(), {"-t", std::string(to_string(*only))});
+  options.output = [&reader](std::string_view piece) { reader.feed(piece); };
+  options.timeout = kToolTimeout;
+  SLUICE_TRY(const auto outcome, sys::run_process(options));
+  if (outcome.exit_status != 0) {
+    return fail(Errc::kInternal, fmt::format("{} failed with status {}: {}", tool.save, outcome.exit_status,
+                                             condensed(outcome.error_output)));
+  }
+  // Taking it for empty would make us insert the same jumps again and again.
+  if (!reader.unreadable_table().empty()) {
+    return fail(Errc::kUnsupported, fmt::format("{} cannot show table {}: nft made it what iptables has no words for",
+                                                tool.save, reader.unreadable_table()));
+  }
+  return {};
+}
+
+Result<RestoreOutcome> restore(const Tool& tool, const std::function<std::string_view()>& input) {
+  sys::ProcessOptions options;
+  options.arguments = {tool.restore};
+  if (tool.newer_than_1_6_2()) options.arguments.insert(options.arguments.end(), {"-w", std::string(kLockWaitSeconds)});
+  options.arguments.insert(options.arguments.end(), {"--noflush", "--counters"});
+  options.input = input;
+  options.timeout = kToolTimeout;
+  SLUICE_TRY(const auto outcome, sys::run_process(options));
+  if (outcome.exit_status == 0) return RestoreOutcome{true, std::nullopt, ""};
+  const std::string message = condensed(outcome.error_output);
+  const auto line = line_number(message);
+  // Status 4 is "resource problem", mostly the lock; but the nft flavour also says 4 for a rule that the kernel
+  // refused, with a line.
+  if (!line) {
+    return fail(outcome.exit_status == 4 ? Errc::kUnavailable : Errc::kInternal,
+                fmt::format("{} failed with status {}: {}", tool.restore, outcome.exit_status, message));
+  }
+  return RestoreOutcome{false, line, message};
+}
+
+Result<bool> chain_exists(const Tool& tool, Table table, std::string_view chain) {
+  if (!table_loaded(tool, table)) return false;
+  SLUICE_TRY(const auto answer, sys::run_and_collect({tool.command, "-w", std::string(kLockWaitSeconds), "-S",
+                                                      std::string(chain), "-t", std::string(to_string(table))}));
+  if (answer.exit_status == 4) {
+    return fail(Errc::kUnavailable,
+                fmt::format("{}: look for chain {}: {}", tool.command, chain, condensed(answer.error_output)));
+  }
+  return answer.exit_status == 0;
+}
+
+}  // namespace sluice::dataplane::iptables

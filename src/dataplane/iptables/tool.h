@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+// The iptables programs of this node: which flavour, where, how to read and how to write with them.
+#pragma once
+
+#include <array>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/ip.h"
+#include "base/result.h"
+#include "dataplane/iptables/chain_names.h"
+
+namespace sluice::dataplane::iptables {
+
+enum class Flavour : std::uint8_t { kNft, kLegacy };
+std::string_view to_string(Flavour flavour);  // "nft", "legacy"
+
+struct Tool {
+  Family family = Family::kIPv4;
+  Flavour flavour = Flavour::kNft;
+  std::string command;  // "iptables-nft", or "iptables" where there is but one flavour
+  std::string save;
+  std::string restore;
+  std::array<unsigned, 3> version{};
+  [[nodiscard]] bool newer_than_1_6_2() const { return version >= std::array<unsigned, 3>{1, 6, 2}; }
+};
+
+// Finds the programs. `wanted` is "nft", "legacy", or "auto": the flavour that kubelet uses here, else the one that has
+// more rules, else the one that plain `iptables` is. Errc::kUnsupported names the missing package.
+Result<Tool> find_tool(Family family, std::string_view wanted);
+// Every flavour that is installed, for cleaning up. None is no error.
+std::vector<Tool> installed_tools(Family family);
+
+// Does this kernel serve the family with these programs (IPv6 may be switched off)? kUnsupported says why not.
+Result<> probe(const Tool& tool);
+
+// What iptables-save tells, line by line. Table names other than ours occur.
+class SaveVisitor {
+ public:
+  virtual ~SaveVisitor() = default;
+  virtual void chain(std::string_view table, std::string_view name) = 0;
+  virtual void rule(std::string_view table, std::string_view chain, std::string_view rule) = 0;
+};
+
+// Cuts what iptables-save prints into lines and hands them on; input may come in pieces.
+class SaveReader {
+ public:
+  explicit SaveReader(SaveVisitor& visitor) : visitor_(visitor) {}
+  void feed(std::string_view piece);
+  // A table that iptables cannot show because nft made it so; empty = none. (Up to 1.8.7; later versions show the rest
+  // of it.)
+  [[nodiscard]] const std::string& unreadable_table() const { return unreadable_table_; }
+
+ private:
+  void line(std::string_view text);
+  SaveVisitor& visitor_;
+  std::string partial_;
+  std::string table_;
+  std::string unreadable_table_;
+};
+
+// Reads all tables that exist, or one. Creates none, unlike iptables-legacy-save -t.
+Result<> read_live(const Tool& tool, SaveVisitor& visitor, std::optional<Table> only = std::nullopt);
+
+// One run of iptables-restore over `input`, pulled piece by piece.
+struct RestoreOutcome {
+  bool ok = false;
+  std::optional<std::size_t> line;  // of the input, from 1, where the tool said so
+  std::string message;              // the tool's
+};
+// An Error where nothing can be said about the input: the program is missing, hangs, or does not get the lock
+// (kUnavailable).
+Result<RestoreOutcome> restore(const Tool& tool, const std::function<std::string_view()>& input);
+
+// Does a chain exist in a table? Creates neither.
+Result<bool> chain_exists(const Tool& tool, Table table, std::string_view chain);
+
+}  // namespace sluice::dataplane::iptables

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// What can be changed in a table of virtual servers. A batch is a list of these, done in its order.
+#pragma once
+
+#include <string>
+#include <variant>
+
+#include "ipvs/real_server.h"
+#include "ipvs/virtual_server.h"
+
+namespace sluice::ipvs {
+
+struct AddVirtualServer {
+  VirtualServer server;
+};
+// Replaces every setting; the real servers, the connections and the counters stay.
+struct EditVirtualServer {
+  VirtualServer server;
+};
+// Its real servers go with it; connections live until their time is over.
+struct RemoveVirtualServer {
+  VirtualServerKey key;
+};
+struct AddRealServer {
+  VirtualServerKey to;
+  RealServer server;
+};
+// Replaces every setting; connections and counters stay.
+struct EditRealServer {
+  VirtualServerKey of;
+  RealServer server;
+};
+struct RemoveRealServer {
+  VirtualServerKey from;
+  RealServerKey key;
+};
+
+using Change = std::variant<AddVirtualServer, EditVirtualServer, RemoveVirtualServer, AddRealServer, EditRealServer, RemoveRealServer>;
+
+std::string to_string(const Change& change);  // "add real server 10.2.0.1:80 to TCP 10.0.0.1:80"
+
+}  // namespace sluice::ipvs

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is the same for every engine.
+#include "ipvs/engine.h"
+
+#include <utility>
+
+namespace sluice::ipvs {
+
+Result<std::vector<VirtualServerState>> list_all(Engine& engine) {
+  std::vector<VirtualServerState> servers;
+  SLUICE_CHECK_OK(engine.list([&](VirtualServerState server) { servers.push_back(std::move(server)); }));
+  return servers;
+}
+
+}  // namespace sluice::ipvs

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+// Engine: one implementation of IPVS in one network namespace: the kernel's ip_vs, or ours in BPF. The same table of virtual servers,
+// the same rules, the same numbers, whichever it is; the contract suite (contract_suite.cc) holds every engine to it.
+//
+// The contract.
+// - The table belongs to the machine, not to this object: it outlives us, others may change it, and nothing here is remembered.
+// - A key is unique. Adding what exists fails and changes nothing; editing or removing what does not exist fails.
+// - An edit replaces every setting of its object and nothing else: connections and counters go on.
+// - Every refusal carries the kernel's errno in Error::sys_errno and, in words, what was wanted and why it was refused:
+//     EEXIST        added: it is there already
+//     ESRCH         the virtual server does not exist (also when one of its real servers is meant)
+//     ENOENT        of a virtual server: its scheduler or its persistence engine is unknown; of a real server: it does not exist
+//     EINVAL        a value out of range; a gue tunnel without port; a real server's address that is neither unicast nor local;
+//                   a real server of the other family without kTunnel, or while a sync daemon runs
+//     ERANGE        a weight below 0; a lower threshold above the upper one
+//     ENODEV        a sync daemon's interface does not exist
+//     EPERM         the caller may not (CAP_NET_ADMIN over the network namespace)
+//   Errors without these mean that the engine itself could not be asked.
+// - Calls come from one thread. A call may block for as long as the table is large.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "ipvs/change.h"
+#include "ipvs/connection.h"
+#include "ipvs/sync_daemon.h"
+
+namespace sluice::ipvs {
+
+struct Counters {
+  std::uint64_t connections = 0;
+  std::uint64_t packets_in = 0;  // client to real server
+  std::uint64_t packets_out = 0;
+  std::uint64_t bytes_in = 0;
+  std::uint64_t bytes_out = 0;
+  friend bool operator==(const Counters&, const Counters&) = default;
+};
+
+// Up to two seconds old: engines publish counters when they work out the rates.
+struct Statistics {
+  Counters totals;      // since it was added or zeroed
+  Counters per_second;
+  friend bool operator==(const Statistics&, const Statistics&) = default;
+};
+
+struct RealServerState {
+  RealServer server;
+  std::uint32_t active_connections = 0;
+  std::uint32_t inactive_connections = 0;
+  std::uint32_t persistent_connections = 0;
+  Statistics statistics;
+};
+
+struct VirtualServerState {
+  VirtualServer server;
+  Statistics statistics;
+  std::vector<RealServerState> real_servers;  // the newest first
+};
+
+struct EngineInfo {
+  std::uint32_t version = 0;                // 0x010201 is 1.2.1
+  std::uint32_t connection_table_size = 0;  // in buckets
+};
+
+// Seconds. In set_timeouts() a 0 leaves that one alone.
+struct Timeouts {
+  std::uint32_t tcp_s = 0;      // established
+  std::uint32_t tcp_fin_s = 0;  // after the client's FIN
+  std::uint32_t udp_s = 0;
+  friend bool operator==(const Timeouts&, const Timeouts&) = default;
+};
+
+struct Failure {
+  std::size_t index = 0;  // in the batch
+  Error error;
+};
+
+class Engine {
+ public:
+  virtual ~Engine() = default;
+  [[nodiscard]] virtual std::string_view name() const = 0;  // "kernel", "ebpf"
+  virtual Result<EngineInfo> info() = 0;
+
+  // Every virtual server with its real servers, one after the other, in no order. An empty table is no error. A server that is added
+  // or removed by somebody else meanwhile may be missing or there, but no server comes twice.
+  virtual Result<> list(const std::function<void(VirtualServerState)>& visit) = 0;
+  // One virtual server with its real servers. ESRCH where there is none.
+  virtual Result<VirtualServerState> find(const VirtualServerKey& key) = 0;
+  // The connection table, in no order. ENOENT where the engine has none to show.
+  virtual Result<> connections(const std::function<void(const Connection&)>& visit) = 0;
+
+  // Tries every change, in order, whatever becomes of the ones before it, and answers those that were refused, in order. An Error
+  // means that the engine could not be asked: a prefix of the batch is done, and how long it is nobody knows.
+  virtual Result<std::vector<Failure>> apply(std::span<const Change> changes) = 0;
+  // Removes every virtual server. Connections live until their time is over; timeouts and sync daemons stay.
+  virtual Result<> flush() = 0;
+  // Counters and rates of one virtual server and its real servers, or of everything, start again at 0. ESRCH where there is none.
+  virtual Result<> zero(const std::optional<VirtualServerKey>& key) = 0;
+
+  virtual Result<Timeouts> timeouts() = 0;
+  // Nothing is changed where one of them is refused (EINVAL).
+  virtual Result<> set_timeouts(const Timeouts& timeouts) = 0;
+
+  // The running ones, master first.
+  virtual Result<std::vector<SyncDaemon>> sync_daemons() = 0;
+  virtual Result<> start_sync_daemon(const SyncDaemon& daemon) = 0;  // EEXIST where one of that role runs
+  virtual Result<> stop_sync_daemon(SyncRole role) = 0;              // ESRCH where none of that role runs
+};
+
+// Engine::list() collected. Large tables are better visited.
+Result<std::vector<VirtualServerState>> list_all(Engine& engine);
+
+}  // namespace sluice::ipvs

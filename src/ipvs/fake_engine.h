@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+// For tests: an engine whose kernel is a map. It makes the kernel's checks in the kernel's order (ip_vs_ctl.c) and answers with the
+// kernel's errno; it forwards nothing, so tests put in the counters and connections that they want to see.
+#pragma once
+
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "ipvs/engine.h"
+
+namespace sluice::ipvs {
+
+// What the kernel knows of the machine it runs on.
+struct FakeHost {
+  std::set<std::string> schedulers{"rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "sed", "nq", "fo", "ovf", "mh"};
+  std::set<std::string> persistence_engines{"sip"};
+  std::map<std::string, std::uint32_t> interfaces{{"eth0", 1500}};  // and their MTU
+  std::set<IpAddress> broadcasts;                                   // of connected networks
+  std::uint32_t ticks_per_s = 250;
+};
+
+class FakeEngine : public Engine {
+ public:
+  explicit FakeEngine(FakeHost host = {}) : host_(std::move(host)) {}
+
+  [[nodiscard]] std::string_view name() const override { return "fake"; }
+  Result<EngineInfo> info() override { return EngineInfo{0x010201, 4096}; }
+  Result<> list(const std::function<void(VirtualServerState)>& visit) override;
+  Result<VirtualServerState> find(const VirtualServerKey& key) override;
+  Result<> connections(const std::function<void(const Connection&)>& visit) override;
+  Result<std::vector<Failure>> apply(std::span<const Change> changes) override;
+  Result<> flush() override;
+  Result<> zero(const std::optional<VirtualServerKey>& key) override;
+  Result<Timeouts> timeouts() override { return timeouts_; }
+  Result<> set_timeouts(const Timeouts& timeouts) override;
+  Result<std::vector<SyncDaemon>> sync_daemons() override;
+  Result<> start_sync_daemon(const SyncDaemon& daemon) override;
+  Result<> stop_sync_daemon(SyncRole role) override;
+
+  // What packets would have done; nothing where there is no such server. The pointer lives until the next change.
+  VirtualServerState* live(const VirtualServerKey& key);
+  std::vector<Connection> connection_table;
+  std::size_t apply_calls = 0;
+
+ private:
+  // Each answers 0, or the errno of the refusal.
+  int change(const AddVirtualServer& c);
+  int change(const EditVirtualServer& c);
+  int change(const RemoveVirtualServer& c);
+  int change(const AddRealServer& c);
+  int change(const EditRealServer& c);
+  int change(const RemoveRealServer& c);
+  [[nodiscard]] int check_settings(const VirtualServer& server) const;
+  [[nodiscard]] int check_settings(const VirtualServerKey& of, const RealServer& server) const;
+  [[nodiscard]] bool usable(const RealServerKey& key) const;
+  [[nodiscard]] VirtualServer as_kept(VirtualServer server) const;
+  [[nodiscard]] SyncDaemon with_defaults(SyncDaemon daemon) const;
+  [[nodiscard]] bool mixes_families() const;
+
+  FakeHost host_;
+  std::map<VirtualServerKey, VirtualServerState> servers_;
+  std::map<SyncRole, SyncDaemon> daemons_;
+  Timeouts timeouts_{900, 120, 300};
+};
+
+}  // namespace sluice::ipvs

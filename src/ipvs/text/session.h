@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// Command lines done on one engine, one after the other. Changes of a restore are held back and go to the engine in batches, which
+// nobody can tell from the outside but by the time it takes.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "ipvs/engine.h"
+#include "ipvs/text/ipvsadm.h"
+#include "ipvs/text/request.h"
+
+namespace sluice::ipvs::text {
+
+class Session {
+ public:
+  Session(const std::string& program, Engine& engine, Names& names, const Console& console)
+      : program_(program), engine_(engine), names_(names), console_(console) {}
+
+  // One command line, which may be empty: a list then.
+  int run(const std::vector<std::string>& arguments);
+  // Lines from standard input until its end, or until one of them ends it.
+  int restore();
+
+ private:
+  struct Ending {
+    int status = 0;
+    bool ends_restore = false;
+  };
+  struct Waiting {
+    Command command;
+    Change change;
+  };
+  enum class Source : unsigned char { kArguments, kStandardInput };
+
+  Ending run_line(const std::vector<std::string>& arguments, Source source);
+  Ending perform(const Request& request, Source source);
+  Ending list(const Request& request);
+  Ending list_connections(const Request& request);
+  Ending list_table(const Request& request);
+  Ending save(const Request& request);
+  Ending refuse(const Refusal& refusal);
+  // Says what the engine said, if it refused.
+  Ending answer(Command command, const Result<>& result, int status_of_refusal);
+  Ending call(const Request& request);
+  // The changes that wait. The status is that of the last one.
+  Ending apply_waiting();
+
+  const std::string& program_;
+  Engine& engine_;
+  Names& names_;
+  const Console& console_;
+  std::vector<Waiting> waiting_;
+};
+
+}  // namespace sluice::ipvs::text

@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: Apache-2.0
+// A folder of manifests is a small API server: its objects are those of all its files, a changed file is a handful of
+// watch events. People edit with editors that write a temporary file and rename it, kubelet swaps a symlink (..data)
+// under all files of a ConfigMap at once; so any event makes us look, shortly after the last one, at every file whose
+// name, size or time changed. A file that breaks keeps the objects that it held before.
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <map>
+#include <optional>
+
+#include "base/log.h"
+#include "kube/decode.h"
+#include "kube/source.h"
+#include "kube/yaml_json.h"
+#include "sys/folder_watch.h"
+
+namespace sluice::kube {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::chrono::milliseconds kSettle{50};
+constexpr std::chrono::seconds kLookAgain{5};  // while the folder is not there
+constexpr std::uintmax_t kFileBytesMax = 512UL * 1024 * 1024;
+
+// What tells one state of a file from another without reading it.
+struct Stamp {
+  ino_t inode = 0;
+  off_t size = 0;
+  timespec modified{};
+  friend bool operator==(const Stamp& a, const Stamp& b) {
+    return a.inode == b.inode && a.size == b.size && a.modified.tv_sec == b.modified.tv_sec &&
+           a.modified.tv_nsec == b.modified.tv_nsec;
+  }
+};
+
+using Services = std::map<model::ObjectKey, model::Service>;
+using Slices = std::map<model::ObjectKey, model::EndpointSlice>;
+
+// The objects of one file, or of the whole folder.
+struct Contents {
+  Services services;
+  Slices slices;
+  std::optional<model::Node> node;
+};
+
+struct File {
+  Stamp stamp;
+  Contents contents;  // the last good ones
+};
+
+bool is_manifest(const fs::path& path) {
+  const std::string name = path.filename().string();
+  if (name.empty() || name.front() == '.' || name.back() == '~' || name.front() == '#') return false;
+  const std::string extension = path.extension().string();
+  return extension == ".yaml" || extension == ".yml" || extension == ".json";
+}
+
+class FileSource : public Source {
+ public:
+  FileSource(net::EventLoop& loop, std::string folder, std::string node_name, SourceHooks hooks)
+      : folder_(std::move(folder)),
+        node_name_(std::move(node_name)),
+        hooks_(std::move(hooks)),
+        timer_(loop),
+        descriptor_(loop) {}
+
+  ~FileSource() override {
+    // The descriptor is FolderWatch's; Asio must not close it as well.
+    if (descriptor_.is_open()) descriptor_.release();
+  }
+  FileSource(const FileSource&) = delete;
+  FileSource& operator=(const FileSource&) = delete;
+
+  void start() override {
+    watch_folder();
+    scan();
+  }
+
+ private:
+  void watch_folder() {
+    if (descriptor_.is_open()) descriptor_.release();
+    watch_.reset();
+    auto opened = sys::FolderWatch::open(folder_);
+    if (!opened) {
+      SLUICE_LOG_ERROR("Cannot watch the folder of manifests, looking again later", {"folder", folder_},
+                       {"err", opened.error().what});
+      return look_after(kLookAgain, true);
+    }
+    watch_.emplace(std::move(*opened));
+    descriptor_.assign(watch_->fd());
+    wait_for_events();
+  }
+
+  void wait_for_events() {
+    descriptor_.async_wait(boost::asio::posix::descriptor_base::wait_read,
+                           [this, alive = std::weak_ptr<bool>(alive_)](boost::system::error_code error) {
+                             if (error || alive.expired()) return;
+                             const auto names = watch_->read_names();
+                             // "" stands for lost events or the end of the folder itself.
+                             const bool again = !names || std::find(names->begin(), names->end(), "") != names->end();
+                             look_after(kSettle, again);
+                             if (!again) wait_for_events();
+                           });
+  }
+
+  void look_after(std::chrono::milliseconds delay, bool watch_again) {
+    watch_again_ = watch_again_ || watch_again;
+    timer_.expires_after(delay);
+    timer_.async_wait([this, alive = std::weak_ptr<bool>(alive_)](boost::system::error_code error) {
+      if (error || alive.expired()) return;
+      if (std::exchange(watch_again_, false)) watch_folder();
+      scan();
+    });
+  }
+
+  void scan() {
+    std::error_code error;
+    std::map<std::string, File> found;
+    for (fs::directory_iterator entry(folder_, error), end; !error && entry != end; entry.increment(error)) {
+      struct stat status{};
+      if (!is_manifest(entry->path()) || ::stat(entry->path().c_str(), &status) != 0 || !S_ISREG(status.st_mode))
+        continue;
+      const std::string name = entry->path().filename().string();
+      const Stamp stamp{status.st_ino, status.st_size, status.st_mtim};
+      const auto known = files_.find(name);
+      if (known != files_.end() && known->second.stamp == stamp) {
+        found.emplace(name, std::move(known->second));
+        continue;
+      }
+      found.emplace(name,
+                    read(entry->path(), stamp, known == files_.end() ? Contents{} : std::move(known->second.contents)));
+    }
+    if (error) {
+      SLUICE_LOG_ERROR("Cannot read the folder of manifests, keeping what is known", {"folder", folder_},
+                       {"err", error.message()});
+      return;
+    }
+    files_ = std::move(found);
+    publish();
+  }
+
+  File read(const fs::path& path, const Stamp& stamp, Contents previous) {
+    std::ifstream stream(path, std::ios::binary);
+    if (!stream || static_cast<std::uintmax_t>(stamp.size) > kFileBytesMax) {
+      SLUICE_LOG_ERROR("A manifest cannot be read, keeping its last good state", {"file", path.string()},
+                       {"err", stream ? "too large" : "cannot be opened"});
+      return {stamp, std::move(previous)};
+    }
+    const std::string text((std::istreambuf_iterator<char>(stream)), std::istreambuf_iterator<char>());
+    const auto objects = load_yaml_objects(text);
+    if (!objects) {
+      SLUICE_LOG_ERROR("A manifest cannot be read, keeping its last good state", {"file", path.string()},
+                       {"err", objects.error().what});
+      if (hooks_.on_refused) hooks_.on_refused("file");
+      return {stamp, std::move(previous)};
+    }
+    Contents contents;
+    for (const auto& object : *objects) take(path.string(), *object, previous, contents);
+    return {stamp, std::move(contents)};
+  }
+
+  // One object of a file. One that cannot be used keeps its own last good state; the file's other objects are not its
+  // hostages.
+  void take(const std::string& file, const YamlObject& object, const Contents& previous, Contents& contents) {
+    auto decoded = decoder_.decode(object.json(), "");
+    if (!decoded) {
+      SLUICE_LOG_ERROR("An object of a manifest cannot be used", {"file", file}, {"line", object.line()},
+                       {"err", decoded.error().what});
+      return;
+    }
+    model::ObjectKey key = decoded->metadata.key;
+    const std::string& kind = decoded->metadata.kind;
+    const bool ours = kind == "Service" || kind == "EndpointSlice" || kind == "Node";
+    if (!ours) {
+      SLUICE_LOG_INFO("An object of a kind that a Service proxy does not read, ignored", {"file", file},
+                      {"line", object.line()}, {"kind", kind}, {"name", key.name});
+      return;
+    }
+    if (kind != "Node" && key.namespace_name.empty()) key.namespace_name = "default";
+    for (const FieldProblem& note : decoded->notes) {
+      SLUICE_LOG_WARNING("Part of an object is ignored", {"file", file}, {"line", object.line_of(note.path)},
+                         {"object", key.to_string()}, {"field", note.path}, {"why", note.text});
+    }
+    if (!decoded->problems.empty()) {
+      const FieldProblem& problem = decoded->problems.front();
+      SLUICE_LOG_ERROR("An object of a manifest cannot be used, keeping its last good state", {"file", file},
+                       {"line", object.line_of(problem.path)}, {"kind", kind}, {"object", key.to_string()},
+                       {"field", problem.path}, {"err", problem.text});
+      if (hooks_.on_refused) hooks_.on_refused(kind);
+      if (const auto old = previous.services.find(key); kind == "Service" && old != previous.services.end())
+        contents.services.insert(*old);
+      if (const auto old = previous.slices.find(key); kind == "EndpointSlice" && old != previous.slices.end())
+        contents.slices.insert(*old);
+      if (kind == "Node" && previous.node && previous.node->name == key.name) contents.node = previous.node;
+      return;
+    }
+    keep(file, object, std::move(key), std::move(*decoded), contents);
+  }
+
+  void keep(const std::string& file, const YamlObject& object, model::ObjectKey key, Decoded&& decoded,
+            Contents& contents) {
+    bool first = true;
+    if (auto* service = std::get_if<model::Service>(&decoded.object)) {
+      service->key = key;
+      first = contents.services.emplace(key, std::move(*service)).second;
+    } else if (auto* slice = std::get_if<model::EndpointSlice>(&decoded.object)) {
+      slice->key = key;
+      first = contents.slices.emplace(key, std::move(*slice)).second;
+    } else if (auto* node = std::get_if<model::Node>(&decoded.object); node != nullptr && node->name == node_name_) {
+      contents.node = std::move(*node);
+    }
+    if (!first) {
+      SLUICE_LOG_ERROR("An object stands twice in a file, the first counts", {"file", file}, {"line", object.line()},
+                       {"object", key.to_string()});
+    }
+  }
+
+  // All files together; of an object that several hold, that of the first file by name counts.
+  Contents merge() {
+    Contents all;
+    for (const auto& [name, file] : files_) {
+      for (const auto& [key, service] : file.contents.services) {
+        if (!all.services.emplace(key, service).second) complain_twice(name, key);
+      }
+      for (const auto& [key, slice] : file.contents.slices) {
+        if (!all.slices.emplace(key, slice).second) complain_twice(name, key);
+      }
+      if (file.contents.node && !all.node) all.node = file.contents.node;
+    }
+    return all;
+  }
+
+  void complain_twice(const std::string& name, const model::ObjectKey& key) {
+    const auto first = std::find_if(files_.begin(), files_.end(), [&](const auto& entry) {
+      return entry.second.contents.services.contains(key) || entry.second.contents.slices.contains(key);
+    });
+    SLUICE_LOG_ERROR("An object stands in two files, the first file counts", {"object", key.to_string()},
+                     {"file", name}, {"first", first->first});
+  }
+
+  void publish() {
+    Contents now = merge();
+    model::Update update;
+    update.services_complete = update.slices_complete = !complete_;
+    complete_ = true;
+    for (const auto& [key, service] : now.services) {
+      const auto before = published_.services.find(key);
+      if (before == published_.services.end() || before->second != service) update.services.push_back(service);
+    }
+    for (const auto& [key, slice] : now.slices) {
+      const auto before = published_.slices.find(key);
+      if (before == published_.slices.end() || before->second != slice) update.slices.push_back(slice);
+    }
+    for (const auto& [key, service] : published_.services) {
+      if (!now.services.contains(key)) update.services_removed.push_back(key);
+    }
+    for (const auto& [key, slice] : published_.slices) {
+      if (!now.slices.contains(key)) update.slices_removed.push_back(key);
+    }
+    if (now.node != published_.node) {
+      update.node = now.node;
+      update.node_removed = !now.node;
+    }
+    published_ = std::move(now);
+    if (!update.empty()) hooks_.on_update(std::move(update));
+  }
+
+  const std::string folder_;
+  const std::string node_name_;
+  const SourceHooks hooks_;
+  Decoder decoder_;
+  boost::asio::steady_timer timer_;
+  boost::asio::posix::stream_descriptor descriptor_;
+  std::optional<sys::FolderWatch> watch_;
+  std::map<std::string, File> files_;
+  Contents published_;
+  bool complete_ = false;
+  bool watch_again_ = false;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+};
+
+}  // namespace
+
+std::unique_ptr<Source> make_file_source(net::EventLoop& loop, std::string folder, std::string node_name,
+                                         SourceHooks hooks) {
+  return std::make_unique<FileSource>(loop, std::move(folder), std::move(node_name), std::move(hooks));
+}
+
+}  // namespace sluice::kube

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where the API server is and how we prove who we are: from a kubeconfig file, or from what kubelet mounts into a pod.
+#pragma once
+
+#include <string>
+
+#include "base/result.h"
+#include "net/http_client.h"
+
+namespace sluice::kube {
+
+struct ClientConfig {
+  net::HttpTarget target;
+  std::string path_prefix;  // of a server URL such as https://host/k8s/clusters/c-1; without a slash at its end
+  std::string token;        // used where there is no token file
+  std::string token_file;   // read anew for each request: bound tokens rotate within the hour
+  [[nodiscard]] std::string server() const;  // "https://10.96.0.1:443"
+};
+
+// Reads the current context of a kubeconfig. `master`, if not empty, takes the place of its server alone. Relative file
+// names are relative to the kubeconfig. Errors name the file and the field. Exec plugins, auth providers, basic
+// authentication and proxies are refused as unsupported.
+Result<ClientConfig> load_kubeconfig(const std::string& path, const std::string& master);
+
+// From KUBERNETES_SERVICE_HOST and _PORT and the service account's files. `root` is put before the files' names, for
+// tests.
+Result<ClientConfig> in_cluster_config(const std::string& root = "");
+
+// A client without credentials, for --master alone.
+Result<ClientConfig> master_config(const std::string& master);
+
+// The Authorization header's value now; empty = none.
+Result<std::string> authorization(const ClientConfig& config);
+
+}  // namespace sluice::kube

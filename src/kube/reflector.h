@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+// Keeps one collection of the API server in sight: lists it, watches it from there on, and starts over when it must,
+// without ever telling its handler to forget what it has. Protocol: Kubernetes API concepts, "Efficient detection of
+// changes".
+#pragma once
+
+#include <boost/asio/steady_timer.hpp>
+#include <chrono>
+#include <memory>
+#include <random>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kube/decode.h"
+#include "kube/json_stream.h"
+#include "kube/source.h"
+
+namespace sluice::kube {
+
+// What a reflector tells.
+class CollectionHandler {
+ public:
+  virtual ~CollectionHandler() = default;
+  virtual void list_begins() = 0;
+  // An object as it is now; answers its resourceVersion. An error: this is no object, the stream cannot be trusted.
+  virtual Result<std::string> set(std::string_view json) = 0;
+  virtual Result<std::string> remove(std::string_view json) = 0;
+  // All objects were told of: those that were not are gone.
+  virtual void list_ends() = 0;
+  virtual void pause() = 0;  // what arrived together is over
+};
+
+struct Collection {
+  std::string kind;                    // for the log
+  std::vector<std::string> paths;      // alternatives, best first; 404 goes on to the next
+  std::vector<std::string> selectors;  // alternatives, best first, ready for a query; 400 goes on to the next
+};
+
+// Percent-encodes what may stand in a query's value.
+std::string escape_query(std::string_view text);
+
+class Reflector {
+ public:
+  Reflector(net::EventLoop& loop, const ClientConfig& config, Collection collection, const ApiTiming& timing,
+            const SourceHooks& hooks, CollectionHandler& handler);
+  ~Reflector();
+  Reflector(const Reflector&) = delete;
+  Reflector& operator=(const Reflector&) = delete;
+  void start() { list(); }
+
+ private:
+  void list();
+  void watch();
+  void request(const std::string& query, std::chrono::milliseconds idle);
+  Result<> take_item(std::string_view json);
+  Result<> take_event(std::string_view json);
+  Result<> take_error_event(const Decoder::ListMetadata& status);
+  void on_done(Result<> outcome);
+  void on_list_done();
+  void on_watch_done(Result<> outcome);
+  void on_refusal();
+  [[nodiscard]] bool try_alternative(const std::string& reason);
+  void relist();
+  void retry(const std::string& why, std::chrono::milliseconds at_least = {});
+  [[nodiscard]] std::string selector_query() const;
+
+  net::EventLoop& loop_;
+  const ClientConfig& config_;
+  const Collection collection_;
+  const ApiTiming& timing_;
+  const SourceHooks& hooks_;
+  CollectionHandler& handler_;
+  Decoder decoder_;
+  boost::asio::steady_timer timer_;
+  std::unique_ptr<net::HttpExchange> exchange_;
+  std::unique_ptr<JsonSplitter> splitter_;
+  std::minstd_rand random_{std::random_device()()};
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+
+  bool listing_ = true;
+  bool consistent_ = false;  // list from etcd, not from the server's cache: after its cache was too old
+  bool expired_ = false;     // the watch was told that its resourceVersion is gone
+  std::size_t path_ = 0;
+  std::size_t selector_ = 0;
+  std::string resource_version_;
+  std::string continue_token_;
+  std::chrono::milliseconds backoff_{0};  // what was waited last; 0 = all is well
+  int watch_refusals_ = 0;                // in a row
+
+  // Of the exchange that runs.
+  int status_ = 0;
+  std::string retry_after_;
+  std::string refusal_body_;
+  bool progress_ = false;  // the watch brought at least one object or bookmark
+  std::chrono::steady_clock::time_point began_;
+};
+
+}  // namespace sluice::kube

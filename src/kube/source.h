@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// A source of objects: an API server, or a folder of files. Both send the same Updates.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "kube/kubeconfig.h"
+#include "model/snapshot.h"
+#include "net/event_loop.h"
+
+namespace sluice::kube {
+
+// All are called on the loop's thread; those that count may be empty.
+struct SourceHooks {
+  std::function<void(model::Update&&)> on_update;
+  // One request to the API server ended: "200" or "<error>", "GET", host and port.
+  std::function<void(std::string_view code, std::string_view method, std::string_view host)> on_request;
+  // An object cannot be used; what was known of it before stays.
+  std::function<void(std::string_view kind)> on_refused;
+};
+
+class Source {
+ public:
+  virtual ~Source() = default;  // on the loop's thread, or when the loop has stopped
+  virtual void start() = 0;
+};
+
+// How patient the API source is. The defaults are client-go's where it has one.
+struct ApiTiming {
+  std::chrono::milliseconds backoff_min{800};
+  std::chrono::milliseconds backoff_max{30000};
+  std::chrono::seconds watch_min{300};           // a watch is asked to last between this and twice this
+  std::chrono::milliseconds watch_slack{30000};  // a watch that outlives what was asked by so much hangs
+  // A server that knows bookmarks sends one about every minute, so a watch that says nothing for so long is asked anew.
+  std::chrono::milliseconds watch_silence{150000};
+  // A watch that ends sooner than this did not work, however politely it ended.
+  std::chrono::milliseconds watch_short{1000};
+  net::HttpTimeouts http;
+};
+
+// Lists and watches Services, EndpointSlices and the Node of that name.
+std::unique_ptr<Source> make_api_source(net::EventLoop& loop, ClientConfig config, std::string node_name,
+                                        SourceHooks hooks, ApiTiming timing = {});
+
+// Reads *.yaml, *.yml and *.json of a folder and follows its changes. A file that cannot be read keeps its last good
+// state.
+std::unique_ptr<Source> make_file_source(net::EventLoop& loop, std::string folder, std::string node_name,
+                                         SourceHooks hooks);
+
+// Events (events.k8s.io/v1) about this node and its Services, as `kubectl get events` shows them. Best effort: at most
+// 64 wait.
+struct EventNote {
+  bool warning = false;
+  std::string reason;
+  std::string action;
+  std::string note;
+  std::string regarding_kind = "Node";
+  model::ObjectKey regarding;  // for a Node without namespace
+  std::string regarding_uid;
+};
+class EventSink {
+ public:
+  virtual ~EventSink() = default;
+  virtual void post(EventNote event) = 0;  // any thread
+};
+std::unique_ptr<EventSink> make_event_sink(net::EventLoop& loop, ClientConfig config, std::string node_name,
+                                           SourceHooks hooks);
+
+}  // namespace sluice::kube

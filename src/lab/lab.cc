@@ -1,0 +1,356 @@
+// SPDX-License-Identifier: Apache-2.0
+// The life of a lab. Coming up: folder first, then namespaces, then the agent; so at every moment of a crash the
+// folder, or the namespaces' names, say that there is something to take away. Going down: processes first, since a
+// namespace lives as long as a process is in it; then the namespaces; the folder last. Processes are found by the
+// namespaces that they are in and by SLUICE_LAB=<id> in their environment, not by the files that name them: those may
+// never have been written.
+#include "lab/lab.h"
+
+#include <fmt/format.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <filesystem>
+#include <thread>
+#include <tuple>
+
+#include "lab/agent.h"
+#include "lab/network.h"
+#include "lab/state.h"
+#include "sys/file_lock.h"
+#include "sys/netns.h"
+
+namespace sluice::lab {
+namespace {
+
+namespace fs = std::filesystem;
+using std::chrono::milliseconds;
+constexpr milliseconds kLockTimeout{30000};
+constexpr milliseconds kEndGrace{3000};
+constexpr int kEndRoundsMax = 20;          // of ending what was started while we ended the others
+constexpr int kAgentWaitTurnsMax = 10000;  // of 1 ms
+
+std::string environment_mark(const std::string& id) {
+  return "SLUICE_LAB=" + id;
+}
+
+Result<sys::ProcessMark> mark_of(const std::string& id) {
+  sys::ProcessMark mark{.namespaces = {}, .environment_entry = environment_mark(id)};
+  SLUICE_TRY(const std::vector<std::string> names, list_lab_netns(id));
+  for (const std::string& name : names) {
+    if (const auto netns = sys::netns_id(name)) mark.namespaces.push_back(*netns);
+  }
+  return mark;
+}
+
+Result<> end_processes(const std::string& id) {
+  SLUICE_TRY(const sys::ProcessMark mark, mark_of(id));
+  for (int round = 0; round < kEndRoundsMax; ++round) {
+    SLUICE_TRY(const std::vector<sys::ProcessId> found, sys::find_processes(mark));
+    if (found.empty()) return {};
+    for (const sys::ProcessId& process : found) SLUICE_CHECK_OK(sys::signal_process(process, SIGTERM));
+    const auto deadline = std::chrono::steady_clock::now() + kEndGrace;
+    for (const sys::ProcessId& process : found) {
+      const auto left = std::chrono::duration_cast<milliseconds>(deadline - std::chrono::steady_clock::now());
+      SLUICE_CHECK_OK(sys::end_process(process, std::max(left, milliseconds(0))));
+    }
+  }
+  return fail(Errc::kUnavailable, fmt::format("lab {}: its processes start others faster than they can be ended", id));
+}
+
+// With the lock held, if there is still a folder to hold it in.
+Result<> remove_everything(const std::string& id) {
+  SLUICE_CHECK_OK(end_processes(id));
+  SLUICE_CHECK_OK(remove_network(id));
+  return remove_state_folder(id);
+}
+
+Result<> start_agent_process(const LabOptions& options, const std::string& folder) {
+  std::string program = options.agent_program;
+  if (program.empty()) {
+    SLUICE_TRY(program, sys::own_program());
+  }
+  SLUICE_TRY(const sys::ProcessId agent, sys::start_detached({.arguments = {program, "lab", "agent", folder},
+                                                              .netns = netns_name(options.id, kFabricHost),
+                                                              .log_file = folder + "/agent.log",
+                                                              .environment = {environment_mark(options.id)}}));
+  SLUICE_CHECK_OK(write_process(folder + "/agent.process", agent));
+  for (int turn = 0; turn < kAgentWaitTurnsMax; ++turn) {
+    if (file_exists(folder + "/agent.ready")) return {};
+    if (!sys::process_alive(agent)) break;
+    std::this_thread::sleep_for(milliseconds(1));
+  }
+  const auto log = read_text(folder + "/agent.log");
+  return fail(Errc::kUnavailable, fmt::format("lab: the agent does not serve: {}", log ? *log : std::string()));
+}
+
+}  // namespace
+
+struct Lab::State {
+  std::string id;
+  std::string folder;
+  Topology topology;
+  bool owned = false;
+  std::unique_ptr<Agent> agent;  // if it is a thread of ours
+  std::thread agent_thread;
+
+  void stop_agent_thread() {
+    if (!agent_thread.joinable()) return;
+    agent->stop();
+    agent_thread.join();
+    agent.reset();
+  }
+};
+
+std::string unique_id() {
+  static std::atomic<int> counter = 0;
+  return fmt::format("t{}n{}", ::getpid(), ++counter);
+}
+
+Lab::Lab(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Lab::Lab(Lab&&) noexcept = default;
+
+Lab::~Lab() {
+  if (!state_) return;
+  state_->stop_agent_thread();
+  if (state_->owned) (void)down();
+}
+
+Result<Lab> Lab::up(const LabOptions& options) {
+  SLUICE_CHECK_OK(check_topology(options.topology));
+  SLUICE_CHECK_OK(make_state_folder(options.id));
+  auto state = std::make_unique<State>();
+  state->id = options.id;
+  state->folder = state_folder(options.id);
+  state->topology = options.topology;
+  const auto build = [&]() -> Result<> {
+    SLUICE_TRY(const sys::ProcessId self, sys::identify_process(::getpid()));
+    SLUICE_CHECK_OK(write_process(state->folder + "/owner", self));
+    SLUICE_CHECK_OK(write_text(state->folder + "/topology", encode_topology(options.topology)));
+    SLUICE_CHECK_OK(build_network(options.id, options.topology));
+    if (options.agent == AgentKind::kProcess) return start_agent_process(options, state->folder);
+    SLUICE_TRY(state->agent, Agent::open(options.id, options.topology));
+    state->agent_thread = std::thread([agent = state->agent.get()] { (void)agent->serve(); });
+    return {};
+  };
+  SLUICE_TRY(const sys::FileLock lock, sys::FileLock::take(state->folder + "/lock", kLockTimeout));
+  if (const auto built = build(); !built) {
+    state->stop_agent_thread();
+    (void)remove_everything(options.id);
+    return annotate(built.error(), fmt::format("lab {}", options.id));
+  }
+  state->owned = true;
+  return Lab(std::move(state));
+}
+
+Result<Lab> Lab::open(const std::string& id) {
+  auto state = std::make_unique<State>();
+  state->id = id;
+  state->folder = state_folder(id);
+  if (!good_id(id) || !file_exists(state->folder))
+    return fail(Errc::kNotFound, fmt::format("there is no lab '{}'", id));
+  SLUICE_TRY(const std::string text, read_text(state->folder + "/topology"));
+  SLUICE_TRY(state->topology, decode_topology(text));
+  return Lab(std::move(state));
+}
+
+Result<> Lab::down() {
+  state_->stop_agent_thread();
+  state_->owned = false;
+  return take_down(state_->id);
+}
+
+void Lab::keep() {
+  state_->owned = false;
+}
+const std::string& Lab::id() const {
+  return state_->id;
+}
+const std::string& Lab::folder() const {
+  return state_->folder;
+}
+const Topology& Lab::topology() const {
+  return state_->topology;
+}
+
+std::vector<std::string> Lab::hosts() const {
+  std::vector<std::string> hosts{std::string(kClientHost)};
+  for (const NodeSpec& node : state_->topology.nodes) hosts.push_back(node.name);
+  for (const PodSpec& pod : state_->topology.pods) hosts.push_back(pod.name);
+  return hosts;
+}
+
+Result<std::string> Lab::netns(const std::string& host) const {
+  const PodSpec* pod = state_->topology.find_pod(host);
+  if (pod != nullptr && pod->host_network) return netns_name(state_->id, pod->node);
+  if (pod != nullptr || state_->topology.find_node(host) != nullptr || host == kClientHost || host == kFabricHost) {
+    return netns_name(state_->id, host);
+  }
+  return fail(Errc::kNotFound, fmt::format("lab {}: there is no host '{}'", state_->id, host));
+}
+
+bool Lab::agent_alive() const {
+  if (state_->agent) return true;
+  const auto process = read_process(state_->folder + "/agent.process");
+  return process && sys::process_alive(*process);
+}
+
+bool Lab::owner_alive() const {
+  const auto process = read_process(state_->folder + "/owner");
+  return process && sys::process_alive(*process);
+}
+
+ProbeOutcome Lab::probe(const std::string& from, const Target& target, const ProbeOptions& options) const {
+  const auto name = netns(from);
+  if (name) return lab::probe(*name, target, options);
+  ProbeOutcome outcome;
+  outcome.failures[ProbeFailure::kOther] = options.count;
+  outcome.last_error = name.error().what;
+  return outcome;
+}
+
+Result<LongConnection> Lab::connect(const std::string& from, const Target& target, const ProbeOptions& options) const {
+  SLUICE_TRY(const std::string name, netns(from));
+  return LongConnection::open(name, target, options);
+}
+
+Result<Pinger> Lab::ping(const std::string& from, const Target& target, milliseconds interval,
+                         const ProbeOptions& options) const {
+  SLUICE_TRY(const std::string name, netns(from));
+  return Pinger(name, target, interval, options);
+}
+
+Result<HttpAnswer> Lab::get(const std::string& host, const sys::SocketAddress& server, const std::string& path,
+                            milliseconds timeout) const {
+  SLUICE_TRY(const std::string name, netns(host));
+  return http_get(name, server, path, timeout);
+}
+
+Result<> Lab::run_inside(const std::string& host, const std::function<Result<>()>& body) const {
+  SLUICE_TRY(const std::string name, netns(host));
+  return sys::in_netns(name, body);
+}
+
+Result<sys::CollectedOutcome> Lab::run(const std::string& host, std::vector<std::string> arguments,
+                                       std::string_view input, milliseconds timeout) const {
+  sys::CollectedOutcome outcome;
+  const auto collect = [&]() -> Result<> {
+    SLUICE_TRY(outcome, sys::run_and_collect(std::move(arguments), input, timeout));
+    return {};
+  };
+  SLUICE_CHECK_OK(run_inside(host, collect));
+  return outcome;
+}
+
+Result<sys::ProcessId> Lab::spawn(const SpawnSpec& spec) const {
+  SLUICE_TRY(const std::string name, netns(spec.node));
+  if (spec.name.empty() || spec.name.find_first_of("./") != std::string::npos) {
+    return fail(Errc::kInvalid, fmt::format("lab: '{}' cannot be a program's name", spec.name));
+  }
+  const std::string file = fmt::format("{}/{}.{}.process", state_->folder, spec.node, spec.name);
+  if (const auto namesake = read_process(file); namesake && sys::process_alive(*namesake)) {
+    return fail(Errc::kAlreadyExists, fmt::format("lab: {} runs on {} already", spec.name, spec.node));
+  }
+  std::vector<std::string> environment = spec.environment;
+  environment.push_back(environment_mark(state_->id));
+  environment.push_back(fmt::format("XTABLES_LOCKFILE={}/{}.xtables.lock", state_->folder, spec.node));
+  SLUICE_TRY(const sys::ProcessId process,
+             sys::start_detached({.arguments = spec.arguments,
+                                  .netns = name,
+                                  .log_file = spec.log_file.empty() ? log_file(spec.node, spec.name) : spec.log_file,
+                                  .environment = std::move(environment)}));
+  SLUICE_CHECK_OK(write_process(file, process));
+  return process;
+}
+
+std::string Lab::log_file(const std::string& node, const std::string& name) const {
+  return fmt::format("{}/{}.{}.log", state_->folder, node, name);
+}
+
+std::vector<LabProcess> Lab::processes() const {
+  std::vector<LabProcess> processes;
+  std::error_code error;
+  for (fs::directory_iterator entry(state_->folder, error), end; !error && entry != end; entry.increment(error)) {
+    // "<node>.<name>.process"
+    const fs::path& path = entry->path();
+    const std::string stem = path.stem().string();
+    const std::size_t dot = stem.find('.');
+    if (path.extension() != ".process" || dot == std::string::npos || stem.front() == '.') continue;
+    const auto process = read_process(path.string());
+    if (!process) continue;
+    processes.push_back({.node = stem.substr(0, dot),
+                         .name = stem.substr(dot + 1),
+                         .id = *process,
+                         .alive = sys::process_alive(*process),
+                         .command = sys::command_line(*process)});
+  }
+  std::sort(processes.begin(), processes.end(), [](const LabProcess& a, const LabProcess& b) {
+    return std::tie(a.node, a.name) < std::tie(b.node, b.name);
+  });
+  return processes;
+}
+
+Result<LabProcess> Lab::process(const std::string& node, const std::string& name) const {
+  for (LabProcess& found : processes()) {
+    if (found.node == node && found.name == name) return std::move(found);
+  }
+  return fail(Errc::kNotFound, fmt::format("lab {}: no program {} was started on {}", state_->id, name, node));
+}
+
+Result<> Lab::signal(const std::string& node, const std::string& name, int signal) const {
+  SLUICE_TRY(const LabProcess found, process(node, name));
+  return sys::signal_process(found.id, signal);
+}
+
+Result<> Lab::end(const std::string& node, const std::string& name, milliseconds grace) const {
+  SLUICE_TRY(const LabProcess found, process(node, name));
+  return sys::end_process(found.id, grace);
+}
+
+Result<std::vector<std::string>> list_labs() {
+  SLUICE_TRY(std::vector<std::string> ids, list_state_folders());
+  SLUICE_TRY(const std::vector<std::string> names, sys::list_netns());
+  for (const std::string& name : names) {
+    // "sluice-<id>-fabric": the namespace that is made first and removed last.
+    const std::string prefix = "sluice-";
+    const std::string suffix = fmt::format("-{}", kFabricHost);
+    if (!name.starts_with(prefix) || !name.ends_with(suffix) || name.size() <= prefix.size() + suffix.size()) continue;
+    const std::string id = name.substr(prefix.size(), name.size() - prefix.size() - suffix.size());
+    if (good_id(id)) ids.push_back(id);
+  }
+  std::sort(ids.begin(), ids.end());
+  ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
+  return ids;
+}
+
+Result<> take_down(const std::string& id) {
+  if (!good_id(id)) return fail(Errc::kInvalid, fmt::format("lab: the id '{}' is not 1 to 20 of a-z and 0-9", id));
+  const auto lock = sys::FileLock::take(state_folder(id) + "/lock", kLockTimeout);
+  if (!lock && lock.error().code != Errc::kNotFound) return tl::unexpected(lock.error());
+  return remove_everything(id);
+}
+
+Result<std::vector<std::string>> find_leftovers(const std::string& id) {
+  std::vector<std::string> left;
+  SLUICE_TRY(const std::vector<std::string> names, list_lab_netns(id));
+  for (const std::string& name : names) left.push_back("network namespace " + name);
+  SLUICE_TRY(const sys::ProcessMark mark, mark_of(id));
+  SLUICE_TRY(const std::vector<sys::ProcessId> processes, sys::find_processes(mark));
+  for (const sys::ProcessId& process : processes) {
+    left.push_back(fmt::format("process {} ({})", process.pid, sys::command_line(process)));
+  }
+  if (file_exists(state_folder(id))) left.push_back("folder " + state_folder(id));
+  return left;
+}
+
+Result<> run_agent(const std::string& folder) {
+  SLUICE_TRY(const std::string text, read_text(folder + "/topology"));
+  SLUICE_TRY(const Topology topology, decode_topology(text));
+  SLUICE_TRY(const std::unique_ptr<Agent> agent, Agent::open(fs::path(folder).filename().string(), topology));
+  SLUICE_CHECK_OK(write_text(folder + "/agent.ready", ""));
+  return agent->serve();
+}
+
+}  // namespace sluice::lab

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// The network of a lab: namespaces, links, addresses and routes. Nothing of it is in the machine's own namespace.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "lab/topology.h"
+
+namespace sluice::lab {
+
+// "sluice-<id>-<host>". Ids hold no hyphen, so that no two labs can share a name.
+std::string netns_name(std::string_view id, std::string_view host);
+Result<std::vector<std::string>> list_lab_netns(std::string_view id);
+
+// Is this the name of a link that labs make? None of them may ever be in the machine's own namespace.
+bool is_lab_link(std::string_view name);
+
+// On failure, what was made until then is left; remove_network takes it away.
+Result<> build_network(const std::string& id, const Topology& topology);
+Result<> remove_network(const std::string& id);
+
+}  // namespace sluice::lab

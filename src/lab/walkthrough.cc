@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+// The frame of the guided tour: make the lab, write the objects, run the steps one after the other, take all away and
+// look that nothing is left. Another step is another line in kSteps.
+#include "lab/walkthrough.h"
+
+#include <fmt/format.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <filesystem>
+
+#include "lab/network.h"
+#include "lab/report.h"
+#include "lab/state.h"
+#include "lab/walkthrough_files.h"
+#include "sys/links.h"
+
+namespace sluice::lab {
+namespace {
+
+using SteadyClock = std::chrono::steady_clock;
+
+volatile sig_atomic_t interrupted = 0;
+
+// While it lives, the signals that usually end a program only raise a flag: the lab must be taken down first. A reader
+// of our output that goes away (`| head`) must not end us either.
+class InterruptGuard {
+ public:
+  InterruptGuard() {
+    interrupted = 0;
+    struct sigaction action{};
+    action.sa_handler = [](int) { interrupted = 1; };
+    for (std::size_t i = 0; i < kSignals.size(); ++i) {
+      if (kSignals[i] == SIGPIPE) action.sa_handler = SIG_IGN;
+      ::sigaction(kSignals[i], &action, &before_[i]);
+    }
+  }
+  ~InterruptGuard() {
+    for (std::size_t i = 0; i < kSignals.size(); ++i) ::sigaction(kSignals[i], &before_[i], nullptr);
+  }
+  InterruptGuard(const InterruptGuard&) = delete;
+  InterruptGuard& operator=(const InterruptGuard&) = delete;
+
+ private:
+  static constexpr std::array<int, 4> kSignals{SIGINT, SIGTERM, SIGHUP, SIGPIPE};
+  std::array<struct sigaction, 4> before_{};
+};
+
+constexpr std::array<WalkthroughStep, 4> kSteps{{
+    {"No mode is named, so the proxies run in iptables mode", show_default_mode},
+    {"Real traffic", show_traffic},
+    {"An endpoint goes, and comes back", show_live_change},
+    {"A proxy is killed", show_crash},
+}};
+
+double seconds_since(SteadyClock::time_point start) {
+  return std::chrono::duration<double>(SteadyClock::now() - start).count();
+}
+
+// What an earlier tour left when it was killed goes first; a tour that is under way stays.
+Result<> make_room(const std::string& id) {
+  if (const auto earlier = Lab::open(id); earlier && earlier->owner_alive()) {
+    return fail(Errc::kAlreadyExists, fmt::format("lab {} is in use; another --id makes another lab", id));
+  }
+  return take_down(id);
+}
+
+Result<> write_objects(const Walkthrough& walkthrough) {
+  const Topology& topology = walkthrough.lab.topology();
+  std::error_code error;
+  std::filesystem::create_directories(walkthrough.manifests, error);
+  if (error) return fail(Errc::kInternal, "make " + walkthrough.manifests + ": " + error.message(), error.value());
+  for (const NodeSpec& node : topology.nodes) {
+    SLUICE_CHECK_OK(write_text(fmt::format("{}/node-{}.yaml", walkthrough.manifests, node.name), node_manifest(node)));
+  }
+  for (const ExampleService& service : walkthrough_services()) {
+    SLUICE_CHECK_OK(write_text(fmt::format("{}/{}.yaml", walkthrough.manifests, service.name),
+                               service_manifest(service, topology)));
+  }
+  return {};
+}
+
+Result<> run_steps(Walkthrough& walkthrough) {
+  for (const WalkthroughStep& step : kSteps) {
+    walkthrough.screen.step(step.title);
+    SLUICE_CHECK_OK(step.run(walkthrough));
+    if (walkthrough_interrupted()) return fail(Errc::kUnavailable, "interrupted");
+  }
+  return {};
+}
+
+Result<> tour(Lab& lab, Screen& screen, const WalkthroughOptions& options) {
+  Walkthrough walkthrough{
+      .lab = lab, .screen = screen, .program = options.program, .manifests = lab.folder() + "/manifests"};
+  if (walkthrough.program.empty()) {
+    SLUICE_TRY(walkthrough.program, sys::own_program());
+  }
+  SLUICE_CHECK_OK(write_objects(walkthrough));
+  screen.heading("Services, as YAML in " + walkthrough.manifests);
+  screen.table(service_rows(walkthrough_services()));
+  return run_steps(walkthrough);
+}
+
+Result<> tear_down(Lab& lab, Screen& screen) {
+  screen.step("Everything goes away");
+  const std::string id = lab.id();
+  const auto start = SteadyClock::now();
+  SLUICE_CHECK_OK(lab.down());
+  screen.note(fmt::format("taken down in {:.2f} s", seconds_since(start)));
+  SLUICE_TRY(const std::vector<std::string> left, find_leftovers(id));
+  SLUICE_TRY(const std::vector<std::string> links, sys::list_links());
+  const auto link = std::find_if(links.begin(), links.end(), is_lab_link);
+  screen.check(left.empty(), "namespaces, processes and files of the lab", left.empty() ? "none left" : left.front(),
+               "none left");
+  screen.check(link == links.end(), "its links in the machine's own namespace", link == links.end() ? "none" : *link,
+               "none");
+  return {};
+}
+
+void say_kept(const Lab& lab, Screen& screen) {
+  const std::string node = lab.topology().nodes.back().name;
+  screen.note(
+      fmt::format("The lab stays. Objects: {}/manifests (edit them: the proxies follow). For example:", lab.folder()));
+  screen.note(fmt::format("  sluice lab probe --id {} toolbox tcp 10.104.247.10 80", lab.id()));
+  screen.note(fmt::format("  sluice lab exec --id {} {} -- iptables-save -t nat", lab.id(), node));
+  screen.note(fmt::format("  sluice lab down --id {}", lab.id()));
+}
+
+Result<> run_all(Screen& screen, const WalkthroughOptions& options) {
+  const std::string id = options.id.empty() ? "walkthrough" : options.id;
+  SLUICE_CHECK_OK(make_room(id));
+  screen.title("Sluice: a small Kubernetes cluster and its Services");
+  screen.note("Hosts are network namespaces of this machine; the packets and the kernel that forwards them are real.");
+  screen.note("");
+  const auto start = SteadyClock::now();
+  SLUICE_TRY(Lab lab, Lab::up({.id = id, .topology = walkthrough_topology(), .agent = AgentKind::kProcess}));
+  screen.table(host_rows(lab.topology()));
+  screen.note("");
+  screen.note(fmt::format("lab {} is up after {:.2f} s", id, seconds_since(start)));
+  const Result<> toured = tour(lab, screen, options);
+  if (options.keep && toured) {
+    lab.keep();
+    say_kept(lab, screen);
+    return {};
+  }
+  const Result<> down = tear_down(lab, screen);
+  if (!toured) return toured;
+  return down;
+}
+
+}  // namespace
+
+bool walkthrough_interrupted() {
+  return interrupted != 0;
+}
+
+int run_walkthrough(const WalkthroughOptions& options) {
+  const InterruptGuard guard;
+  Screen screen(stdout);
+  const auto start = SteadyClock::now();
+  const Result<> ran = run_all(screen, options);
+  if (!ran) fmt::print(stderr, "sluice lab walkthrough: {}\n", ran.error().what);
+  const bool fine = ran && screen.failures() == 0;
+  screen.note("");
+  screen.note(fmt::format("{} of {} expectations hold{}; {:.1f} s in all.", screen.checks() - screen.failures(),
+                          screen.checks(), ran ? "" : ", then the tour broke off", seconds_since(start)));
+  return fine ? 0 : 1;
+}
+
+}  // namespace sluice::lab

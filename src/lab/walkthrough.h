@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// The guided tour through a cluster with Sluice on its nodes: what an operator does and sees, with real traffic, each
+// claim checked.
+#pragma once
+
+#include <string>
+
+#include "base/result.h"
+#include "lab/lab.h"
+#include "lab/screen.h"
+
+namespace sluice::lab {
+
+struct WalkthroughOptions {
+  std::string id;       // empty = "walkthrough"
+  std::string program;  // run as `PROGRAM proxy ...` on the nodes; empty = this very program
+  bool keep = false;    // leave the lab running at the end
+};
+// Answers the exit status: 0 if every expectation held and, unless kept, nothing is left of the lab.
+int run_walkthrough(const WalkthroughOptions& options);
+
+// What the steps share. A step checks its expectations through `screen`; an Error means that going on makes no sense.
+struct Walkthrough {
+  Lab& lab;
+  Screen& screen;
+  std::string program;
+  std::string manifests;  // folder that every proxy watches
+};
+struct WalkthroughStep {
+  std::string_view title;
+  Result<> (*run)(Walkthrough& walkthrough);
+};
+
+// True once SIGINT, SIGTERM or SIGHUP came: loops end, and the lab is taken down.
+bool walkthrough_interrupted();
+
+// The steps, in walkthrough_steps.cc.
+Result<> show_default_mode(Walkthrough& walkthrough);
+Result<> show_traffic(Walkthrough& walkthrough);
+Result<> show_live_change(Walkthrough& walkthrough);
+Result<> show_crash(Walkthrough& walkthrough);
+
+}  // namespace sluice::lab

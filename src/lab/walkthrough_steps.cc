@@ -1,0 +1,397 @@
+// SPDX-License-Identifier: Apache-2.0
+// The steps of the guided tour. Each does what an operator would do (write a file, start a program, kill it), shows
+// what that operator would look at (a log line, a page, rules), and then asks the only judge that counts: clients, by
+// new and by long connections.
+#include <fmt/format.h>
+#include <signal.h>
+
+#include <algorithm>
+#include <chrono>
+#include <functional>
+#include <thread>
+
+#include "lab/state.h"
+#include "lab/walkthrough.h"
+#include "lab/walkthrough_files.h"
+
+namespace sluice::lab {
+namespace {
+
+using SteadyClock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+constexpr milliseconds kPatience{20000};  // with a proxy that is to come up, or to follow a change
+constexpr milliseconds kPollInterval{25};
+constexpr milliseconds kSilenceProbe{400};  // long enough where silence is expected
+constexpr std::uint16_t kHealthPort = 10256;
+constexpr std::uint16_t kMetricsPort = 10249;
+constexpr const char* kClient = "192.168.231.200";
+constexpr const char* kStranger = "192.168.231.201";
+
+IpAddress ip(std::string_view text) {
+  return IpAddress::parse(text).value();
+}
+IpAddress loopback() {
+  return ip("127.0.0.1");
+}
+Target tcp(std::string_view address, std::uint16_t port) {
+  return {Protocol::kTcp, ip(address), port};
+}
+Target udp(std::string_view address, std::uint16_t port) {
+  return {Protocol::kUdp, ip(address), port};
+}
+
+milliseconds since(SteadyClock::time_point start) {
+  return std::chrono::duration_cast<milliseconds>(SteadyClock::now() - start);
+}
+
+// Asks again and again until the answer is yes, the patience ends or somebody interrupts.
+bool eventually(const std::function<bool()>& holds) {
+  const auto deadline = SteadyClock::now() + kPatience;
+  while (!holds()) {
+    if (SteadyClock::now() >= deadline || walkthrough_interrupted()) return false;
+    std::this_thread::sleep_for(kPollInterval);
+  }
+  return true;
+}
+
+// ---- proxies ----
+
+Result<> start_proxy(const Walkthrough& walkthrough, const std::string& node, const std::string& config) {
+  const auto started =
+      walkthrough.lab.spawn({.node = node,
+                             .name = "proxy",
+                             .arguments = {walkthrough.program, "proxy", "--config=" + config,
+                                           "--manifests=" + walkthrough.manifests, "--hostname-override=" + node}});
+  if (!started) return tl::unexpected(started.error());
+  return {};
+}
+
+std::string last_lines(const std::string& text, int count) {
+  std::size_t start = text.size();
+  for (int i = 0; i <= count && start != std::string::npos && start > 0; ++i) start = text.rfind('\n', start - 1);
+  return start == std::string::npos || start == 0 ? text : text.substr(start + 1);
+}
+
+std::string lines_with(const std::string& text, std::initializer_list<std::string_view> words, std::size_t count) {
+  std::string found;
+  std::size_t begin = 0;
+  while (begin < text.size() && count > 0) {
+    const std::size_t end = std::min(text.find('\n', begin), text.size());
+    const std::string_view line = std::string_view(text).substr(begin, end - begin);
+    if (std::all_of(words.begin(), words.end(),
+                    [line](std::string_view word) { return line.find(word) != std::string_view::npos; })) {
+      found += std::string(line) + "\n";
+      --count;
+    }
+    begin = end + 1;
+  }
+  return found;
+}
+
+// The nat table of a node, of whichever iptables the node uses.
+std::string nat_rules(const Lab& lab, const std::string& node) {
+  for (const char* program : {"iptables-nft-save", "iptables-legacy-save"}) {
+    const auto saved = lab.run(node, {program, "-t", "nat"});
+    if (saved && saved->output.find("KUBE-SERVICES") != std::string::npos) return saved->output;
+  }
+  return {};
+}
+
+// The way of a packet to the Service web, chain by chain.
+std::string telling_rules(const std::string& rules) {
+  return lines_with(rules, {"-A KUBE-SERVICES", "default/web"}, 1) +
+         lines_with(rules, {"-A KUBE-NODEPORTS", "default/web"}, 1) +
+         lines_with(rules, {"-A KUBE-SVC-", "default/web"}, 4) +
+         lines_with(rules, {"-A KUBE-SEP-", "default/web", "DNAT"}, 3);
+}
+
+bool healthy(const Lab& lab, const std::string& node) {
+  const auto health = lab.get(node, {loopback(), kHealthPort}, "/healthz");
+  return health && health->status == 200;
+}
+
+// Healthy, and the rules of the tour's best-known Service are in the kernel. Ends early if the program does.
+Result<> wait_for_proxy(const Walkthrough& walkthrough, const std::string& node) {
+  const Lab& lab = walkthrough.lab;
+  const std::string cluster_ip = walkthrough_service("web").cluster_ips.front();
+  bool ended = false;
+  const bool up = eventually([&] {
+    const auto process = lab.process(node, "proxy");
+    ended = !process || !process->alive;
+    return ended || (healthy(lab, node) && nat_rules(lab, node).find(cluster_ip) != std::string::npos);
+  });
+  if (up && !ended) return {};
+  const auto log = read_text(lab.log_file(node, "proxy"));
+  return fail(Errc::kUnavailable,
+              fmt::format("the proxy of {} {}; the end of its log:\n{}", node,
+                          ended ? "has ended" : "does not become ready", log ? last_lines(*log, 15) : std::string()));
+}
+
+// ---- expectations ----
+
+using Holds = std::function<bool(const ProbeOutcome&)>;
+
+struct Question {
+  std::string from;
+  Target target;
+  ProbeOptions options = {};
+};
+
+std::string asked(const Question& question) {
+  std::string from = question.from;
+  if (question.options.source) from += " (" + question.options.source->to_string() + ")";
+  return fmt::format("from {:<24} to {}:", from, to_string(question.target));
+}
+
+ProbeOutcome ask(Walkthrough& walkthrough, const Question& question, const Holds& holds, std::string_view wanted) {
+  ProbeOutcome outcome = walkthrough.lab.probe(question.from, question.target, question.options);
+  std::string found = (outcome.answered() > 0 ? "answers " : "") + to_string(outcome);
+  walkthrough.screen.check(holds(outcome), asked(question), found, wanted);
+  return outcome;
+}
+
+void ask_each(Walkthrough& walkthrough, const Question& question, const std::set<std::string>& pods) {
+  ask(
+      walkthrough, question, [&pods](const ProbeOutcome& outcome) { return outcome.answered_by_each(pods); },
+      fmt::format("answers of each of {}, no failure", fmt::join(pods, ", ")));
+}
+
+void ask_one_pod(Walkthrough& walkthrough, const Question& question) {
+  ask(
+      walkthrough, question,
+      [](const ProbeOutcome& outcome) { return outcome.all_answered() && outcome.answers.size() == 1; },
+      "every answer from one pod");
+}
+
+void ask_failure(Walkthrough& walkthrough, const Question& question, ProbeFailure reason) {
+  ask(
+      walkthrough, question, [reason](const ProbeOutcome& outcome) { return outcome.all_failed(reason); },
+      to_string(reason));
+}
+
+const std::set<std::string>& web_pods() {
+  static const std::set<std::string> pods{"web-1", "web-2", "web-3"};
+  return pods;
+}
+
+void show_cluster_ips(Walkthrough& walkthrough) {
+  const ProbeOptions many{.count = 60};
+  walkthrough.screen.heading("Cluster IPs: web, kubernetes, cluster DNS");
+  ask_each(walkthrough, {"toolbox", tcp("10.104.247.10", 80), many}, web_pods());
+  ask_each(walkthrough, {"web-1", tcp("10.104.247.10", 80), many}, web_pods());  // also itself: hairpin
+  ask_each(walkthrough, {"k8s-master", tcp("10.104.247.10", 80), many}, web_pods());
+  ask_each(walkthrough, {"client", tcp("10.104.247.10", 80), many}, web_pods());
+  ask_each(walkthrough, {"toolbox", tcp("10.96.0.1", 443), {.count = 5}}, {"kube-apiserver"});
+  ask_each(walkthrough, {"k8s-node1", tcp("10.96.0.1", 443), {.count = 5}}, {"kube-apiserver"});
+  ask_each(walkthrough, {"toolbox", udp("10.96.0.10", 53), many}, {"coredns-1", "coredns-2"});
+  ask_each(walkthrough, {"coredns-1", udp("10.96.0.10", 53), many}, {"coredns-1", "coredns-2"});
+  ask_each(walkthrough, {"k8s-node2", udp("10.96.0.10", 53), many}, {"coredns-1", "coredns-2"});
+  ask_each(walkthrough, {"shop-1", tcp("10.96.0.10", 53), many}, {"coredns-1", "coredns-2"});
+}
+
+void show_node_ports(Walkthrough& walkthrough) {
+  const ProbeOptions many{.count = 60};
+  walkthrough.screen.heading("Node port 31947 of web, on every address of every node");
+  for (const char* address : {"192.168.231.121", "192.168.231.122", "192.168.231.123", "192.168.122.1"}) {
+    ask_each(walkthrough, {"client", tcp(address, 31947), many}, web_pods());
+  }
+  ask_each(walkthrough, {"k8s-node1", tcp("192.168.122.1", 31947), many}, web_pods());
+  ask_each(walkthrough, {"k8s-node2", tcp("127.0.0.1", 31947), many}, web_pods());
+}
+
+void show_affinity_and_ipv6(Walkthrough& walkthrough) {
+  const std::set<std::string> shop{"shop-1", "shop-2"};
+  walkthrough.screen.heading("Dual stack with session affinity: each client stays with one pod");
+  for (const char* from : {"toolbox", "web-2", "k8s-master"}) {
+    ask_one_pod(walkthrough, {from, tcp("10.100.20.30", 80), {.count = 20}});
+    ask_one_pod(walkthrough, {from, tcp("fd00:10:96::2030", 80), {.count = 20}});
+  }
+  ask_one_pod(walkthrough, {"client", tcp("192.168.231.121", 30808), {.count = 20}});
+  ask_one_pod(walkthrough, {"client", tcp("fd00:231::123", 30808), {.count = 20}});
+}
+
+void show_policies(Walkthrough& walkthrough) {
+  Screen& screen = walkthrough.screen;
+  const auto seen_as_client = [](const ProbeOutcome& outcome) {
+    return outcome.answered_by_each({"edge-1"}) && outcome.clients == std::set<IpAddress>{ip(kClient)};
+  };
+  const auto seen_as_node = [](const ProbeOutcome& outcome) {
+    return outcome.all_answered() && !outcome.clients.contains(ip(kClient));
+  };
+  screen.heading("externalTrafficPolicy: Local keeps the client's address, and only nodes with a pod answer");
+  const auto local = ask(walkthrough, {"client", tcp("192.168.231.123", 30090), {.count = 20, .source = ip(kClient)}},
+                         seen_as_client, fmt::format("edge-1 sees {}", kClient));
+  for (const IpAddress& address : local.clients) screen.note(fmt::format("    the pod saw {}", address.to_string()));
+  ask_failure(walkthrough, {"client", tcp("192.168.231.122", 30090), {.count = 2, .timeout = kSilenceProbe}},
+              ProbeFailure::kTimedOut);
+  ask_each(walkthrough, {"toolbox", tcp("10.101.7.7", 80), {.count = 10}}, {"edge-1"});
+  const auto cluster = ask(walkthrough, {"client", tcp("192.168.231.123", 31947), {.count = 20, .source = ip(kClient)}},
+                           seen_as_node, "policy Cluster: the pods see the node");
+  for (const IpAddress& address : cluster.clients)
+    screen.note(fmt::format("    policy Cluster: the pods saw {}", address.to_string()));
+
+  screen.heading(fmt::format("Load balancer 203.0.113.10 with loadBalancerSourceRanges {}/32", kClient));
+  ask_each(walkthrough, {"client", tcp("203.0.113.10", 80), {.count = 40, .source = ip(kClient)}},
+           {"shop-1", "shop-2"});
+  ask_failure(walkthrough,
+              {"client", tcp("203.0.113.10", 80), {.count = 2, .timeout = kSilenceProbe, .source = ip(kStranger)}},
+              ProbeFailure::kTimedOut);
+
+  screen.heading("No endpoints: refused at once");
+  ask_failure(walkthrough, {"toolbox", tcp("10.103.3.3", 80), {.count = 5}}, ProbeFailure::kRefused);
+  ask_failure(walkthrough, {"k8s-node1", tcp("10.103.3.3", 80), {.count = 5}}, ProbeFailure::kRefused);
+  ask_failure(walkthrough, {"client", tcp("192.168.231.122", 30099), {.count = 5}}, ProbeFailure::kRefused);
+}
+
+// ---- changes ----
+
+Result<> write_service(const Walkthrough& walkthrough, const ExampleService& service) {
+  return write_text(fmt::format("{}/{}.yaml", walkthrough.manifests, service.name),
+                    service_manifest(service, walkthrough.lab.topology()));
+}
+
+// Asks `target` until no answer has come from `pod` for `kQuiet` times in a row; answers when its last one came, since
+// `start`. With three pods taking turns at random, 60 answers without one of them happen by chance once in 10^10.
+milliseconds time_of_last_answer(const Walkthrough& walkthrough, const Question& question, const std::string& pod,
+                                 SteadyClock::time_point start) {
+  constexpr int kQuiet = 60;
+  milliseconds last{0};
+  for (int quiet = 0; quiet < kQuiet && since(start) < kPatience && !walkthrough_interrupted(); ++quiet) {
+    if (!walkthrough.lab.probe(question.from, question.target, question.options).answers.contains(pod)) continue;
+    last = since(start);
+    quiet = 0;
+  }
+  return last;
+}
+
+void check_steady_traffic(Walkthrough& walkthrough, const std::string& what, const Pinger::Report& report) {
+  const std::string found =
+      report.failures.empty()
+          ? fmt::format("{} connections, none failed", report.sent)
+          : fmt::format("{} of {} failed, the first at {} ms: {}", report.failures_total, report.sent,
+                        report.failures.front().at.count(), report.failures.front().what);
+  walkthrough.screen.check(report.failures_total == 0 && report.sent > 0, what, found, "none failed");
+}
+
+// A connection that a client holds to `pod`: new ones are opened until one lands there.
+Result<LongConnection> hold_connection(const Walkthrough& walkthrough, const Question& question,
+                                       const std::string& pod) {
+  constexpr int kAttemptsMax = 200;
+  for (int attempt = 0; attempt < kAttemptsMax; ++attempt) {
+    SLUICE_TRY(LongConnection connection, walkthrough.lab.connect(question.from, question.target, question.options));
+    if (connection.first_answer().pod == pod) return connection;
+  }
+  return fail(Errc::kUnavailable, fmt::format("no connection to {} landed on {}", to_string(question.target), pod));
+}
+
+void check_long_connection(Walkthrough& walkthrough, const std::string& what, LongConnection& connection) {
+  const auto pod = connection.exchange("still there?");
+  const bool alive = pod && *pod == connection.first_answer().pod;
+  walkthrough.screen.check(alive, what,
+                           alive ? fmt::format("alive, with {}", *pod)
+                           : pod ? "another pod"
+                                 : pod.error().what,
+                           "alive");
+}
+
+}  // namespace
+
+Result<> show_default_mode(Walkthrough& walkthrough) {
+  Lab& lab = walkthrough.lab;
+  Screen& screen = walkthrough.screen;
+  const std::string config = lab.folder() + "/config.conf";
+  const auto start = SteadyClock::now();
+  SLUICE_CHECK_OK(write_text(config, proxy_config("")));
+  for (const NodeSpec& node : lab.topology().nodes) SLUICE_CHECK_OK(start_proxy(walkthrough, node.name, config));
+  screen.note(fmt::format("on every node: sluice proxy --config={} --manifests={} ...", config, walkthrough.manifests));
+  for (const NodeSpec& node : lab.topology().nodes) SLUICE_CHECK_OK(wait_for_proxy(walkthrough, node.name));
+  screen.note(fmt::format("three proxies are healthy and their rules in the kernel after {:.2f} s",
+                          std::chrono::duration<double>(SteadyClock::now() - start).count()));
+
+  const std::string node = "k8s-node1";
+  screen.heading(node + ": what its log says");
+  SLUICE_TRY(const std::string log, read_text(lab.log_file(node, "proxy")));
+  const std::string line = lines_with(log, {"Using iptables Proxier"}, 1);
+  screen.quote(line);
+  screen.check(!line.empty(), "the log", line.empty() ? "no word of it" : "names the mode",
+               "a line with: Using iptables Proxier");
+
+  screen.heading(fmt::format("{}# curl localhost:{}/proxyMode", node, kMetricsPort));
+  const auto mode = lab.get(node, {loopback(), kMetricsPort}, "/proxyMode");
+  const std::string answer = mode ? mode->body : mode.error().what;
+  screen.quote(answer);
+  screen.check(answer == "iptables", "the proxy's own page", answer, "iptables");
+
+  screen.heading(node + "# iptables-save -t nat | grep default/web");
+  const std::string rules = telling_rules(nat_rules(lab, node));
+  screen.quote(rules);
+  screen.check(!rules.empty(), "rules for the Service web", rules.empty() ? "none" : "there", "there");
+  return {};
+}
+
+Result<> show_traffic(Walkthrough& walkthrough) {
+  for (const auto& show : {show_cluster_ips, show_node_ports, show_affinity_and_ipv6, show_policies}) {
+    show(walkthrough);
+    if (walkthrough_interrupted()) break;
+  }
+  return {};
+}
+
+Result<> show_live_change(Walkthrough& walkthrough) {
+  Lab& lab = walkthrough.lab;
+  const Question question{"toolbox", tcp("10.104.247.10", 80)};
+  SLUICE_TRY(Pinger pinger, lab.ping("client", tcp("192.168.231.121", 31947), milliseconds(10)));
+  SLUICE_TRY(LongConnection held, hold_connection(walkthrough, question, "web-2"));
+
+  ExampleService web = walkthrough_service("web");
+  std::erase(web.pods, "web-2");
+  const auto start = SteadyClock::now();
+  SLUICE_CHECK_OK(write_service(walkthrough, web));
+  const milliseconds gone = time_of_last_answer(walkthrough, question, "web-2", start);
+  walkthrough.screen.note(
+      fmt::format("web-2 is taken out of web.yaml; its last new connection came {} ms later", gone.count()));
+  ask_each(walkthrough, {"toolbox", question.target, {.count = 60}}, {"web-1", "web-3"});
+  const bool followed = eventually([&] {
+    return lab.probe("client", tcp("192.168.231.122", 31947), {.count = 30}).answered_by_each({"web-1", "web-3"});
+  });
+  walkthrough.screen.check(followed, "the node port of k8s-node1 follows, too",
+                           followed ? "answers web-1, web-3" : "it does not", "web-1 and web-3");
+  check_long_connection(walkthrough, "a connection that was open to web-2", held);
+
+  const auto back_start = SteadyClock::now();
+  SLUICE_CHECK_OK(write_service(walkthrough, walkthrough_service("web")));
+  const bool back =
+      eventually([&] { return lab.probe("toolbox", question.target, {.count = 10}).answers.contains("web-2"); });
+  walkthrough.screen.check(back, "web-2 is put back",
+                           back ? fmt::format("answers again after {} ms", since(back_start).count()) : "silent",
+                           "answers again");
+  check_steady_traffic(walkthrough, "a client that connected every 10 ms meanwhile", pinger.stop());
+  return {};
+}
+
+Result<> show_crash(Walkthrough& walkthrough) {
+  Lab& lab = walkthrough.lab;
+  Screen& screen = walkthrough.screen;
+  const std::string node = "k8s-node2";
+  const Question question{"toolbox", tcp("10.104.247.10", 80)};
+  SLUICE_TRY(Pinger from_pod, lab.ping("toolbox", question.target, milliseconds(5)));
+  SLUICE_TRY(Pinger from_outside, lab.ping("client", tcp("192.168.231.123", 31947), milliseconds(5)));
+  SLUICE_TRY(LongConnection held, lab.connect("toolbox", question.target));
+
+  SLUICE_CHECK_OK(lab.signal(node, "proxy", SIGKILL));
+  if (!eventually([&] { return !lab.process(node, "proxy")->alive; }))
+    return fail(Errc::kUnavailable, "the killed proxy does not end");
+  screen.note(fmt::format("{}# kill -9 of its proxy", node));
+  ask_each(walkthrough, {"toolbox", question.target, {.count = 60}}, web_pods());
+  const auto start = SteadyClock::now();
+  SLUICE_CHECK_OK(start_proxy(walkthrough, node, lab.folder() + "/config.conf"));
+  SLUICE_CHECK_OK(wait_for_proxy(walkthrough, node));
+  screen.note(fmt::format("started again; ready after {} ms", since(start).count()));
+  ask_each(walkthrough, {"toolbox", question.target, {.count = 60}}, web_pods());
+  check_steady_traffic(walkthrough, "a pod that connected every 5 ms meanwhile", from_pod.stop());
+  check_steady_traffic(walkthrough, "a client outside that did the same, by the node port", from_outside.stop());
+  check_long_connection(walkthrough, "a connection that was open all the time", held);
+  return {};
+}
+
+}  // namespace sluice::lab

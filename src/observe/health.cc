@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+// A proxy that is idle is healthy, and so is one that has not begun; one that has work and does not get it done is not. Cloud
+// balancers send a node no new connections while /healthz answers 503, so it also speaks for the node: one that is being deleted,
+// or that the autoscaler is about to remove, should get none. /livez speaks for the process alone, so that nobody restarts it for
+// its node's sake. The bodies are those of kube-proxy 1.36 (pkg/proxy/healthcheck).
+#include "observe/health.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <ctime>
+
+namespace sluice::observe {
+namespace {
+
+constexpr int kOk = 200;
+constexpr int kUnavailable = 503;
+constexpr std::string_view kNever = "0001-01-01T00:00:00Z";  // Go's zero time
+
+// Go's RFC3339Nano: nanoseconds without their trailing zeros.
+std::string timestamp(Clock::WallTime time) {
+  const auto since_epoch = std::chrono::duration_cast<std::chrono::nanoseconds>(time.time_since_epoch()).count();
+  const std::time_t seconds = static_cast<std::time_t>(since_epoch / 1000000000);
+  std::tm utc{};
+  ::gmtime_r(&seconds, &utc);
+  std::string fraction = fmt::format(".{:09}", since_epoch % 1000000000);
+  fraction.erase(fraction.find_last_not_of('0') + 1);
+  if (fraction == ".") fraction.clear();
+  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}{}Z", utc.tm_year + 1900, utc.tm_mon + 1, utc.tm_mday, utc.tm_hour, utc.tm_min,
+                     utc.tm_sec, fraction);
+}
+
+}  // namespace
+
+void Health::loop_started(Family family) {
+  const MutexLock lock(mutex_);
+  FamilyState& state = families_[static_cast<std::size_t>(family)];
+  state.started = true;
+  state.last_updated = clock_.wall_now();
+  // What was queued while the API's first lists were on their way could not have been synced: its wait begins now.
+  if (state.oldest_queued) state.oldest_queued = clock_.steady_now();
+}
+
+void Health::queued(Family family) {
+  const MutexLock lock(mutex_);
+  FamilyState& state = families_[static_cast<std::size_t>(family)];
+  if (!state.oldest_queued) state.oldest_queued = clock_.steady_now();
+}
+
+void Health::synced(Family family) {
+  const MutexLock lock(mutex_);
+  FamilyState& state = families_[static_cast<std::size_t>(family)];
+  state.oldest_queued.reset();
+  state.last_updated = clock_.wall_now();
+}
+
+void Health::set_node_eligible(bool eligible) {
+  const MutexLock lock(mutex_);
+  node_eligible_ = eligible;
+}
+
+bool Health::family_healthy(const FamilyState& state, Clock::SteadyTime now) const {
+  return !state.started || !state.oldest_queued || now - *state.oldest_queued < timeout_;
+}
+
+bool Health::healthy() const {
+  const MutexLock lock(mutex_);
+  const auto now = clock_.steady_now();
+  return family_healthy(families_[0], now) && family_healthy(families_[1], now);
+}
+
+Health::Answer Health::healthz() const { return answer(true); }
+Health::Answer Health::livez() const { return answer(false); }
+
+Health::Answer Health::answer(bool with_node) const {
+  const MutexLock lock(mutex_);
+  const auto now = clock_.steady_now();
+  bool healthy = true;
+  std::optional<Clock::WallTime> newest;
+  std::string families;
+  for (const Family family : kFamilies) {
+    const FamilyState& state = families_[static_cast<std::size_t>(family)];
+    const bool well = family_healthy(state, now);
+    healthy = healthy && well;
+    if (!state.started) continue;
+    newest = std::max(newest.value_or(state.last_updated), state.last_updated);
+    families += fmt::format(R"({}"{}":{{"lastUpdated":"{}","healthy":{}}})", families.empty() ? "" : ",", to_string(family),
+                            timestamp(state.last_updated), well);
+  }
+  const int status = healthy && (!with_node || node_eligible_) ? kOk : kUnavailable;
+  const std::string current = timestamp(clock_.wall_now());
+  // A good answer is as fresh as the question; a bad one tells since when.
+  const std::string last_updated = status == kOk ? current : newest ? timestamp(*newest) : std::string(kNever);
+  const std::string node = with_node ? fmt::format(R"("nodeEligible":{},)", node_eligible_) : "";
+  return {status, fmt::format(R"({{"lastUpdated":"{}","currentTime":"{}",{}"healthy":{},"status":{{{}}}}})",
+                              last_updated, current, node, healthy, families)};
+}
+
+}  // namespace sluice::observe

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+// A cloud's balancer sends a Service of externalTrafficPolicy Local only to nodes that have endpoints of it. It finds them by asking
+// each node on the Service's healthCheckNodePort: 200 with at least one ready endpoint here, 503 with none. Format: kube-proxy's
+// pkg/proxy/healthcheck, tab-indented JSON without a final newline.
+// The control loop says what to serve, the event loop serves it; between the two stands one mutex, which also lets the destructor
+// wait until no answer is being made from what its caller is about to destroy.
+#include "observe/health_check_server.h"
+
+#include <fmt/format.h>
+
+#include <boost/asio/post.hpp>
+#include <optional>
+#include <utility>
+
+#include "base/mutex.h"
+#include "net/http_server.h"
+
+namespace sluice::observe {
+namespace {
+
+using Key = std::pair<std::string, std::string>;  // namespace, name
+
+// Names are DNS labels, but a file may hold anything.
+std::string json_escaped(const std::string& text) {
+  std::string out;
+  for (const char c : text) {
+    if (c == '"' || c == '\\') out += '\\';
+    if (static_cast<unsigned char>(c) < 0x20) {
+      out += fmt::format("\\u{:04x}", static_cast<unsigned>(c));
+    } else {
+      out += c;
+    }
+  }
+  return out;
+}
+
+net::HttpResponse answer(const HealthCheck& check, bool proxy_healthy) {
+  net::HttpResponse response;
+  response.status = check.local_endpoints > 0 && proxy_healthy ? 200 : 503;
+  response.content_type = "application/json";
+  response.headers = {{"X-Content-Type-Options", "nosniff"},
+                      {"X-Load-Balancing-Endpoint-Weight", std::to_string(check.local_endpoints)}};
+  response.body = fmt::format(
+      "{{\n\t\"service\": {{\n\t\t\"namespace\": \"{}\",\n\t\t\"name\": \"{}\"\n\t}},\n\t\"localEndpoints\": {},\n"
+      "\t\"serviceProxyHealthy\": {}\n}}",
+      json_escaped(check.namespace_name), json_escaped(check.name), check.local_endpoints, proxy_healthy);
+  return response;
+}
+
+// One Service: what it answers now, and its open listeners.
+struct Entry {
+  HealthCheck check;
+  std::vector<std::unique_ptr<net::HttpServer>> servers{};
+};
+
+}  // namespace
+
+struct HealthCheckServer::Impl : std::enable_shared_from_this<Impl> {
+  Impl(net::EventLoop& event_loop, const Health& proxy_health, std::vector<IpAddress> listen_on, OnFailure failure)
+      : loop(event_loop), health(proxy_health), addresses(std::move(listen_on)), on_failure(std::move(failure)) {}
+
+  net::EventLoop& loop;
+  const Health& health;
+  const std::vector<IpAddress> addresses;
+  const OnFailure on_failure;
+  std::map<Key, Entry> entries;  // the loop's thread only
+
+  Mutex mutex;  // held for every answer and every sync
+  bool stopped SLUICE_GUARDED_BY(mutex) = false;
+  Mutex waiting_mutex;
+  std::optional<std::vector<HealthCheck>> waiting SLUICE_GUARDED_BY(waiting_mutex);
+
+  // A request that arrives just when its Service goes away gets an empty 200, as from kube-proxy.
+  net::HttpResponse serve(const Key& key) {
+    const MutexLock lock(mutex);
+    const auto entry = entries.find(key);
+    return stopped || entry == entries.end() ? net::HttpResponse{} : answer(entry->second.check, health.healthy());
+  }
+
+  void open(const Key& key, Entry& entry) {
+    for (const IpAddress& address : addresses) {
+      auto handler = [weak = weak_from_this(), key](const net::HttpRequest&) {
+        const auto impl = weak.lock();
+        return impl ? impl->serve(key) : net::HttpResponse{};
+      };
+      // The other family's instance has the same port on its own address.
+      auto server = net::HttpServer::listen(loop, address, entry.check.port, std::move(handler), true);
+      if (!server) {
+        // All of a Service's addresses or none: half a health check would lie to somebody. The next sync tries again.
+        entry.servers.clear();
+        if (on_failure) on_failure(entry.check, server.error().what);
+        return;
+      }
+      entry.servers.push_back(std::move(*server));
+    }
+  }
+
+  void sync() {
+    const MutexLock lock(mutex);
+    std::optional<std::vector<HealthCheck>> checks;
+    {
+      const MutexLock waiting_lock(waiting_mutex);
+      checks.swap(waiting);
+    }
+    if (stopped || !checks) return;
+    std::map<Key, Entry> wanted;
+    for (HealthCheck& check : *checks) wanted[{check.namespace_name, check.name}].check = std::move(check);
+    for (auto& [key, entry] : wanted) {
+      const auto known = entries.find(key);
+      if (known != entries.end() && known->second.check.port == entry.check.port) entry.servers = std::move(known->second.servers);
+    }
+    entries.swap(wanted);
+    wanted.clear();  // closes what is no longer wanted, before others open the same port numbers
+    for (auto& [key, entry] : entries) {
+      if (entry.servers.empty()) open(key, entry);
+    }
+  }
+
+  void stop() {
+    const MutexLock lock(mutex);
+    stopped = true;
+  }
+};
+
+HealthCheckServer::HealthCheckServer(net::EventLoop& loop, const Health& health, std::vector<IpAddress> addresses, OnFailure on_failure)
+    : impl_(std::make_shared<Impl>(loop, health, std::move(addresses), std::move(on_failure))) {}
+
+HealthCheckServer::~HealthCheckServer() {
+  impl_->stop();
+  // The listeners belong to the loop's thread: let it have them, and close them.
+  net::EventLoop& loop = impl_->loop;
+  boost::asio::post(loop, [impl = std::move(impl_)] { impl->entries.clear(); });
+}
+
+void HealthCheckServer::sync(std::vector<HealthCheck> checks) {
+  {
+    const MutexLock lock(impl_->waiting_mutex);
+    const bool posted = impl_->waiting.has_value();
+    impl_->waiting = std::move(checks);
+    if (posted) return;
+  }
+  boost::asio::post(impl_->loop, [weak = std::weak_ptr<Impl>(impl_)] {
+    if (const auto impl = weak.lock()) impl->sync();
+  });
+}
+
+}  // namespace sluice::observe

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+// What kube-proxy's TestHealthzServer and TestLivezServer assert, and the bodies byte for byte.
+#include "observe/health.h"
+
+#include <gtest/gtest.h>
+
+namespace sluice::observe {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr auto kTimeout = 120s;
+
+class HealthTest : public testing::Test {
+ protected:
+  FakeClock clock_;  // begins at 2019-12-20T00:00:00Z
+  Health health_{clock_, kTimeout};
+
+  void start_both() {
+    health_.loop_started(Family::kIPv4);
+    health_.loop_started(Family::kIPv6);
+    health_.set_node_eligible(true);
+  }
+};
+
+TEST_F(HealthTest, BeforeTheLoopsStartItIsHealthyWithoutFamilies) {
+  health_.set_node_eligible(true);
+  const Health::Answer answer = health_.healthz();
+  EXPECT_EQ(answer.status, 200);
+  EXPECT_EQ(answer.body, R"({"lastUpdated":"2019-12-20T00:00:00Z","currentTime":"2019-12-20T00:00:00Z",)"
+                         R"("nodeEligible":true,"healthy":true,"status":{}})");
+}
+
+TEST_F(HealthTest, AnUnknownNodeIsNotEligibleAndNothingWasEverUpdated) {
+  const Health::Answer answer = health_.healthz();
+  EXPECT_EQ(answer.status, 503);
+  EXPECT_EQ(answer.body, R"({"lastUpdated":"0001-01-01T00:00:00Z","currentTime":"2019-12-20T00:00:00Z",)"
+                         R"("nodeEligible":false,"healthy":true,"status":{}})");
+  EXPECT_EQ(health_.livez().status, 200);
+}
+
+TEST_F(HealthTest, AHealthyAnswerIsAsFreshAsTheQuestion) {
+  start_both();
+  clock_.advance(3661s + 120ms);
+  health_.synced(Family::kIPv6);
+  clock_.advance(1ns);
+  EXPECT_EQ(health_.healthz().body,
+            R"({"lastUpdated":"2019-12-20T01:01:01.120000001Z","currentTime":"2019-12-20T01:01:01.120000001Z","nodeEligible":true,)"
+            R"("healthy":true,"status":{"IPv4":{"lastUpdated":"2019-12-20T00:00:00Z","healthy":true},)"
+            R"("IPv6":{"lastUpdated":"2019-12-20T01:01:01.12Z","healthy":true}}})");
+}
+
+TEST_F(HealthTest, AnUnhealthyAnswerTellsTheNewestUpdateOfAnyFamily) {
+  start_both();
+  clock_.advance(10s);
+  health_.synced(Family::kIPv6);
+  health_.queued(Family::kIPv4);
+  clock_.advance(kTimeout);
+  const Health::Answer answer = health_.livez();
+  EXPECT_EQ(answer.status, 503);
+  EXPECT_EQ(answer.body, R"({"lastUpdated":"2019-12-20T00:00:10Z","currentTime":"2019-12-20T00:02:10Z","healthy":false,)"
+                         R"("status":{"IPv4":{"lastUpdated":"2019-12-20T00:00:00Z","healthy":false},)"
+                         R"("IPv6":{"lastUpdated":"2019-12-20T00:00:10Z","healthy":true}}})");
+}
+
+TEST_F(HealthTest, IdleForeverIsHealthy) {
+  start_both();
+  clock_.advance(1000h);
+  EXPECT_TRUE(health_.healthy());
+  EXPECT_EQ(health_.healthz().status, 200);
+}
+
+TEST_F(HealthTest, AChangeMayWaitForLessThanTheTimeout) {
+  start_both();
+  health_.queued(Family::kIPv4);
+  clock_.advance(kTimeout - 1ns);
+  EXPECT_TRUE(health_.healthy());
+  clock_.advance(1ns);
+  EXPECT_FALSE(health_.healthy());
+  EXPECT_EQ(health_.healthz().status, 503);
+  EXPECT_EQ(health_.livez().status, 503);
+  health_.synced(Family::kIPv4);
+  EXPECT_TRUE(health_.healthy());
+  EXPECT_EQ(health_.healthz().status, 200);
+}
+
+TEST_F(HealthTest, TheOldestWaitingChangeCounts) {
+  start_both();
+  health_.queued(Family::kIPv4);
+  clock_.advance(kTimeout / 2);
+  health_.queued(Family::kIPv4);
+  clock_.advance(kTimeout / 2);
+  EXPECT_FALSE(health_.healthy());
+}
+
+TEST_F(HealthTest, OneFamilysSyncDoesNotExcuseTheOther) {
+  start_both();
+  health_.queued(Family::kIPv4);
+  health_.queued(Family::kIPv6);
+  clock_.advance(kTimeout);
+  health_.synced(Family::kIPv4);
+  EXPECT_FALSE(health_.healthy());
+  health_.synced(Family::kIPv6);
+  EXPECT_TRUE(health_.healthy());
+}
+
+TEST_F(HealthTest, ANewChangeAfterASyncGetsItsOwnTime) {
+  start_both();
+  health_.queued(Family::kIPv4);
+  clock_.advance(kTimeout - 1s);
+  health_.synced(Family::kIPv4);
+  health_.queued(Family::kIPv4);
+  clock_.advance(2s);
+  EXPECT_TRUE(health_.healthy());
+}
+
+TEST_F(HealthTest, AFamilyThatHasNotStartedCountsForNothingAndItsWaitBeginsAtTheStart) {
+  health_.loop_started(Family::kIPv4);
+  health_.queued(Family::kIPv6);
+  clock_.advance(2 * kTimeout);
+  EXPECT_TRUE(health_.healthy());
+  EXPECT_EQ(health_.livez().body.find("IPv6"), std::string::npos);
+  health_.loop_started(Family::kIPv6);
+  EXPECT_TRUE(health_.healthy());
+  EXPECT_NE(health_.livez().body.find("IPv6"), std::string::npos);
+  clock_.advance(kTimeout);
+  EXPECT_FALSE(health_.healthy());
+}
+
+TEST_F(HealthTest, TheNodeMattersToHealthzOnly) {
+  start_both();
+  health_.set_node_eligible(false);
+  const Health::Answer answer = health_.healthz();
+  EXPECT_EQ(answer.status, 503);
+  EXPECT_NE(answer.body.find(R"("nodeEligible":false,"healthy":true)"), std::string::npos) << answer.body;
+  EXPECT_EQ(health_.livez().status, 200);
+  EXPECT_EQ(health_.livez().body.find("nodeEligible"), std::string::npos);
+  EXPECT_TRUE(health_.healthy()) << "health-check node ports do not ask for the node";
+  health_.set_node_eligible(true);
+  EXPECT_EQ(health_.healthz().status, 200);
+}
+
+}  // namespace
+}  // namespace sluice::observe

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// /proc/self/stat is one line of 52 fields (proc(5)); the second, the program's name in parentheses, may itself hold spaces and
+// parentheses, so the fields are counted from the last ')': the first word behind it is field 3. Times are in clock ticks.
+#include "observe/process_stats.h"
+
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <sstream>
+#include <string>
+#include <vector>
+
+namespace sluice::observe {
+namespace {
+
+constexpr std::size_t kFirstField = 3;
+
+std::vector<double> stat_fields() {
+  std::ifstream file("/proc/self/stat");
+  const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  const std::size_t name_end = text.rfind(')');
+  if (name_end == std::string::npos) return {};
+  std::istringstream words(text.substr(name_end + 1));
+  std::vector<double> fields;
+  for (std::string word; words >> word;) fields.push_back(std::strtod(word.c_str(), nullptr));
+  return fields;
+}
+
+// The kernel's boot, in seconds since 1970.
+double boot_time() {
+  std::ifstream file("/proc/stat");
+  double seconds = 0;
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with("btime ")) seconds = std::strtod(line.c_str() + 6, nullptr);
+  }
+  return seconds;
+}
+
+double count_open_fds() {
+  std::error_code error;
+  double count = 0;
+  std::filesystem::directory_iterator entry("/proc/self/fd", error);
+  for (; !error && entry != std::filesystem::directory_iterator(); entry.increment(error)) ++count;
+  return count;
+}
+
+}  // namespace
+
+std::optional<ProcessStats> read_process_stats() {
+  const std::vector<double> fields = stat_fields();
+  if (fields.size() < 24 - kFirstField + 1) return std::nullopt;
+  const auto field = [&fields](std::size_t number) { return fields[number - kFirstField]; };
+  static const double booted = boot_time();
+  const auto ticks_per_second = static_cast<double>(::sysconf(_SC_CLK_TCK));
+  rlimit limit{};
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  ProcessStats stats;
+  stats.cpu_seconds = (field(14) + field(15)) / ticks_per_second;  // utime, stime
+  stats.start_time_seconds = booted + field(22) / ticks_per_second;
+  stats.virtual_bytes = field(23);
+  stats.resident_bytes = field(24) * static_cast<double>(::sysconf(_SC_PAGESIZE));  // rss counts pages
+  stats.max_fds = static_cast<double>(limit.rlim_cur);
+  stats.open_fds = count_open_fds();
+  return stats;
+}
+
+}  // namespace sluice::observe

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// The two HTTP servers that a kube-proxy has: healthz (10256: /healthz, /livez) and metrics (10249: /metrics, /proxyMode, /configz ...).
+// Both are started, called and destroyed on the loop's thread, or while the loop does not run.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "base/ip.h"
+#include "base/result.h"
+#include "net/event_loop.h"
+#include "observe/health.h"
+#include "observe/metrics.h"
+
+namespace sluice::observe {
+
+struct ListenOn {
+  IpAddress address;
+  std::uint16_t port = 0;
+};
+// "0.0.0.0:10256", "[::]:10256".
+Result<ListenOn> parse_listen_on(std::string_view text);
+
+// A server that keeps trying until it listens.
+class ObserveServer {
+ public:
+  virtual ~ObserveServer() = default;
+  [[nodiscard]] virtual std::uint16_t port() const = 0;  // 0 while it does not listen
+};
+
+struct ServerOptions {
+  ListenOn listen_on;
+  bool hard_fail = false;                              // not listening at once is an error
+  std::function<void(const std::string&)> on_failure{};  // called for each attempt that failed
+  std::chrono::milliseconds retry_interval{5'000};
+};
+
+// `health` and `metrics` must outlive the server and the loop's run.
+Result<std::unique_ptr<ObserveServer>> start_healthz_server(net::EventLoop& loop, ServerOptions options, const Health& health,
+                                                            Metrics& metrics);
+
+// A page whose function is not set is not there (404).
+struct MetricsPages {
+  std::string proxy_mode;                          // "iptables"
+  std::function<std::string()> configz{};          // JSON of the KubeProxyConfiguration
+  std::function<std::string()> flagz{};            // "name=value" lines
+  std::function<std::string()> statusz{};          // further "name: value" lines; the page is there without them
+  bool profiling = false;                          // /debug/flags/v and /debug/pprof are there
+  std::function<void(int)> set_verbosity{};
+};
+Result<std::unique_ptr<ObserveServer>> start_metrics_server(net::EventLoop& loop, ServerOptions options, const Metrics& metrics,
+                                                            MetricsPages pages);
+
+}  // namespace sluice::observe

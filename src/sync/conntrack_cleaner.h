@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which UDP flows does the kernel still send to endpoints that are gone? Pure: it is told of the plan's changes and answers a
+// predicate over flows; who dumps and deletes is somebody else. TCP and SCTP flows are never concerned: their endpoints say
+// themselves when a connection is over.
+//
+// The rule, by a flow's original destination (a cluster IP, load-balancer IP or external IP with its port, or a node port):
+//  1. Only destinations of Service ports are judged that just changed in a way that can leave stale flows: an endpoint went, or a
+//     destination that had no endpoints has some now. After a full sync (a new process, a failure, a flush) nobody knows what was
+//     live, so all are judged.
+//  2. Endpoints are there: a flow that answers come to from anything else is stale. That includes a flow without any translation
+//     (answers from the destination itself): it was made while there were no endpoints and would never reach one.
+//  3. No endpoints, or the destination is not served any more: stale is what was sent to one of the endpoints that went, nothing
+//     else. After a full sync they are not known: stale is then what was sent to anything but the destination itself.
+// kube-proxy differs in 3: it leaves all flows of a Service without endpoints, and those of a deleted one.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <optional>
+#include <set>
+#include <vector>
+
+#include "plan/plan.h"
+#include "sys/conntrack.h"
+
+namespace sluice::sync {
+
+// The addresses that node ports answer on. Nothing: they could not be found out; then only flows to endpoints that are known to
+// have gone are stale.
+using NodePortScope = std::optional<std::set<IpAddress>>;
+
+// The predicate. Refers to the ConntrackCleaner that made it, and is good until that is told of more changes.
+class StaleFlows {
+ public:
+  bool operator()(const sys::Flow& flow) const;
+
+ private:
+  friend class ConntrackCleaner;
+  struct Rule {
+    std::set<plan::AddressPort> endpoints;  // where flows may go
+    std::set<plan::AddressPort> gone;       // where they went before
+    bool unknown = false;                   // `gone` does not hold all that went
+    [[nodiscard]] bool stale(const sys::Flow& flow) const;
+  };
+  using Owners = std::map<plan::AddressPort, std::vector<plan::ServicePortPlanPtr>>;
+
+  const Owners* known_ = nullptr;
+  std::map<plan::AddressPort, Rule> addresses_;
+  std::map<std::uint16_t, Rule> node_ports_;
+  NodePortScope scope_;
+};
+
+// For one family.
+class ConntrackCleaner {
+ public:
+  // To be told of every change of the plan, in order. Costs what the change carries; only UDP ports are kept.
+  void note(const plan::Change& change);
+
+  // What is stale after `applied` was programmed; nothing if no flow can be, so that the table need not be dumped. `scope` is
+  // asked only where node ports are concerned.
+  [[nodiscard]] std::optional<StaleFlows> stale_after(const std::vector<plan::Change>& applied,
+                                                      const std::function<NodePortScope()>& scope) const;
+  // The same where what was live before is not known: every UDP port that is served, and `applied`.
+  [[nodiscard]] std::optional<StaleFlows> stale_after_full_sync(const std::vector<plan::Change>& applied,
+                                                              const std::function<NodePortScope()>& scope) const;
+
+ private:
+  void add_rules(const plan::Change& change, StaleFlows& stale) const;
+  [[nodiscard]] StaleFlows::Rule& address_rule(const plan::AddressPort& destination, StaleFlows& stale) const;
+  [[nodiscard]] StaleFlows::Rule& node_port_rule(std::uint16_t port, StaleFlows& stale) const;
+  [[nodiscard]] std::optional<StaleFlows> finish(StaleFlows stale, const std::function<NodePortScope()>& scope) const;
+
+  // Several Service ports may claim the same destination; which one wins is undefined, so all their endpoints count.
+  StaleFlows::Owners addresses_;
+  std::map<std::uint16_t, std::vector<plan::ServicePortPlanPtr>> node_ports_;
+};
+
+}  // namespace sluice::sync

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the control loop is told once, at its making: periods from the configuration, and hooks to the rooms that it must not know.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/ip.h"
+#include "base/result.h"
+#include "dataplane/dataplane.h"
+#include "observe/health_check.h"
+#include "plan/planner.h"
+#include "sys/conntrack.h"
+
+namespace sluice::sync {
+
+struct LoopSettings {
+  std::chrono::nanoseconds sync_period{std::chrono::seconds(30)};     // between two looks at the canary; also the retry interval
+  std::chrono::nanoseconds min_sync_period{std::chrono::seconds(1)};  // between the end of one sync and the next
+  std::chrono::nanoseconds full_sync_interval{std::chrono::hours(1)};  // not in large cluster mode
+  // How often everything that is live is read back and compared, and repaired where it differs; 0 = never.
+  std::chrono::nanoseconds drift_repair_interval{0};
+  plan::Settings plan;
+  plan::NodeFacts facts;  // as known before the Node is heard of; the zone follows the Node
+  // Set where the local detectors were made of the Node's podCIDRs (detectLocalMode NodeCIDR): other ones need a new process.
+  std::optional<std::vector<Cidr>> pod_cidrs;
+  // Endpoints that changed before are not this process' latency. Absent: since the control loop was made.
+  std::optional<Clock::WallTime> process_start;
+};
+
+// All are called on the loop's thread and must not call the loop back. Any may be empty.
+struct LoopHooks {
+  // Which health-check node ports shall be open, after a sync.
+  std::function<void(std::vector<observe::HealthCheck>)> sync_health_checks;
+  // Where node ports answer now; asked at every sync and every sync period. Empty: on every local address.
+  std::function<dataplane::NodePortAddresses(Family)> node_port_addresses;
+  // The process cannot go on with these settings and wants to be started anew. Called at most once.
+  std::function<void(std::string)> fatal;
+  // Deletes the UDP flows of a family that the predicate says yes to; answers how many. Empty: flows are left alone.
+  std::function<Result<std::size_t>(Family, const std::function<bool(const sys::Flow&)>&)> delete_udp_flows;
+  // This node's addresses, for UDP flows to node ports.
+  std::function<Result<std::vector<IpAddress>>()> local_addresses;
+};
+
+// delete_udp_flows and local_addresses as the kernel has them; the others are empty.
+LoopHooks kernel_hooks();
+
+}  // namespace sluice::sync

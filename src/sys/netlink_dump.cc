@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+// A netlink dump is one question and many answers: the kernel fills a buffer per recvmsg(2) and remembers where it stopped.
+// Between two buffers the table may change; the kernel then sets NLM_F_DUMP_INTR on an answer, which says "some entries may be
+// missing or double" (include/uapi/linux/netlink.h). Busy nodes change their conntrack table thousands of times a second, so
+// giving up on that flag would mean never to finish.
+#include "sys/netlink_dump.h"
+
+#include <fmt/format.h>
+#include <libmnl/libmnl.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+
+#include <cerrno>
+#include <cstring>
+#include <memory>
+#include <vector>
+
+namespace sluice::sys {
+namespace {
+
+using SocketPtr = std::unique_ptr<mnl_socket, decltype(&mnl_socket_close)>;
+// The kernel makes its answers as large as the largest buffer that the socket ever offered, up to 32 KiB (netlink_dump()).
+constexpr std::size_t kBufferSize = 64 * 1024;
+constexpr timeval kAnswerTimeout{10, 0};
+
+Error dump_error(const char* doing, int error) {
+  const Errc code = error == EPERM                              ? Errc::kPermission
+                    : error == EOPNOTSUPP || error == EINVAL    ? Errc::kUnsupported
+                    : error == EAGAIN || error == ENOBUFS       ? Errc::kUnavailable
+                                                                : Errc::kInternal;
+  return Error{code, fmt::format("netlink: {}: {}", doing, std::strerror(error)), error};
+}
+
+Result<SocketPtr> open_socket(int bus) {
+  SocketPtr socket(mnl_socket_open2(bus, SOCK_CLOEXEC), &mnl_socket_close);
+  if (!socket) return tl::unexpected(dump_error("open a socket", errno));
+  if (mnl_socket_bind(socket.get(), 0, MNL_SOCKET_AUTOPID) < 0) return tl::unexpected(dump_error("bind the socket", errno));
+  if (::setsockopt(mnl_socket_get_fd(socket.get()), SOL_SOCKET, SO_RCVTIMEO, &kAnswerTimeout, sizeof kAnswerTimeout) < 0) {
+    return tl::unexpected(dump_error("set the receive timeout", errno));
+  }
+  return socket;
+}
+
+enum class Progress : unsigned char { kMore, kDone };
+
+// NLMSG_ERROR and, from kernels that fail in the middle of a dump, NLMSG_DONE carry a negative errno first.
+int carried_error(const nlmsghdr& message) {
+  if (mnl_nlmsg_get_payload_len(&message) < sizeof(int)) return 0;
+  int negative = 0;
+  std::memcpy(&negative, mnl_nlmsg_get_payload(&message), sizeof negative);
+  return -negative;
+}
+
+Result<Progress> read_messages(const char* data, int length, const DumpReader& reader, bool& interrupted) {
+  const auto* message = reinterpret_cast<const nlmsghdr*>(data);
+  for (; mnl_nlmsg_ok(message, length); message = mnl_nlmsg_next(message, &length)) {
+    if ((message->nlmsg_flags & NLM_F_DUMP_INTR) != 0) interrupted = true;
+    if (message->nlmsg_type == NLMSG_ERROR || message->nlmsg_type == NLMSG_DONE) {
+      const int error = carried_error(*message);
+      if (error == EINTR) interrupted = true;
+      if (error != 0 && error != EINTR) return tl::unexpected(dump_error("dump", error));
+      return Progress::kDone;
+    }
+    if (message->nlmsg_type >= NLMSG_MIN_TYPE) reader.answer(*message);
+  }
+  return Progress::kMore;
+}
+
+Result<DumpEnd> dump_once(int bus, const nlmsghdr& request, const DumpReader& reader) {
+  reader.restart();
+  SLUICE_TRY(const SocketPtr socket, open_socket(bus));
+  if (mnl_socket_sendto(socket.get(), &request, request.nlmsg_len) < 0) return tl::unexpected(dump_error("send a dump request", errno));
+  std::vector<char> buffer(kBufferSize);
+  bool interrupted = false;
+  while (true) {
+    const ssize_t received = mnl_socket_recvfrom(socket.get(), buffer.data(), buffer.size());
+    if (received < 0) {
+      if (errno == EINTR) continue;  // a signal, not the dump
+      return tl::unexpected(dump_error("receive a dump", errno));
+    }
+    SLUICE_TRY(const Progress progress, read_messages(buffer.data(), static_cast<int>(received), reader, interrupted));
+    if (progress == Progress::kDone) return interrupted ? DumpEnd::kInterrupted : DumpEnd::kComplete;
+  }
+}
+
+}  // namespace
+
+Result<> repeat_dump(const std::function<Result<DumpEnd>()>& attempt) {
+  for (int attempts = 0; attempts < kDumpAttemptsMax; ++attempts) {
+    SLUICE_TRY(const DumpEnd end, attempt());
+    if (end == DumpEnd::kComplete) break;
+  }
+  return {};
+}
+
+Result<> dump_netlink(int bus, nlmsghdr& request, const DumpReader& reader) {
+  return repeat_dump([&] { return dump_once(bus, request, reader); });
+}
+
+}  // namespace sluice::sys

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sys/sysctl.h"
+
+#include <gtest/gtest.h>
+#include <sched.h>
+
+#include <thread>
+
+namespace sluice::sys {
+namespace {
+
+constexpr const char* kName = "net/ipv4/conf/all/route_localnet";
+
+// Runs `body` on a thread that has a network namespace of its own, which goes when the thread ends.
+template <typename Body>
+void in_fresh_netns(Body body) {
+  std::thread([&body] {
+    ASSERT_EQ(::unshare(CLONE_NEWNET), 0) << "this test needs root";
+    body();
+  }).join();
+}
+
+TEST(Sysctl, ReadsWithoutTheNewline) {
+  const auto value = read_sysctl("kernel/ostype");
+  ASSERT_TRUE(value) << value.error().what;
+  EXPECT_EQ(*value, "Linux");
+}
+
+TEST(Sysctl, WritesOnlyWhatDiffers) {
+  in_fresh_netns([] {
+    const auto first = ensure_sysctl(kName, "1");
+    ASSERT_TRUE(first) << first.error().what;
+    EXPECT_TRUE(*first);
+    EXPECT_EQ(*read_sysctl(kName), "1");
+    const auto second = ensure_sysctl(kName, "1");
+    ASSERT_TRUE(second) << second.error().what;
+    EXPECT_FALSE(*second);
+  });
+}
+
+TEST(Sysctl, BelongsToTheCallingThreadsNamespace) {
+  const auto outside = read_sysctl(kName);
+  ASSERT_TRUE(outside) << outside.error().what;
+  in_fresh_netns([&] {
+    const std::string other = *outside == "0" ? "1" : "0";
+    ASSERT_TRUE(ensure_sysctl(kName, other));
+    EXPECT_EQ(*read_sysctl(kName), other);
+  });
+  EXPECT_EQ(*read_sysctl(kName), *outside);
+}
+
+TEST(Sysctl, UnknownNameIsNotFoundAndNamed) {
+  for (const auto& error : {read_sysctl("net/no/such/name").error(), ensure_sysctl("net/no/such/name", "1").error()}) {
+    EXPECT_EQ(error.code, Errc::kNotFound);
+    EXPECT_NE(error.what.find("net/no/such/name"), std::string::npos);
+  }
+}
+
+TEST(Sysctl, ValueThatTheKernelRefusesIsInvalid) {
+  in_fresh_netns([] {
+    const auto refused = ensure_sysctl(kName, "many");
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code, Errc::kInvalid);
+  });
+}
+
+}  // namespace
+}  // namespace sluice::sys
