@@ -83,6 +83,7 @@ class Cluster:
         for name, address in NODES.items():
             rig.add_node(name, f"{address}/24", others=["192.168.122.1/24"] if name == "node1" else [])
         rig.add_client("client", f"{CLIENT}/24")
+        rig.add_router("192.168.231.1")
         for name, (node, address) in PODS.items():
             rig.add_pod(name, node, address)
             rig.serve(name, 8080)
@@ -143,7 +144,7 @@ class KubectlTest(unittest.TestCase):
 
     def apply(self, *objects):
         """kubectl apply; what it makes is deleted after the test."""
-        self.apply(*objects)
+        self.plane.apply(*objects)
         for made in objects:
             self.addCleanup(self.plane.kubectl, "delete", made["kind"], made["metadata"]["name"], "--ignore-not-found", "--wait=false")
 

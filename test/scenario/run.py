@@ -181,11 +181,7 @@ class Runner:
         for here, there, net in (("a", "b", 2), ("b", "a", 1)):
             rig.route(here, f"10.244.{net}.0/24", NODES[there][0])
             rig.route(here, f"fd00:244:{net}::/64", NODES[there][1])
-        # Unknown destinations go to a router that forwards nothing, so that they are silence and not an error of the node.
-        rig.add_client("router", "192.168.231.1/24", "fd00:231::1/64")
-        for node in NODES:
-            rig.route(node, "default", "192.168.231.1")
-            run("ip", "-n", rig.ns(node), "-6", "route", "replace", "default", "via", "fd00:231::1")
+        rig.add_router("192.168.231.1", "fd00:231::1")
         self.routed = {}
 
     def run(self, scenario):
@@ -209,7 +205,7 @@ class Runner:
                 wait_for(f"the first sync of node {node}; its log:\n{(folder / f'{node}.log').read_text()}", lambda node=node: self.synced(node))
             with concurrent.futures.ThreadPoolExecutor(8) as pool:
                 for _, packet, _ in scenario.checks:
-                    self.route_client(packet)
+                    self.route_client(scenario.path, packet)
                 problems = [problem for problem in pool.map(lambda check: self.check(scenario, *check), scenario.checks) if problem]
         finally:
             for proxy in proxies:
@@ -227,13 +223,13 @@ class Runner:
             return False
         return all(f'kubeproxy_sync_proxy_rules_last_timestamp_seconds{{ip_family="{family}"}}' in text for family in ("IPv4", "IPv6"))
 
-    def route_client(self, packet):
+    def route_client(self, path, packet):
         source, _, address, _, via = packet
         if source != "client" or address in {a for pair in NODES.values() for a in pair}:
             return
         six = ":" in address
-        if self.routed.get(address) not in (None, via):
-            raise Failure(f"one file may send the client's packets to {address} by one node only")
+        if self.routed.setdefault((path, address), via) != via:
+            raise Failure(f"{path.name}: the client's packets to {address} can go by one node only")
         run("ip", "-n", self.rig.ns("client"), "route", "replace", f"{address}/{128 if six else 32}", "via", NODES[via][six])
 
     def check(self, scenario, number, packet, expected):
@@ -247,7 +243,7 @@ class Runner:
         # As many requests as make it very unlikely that one of the pods is never picked.
         wanted = set(names[1:] if one else names)
         for count in range(3 if names[0] in ("refused", "timeout") else 40 * max(1, len(wanted) - 1) if not one else 16):
-            who, client = self.rig.probe(source, protocol, address, port, 1.0)
+            who, client = self.rig.probe(source, protocol, address, port)
             answers[who.split(":")[0] if wanted and ":" not in "".join(wanted) else who] += 1
             seen_sources.add(client)
             if not one and count >= 3 and set(answers) == wanted:

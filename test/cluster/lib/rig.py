@@ -78,7 +78,7 @@ class Rig:
     def __init__(self, prefix):
         self.prefix = f"{prefix}{os.getpid()}"
         self.hosts = {}  # name -> namespace
-        self.node_of = {}  # pod -> node
+        self.nodes = []
         self.processes = []
         self.links = 0
         self.stopping = threading.Event()
@@ -118,6 +118,7 @@ class Rig:
     def add_node(self, name, *addresses, others=()):
         """A node with the given addresses (with prefix length) on the switch, and other local addresses on a device of their own."""
         self._add_namespace(name)
+        self.nodes.append(name)
         self._plug(name)
         self._address(name, "eth0", *addresses)
         run("ip", "-n", self.ns(name), "link", "set", "eth0", "up")
@@ -139,7 +140,6 @@ class Rig:
     def add_pod(self, name, node, *addresses):
         """A pod behind a node: host routes on the node, a link-local gateway in the pod, as calico does it."""
         self._add_namespace(name)
-        self.node_of[name] = node
         self.links += 1
         device = f"cali{self.links}"
         run("ip", "link", "add", device, "netns", self.ns(node), "type", "veth", "peer", "name", "eth0", "netns", self.ns(name))
@@ -152,6 +152,13 @@ class Rig:
         run("ip", "-n", self.ns(name), "-6", "route", "add", "default", "via", "fe80::1", "dev", "eth0")
         for address in addresses:
             run("ip", "-n", self.ns(node), "route", "add", address, "dev", device)
+
+    def add_router(self, *addresses):
+        """Where nodes send what they know no route for. It forwards nothing, so that an unknown address is silence."""
+        self.add_client("router", *(f"{a}/{64 if ':' in a else 24}" for a in addresses))
+        for node in self.nodes:
+            for address in addresses:
+                run("ip", "-n", self.ns(node), "-6" if ":" in address else "-4", "route", "replace", "default", "via", address)
 
     def route(self, host, destination, via):
         run("ip", "-n", self.ns(host), "route", "replace", destination, "via", via)
@@ -200,8 +207,12 @@ class Rig:
         if not ready.wait(10):
             raise RuntimeError(f"the server on {host} port {port} did not start")
 
-    def probe(self, host, protocol, address, port, timeout=1.0, source=None):
-        """One request. Answers (who, client address as seen), ("refused", ""), ("timeout", "") or ("unreachable", "")."""
+    def probe(self, host, protocol, address, port, timeout=1.6, source=None):
+        """One request. Answers (who, client address as seen), ("refused", ""), ("timeout", "") or ("unreachable", "").
+
+        The time allows for one retransmission (after 1 s): a refusal that arrives while connect(2) still holds the socket counts
+        only at the next one.
+        """
         return inside(self.ns(host), ask, protocol, address, port, timeout, source)
 
     def spawn(self, host, command, log, environment=None):

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+// Generic netlink: kernel subsystems that are asked by the name of their family, in requests made of attributes.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+
+struct mnl_socket;
+struct nlmsghdr;
+
+namespace sluice::sys {
+
+// Attributes in a row, each padded to four bytes; integers in the machine's order.
+class AttributeWriter {
+ public:
+  void put(std::uint16_t type, std::span<const std::uint8_t> value);
+  void put_u8(std::uint16_t type, std::uint8_t value) { put(type, {&value, 1}); }
+  void put_u16(std::uint16_t type, std::uint16_t value);
+  void put_u32(std::uint16_t type, std::uint32_t value);
+  void put_text(std::uint16_t type, std::string_view value);  // with the NUL behind it
+  // What is put until end_nest() stands inside one attribute. Nests do not overlap.
+  [[nodiscard]] std::size_t begin_nest(std::uint16_t type);
+  void end_nest(std::size_t begun);
+  [[nodiscard]] std::vector<std::uint8_t> take() && { return std::move(bytes_); }
+
+ private:
+  std::vector<std::uint8_t> bytes_;
+};
+
+struct Attribute {
+  std::uint16_t type = 0;  // without the flags of nests and byte order
+  std::span<const std::uint8_t> value;
+};
+// Stops at the first that does not fit into the bytes.
+void for_each_attribute(std::span<const std::uint8_t> bytes, const std::function<void(const Attribute&)>& visit);
+
+struct GenericRequest {
+  std::uint8_t command = 0;
+  std::vector<std::uint8_t> attributes;
+};
+
+class GenericNetlink {
+ public:
+  using Answer = std::function<void(std::span<const std::uint8_t> attributes)>;
+
+  // Speaks to the family in the calling thread's network namespace. kNotFound where the kernel has none of that name.
+  static Result<GenericNetlink> open(const std::string& family);
+  GenericNetlink(GenericNetlink&&) = default;
+  GenericNetlink& operator=(GenericNetlink&&) = default;
+
+  // Has the kernel do all of it, in order, many requests per system call. One number per request: 0, or the errno of the refusal. An
+  // Error means that some were not asked or not answered; kUnavailable where the last answer did not come within the time.
+  Result<std::vector<int>> transact(std::span<const GenericRequest> requests, std::chrono::milliseconds patience = std::chrono::seconds(30));
+  // One question, one answer. Error::sys_errno is the kernel's.
+  Result<> ask(const GenericRequest& request, const Answer& answer);
+  // One question, any number of answers.
+  Result<> dump(const GenericRequest& request, const Answer& answer);
+
+ private:
+  struct CloseSocket {
+    void operator()(mnl_socket* socket) const;
+  };
+  using SocketPtr = std::unique_ptr<mnl_socket, CloseSocket>;
+  explicit GenericNetlink(SocketPtr socket);
+
+  void append_message(std::vector<std::uint8_t>& datagram, const GenericRequest& request, std::uint16_t flags);
+  Result<> send(const std::vector<std::uint8_t>& datagram);
+  Result<> converse(const GenericRequest& request, std::uint16_t flags, const Answer& answer);
+  Result<> transact_some(std::span<const GenericRequest> requests, std::chrono::milliseconds patience, std::vector<int>& outcomes);
+  // Hands every message of one datagram to the visitor.
+  Result<> receive(std::chrono::milliseconds patience, const std::function<void(const nlmsghdr&)>& visit);
+
+  SocketPtr socket_;
+  std::uint16_t family_;
+  std::uint32_t sequence_ = 0;
+  std::vector<std::uint8_t> buffer_;
+};
+
+}  // namespace sluice::sys
