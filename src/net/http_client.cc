@@ -113,6 +113,7 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
     message_.set(http::field::connection, "close");
     message_.body() = std::move(request.body);
     message_.prepare_payload();
+    buffer_.reserve(kPieceBytes);  // Beast reads as much at once as fits without growing
     parser_.header_limit(kHeadBytesMax);
     // Boost 1.74 takes "no limit" (boost::none) for a limit of 0 where a Content-Length is given.
     parser_.body_limit(std::numeric_limits<std::uint64_t>::max());

@@ -70,6 +70,9 @@ class Client {
   explicit Client(std::uint16_t port, const IpAddress& address = IpAddress::from_v4(INADDR_LOOPBACK)) {
     const bool v4 = address.family() == Family::kIPv4;
     fd_ = UniqueFd(::socket(v4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    // A client's connection in TIME-WAIT blocks its port for listeners unless both sides allow reuse (socket(7)).
+    const int on = 1;
+    ::setsockopt(fd_.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
     const timeval patience{.tv_sec = kPatienceSeconds, .tv_usec = 0};
     ::setsockopt(fd_.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
     sockaddr_in in{};

@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include <array>
 #include <boost/asio/post.hpp>
 #include <optional>
 #include <utility>
@@ -47,10 +48,12 @@ net::HttpResponse answer(const HealthCheck& check, bool proxy_healthy) {
   return response;
 }
 
-// One Service: what it answers now, and its open listeners.
+using Servers = std::vector<std::unique_ptr<net::HttpServer>>;
+
+// One Service: what it answers now, and its open listeners of each family.
 struct Entry {
   HealthCheck check;
-  std::vector<std::unique_ptr<net::HttpServer>> servers{};
+  std::array<Servers, kFamilies.size()> servers{};
 };
 
 }  // namespace
@@ -77,21 +80,22 @@ struct HealthCheckServer::Impl : std::enable_shared_from_this<Impl> {
     return stopped || entry == entries.end() ? net::HttpResponse{} : answer(entry->second.check, health.healthy());
   }
 
-  void open(const Key& key, Entry& entry) {
+  // All addresses of a family or none: half a health check would lie to somebody. The next sync tries again.
+  void open(const Key& key, const HealthCheck& check, Family family, Servers& servers) {
     for (const IpAddress& address : addresses) {
+      if (address.family() != family) continue;
       auto handler = [weak = weak_from_this(), key](const net::HttpRequest&) {
         const auto impl = weak.lock();
         return impl ? impl->serve(key) : net::HttpResponse{};
       };
-      // The other family's instance has the same port on its own address.
-      auto server = net::HttpServer::listen(loop, address, entry.check.port, std::move(handler), true);
+      // IPv6 only: IPv4 has the same port on an address of its own.
+      auto server = net::HttpServer::listen(loop, address, check.port, std::move(handler), true);
       if (!server) {
-        // All of a Service's addresses or none: half a health check would lie to somebody. The next sync tries again.
-        entry.servers.clear();
-        if (on_failure) on_failure(entry.check, server.error().what);
+        servers.clear();
+        if (on_failure) on_failure(check, server.error().what);
         return;
       }
-      entry.servers.push_back(std::move(*server));
+      servers.push_back(std::move(*server));
     }
   }
 
@@ -112,7 +116,10 @@ struct HealthCheckServer::Impl : std::enable_shared_from_this<Impl> {
     entries.swap(wanted);
     wanted.clear();  // closes what is no longer wanted, before others open the same port numbers
     for (auto& [key, entry] : entries) {
-      if (entry.servers.empty()) open(key, entry);
+      for (const Family family : kFamilies) {
+        Servers& servers = entry.servers[static_cast<std::size_t>(family)];
+        if (servers.empty()) open(key, entry.check, family, servers);
+      }
     }
   }
 

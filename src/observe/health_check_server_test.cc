@@ -177,14 +177,29 @@ TEST_F(HealthCheckServerTest, OnlyTheGivenAddressesListen) {
   EXPECT_EQ(ask(port, "/", "GET", "", kOtherLoopback).status, 200);
 }
 
-TEST_F(HealthCheckServerTest, AServiceListensOnAllItsAddressesOrNone) {
-  const auto squatter = net::HttpServer::listen(probe_loop_, kOtherLoopback, 0, [](const auto&) { return net::HttpResponse{}; });
+TEST_F(HealthCheckServerTest, AServiceListensOnAllAddressesOfAFamilyOrNone) {
+  const std::uint16_t port = free_port();
+  const auto squatter = net::HttpServer::listen(probe_loop_, kOtherLoopback, port, [](const auto&) { return net::HttpResponse{}; });
   ASSERT_TRUE(squatter);
-  const std::uint16_t port = (*squatter)->port();
   serve_on({kLoopback, kOtherLoopback});
   sync({{"shop", "web", port, 1}});
   EXPECT_THAT(failures_, ElementsAre(HasSubstr("127.0.0.2:" + std::to_string(port))));
   EXPECT_FALSE(Client(port, kLoopback).connected());
+}
+
+TEST_F(HealthCheckServerTest, OneFamilysFailureLeavesTheOtherListening) {
+  const std::uint16_t port = free_port();
+  const IpAddress v6 = *IpAddress::parse("::1");
+  auto squatter = net::HttpServer::listen(probe_loop_, v6, port, [](const auto&) { return net::HttpResponse{}; });
+  ASSERT_TRUE(squatter) << squatter.error().what;
+  serve_on({kLoopback, v6});
+  sync({{"shop", "web", port, 1}});
+  EXPECT_THAT(failures_, ElementsAre(HasSubstr("[::1]:" + std::to_string(port))));
+  EXPECT_EQ(ask(port, "/").status, 200);
+  squatter->reset();
+  sync({{"shop", "web", port, 1}});
+  EXPECT_THAT(failures_, testing::SizeIs(1));
+  EXPECT_EQ(ask(port, "/", "GET", "", v6).status, 200);
 }
 
 TEST_F(HealthCheckServerTest, BothFamiliesMayListenOnAllTheirAddresses) {

@@ -82,10 +82,11 @@ suite() {
 	announce "$what of build/$preset: $run_passed passed, $run_failed failed, $run_skipped skipped"
 }
 
+# build PRESET TARGET
 build() {
 	local preset=$1
 	run "$build_limit" "configuring build/$preset" cmake --preset "$preset"
-	run "$build_limit" "building build/$preset with $jobs jobs" cmake --build "build/$preset" --parallel "$jobs"
+	run "$build_limit" "building $2 of build/$preset with $jobs jobs" cmake --build "build/$preset" --target "$2" --parallel "$jobs"
 }
 
 start_kubernetes() {
@@ -110,10 +111,10 @@ announce "installing the Debian packages that are missing"
 tools/setup/deps.sh build test
 mkdir -p build
 start_kubernetes
-build release
-build dev
+# The release binary is what the cluster tests run besides; every test program is built with the sanitizers only.
+build release sluice
+build dev all
 suite dev "tests" -LE '^cluster$' -j2
-suite release "tests" -LE '^cluster$' -j2
 if join_kubernetes; then
 	suite release "cluster tests" -L '^cluster$'
 	suite dev "cluster tests" -L '^cluster$'
