@@ -33,10 +33,10 @@ std::string to_string(const VirtualServerKey& key);  // "TCP 10.0.0.1:80", "FWM 
 
 // Bits of VirtualServer::flags. Bits without a name here are kept and given back as they are.
 enum VirtualServerFlag : std::uint32_t {
-  kPersistent = 0x1,      // connections of one client stay with one real server
-  kOnePacket = 0x4,       // UDP: every datagram is scheduled afresh
-  kSchedulerFlag1 = 0x8,  // sh and mh: fall back to another real server when the chosen one cannot take the connection
-  kSchedulerFlag2 = 0x10, // sh and mh: the client's port counts too
+  kPersistentFlag = 0x1,    // connections of one client stay with one real server
+  kOnePacketFlag = 0x4,     // UDP: every datagram is scheduled afresh
+  kSchedulerFlag1 = 0x8,    // sh and mh: fall back to another real server when the chosen one cannot take the connection
+  kSchedulerFlag2 = 0x10,   // sh and mh: the client's port counts too
   kSchedulerFlag3 = 0x20,
 };
 // Set by engines on every server that they hold (IP_VS_SVC_F_HASHED); never part of VirtualServer::flags.

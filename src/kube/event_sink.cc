@@ -16,6 +16,16 @@ namespace sluice::kube {
 namespace {
 
 constexpr std::size_t kWaitingMax = 64;
+// k8s.io/kubernetes/pkg/apis/core/validation/events.go: longer ones are refused.
+constexpr std::size_t kNoteBytesMax = 1024;
+constexpr std::size_t kInstanceBytesMax = 128;
+
+// The beginning of `text`, not cut within a UTF-8 character.
+std::string_view at_most(std::string_view text, std::size_t bytes) {
+  if (text.size() <= bytes) return text;
+  while (bytes > 0 && (static_cast<unsigned char>(text[bytes]) & 0xc0U) == 0x80U) --bytes;
+  return text.substr(0, bytes);
+}
 
 std::string quoted(std::string_view text) {
   std::string out = "\"";
@@ -58,9 +68,10 @@ class Sink : public EventSink, public std::enable_shared_from_this<Sink> {
     return fmt::format(
         R"({{"apiVersion":"events.k8s.io/v1","kind":"Event","metadata":{{"name":{},"namespace":{}}},"eventTime":"{}","reportingController":"kube-proxy",)"
         R"("reportingInstance":{},"action":{},"reason":{},"regarding":{{"apiVersion":"v1","kind":{},{}"name":{},"uid":{}}},"note":{},"type":"{}"}})",
-        quoted(name), quoted(where), time, quoted("kube-proxy-" + node_name_), quoted(event.action),
-        quoted(event.reason), quoted(event.regarding_kind), regarding_namespace, quoted(event.regarding.name),
-        quoted(event.regarding_uid), quoted(event.note), event.warning ? "Warning" : "Normal");
+        quoted(name), quoted(where), time, quoted(at_most("kube-proxy-" + node_name_, kInstanceBytesMax)),
+        quoted(event.action), quoted(event.reason), quoted(event.regarding_kind), regarding_namespace,
+        quoted(event.regarding.name), quoted(event.regarding_uid), quoted(at_most(event.note, kNoteBytesMax)),
+        event.warning ? "Warning" : "Normal");
   }
 
   void send() {

@@ -1,89 +1,147 @@
 // SPDX-License-Identifier: Apache-2.0
 // A cluster's list of EndpointSlices may be 100 MB of JSON, of which a proxy keeps a tenth. So the list is never held:
 // objects are cut out as they pass, by counting brackets outside of strings, and only each object's own text goes to
-// the parser. What is cut need not be valid; the parser says so later.
+// the parser. What is cut need not be valid; the parser says so later. Bytes are copied in runs: from one change of
+// where they belong (an object, the list around it, nowhere) to the next.
 #include "kube/json_stream.h"
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace sluice::kube {
 namespace {
 
-constexpr std::size_t kRestBytesMax = 1024 * 1024;
+constexpr std::size_t kKeptCapacityMax = 1024 * 1024;
 constexpr std::size_t kKeyBytesMax = 64;
 constexpr std::size_t kDepthMax = 1024;
 
 bool is_space(char c) {
   return c == ' ' || c == '\n' || c == '\r' || c == '\t';
 }
+bool is_bracket(char c) {
+  return c == '{' || c == '[' || c == '}' || c == ']';
+}
 
 }  // namespace
 
 Result<> JsonSplitter::feed(std::string_view chunk) {
-  for (const char c : chunk) {
-    const bool was_capturing = capturing();
-    const bool was_in_items = in_items_;
+  std::size_t at = 0;
+  std::size_t run = 0;  // where the bytes begin that were passed, but not kept yet
+  while (at < chunk.size()) {
     if (in_string_) {
-      if (escaped_) {
-        escaped_ = false;
-      } else if (c == '\\') {
-        escaped_ = true;
-      } else if (c == '"') {
-        in_string_ = false;
-      }
-      if (in_string_ && depth_ == 1 && key_.size() < kKeyBytesMax) key_ += c;
-    } else if (c == '"') {
-      if (depth_ == 0) return fail(Errc::kInvalid, "a JSON string where an object must begin");
+      at = pass_string(chunk, at);
+      continue;
+    }
+    at = pass_ordinary(chunk, at);
+    if (at == chunk.size()) break;
+    const char c = chunk[at];
+    if (is_bracket(c)) {
+      SLUICE_TRY(run, structural(chunk, run, at));
+    } else if (depth_ == 0) {
+      return fail(Errc::kInvalid, fmt::format("unexpected character 0x{:02x} where an object must begin",
+                                              static_cast<unsigned char>(c)));
+    } else {
       in_string_ = true;
       if (depth_ == 1) key_.clear();
-    } else if (c == '{' || c == '[' || c == '}' || c == ']') {
-      SLUICE_CHECK_OK(structural(c));
-    } else if (depth_ == 0 && !is_space(c)) {
-      return fail(Errc::kInvalid,
-                  fmt::format("unexpected character 0x{:02x} between JSON objects", static_cast<unsigned char>(c)));
     }
-    if (was_capturing || capturing()) {
-      if (object_.size() == kObjectBytesMax)
-        return fail(Errc::kExhausted, fmt::format("an object is larger than {} bytes", kObjectBytesMax));
-      object_ += c;
-      if (!capturing()) {
-        SLUICE_CHECK_OK(on_object_(object_));
-        object_.clear();
-        // One large object must not cost its memory for ever.
-        if (object_.capacity() > kRestBytesMax) object_.shrink_to_fit();
-      }
-    } else if (kind_ == Kind::kListItems && !(was_in_items && in_items_)) {
-      if (rest_.size() == kRestBytesMax)
-        return fail(Errc::kExhausted, fmt::format("a list holds more than {} bytes beside its items", kRestBytesMax));
-      rest_ += c;
-    }
+    ++at;
   }
-  return {};
+  return keep(chunk.substr(run));
 }
 
-Result<> JsonSplitter::structural(char c) {
-  if (c == '{' || c == '[') {
-    if (depth_ == 0 && (c == '[' || (complete_ && kind_ == Kind::kListItems)))
-      return fail(Errc::kInvalid, "more than one JSON object, or none");
-    if (depth_ == kDepthMax) return fail(Errc::kExhausted, "JSON is nested too deeply");
-    if (kind_ == Kind::kListItems && depth_ == 1 && c == '[' && key_ == "items") in_items_ = true;
-    const std::size_t outside = kind_ == Kind::kDocuments ? 0 : 2;
-    if (!capturing() && c == '{' && depth_ == outside && (kind_ == Kind::kDocuments || in_items_))
-      capture_depth_ = depth_ + 1;
-    ++depth_;
-    return {};
+// Up to and with the closing quotation mark, or to the end of the chunk.
+std::size_t JsonSplitter::pass_string(std::string_view chunk, std::size_t at) {
+  const std::size_t begin = at;
+  if (escaped_) {
+    escaped_ = false;
+    ++at;
   }
+  while (at < chunk.size() && chunk[at] != '"') {
+    if (chunk[at] == '\\') {
+      if (at + 1 == chunk.size()) escaped_ = true;
+      ++at;
+    }
+    ++at;
+  }
+  at = std::min(at, chunk.size());
+  if (depth_ == 1)
+    key_.append(chunk.substr(begin, std::min(at - begin, kKeyBytesMax - std::min(kKeyBytesMax, key_.size()))));
+  if (at == chunk.size()) return at;
+  in_string_ = false;
+  return at + 1;
+}
+
+// To the next character that changes anything: a bracket, a quotation mark; between objects also one that must not be.
+std::size_t JsonSplitter::pass_ordinary(std::string_view chunk, std::size_t at) {
+  for (; at < chunk.size(); ++at) {
+    const char c = chunk[at];
+    if (c == '\n') ++line_;
+    if (c == '"' || is_bracket(c) || (depth_ == 0 && !is_space(c))) break;
+  }
+  return at;
+}
+
+// Answers where the run of bytes that are not kept yet begins afterwards.
+Result<std::size_t> JsonSplitter::structural(std::string_view chunk, std::size_t run, std::size_t at) {
+  return chunk[at] == '{' || chunk[at] == '[' ? open_bracket(chunk, run, at) : close_bracket(chunk, run, at);
+}
+
+Result<std::size_t> JsonSplitter::open_bracket(std::string_view chunk, std::size_t run, std::size_t at) {
+  const bool brace = chunk[at] == '{';
+  if (depth_ == 0 && (!brace || (complete_ && kind_ == Kind::kListItems))) {
+    return fail(Errc::kInvalid, brace ? "more than one JSON object" : "a JSON array where an object must begin");
+  }
+  if (depth_ == kDepthMax) return fail(Errc::kExhausted, "JSON is nested too deeply");
+  const bool documents = kind_ == Kind::kDocuments;
+  if (!documents && depth_ == 1 && !brace && key_ == "items") {
+    SLUICE_CHECK_OK(keep(chunk.substr(run, at + 1 - run)));
+    in_items_ = true;
+    run = at + 1;
+  } else if (!capturing() && brace && (documents ? depth_ == 0 : in_items_ && depth_ == 2)) {
+    SLUICE_CHECK_OK(keep(chunk.substr(run, at - run)));
+    capture_depth_ = depth_ + 1;
+    object_line_ = line_;
+    run = at;
+  }
+  ++depth_;
+  return run;
+}
+
+Result<std::size_t> JsonSplitter::close_bracket(std::string_view chunk, std::size_t run, std::size_t at) {
   if (depth_ == 0) return fail(Errc::kInvalid, "a closing bracket without an opening one");
   --depth_;
-  if (capturing() && depth_ + 1 == capture_depth_) capture_depth_ = 0;
-  if (in_items_ && depth_ == 1) in_items_ = false;
+  if (capturing() && depth_ + 1 == capture_depth_) {
+    SLUICE_CHECK_OK(keep(chunk.substr(run, at + 1 - run)));
+    capture_depth_ = 0;
+    SLUICE_CHECK_OK(on_object_(object_));
+    object_.clear();
+    // One large object must not cost its memory for ever.
+    if (object_.capacity() > kKeptCapacityMax) object_.shrink_to_fit();
+    run = at + 1;
+  } else if (in_items_ && depth_ == 1) {
+    in_items_ = false;
+    run = at;  // the commas between the objects are nobody's
+  }
   if (depth_ == 0) complete_ = true;
+  return run;
+}
+
+// Adds bytes to what they belong to at present.
+Result<> JsonSplitter::keep(std::string_view bytes) {
+  if (!capturing() && (in_items_ || kind_ == Kind::kDocuments)) return {};
+  std::string& target = capturing() ? object_ : rest_;
+  if (bytes.size() > kObjectBytesMax - target.size()) {
+    return fail(Errc::kExhausted, fmt::format("an object is larger than {} bytes", kObjectBytesMax));
+  }
+  target.append(bytes);
   return {};
 }
 
 Result<std::string> JsonSplitter::finish() {
   if (depth_ != 0 || in_string_) return fail(Errc::kUnavailable, "the stream ended in the middle of an object");
-  if (kind_ == Kind::kListItems && !complete_) return fail(Errc::kUnavailable, "the stream ended before a list began");
+  if (kind_ == Kind::kListItems && !complete_)
+    return fail(Errc::kUnavailable, "the stream ended before an object began");
   return std::move(rest_);
 }
 

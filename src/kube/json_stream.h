@@ -27,10 +27,19 @@ class JsonSplitter {
   // kDocuments: an error where the stream ended within an object.
   Result<std::string> finish();
 
-  static constexpr std::size_t kObjectBytesMax = 16 * 1024 * 1024;
+  [[nodiscard]] std::size_t line() const { return line_; }  // how far the stream was read, counted from 1
+  // Within the callback: the line where the object begins.
+  [[nodiscard]] std::size_t object_line() const { return object_line_; }
+
+  static constexpr std::size_t kObjectBytesMax = 16UL * 1024 * 1024;
 
  private:
-  Result<> structural(char c);
+  std::size_t pass_string(std::string_view chunk, std::size_t at);
+  std::size_t pass_ordinary(std::string_view chunk, std::size_t at);
+  Result<std::size_t> structural(std::string_view chunk, std::size_t run, std::size_t at);
+  Result<std::size_t> open_bracket(std::string_view chunk, std::size_t run, std::size_t at);
+  Result<std::size_t> close_bracket(std::string_view chunk, std::size_t run, std::size_t at);
+  Result<> keep(std::string_view bytes);
   [[nodiscard]] bool capturing() const { return capture_depth_ != 0; }
 
   const Kind kind_;
@@ -40,6 +49,8 @@ class JsonSplitter {
   std::string key_;     // kListItems: the last string seen at depth 1
   std::size_t depth_ = 0;
   std::size_t capture_depth_ = 0;  // depth outside of the captured object, plus one; 0 = none
+  std::size_t line_ = 1;
+  std::size_t object_line_ = 0;
   bool in_items_ = false;
   bool in_string_ = false;
   bool escaped_ = false;

@@ -317,7 +317,8 @@ void ControlLoop::compare(ComparisonDone done) {
     }
   }
   wake_.notify_all();
-  refuse_comparisons(std::move(refused), code, code == Errc::kExhausted ? "too many comparisons wait already" : "the control loop has ended");
+  const char* why = code == Errc::kExhausted ? "too many comparisons wait already" : "the control loop has ended";
+  refuse_comparisons(std::move(refused), code, why);
 }
 
 std::future<std::vector<FamilyComparison>> ControlLoop::compare() {

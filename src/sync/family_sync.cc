@@ -323,7 +323,8 @@ NodePortScope FamilySync::node_port_scope() const {
   if (!context_.hooks.local_addresses) return std::nullopt;
   const auto addresses = context_.hooks.local_addresses();
   if (!addresses) {
-    SLUICE_LOG_WARNING("Could not list this node's addresses, leaving doubtful UDP flows to node ports alone", {"err", addresses.error().what});
+    SLUICE_LOG_WARNING("Could not list this node's addresses, leaving doubtful UDP flows to node ports alone",
+                       {"err", addresses.error().what});
     return std::nullopt;
   }
   return std::set<IpAddress>(addresses->begin(), addresses->end());

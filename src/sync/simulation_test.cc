@@ -47,7 +47,8 @@ class SimulationTest : public LoopFixture {
     const Protocol protocol = one_in(3) ? Protocol::kTcp : Protocol::kUdp;
     std::vector<model::ServicePort> ports{service_port("a", 53, protocol, static_cast<std::uint16_t>(one_in(2) ? 30000 + id : 0))};
     if (one_in(3)) ports.push_back(service_port("b", 54, Protocol::kUdp));
-    model::Service service = make_service(fmt::format("s{}", id), ports, {fmt::format("10.96.0.{}", id + 1), fmt::format("fd00::{}", id + 1)});
+    const std::vector<std::string> addresses{fmt::format("10.96.0.{}", id + 1), fmt::format("fd00::{}", id + 1)};
+    model::Service service = make_service(fmt::format("s{}", id), ports, addresses);
     service.type = ports[0].node_port != 0 ? model::ServiceType::kLoadBalancer : model::ServiceType::kClusterIp;
     if (service.type == model::ServiceType::kLoadBalancer && one_in(2)) {
       service.external_traffic_policy = model::TrafficPolicy::kLocal;
@@ -164,7 +165,8 @@ class SimulationTest : public LoopFixture {
     if (kernel.live.empty()) return;
     const auto port = std::next(kernel.live.begin(), below(static_cast<std::uint32_t>(kernel.live.size())))->second;
     const bool external = !port->external_ips.empty() && one_in(2);
-    sys::Flow flow{port->key.protocol, port->cluster_ip, external ? port->external_ips[0] : port->cluster_ip, {}, next_source_port_++, port->port, 0, 0};
+    const IpAddress destination = external ? port->external_ips[0] : port->cluster_ip;
+    sys::Flow flow{port->key.protocol, port->cluster_ip, destination, {}, next_source_port_++, port->port, 0, 0};
     flow.reply_source = flow.destination;
     flow.reply_source_port = flow.destination_port;
     // Endpoints elsewhere and policy Local: dropped, so there is no flow. Or another Service that claims the same address has some.

@@ -235,7 +235,8 @@ Result<std::size_t> delete_flows(Family family, Protocol protocol, const std::fu
     if (failed++ == 0) first_error = error;
   }
   if (failed == 0) return deleted;
-  return tl::unexpected(deletion_error(fmt::format("conntrack: {} of {} stale flows could not be deleted, the first", failed, found->size()).c_str(), first_error));
+  const std::string doing = fmt::format("conntrack: {} of {} stale flows could not be deleted, the first", failed, found->size());
+  return tl::unexpected(deletion_error(doing.c_str(), first_error));
 }
 
 }  // namespace sluice::sys

@@ -262,6 +262,11 @@ TEST_P(DataPlaneTest, CostFollowsTheChange) {
     EXPECT_EQ(stats.rules_written, 2 + 2 + 1 + 1u);
     EXPECT_EQ(stats.kernel_transactions, 2u);
 
+    // Some that go together are still deleted one by one.
+    Changes some;
+    for (unsigned i = 10; i < 15; ++i) some.ports.push_back({ports[i], nullptr});
+    EXPECT_EQ(must_apply(*plane, some).rules_written, 5u);
+
     stats = must_apply(*plane, Changes{});
     EXPECT_EQ(stats.kernel_transactions, 0u);
   });
@@ -289,12 +294,16 @@ TEST_P(DataPlaneTest, ManyRemovalsAtOnceRewriteTheDispatchChains) {
     const auto plane = open_plane(GetParam());
     ASSERT_TRUE(plane);
     must_apply(*plane, full(ports));
+    must_apply(*plane, one_change(ports.back(), nullptr));  // and it must not come back with a rewritten chain
+    ports.pop_back();
     Changes changes;
     for (unsigned i = 0; i < 200; ++i) changes.ports.push_back({ports[i], nullptr});
-    must_apply(*plane, changes);
+    // nft: 49 rules and the one for node ports are written anew in nat, 50 in filter; legacy: 200 are deleted one by
+    // one.
+    EXPECT_EQ(must_apply(*plane, changes).rules_written, GetParam().flavour == std::string("nft") ? 50 + 50u : 200u);
     const std::vector<plan::ServicePortPlanPtr> left(ports.begin() + 200, ports.end());
     expect_no_difference(*plane, full(left));
-    EXPECT_EQ(lines_with(saved_lines(tool()), "nat -A KUBE-SERVICES ").size(), 51u);
+    EXPECT_EQ(lines_with(saved_lines(tool()), "nat -A KUBE-SERVICES ").size(), 50u);
     EXPECT_EQ(lines_with(saved_lines(tool()), "filter -A KUBE-SERVICES ").size(), 50u);
   });
 }
@@ -322,6 +331,19 @@ TEST_P(DataPlaneTest, RepairsWhatOthersBroke) {
     std::vector<std::vector<std::string>> commands;  // after the program's name
   };
   const std::string nat_rule = GetParam().family == Family::kIPv4 ? "10.0.0.9" : "fd00::9";
+  const NodePortAddresses everywhere;
+  EncodeSettings settings;
+  settings.family = GetParam().family;
+  std::vector<std::string> tail_first{"-t", "nat", "-I", "KUBE-SERVICES", "-m", "comment", "--comment"};
+  {
+    // Taken apart by its quotes; the comment is the only quoted word.
+    const std::string rule = Encoder(settings).node_port_rules(everywhere).front();
+    const std::size_t open_quote = rule.find('"');
+    const std::size_t close_quote = rule.rfind('"');
+    tail_first.push_back(rule.substr(open_quote + 1, close_quote - open_quote - 1));
+    std::istringstream rest(rule.substr(close_quote + 1));
+    for (std::string word; rest >> word;) tail_first.push_back(word);
+  }
   const std::vector<Row> rows{
       {"nat flushed", {{"-t", "nat", "-F"}}},
       {"filter flushed", {{"-F"}}},
@@ -332,6 +354,7 @@ TEST_P(DataPlaneTest, RepairsWhatOthersBroke) {
       {"a rule doubled", {{"-t", "nat", "-A", "KUBE-MARK-MASQ", "-j", "RETURN"}}},
       {"a refusal deleted", {{"-D", "KUBE-SERVICES", "1"}}},
       {"the rules for node ports deleted", {{"-t", "nat", "-D", "KUBE-SERVICES", "3"}}},
+      {"the rules for node ports moved to the head", {{"-t", "nat", "-D", "KUBE-SERVICES", "3"}, tail_first}},
       {"a stale chain",
        {{"-t", "nat", "-N", "KUBE-SVC-AAAAAAAAAAAAAAAA"}, {"-t", "nat", "-N", "KUBE-XLB-AAAAAAAAAAAAAAAA"}}},
   };
@@ -521,6 +544,35 @@ TEST_P(DataPlaneTest, AVersionThatIsRefusedLeavesTheOldOneServing) {
     EXPECT_FALSE(plane->apply(changes));
     expect_no_difference(*plane,
                          full({old, shared(simple_service(family, 1, 1)), shared(simple_service(family, 2, 1))}));
+  });
+}
+
+TEST_P(DataPlaneTest, ARefusedVersionIsKeptOutOfRewrittenDispatchChainsToo) {
+  in_fresh_netns([this] {
+    const Family family = GetParam().family;
+    std::vector<plan::ServicePortPlanPtr> ports;
+    for (unsigned i = 0; i < 100; ++i) ports.push_back(shared(simple_service(family, i, 1)));
+    const auto plane = open_plane(GetParam());
+    ASSERT_TRUE(plane);
+    must_apply(*plane, full(ports));
+    // The refused version would also answer on another address.
+    plan::ServicePortPlan bad = *ports[99];
+    bad.external_ips = {ip(address(family, "198.51", 0, 1))};
+    bad.externally_accessible = true;
+    bad.affinity_seconds = 0;  // xt_recent takes 1 and more
+    Changes changes;
+    for (unsigned i = 0; i < 90; ++i) changes.ports.push_back({ports[i], nullptr});
+    changes.ports.push_back({ports[99], shared(bad)});
+    EXPECT_FALSE(plane->apply(changes));
+    const std::vector<plan::ServicePortPlanPtr> left(ports.begin() + 90, ports.end());
+    expect_no_difference(*plane, full(left));
+
+    // The same by a full apply over a damaged chain, which then is written anew.
+    run({tool().command, "-w", "5", "-t", "nat", "-D", "KUBE-SERVICES", "11"});
+    std::vector<plan::ServicePortPlanPtr> wanted(left.begin(), left.end() - 1);
+    wanted.push_back(shared(bad));
+    EXPECT_FALSE(plane->apply(full(wanted)));
+    expect_no_difference(*plane, full(left));
   });
 }
 

@@ -63,10 +63,10 @@ std::optional<Refusal> check_list(const OptionSet& options) {
 
 std::optional<Refusal> check_service(VirtualServer& server) {
   const bool marked = server.key.firewall_mark != 0;
-  if (!marked && server.key.port == 0 && (server.flags & kPersistent) == 0) {
+  if (!marked && server.key.port == 0 && (server.flags & kPersistentFlag) == 0) {
     return refusal("Zero port specified for non-persistent service");
   }
-  if (!marked && (server.flags & kOnePacket) != 0 && server.key.protocol != IPPROTO_UDP) {
+  if (!marked && (server.flags & kOnePacketFlag) != 0 && server.key.protocol != IPPROTO_UDP) {
     return refusal("One-Packet Scheduling is only for UDP virtual services");
   }
   if (server.scheduler.empty()) server.scheduler = kDefaultScheduler;

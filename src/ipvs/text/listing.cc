@@ -123,12 +123,12 @@ bool whole_client(const VirtualServer& server) { return server.persistence_mask 
 std::string settings_columns(const VirtualServer& server) {
   std::string text = ' ' + server.scheduler;
   if ((server.flags & kAllSchedulerFlags) != 0) text += fmt::format(" ({})", scheduler_flags_text(server.flags, server.scheduler));
-  if ((server.flags & kPersistent) != 0) {
+  if ((server.flags & kPersistentFlag) != 0) {
     text += fmt::format(" persistent {}", server.persistence_timeout_s);
     if (!whole_client(server)) text += " mask " + mask_text(server);
     if (!server.persistence_engine.empty()) text += " pe " + server.persistence_engine;
   }
-  if ((server.flags & kOnePacket) != 0) text += " ops";
+  if ((server.flags & kOnePacketFlag) != 0) text += " ops";
   return text;
 }
 

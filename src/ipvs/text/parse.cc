@@ -86,10 +86,10 @@ class LineParser {
     RealServer& real = request_.real_server;
     switch (word.option) {
       case Option::kPersistent:
-        server.flags |= kPersistent;
+        server.flags |= kPersistentFlag;
         server.persistence_timeout_s = kPersistenceDefault_s;
         break;
-      case Option::kOnePacket: server.flags |= kOnePacket; break;
+      case Option::kOnePacket: server.flags |= kOnePacketFlag; break;
       case Option::kForward:
         real.method = word.short_name == 'm'   ? ForwardMethod::kMasquerade
                       : word.short_name == 'i' ? ForwardMethod::kTunnel
@@ -121,7 +121,7 @@ class LineParser {
       case Option::kService: return take_service(word, text);
       case Option::kServer: return take_server(text);
       case Option::kScheduler: server.scheduler = text.substr(0, kSchedulerNameMax); return std::nullopt;
-      case Option::kPersistent: server.flags |= kPersistent; return take_timeout(text, 1, server.persistence_timeout_s);
+      case Option::kPersistent: server.flags |= kPersistentFlag; return take_timeout(text, 1, server.persistence_timeout_s);
       case Option::kNetmask: return take_mask(text);
       case Option::kPersistenceEngine: server.persistence_engine = text.substr(0, kPersistenceEngineNameMax); return std::nullopt;
       case Option::kSchedulerFlags: scheduler_flags_ = text; return std::nullopt;

@@ -24,7 +24,7 @@ std::string service_words(const VirtualServerKey& key, AddressWriter& addresses)
 
 std::string settings_words(const VirtualServer& server) {
   std::string text = fmt::format(" -s {}", server.scheduler);
-  if ((server.flags & kPersistent) != 0) {
+  if ((server.flags & kPersistentFlag) != 0) {
     text += fmt::format(" -p {}", server.persistence_timeout_s);
     if (server.persistence_mask != whole_client_mask(server.key.family)) {
       text += server.key.family == Family::kIPv6
@@ -33,7 +33,7 @@ std::string settings_words(const VirtualServer& server) {
     }
   }
   if (!server.persistence_engine.empty()) text += " --pe " + server.persistence_engine;
-  if ((server.flags & kOnePacket) != 0) text += " -o";
+  if ((server.flags & kOnePacketFlag) != 0) text += " -o";
   if ((server.flags & (kSchedulerFlag1 | kSchedulerFlag2 | kSchedulerFlag3)) != 0) {
     text += " -b " + scheduler_flags_text(server.flags, server.scheduler);
   }
