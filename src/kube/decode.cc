@@ -10,6 +10,7 @@
 #include <ctime>
 
 #include "kube/json_reader.h"
+#include "model/weights.h"
 
 namespace sluice::kube {
 namespace {
@@ -138,6 +139,13 @@ void read_external(JsonReader& reader, const Element& root, const Element& spec,
   });
 }
 
+std::optional<model::Weights> read_weights(JsonReader& reader, std::string_view text) {
+  auto weights = model::Weights::parse(text);
+  if (weights) return *std::move(weights);
+  reader.note(fmt::format("metadata.annotations[{}]", model::kWeightAnnotation), weights.error().what + ", ignored");
+  return std::nullopt;
+}
+
 model::Service read_service(JsonReader& reader, const Element& root, const Metadata& metadata) {
   model::Service service;
   service.key = metadata.key;
@@ -148,6 +156,7 @@ model::Service read_service(JsonReader& reader, const Element& root, const Metad
     reader.each_pair(*meta, "metadata", "annotations", [&](std::string_view key, std::string_view value) {
       if (key.substr(0, kOwnAnnotationPrefix.size()) == kOwnAnnotationPrefix)
         service.sluice_annotations.emplace(key, value);
+      if (key == model::kWeightAnnotation) read_weights(reader, value);
     });
   }
   const auto spec = reader.object(root, "", "spec");
@@ -224,7 +233,7 @@ void read_hints(JsonReader& reader, const Element& entry, const std::string& pat
   });
 }
 
-void read_endpoints(JsonReader& reader, const Element& root, model::EndpointSlice& slice) {
+void read_endpoints(JsonReader& reader, const Element& root, const std::optional<model::Weights>& weights, model::EndpointSlice& slice) {
   reader.each_object(root, "", "endpoints", [&](const Element& entry, const std::string& path) {
     model::Endpoint endpoint;
     std::string first;
@@ -251,6 +260,13 @@ void read_endpoints(JsonReader& reader, const Element& root, model::EndpointSlic
         if (key == kHostnameLabel) endpoint.node_name = value;
       });
     }
+    endpoint.zone = reader.text(entry, path, "zone");
+    if (endpoint.zone.empty()) {
+      reader.each_pair(entry, path, "topology", [&](std::string_view key, std::string_view value) {
+        if (key == model::kZoneLabel) endpoint.zone = value;
+      });
+    }
+    if (weights) endpoint.weight = weights->of(endpoint.address, endpoint.node_name, endpoint.zone);
     read_hints(reader, entry, path, endpoint);
     slice.endpoints.push_back(std::move(endpoint));
   });
@@ -262,6 +278,7 @@ std::optional<model::EndpointSlice> read_slice(JsonReader& reader, const Element
   model::EndpointSlice slice;
   slice.key = metadata.key;
   bool headless = false;
+  std::optional<model::Weights> weights;
   if (const auto meta = reader.object(root, "", "metadata")) {
     reader.each_pair(*meta, "metadata", "labels", [&](std::string_view key, std::string_view value) {
       if (key == kServiceNameLabel) slice.service_name = value;
@@ -269,6 +286,7 @@ std::optional<model::EndpointSlice> read_slice(JsonReader& reader, const Element
     });
     reader.each_pair(*meta, "metadata", "annotations", [&](std::string_view key, std::string_view value) {
       if (key == kTriggerTimeAnnotation) slice.last_change_trigger_ns = parse_timestamp(value);
+      if (key == model::kWeightAnnotation) weights = read_weights(reader, value);
     });
   }
   if (headless) return std::nullopt;
@@ -285,7 +303,7 @@ std::optional<model::EndpointSlice> read_slice(JsonReader& reader, const Element
   }
   slice.family = type == "IPv4" ? Family::kIPv4 : Family::kIPv6;
   read_slice_ports(reader, root, slice);
-  read_endpoints(reader, root, slice);
+  read_endpoints(reader, root, weights, slice);
   return slice;
 }
 

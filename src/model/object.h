@@ -73,6 +73,8 @@ struct Endpoint {
   std::string node_name;                // nodeName, or v1beta1's topology["kubernetes.io/hostname"]
   std::vector<std::string> zone_hints;  // hints.forZones[].name
   std::vector<std::string> node_hints;  // hints.forNodes[].name
+  std::string zone;                     // zone, or v1beta1's topology["topology.kubernetes.io/zone"]
+  std::optional<std::uint16_t> weight;  // by the slice's annotation sluice.dev/weight (model/weights.h)
   friend bool operator==(const Endpoint&, const Endpoint&) = default;
 };
 

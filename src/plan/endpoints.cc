@@ -77,6 +77,12 @@ bool hinted_for_us(const model::Endpoint& endpoint, Hints hints, const NodePlace
   return true;
 }
 
+std::uint16_t weight_of(const model::Endpoint& endpoint, const model::Weights* weights) {
+  if (endpoint.weight) return *endpoint.weight;
+  if (weights == nullptr) return 1;
+  return weights->of(endpoint.address, endpoint.node_name, endpoint.zone).value_or(1);
+}
+
 // What exists at all; decides between ready endpoints and the fallback to terminating ones, for each pool on its own.
 struct Census {
   bool ready = false;
@@ -123,7 +129,8 @@ std::vector<KnownEndpoint> merge_endpoints(const std::vector<const model::Endpoi
   return merged;
 }
 
-ChosenEndpoints choose_endpoints(const std::vector<KnownEndpoint>& known, PoolUse use, const NodePlace& place) {
+ChosenEndpoints choose_endpoints(const std::vector<KnownEndpoint>& known, PoolUse use, const NodePlace& place,
+                                 const model::Weights* weights) {
   const Census census = take_census(known);
   ChosenEndpoints chosen;
   chosen.has_endpoints = census.ready || census.fallback;
@@ -139,7 +146,9 @@ ChosenEndpoints choose_endpoints(const std::vector<KnownEndpoint>& known, PoolUs
     if (use.local && candidate.on_this_node) {
       server.in_local_pool = census.ready_here ? endpoint.ready : serves_while_terminating(endpoint);
     }
-    if (server.in_cluster_pool || server.in_local_pool) chosen.real_servers.push_back(server);
+    if (!server.in_cluster_pool && !server.in_local_pool) continue;
+    server.weight = weight_of(endpoint, weights);
+    chosen.real_servers.push_back(server);
   }
   chosen.real_servers.shrink_to_fit();
   return chosen;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "model/object.h"
+#include "model/weights.h"
 #include "plan/plan.h"
 
 namespace sluice::plan {
@@ -50,6 +51,8 @@ struct ChosenEndpoints {
   bool has_endpoints = false;            // usable endpoints exist somewhere, also outside the pools
 };
 
-ChosenEndpoints choose_endpoints(const std::vector<KnownEndpoint>& known, PoolUse use, const NodePlace& place);
+// `weights` are the Service's own, for endpoints whose slice says nothing; may be null.
+ChosenEndpoints choose_endpoints(const std::vector<KnownEndpoint>& known, PoolUse use, const NodePlace& place,
+                                 const model::Weights* weights = nullptr);
 
 }  // namespace sluice::plan

@@ -38,6 +38,8 @@ struct RealServer {
   bool on_this_node = false;
   bool in_cluster_pool = false;  // chosen where the policy is Cluster (and for short-circuits)
   bool in_local_pool = false;    // chosen where the policy is Local
+  // Its share of new connections in mode ipvs, 0 to 65535 (annotation sluice.dev/weight); other modes share evenly.
+  std::uint16_t weight = 1;
   [[nodiscard]] std::string to_string() const { return join_host_port(address, port); }
   friend bool operator==(const RealServer&, const RealServer&) = default;
 };

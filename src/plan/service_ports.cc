@@ -95,6 +95,14 @@ ServicePortPlan common_part(const model::Service& service, Family family, const 
   return common;
 }
 
+// Whoever decoded the Service has told about an annotation that cannot be read.
+std::optional<model::Weights> weights_of(const model::Service& service) {
+  const auto text = service.sluice_annotations.find(std::string(model::kWeightAnnotation));
+  if (text == service.sluice_annotations.end()) return std::nullopt;
+  auto weights = model::Weights::parse(text->second);
+  return weights ? std::optional(*std::move(weights)) : std::nullopt;
+}
+
 std::vector<AddressPort> serving_endpoints(const std::vector<KnownEndpoint>& known) {
   std::vector<AddressPort> serving;
   serving.reserve(known.size());
@@ -106,7 +114,7 @@ std::vector<AddressPort> serving_endpoints(const std::vector<KnownEndpoint>& kno
 }
 
 ServicePortPlanPtr plan_port(const ServicePortPlan& common, const model::ServicePort& port, const Slices& slices,
-                             const NodePlace& place) {
+                             const NodePlace& place, const model::Weights* weights) {
   auto plan = std::make_shared<ServicePortPlan>(common);
   plan->key.port_name = port.name;
   plan->key.protocol = port.protocol;
@@ -116,7 +124,7 @@ ServicePortPlanPtr plan_port(const ServicePortPlan& common, const model::Service
   plan->uses_cluster_pool = !plan->internal_local || plan->externally_accessible;
   plan->uses_local_pool = plan->internal_local || (plan->external_local && plan->externally_accessible);
   const auto known = merge_endpoints(slices, {plan->key.family, port.name, port.protocol}, place.node_name);
-  ChosenEndpoints chosen = choose_endpoints(known, {plan->uses_cluster_pool, plan->uses_local_pool}, place);
+  ChosenEndpoints chosen = choose_endpoints(known, {plan->uses_cluster_pool, plan->uses_local_pool}, place, weights);
   plan->has_endpoints = chosen.has_endpoints;
   plan->real_servers = std::move(chosen.real_servers);
   plan->endpoints_known = known.size();
@@ -165,12 +173,15 @@ ServicePlan plan_service(const model::Service& service, const std::vector<const 
   Slices ordered = slices;
   std::sort(ordered.begin(), ordered.end(), [](const auto* left, const auto* right) { return left->key < right->key; });
   const NodePlace place{settings.node_name, facts.zone};
+  const std::optional<model::Weights> weights = weights_of(service);
   std::vector<Family> families;
   for (const Family family : kFamilies) {
     if (cluster_ip_of(service, family) == nullptr) continue;
     families.push_back(family);
     const ServicePortPlan common = common_part(service, family, settings, facts);
-    for (const model::ServicePort& port : service.ports) plan.ports.push_back(plan_port(common, port, ordered, place));
+    for (const model::ServicePort& port : service.ports) {
+      plan.ports.push_back(plan_port(common, port, ordered, place, weights ? &*weights : nullptr));
+    }
   }
   if (families.empty()) return plan;
   sort_and_drop_overwritten(plan.ports);

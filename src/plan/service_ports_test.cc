@@ -395,5 +395,22 @@ TEST(PlanService, CountsPortsForTheHealthCheckThatTheServiceDoesNotName) {
   EXPECT_FALSE(plan.ports[0]->has_endpoints);
 }
 
+TEST(PlanService, WeighsRealServersByTheSliceThenByTheServiceThenEvenly) {
+  model::Service service = make_service("web", {service_port("p", 80)});
+  service.sluice_annotations = {{"sluice.dev/weight", "zone/a=3,10.1.0.2=7"}};
+  model::EndpointSlice slice = make_slice("web-1", "web", {slice_port("p", 8080)}, {"10.1.0.1", "10.1.0.2", "10.1.0.3", "10.1.0.4"});
+  slice.endpoints[0].zone = "a";
+  slice.endpoints[2].zone = "a";
+  slice.endpoints[2].weight = 0;
+  const auto weights = [](const ServicePlan& plan) {
+    std::string text;
+    for (const RealServer& server : plan.ports.at(0)->real_servers) text += std::to_string(server.weight) + " ";
+    return text;
+  };
+  EXPECT_EQ(weights(plan_of(service, {slice})), "3 7 0 1 ");
+  service.sluice_annotations = {{"sluice.dev/weight", "many"}};
+  EXPECT_EQ(weights(plan_of(service, {slice})), "1 1 0 1 ") << "what cannot be read counts as absent";
+}
+
 }  // namespace
 }  // namespace sluice::plan
