@@ -7,8 +7,11 @@
 // old ones go. All calls come from one thread; apply() may block for as long as the mechanism needs.
 #pragma once
 
+#include <chrono>
+#include <compare>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -49,6 +52,14 @@ struct Difference {
   [[nodiscard]] bool empty() const { return missing.empty() && unexpected.empty(); }
 };
 
+// An address of a Service that this data plane declines to serve, since serving it would take something away from the node itself.
+struct Refusal {
+  plan::ServicePortKey port;
+  IpAddress address;
+  std::string reason;  // "192.0.2.7 is an address of this node (eth0)"
+  friend auto operator<=>(const Refusal&, const Refusal&) = default;
+};
+
 class DataPlane {
  public:
   virtual ~DataPlane() = default;
@@ -61,6 +72,11 @@ class DataPlane {
   virtual Result<bool> intact() = 0;
   // Reads what is live and compares it with the whole plan, given as for a full apply. Changes nothing.
   virtual Result<Difference> compare(const Changes& wanted) = 0;
+  // Does what is left from earlier calls and due by now, such as the end of a drain; answers when to ask again, at the latest. Nothing
+  // where all is done. Asked after every apply().
+  virtual Result<std::optional<std::chrono::milliseconds>> tend() { return std::optional<std::chrono::milliseconds>(); }
+  // As of the last apply(), in order.
+  [[nodiscard]] virtual std::vector<Refusal> refusals() const { return {}; }
   // Numbers for kube-proxy's metrics: rules that exist by our will, by table.
   [[nodiscard]] virtual std::vector<std::pair<std::string, std::size_t>> rules_by_table() const = 0;
 };

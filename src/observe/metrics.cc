@@ -189,6 +189,10 @@ void Metrics::add_refused_object(std::string_view kind) { impl_->counter(MetricI
 
 void Metrics::add_drift_repair(Family family) { impl_->counter(MetricId::kDriftRepairs, {to_string(family)}).Increment(); }
 
+void Metrics::set_refused_addresses(Family family, std::size_t count) {
+  impl_->gauge(MetricId::kRefusedAddresses, {to_string(family)}).Set(static_cast<double>(count));
+}
+
 void Metrics::read_packet_counters_with(std::function<PacketCounters()> reader) {
   const MutexLock lock(impl_->mutex);
   impl_->packet_counters = std::move(reader);

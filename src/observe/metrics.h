@@ -45,6 +45,8 @@ class Metrics {
   void add_refused_object(std::string_view kind);
   // How often somebody else's change to our rules was repaired: sluice_drift_repairs_total.
   void add_drift_repair(Family family);
+  // Addresses of Services that are not served since serving them would harm the node: sluice_refused_addresses.
+  void set_refused_addresses(Family family, std::size_t count);
 
   // Packet counters that the kernel keeps for us (nfnetlink_acct objects). They are read when somebody asks for the text, on that
   // thread; a reader that gives nothing leaves its metric out. Set before the first text().

@@ -53,6 +53,7 @@ constexpr std::array<MetricDeclaration, kMetricCount> kTable{{
     {kBuildInfo, "sluice_build_info", kGauge, "1, labelled with the version of this program", {"version"}},
     {kObjectsRefused, "sluice_objects_refused_total", kCounter, "Objects from the API server that could not be used", {"kind"}},
     {kDriftRepairs, "sluice_drift_repairs_total", kCounter, "Changes that others made to our rules and that were undone", {"ip_family"}},
+    {kRefusedAddresses, "sluice_refused_addresses", kGauge, "Addresses of Services that are not served, to protect the node", {"ip_family"}},
     {kProcessCpu, "process_cpu_seconds_total", kCounter, "Time spent in user and system mode, in seconds", {}, kNone, true},
     {kProcessMaxFds, "process_max_fds", kGauge, "How many file descriptors may be open", {}, kNone, true},
     {kProcessOpenFds, "process_open_fds", kGauge, "How many file descriptors are open", {}, kNone, true},

@@ -38,6 +38,7 @@ enum class MetricId : std::uint8_t {
   kBuildInfo,
   kObjectsRefused,
   kDriftRepairs,
+  kRefusedAddresses,
   kProcessCpu,
   kProcessMaxFds,
   kProcessOpenFds,

@@ -41,6 +41,7 @@ void feed_all(Metrics& metrics) {
     metrics.set_iptables_rules(family, "filter", 20, 2);
     metrics.observe_conntrack_sync(family, 0.01, 3);
     metrics.add_drift_repair(family);
+    metrics.set_refused_addresses(family, 2);
   }
   metrics.add_service_changes(4);
   metrics.set_service_changes_pending(1);
@@ -205,6 +206,7 @@ TEST(Metrics, ValuesAreReportedAsGiven) {
            R"(rest_client_requests_total{code="200",host="10.96.0.1:443",method="GET"} 1)",
            R"(sluice_objects_refused_total{kind="Service"} 1)",
            R"(sluice_drift_repairs_total{ip_family="IPv6"} 1)",
+           R"(sluice_refused_addresses{ip_family="IPv6"} 2)",
        }) {
     EXPECT_THAT(lines, Contains(line));
   }

@@ -89,6 +89,13 @@ class FakeDataPlane : public dataplane::DataPlane {
 
   [[nodiscard]] std::vector<std::pair<std::string, std::size_t>> rules_by_table() const override { return {{"nat", kernel_.live.size()}}; }
 
+  Result<std::optional<std::chrono::milliseconds>> tend() override {
+    ++tended;
+    if (tend_fails) return fail(Errc::kUnavailable, "the fake kernel does not answer");
+    return tend_again;
+  }
+  [[nodiscard]] std::vector<dataplane::Refusal> refusals() const override { return refused; }
+
   [[nodiscard]] const dataplane::Changes& last() const { return applied.back(); }
 
   std::vector<dataplane::Changes> applied;  // also those that failed
@@ -100,6 +107,10 @@ class FakeDataPlane : public dataplane::DataPlane {
   bool canary_unreadable = false;
   std::size_t canary_checks = 0;
   std::size_t comparisons = 0;
+  std::size_t tended = 0;
+  bool tend_fails = false;
+  std::optional<std::chrono::milliseconds> tend_again;
+  std::vector<dataplane::Refusal> refused;
 
  private:
   void check(const dataplane::Changes& changes) {

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// The plan says what to serve; this file gets it into the kernel and keeps it there. Four things make that more than a call of
+// The plan says what to serve; this file gets it into the kernel and keeps it there. Five things make that more than a call of
 // DataPlane::apply():
 //  - Frequency. Changes come in bursts; the runner says when the next sync may begin (runner.h).
 //  - Failure. A sync that fails leaves a prefix of its changes live. What was wanted is kept, and the next attempt is a full one,
 //    which reads what is live; it comes after syncPeriod or with the next change, whichever is first.
 //  - Other people. A firewall's reload flushes our tables. Every syncPeriod the data plane is asked whether it is intact, once an
 //    hour everything is written anew, and with drift repair everything is compared now and then.
+//  - Things that end later. A data plane may have work left after apply(), such as a drain; it is asked when it said so.
 //  - Old flows. UDP flows to endpoints that went are deleted after the rules have changed (conntrack_cleaner.h).
 #include "sync/family_sync.h"
 
@@ -107,6 +108,7 @@ std::optional<Clock::SteadyTime> FamilySync::next_wake() const {
   if (!synced_) return wake;
   if (!wake || next_check_ < *wake) wake = next_check_;
   if (next_drift_check_ && *next_drift_check_ < *wake) wake = next_drift_check_;
+  if (next_tend_ && *next_tend_ < *wake) wake = next_tend_;
   return wake;
 }
 
@@ -135,6 +137,34 @@ void FamilySync::check_canary() {
   ++status_.drift_repairs;
 }
 
+void FamilySync::tend() {
+  const auto again = data_plane_->tend();
+  if (!again) {
+    // What is left undone now is found again by the next attempt.
+    next_tend_ = context_.clock.steady_now() + context_.settings.sync_period;
+    if (!std::exchange(tend_failure_logged_, true)) {
+      SLUICE_LOG_WARNING("Could not finish what earlier syncs left to do, will try again every sync period", {"ipFamily", to_string(family_)},
+                         {"err", again.error().what});
+    }
+    return;
+  }
+  tend_failure_logged_ = false;
+  next_tend_.reset();
+  if (*again) next_tend_ = context_.clock.steady_now() + **again;
+}
+
+void FamilySync::note_refusals() {
+  std::vector<dataplane::Refusal> refusals = data_plane_->refusals();
+  for (const dataplane::Refusal& refusal : refusals) {
+    if (std::find(refusals_.begin(), refusals_.end(), refusal) != refusals_.end()) continue;
+    SLUICE_LOG_WARNING("Refused to serve an address of a Service", {"servicePort", refusal.port.printed_name()},
+                       {"address", refusal.address.to_string()}, {"reason", refusal.reason});
+    if (context_.hooks.address_refused) context_.hooks.address_refused(refusal);
+  }
+  refusals_ = std::move(refusals);
+  context_.metrics.set_refused_addresses(family_, refusals_.size());
+}
+
 void FamilySync::check_drift(const plan::Planner& planner) {
   next_drift_check_ = context_.clock.steady_now() + context_.settings.drift_repair_interval;
   const Result<dataplane::Difference> difference = compare(planner);
@@ -155,6 +185,7 @@ void FamilySync::check_drift(const plan::Planner& planner) {
 
 void FamilySync::run_checks(const plan::Planner& planner) {
   const Clock::SteadyTime now = context_.clock.steady_now();
+  if (next_tend_ && now >= *next_tend_) tend();
   if (now >= next_check_) {
     next_check_ = now + context_.settings.sync_period;
     if (!need_full_) check_canary();
@@ -219,6 +250,7 @@ bool FamilySync::sync(const plan::Planner& planner) {
   const double seconds = to_seconds(context_.clock.steady_now() - start);
   runner_.finish(static_cast<bool>(stats));
   context_.metrics.observe_sync(family_, full, seconds);
+  note_refusals();
   if (!stats) {
     failed(changes, stats.error(), seconds);
     return false;
@@ -298,6 +330,7 @@ void FamilySync::succeeded(const dataplane::Changes& changes, const dataplane::A
   pending_.clear();
   clean_due_ = true;
 
+  tend();
   context_.health.synced(family_);
   context_.metrics.set_sync_succeeded(family_, context_.clock.wall_now());
   observe_programming_latency();

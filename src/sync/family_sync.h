@@ -68,6 +68,8 @@ class FamilySync {
  private:
   void run_checks(const plan::Planner& planner);
   void check_canary();
+  void tend();
+  void note_refusals();
   void check_drift(const plan::Planner& planner);
   void request_full(std::string_view reason);
   [[nodiscard]] bool large_cluster(const plan::Planner& planner) const;
@@ -96,6 +98,7 @@ class FamilySync {
   std::optional<dataplane::NodePortAddresses> applied_addresses_;
   Clock::SteadyTime last_full_{};
   Clock::SteadyTime next_check_{};
+  std::optional<Clock::SteadyTime> next_tend_;
   std::optional<Clock::SteadyTime> next_drift_check_;
 
   ConntrackCleaner cleaner_;
@@ -104,6 +107,8 @@ class FamilySync {
   bool clean_due_ = false;
   bool clean_failure_logged_ = false;
   bool canary_failure_logged_ = false;
+  bool tend_failure_logged_ = false;
+  std::vector<dataplane::Refusal> refusals_;  // those that were reported
 
   // Ordered by the keys that stand in the plans themselves.
   struct ByKey {

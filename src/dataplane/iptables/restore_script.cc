@@ -172,12 +172,23 @@ class ScriptInput {
   void count(std::size_t count, ApplyStats& stats) const {
     for (std::size_t i = 0; i < count && i < counts_.size(); ++i) {
       stats.rules_written += counts_[i].rules;
+      add_to_table(blocks_[first_ + i].table, counts_[i].rules, stats);
       stats.chains_written += counts_[i].chains;
       ++stats.kernel_transactions;
     }
   }
 
  private:
+  static void add_to_table(Table table, std::size_t rules, ApplyStats& stats) {
+    const std::string_view name = to_string(table);
+    const auto known = std::find_if(stats.written_by_table.begin(), stats.written_by_table.end(), [&](const auto& entry) { return entry.first == name; });
+    if (known == stats.written_by_table.end()) {
+      stats.written_by_table.emplace_back(name, rules);
+    } else {
+      known->second += rules;
+    }
+  }
+
   const std::vector<Block>& blocks_;
   std::size_t first_;
   std::size_t next_;

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a data plane leaves for later, and what it declines to do: drains that end between two syncs, addresses that it refuses.
+#include <gtest/gtest.h>
+
+#include "sync/loop_fixture.h"
+
+namespace sluice::sync {
+namespace {
+
+using namespace std::chrono_literals;
+using namespace test;
+
+class ControlLoopTendTest : public LoopFixture {};
+
+TEST_F(ControlLoopTendTest, ADataPlaneIsAskedAgainWhenItSaidSo) {
+  start_with_web();
+  EXPECT_EQ(v4().tended, 1U);
+  v4().tend_again = 5s;
+  post(with({}, {web_slice({"10.1.0.2"})}));
+  step();
+  ASSERT_EQ(v4().tended, 2U);
+  EXPECT_LE(wake_, clock_.steady_now() + 5s);
+  step_after(4s);
+  EXPECT_EQ(v4().tended, 2U);
+  v4().tend_again.reset();
+  step_after(1s);
+  EXPECT_EQ(v4().tended, 3U);
+  const auto applied = v4().applied.size();
+  step_after(10s);
+  EXPECT_EQ(v4().tended, 3U) << "nothing was left to do";
+  EXPECT_EQ(v4().applied.size(), applied) << "looking after drains is no sync";
+}
+
+TEST_F(ControlLoopTendTest, WhatCouldNotBeFinishedIsTriedAgainAfterASyncPeriod) {
+  settings_.sync_period = 30s;
+  start_with_web();
+  v4().tend_fails = true;
+  post(with({}, {web_slice({"10.1.0.2"})}));
+  step();
+  ASSERT_EQ(v4().tended, 2U);
+  EXPECT_TRUE(health_.healthy());
+  v4().tend_fails = false;
+  step_after(29s);
+  EXPECT_EQ(v4().tended, 2U);
+  step_after(1s);
+  EXPECT_EQ(v4().tended, 3U);
+}
+
+TEST_F(ControlLoopTendTest, ARefusedAddressIsToldOnceAndCountedUntilItIsServed) {
+  std::vector<std::string> told;
+  hooks_.address_refused = [&told](const dataplane::Refusal& refusal) { told.push_back(refusal.port.printed_name() + " " + refusal.address.to_string()); };
+  start_with_web();
+  dataplane::Refusal refusal;
+  refusal.port.service = {"shop", "web"};
+  refusal.port.port_name = "p";
+  refusal.address = ip("192.0.2.1");
+  refusal.reason = "192.0.2.1 is an address of this node (eth0)";
+  v4().refused = {refusal};
+  for (const char* endpoint : {"10.1.0.2", "10.1.0.3"}) {
+    post(with({}, {web_slice({endpoint})}));
+    step_after(settings_.min_sync_period);
+  }
+  EXPECT_EQ(told, std::vector<std::string>{"shop/web:p 192.0.2.1"});
+  EXPECT_EQ(metric4("sluice_refused_addresses"), 1.0);
+  v4().refused.clear();
+  post(with({}, {web_slice({"10.1.0.4"})}));
+  step_after(settings_.min_sync_period);
+  EXPECT_EQ(metric4("sluice_refused_addresses"), 0.0);
+}
+
+}  // namespace
+}  // namespace sluice::sync
