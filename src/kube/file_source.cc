@@ -12,14 +12,13 @@
 #include <boost/asio/steady_timer.hpp>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <map>
 #include <optional>
 
 #include "base/log.h"
 #include "kube/decode.h"
+#include "kube/manifest_text.h"
 #include "kube/source.h"
-#include "kube/yaml_json.h"
 #include "sys/folder_watch.h"
 
 namespace sluice::kube {
@@ -155,23 +154,23 @@ class FileSource : public Source {
                        {"err", stream ? "too large" : "cannot be opened"});
       return {stamp, std::move(previous)};
     }
-    const std::string text((std::istreambuf_iterator<char>(stream)), std::istreambuf_iterator<char>());
-    const auto objects = load_yaml_objects(text);
+    Contents contents;
+    const OnManifest take_one = [&](const ManifestText& object) { take(path.string(), object, previous, contents); };
+    const bool json = path.extension() == ".json";
+    const Result<> objects = json ? read_json_manifests(stream, take_one) : read_yaml_manifests(stream, take_one);
     if (!objects) {
       SLUICE_LOG_ERROR("A manifest cannot be read, keeping its last good state", {"file", path.string()},
                        {"err", objects.error().what});
       if (hooks_.on_refused) hooks_.on_refused("file");
       return {stamp, std::move(previous)};
     }
-    Contents contents;
-    for (const auto& object : *objects) take(path.string(), *object, previous, contents);
     return {stamp, std::move(contents)};
   }
 
   // One object of a file. One that cannot be used keeps its own last good state; the file's other objects are not its
   // hostages.
-  void take(const std::string& file, const YamlObject& object, const Contents& previous, Contents& contents) {
-    auto decoded = decoder_.decode(object.json(), "");
+  void take(const std::string& file, const ManifestText& object, const Contents& previous, Contents& contents) {
+    auto decoded = decoder_.decode(object.json(), object.kind_hint());
     if (!decoded) {
       SLUICE_LOG_ERROR("An object of a manifest cannot be used", {"file", file}, {"line", object.line()},
                        {"err", decoded.error().what});
@@ -206,7 +205,7 @@ class FileSource : public Source {
     keep(file, object, std::move(key), std::move(*decoded), contents);
   }
 
-  void keep(const std::string& file, const YamlObject& object, model::ObjectKey key, Decoded&& decoded,
+  void keep(const std::string& file, const ManifestText& object, model::ObjectKey key, Decoded&& decoded,
             Contents& contents) {
     bool first = true;
     if (auto* service = std::get_if<model::Service>(&decoded.object)) {

@@ -31,6 +31,9 @@ class JsonSplitter {
   // Within the callback: the line where the object begins.
   [[nodiscard]] std::size_t object_line() const { return object_line_; }
 
+  // kListItems: the list so far, with its items cut out.
+  [[nodiscard]] std::string_view rest() const { return rest_; }
+
   static constexpr std::size_t kObjectBytesMax = 16UL * 1024 * 1024;
 
  private:

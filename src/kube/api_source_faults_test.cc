@@ -1,0 +1,464 @@
+// SPDX-License-Identifier: Apache-2.0
+// The API source with servers and networks that do wrong. What every test here holds to: what was served stays, and
+// what is true arrives in the end.
+#include <filesystem>
+#include <fstream>
+#include <random>
+
+#include "kube/api_fixture.h"
+#include "kube/json_stream.h"
+
+namespace sluice::kube::test {
+namespace {
+
+using testing::Contains;
+using testing::Each;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+class ApiSourceFaults : public ApiFixture {
+ protected:
+  // One Service, one slice, and all watches standing.
+  FakeApiServer& start_with_web(FakeApiServer::Options options = {}) {
+    FakeApiServer& server = serve(std::move(options));
+    server.set(Kind::kService, key_of("web"), service_members("10.96.0.10"));
+    server.set(Kind::kSlice, key_of("web-1"), slice_members("10.244.1.5"), slice_metadata("web"));
+    start();
+    EXPECT_TRUE(run_until_watching());
+    return server;
+  }
+  // A change arrives although something went wrong before, and nothing was ever taken away.
+  void expect_that_changes_arrive() {
+    server_->set(Kind::kService, key_of("web"), service_members("10.96.0.99"));
+    EXPECT_TRUE(run_until([&] { return ip_of("web") == "10.96.0.99"; }));
+    EXPECT_THAT(removed_, IsEmpty());
+  }
+};
+
+TEST_F(ApiSourceFaults, AWatchThatBreaksInAnyWayIsTakenUpAgain) {
+  using namespace std::string_literals;
+  struct Row {
+    const char* name;
+    std::string bytes;
+    bool reset;
+  };
+  const std::string event = fmt::format(
+      R"({{"type":"ADDED","object":{{"kind":"Service","metadata":{{"namespace":"shop","name":"half"}},{}}}}})",
+      service_members("10.96.0.77"));
+  const Row rows[] = {
+      {"ended", "", false},
+      {"reset", "", true},
+      {"half an event, then ended", net::test::chunk(event.substr(0, 60)), false},
+      {"half an event, then reset", net::test::chunk(event.substr(0, 60)), true},
+      {"half a chunk, then reset", "100\r\n" + event.substr(0, 60), true},
+      {"garbage", net::test::chunk("<html>proxy error</html>"), false},
+      {"JSON that is no event", net::test::chunk(R"({"hello":"world"})"), false},
+      {"an event whose object is no object", net::test::chunk(R"({"type":"ADDED","object":7})"), false},
+      {"an object of another kind",
+       net::test::chunk(R"({"type":"ADDED","object":{"kind":"Pod","metadata":{"name":"x"}}})"), false},
+      {"a chunk of nonsense length", "xyz\r\n", false},
+      {"an error event", net::test::chunk(R"({"type":"ERROR","object":{"kind":"Status","code":500,"message":"etcd"}})"),
+       false},
+      {"closing brackets", net::test::chunk("}}}]"), false},
+      {"NUL bytes", net::test::chunk("\0\0\0"s), false},
+      {"invalid UTF-8",
+       net::test::chunk("{\"type\":\"ADDED\",\"object\":{\"kind\":\"Service\",\"metadata\":{\"name\":\"\xff\xfe\"}}}"),
+       false},
+      {"nested without end", net::test::chunk(std::string(5000, '{')), false},
+  };
+  for (const Row& row : rows) {
+    SCOPED_TRACE(row.name);
+    removed_.clear();
+    snapshot_ = {};
+    FakeApiServer& server = start_with_web();
+    const std::size_t before = server.watches(Kind::kService).size();
+    if (!row.bytes.empty()) server.say(Kind::kService, row.bytes);
+    run_for(20ms);
+    server.end_watches(row.reset);
+    ASSERT_TRUE(
+        run_until([&] { return server.watches(Kind::kService).size() > before && server.open_watches() == 3; }));
+    expect_that_changes_arrive();
+    EXPECT_EQ(ip_of("half"), "") << "half an event is no event";
+    EXPECT_EQ(server.lists(Kind::kService).size(), 1U);
+    source_.reset();
+  }
+}
+
+TEST_F(ApiSourceFaults, AnUnknownTypeOfEventIsPassedOver) {
+  FakeApiServer& server = start_with_web();
+  server.say(Kind::kService, net::test::chunk(R"({"type":"FANFARE","object":{"kind":"Service"}})"));
+  expect_that_changes_arrive();
+  EXPECT_EQ(server.watches(Kind::kService).size(), 1U);
+}
+
+TEST_F(ApiSourceFaults, AVersionThatIsTooOldMeansANewListAndNothingIsDroppedMeanwhile) {
+  for (const bool as_event : {false, true}) {
+    SCOPED_TRACE(as_event ? "as an event" : "as a status");
+    removed_.clear();
+    snapshot_ = {};
+    FakeApiServer::Options options;
+    options.expired_as_event = as_event;
+    FakeApiServer& server = serve(options);
+    server.set(Kind::kService, key_of("web"), service_members("10.96.0.10"));
+    server.set(Kind::kService, key_of("old"), service_members("10.96.0.11"));
+    start();
+    ASSERT_TRUE(run_until_watching());
+    std::atomic<bool> closed{true};
+    server.intercept([&](const Request& request, Peer& peer) {
+      return closed && kind_of(request) == Kind::kService && peer.send(net::test::answer(503, "busy"));
+    });
+    server.end_watches();
+    server.remove(Kind::kService, key_of("old"));
+    server.set(Kind::kService, key_of("new"), service_members("10.96.0.12"));
+    server.compact();
+    closed = false;
+    ASSERT_TRUE(run_until([&] { return server.open_watches() == 3 && ip_of("new") == "10.96.0.12"; }));
+    EXPECT_THAT(service_names(), ElementsAre("new", "web"));
+    EXPECT_THAT(removed_, ElementsAre("old"));
+    // The list after it must not come from a cache that may be as old.
+    EXPECT_THAT(server.lists(Kind::kService).back().query_text, testing::Not(HasSubstr("resourceVersion")));
+    source_.reset();
+  }
+}
+
+TEST_F(ApiSourceFaults, AServerThatFindsEveryVersionTooOldIsNotAskedInALoop) {
+  timing_.backoff_min = timing_.backoff_max = 60s;
+  FakeApiServer& server = serve();
+  server.intercept([](const Request& request, Peer& peer) {
+    return is_watch(request) && peer.send(net::test::answer(410, R"({"kind":"Status","code":410})"));
+  });
+  start();
+  ASSERT_TRUE(run_until([&] { return server.watches(Kind::kService).size() == 2; }));
+  run_for(300ms);
+  EXPECT_EQ(server.lists(Kind::kService).size(), 2U);
+  EXPECT_EQ(server.watches(Kind::kService).size(), 2U);
+}
+
+TEST_F(ApiSourceFaults, AServerThatEndsWatchesAtOnceIsNotAskedInALoop) {
+  timing_.backoff_min = timing_.backoff_max = 60s;
+  timing_.watch_short = 10s;
+  FakeApiServer& server = serve();
+  server.intercept([](const Request& request, Peer& peer) {
+    return is_watch(request) && peer.send(net::test::chunked_head(200) + std::string(net::test::kLastChunk));
+  });
+  start();
+  ASSERT_TRUE(run_until([&] { return server.watches(Kind::kService).size() == 1; }));
+  run_for(300ms);
+  EXPECT_EQ(server.watches(Kind::kService).size(), 1U);
+}
+
+TEST_F(ApiSourceFaults, AListOfPagesThatExpiresInBetweenStartsOver) {
+  complete_before_removal_ = false;  // what was on the first page was told of, so it must be told to be gone
+  FakeApiServer::Options options;
+  options.page = 2;
+  FakeApiServer& server = serve(options);
+  for (int i = 1; i <= 5; ++i)
+    server.set(Kind::kService, key_of(fmt::format("s{}", i)), service_members(fmt::format("10.96.0.{}", i)));
+  std::atomic<bool> expired{false};
+  server.intercept([&](const Request& request, Peer&) {
+    if (request.query.contains("continue") && !expired.exchange(true)) {
+      server.remove(Kind::kService, key_of("s1"));  // it was on the first page
+      server.compact();
+    }
+    return false;
+  });
+  start();
+  ASSERT_TRUE(run_until_watching());
+  EXPECT_THAT(service_names(), ElementsAre("s2", "s3", "s4", "s5"));
+  EXPECT_EQ(server.lists(Kind::kService).size(), 2U);
+}
+
+TEST_F(ApiSourceFaults, AListThatBreaksStartsOverAndRemovesNothing) {
+  struct Row {
+    const char* name;
+    std::string bytes;
+  };
+  const std::string head = "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n";
+  const std::string service = R"({"metadata":{"name":"web","namespace":"shop"},"spec":{"clusterIP":"10.96.0.66"}})";
+  const Row rows[] = {
+      {"nothing", ""},
+      {"half", head + R"({"kind":"ServiceList","metadata":{"resourceVersion":"1"},"items":[)" + service + ",{\"meta"},
+      {"HTML", net::test::answer(200, "<html>log in first</html>")},
+      {"another document", net::test::answer(200, R"({"kind":"APIResourceList","resources":[]})")},
+      {"an empty object", net::test::answer(200, "{}")},
+      {"an empty body", net::test::answer(200, "")},
+      {"a list of something else",
+       net::test::answer(200, R"({"kind":"PodList","metadata":{"resourceVersion":"1"},"items":[]})")},
+      {"items that are no objects",
+       net::test::answer(200, R"({"kind":"ServiceList","metadata":{},"items":[{"kind":"Pod"}]})")},
+      {"an object larger than the bound",
+       net::test::answer(200, R"({"kind":"ServiceList","metadata":{},"items":[{"a":")" +
+                                  std::string(JsonSplitter::kObjectBytesMax + 1, 'x') + R"("}]})")},
+  };
+  for (const Row& row : rows) {
+    SCOPED_TRACE(row.name);
+    removed_.clear();
+    snapshot_ = {};
+    FakeApiServer& server = start_with_web();
+    std::atomic<int> times{2};
+    server.intercept([&](const Request& request, Peer& peer) {
+      if (kind_of(request) != Kind::kService || is_watch(request) || times-- <= 0) return false;
+      peer.send(row.bytes);
+      return true;
+    });
+    server.end_watches();
+    server.compact();
+    ASSERT_TRUE(run_until([&] { return server.lists(Kind::kService).size() >= 4 && server.open_watches() == 3; }));
+    expect_that_changes_arrive();
+    source_.reset();
+  }
+}
+
+TEST_F(ApiSourceFaults, AnObjectThatCannotBeUsedKeepsItsLastGoodStateAndIsSaidOnce) {
+  FakeApiServer& server = start_with_web();
+  server.set(Kind::kService, key_of("web"), service_members("10.96.0.20", 70000));
+  server.set(Kind::kService, key_of("other"), service_members("10.96.0.21"));
+  ASSERT_TRUE(run_until([&] { return ip_of("other") == "10.96.0.21"; }));
+  EXPECT_EQ(ip_of("web"), "10.96.0.10");
+  EXPECT_THAT(refused_, ElementsAre("Service"));
+  server.set(Kind::kService, key_of("web"), service_members("10.96.0.20", 70000), R"("labels":{"again":"1"})");
+  server.compact();  // and a new list shows it once more
+  server.end_watches();
+  ASSERT_TRUE(run_until([&] { return server.lists(Kind::kService).size() == 2 && server.open_watches() == 3; }));
+  EXPECT_EQ(ip_of("web"), "10.96.0.10");
+  EXPECT_THAT(refused_, ElementsAre("Service"));
+  EXPECT_THAT(removed_, IsEmpty());
+  server.set(Kind::kService, key_of("web"), service_members("10.96.0.20"));
+  ASSERT_TRUE(run_until([&] { return ip_of("web") == "10.96.0.20"; }));
+  server.set(Kind::kService, key_of("web"), service_members("10.96.0.20", 70000));
+  ASSERT_TRUE(run_until([&] { return refused_.size() == 2; }));
+  server.remove(Kind::kService, key_of("web"));
+  ASSERT_TRUE(run_until([&] { return ip_of("web").empty(); }));
+}
+
+TEST_F(ApiSourceFaults, ARefusedTokenIsReplacedByTheOneThatStandsInItsFileByThen) {
+  const std::string path = testing::TempDir() + "kube-token-" + std::to_string(::getpid());
+  const auto write_token = [&](const char* token) { std::ofstream(path) << token << "\n"; };
+  write_token("old");
+  FakeApiServer::Options options;
+  options.token = "new";
+  FakeApiServer& server = serve(std::move(options));
+  server.set(Kind::kService, key_of("web"), service_members("10.96.0.10"));
+  config_.token_file = path;
+  start();
+  ASSERT_TRUE(run_until([&] {
+    return std::count_if(requests_.begin(), requests_.end(), [](auto& r) { return r.starts_with("401"); }) >= 3;
+  }));
+  EXPECT_EQ(updates_, 0);
+  std::filesystem::remove(path);  // between unlink and create of a writer
+  run_for(50ms);
+  write_token("new");
+  EXPECT_TRUE(run_until_watching());
+  EXPECT_EQ(ip_of("web"), "10.96.0.10");
+  std::filesystem::remove(path);
+}
+
+TEST_F(ApiSourceFaults, WaitsAsLongAsAnOverloadedServerSays) {
+  FakeApiServer& server = serve();
+  std::atomic<int> asked{0};
+  std::chrono::steady_clock::time_point first;
+  std::chrono::steady_clock::time_point second;
+  server.intercept([&](const Request& request, Peer& peer) {
+    if (kind_of(request) != Kind::kService) return false;
+    if (++asked == 2) second = std::chrono::steady_clock::now();
+    if (asked != 1) return false;
+    first = std::chrono::steady_clock::now();
+    return peer.send(net::test::answer(429, "", "Retry-After: 1\r\n"));
+  });
+  start();
+  ASSERT_TRUE(run_until_watching());
+  EXPECT_GE(second - first, 1s);
+}
+
+TEST_F(ApiSourceFaults, RefusalsOfAllKindsAreOutlived) {
+  for (const int status : {400, 401, 403, 404, 409, 429, 500, 502, 503, 504}) {
+    SCOPED_TRACE(status);
+    removed_.clear();
+    snapshot_ = {};
+    FakeApiServer& server = start_with_web();
+    std::atomic<int> times{12};
+    server.intercept(
+        [&](const Request&, Peer& peer) { return times-- > 0 && peer.send(net::test::answer(status, "no")); });
+    server.end_watches();
+    ASSERT_TRUE(run_until([&] { return times < 0 && server.open_watches() == 3; }));
+    expect_that_changes_arrive();
+    source_.reset();
+  }
+}
+
+TEST_F(ApiSourceFaults, AWatchThatIsRefusedForItsVersionGetsANewList) {
+  FakeApiServer& server = start_with_web();
+  std::atomic<bool> listed{false};
+  server.intercept([&](const Request& request, Peer& peer) {
+    if (kind_of(request) != Kind::kService) return false;
+    if (!is_watch(request)) listed = true;
+    return !listed && peer.send(net::test::answer(504, "Too large resource version"));
+  });
+  server.end_watches();
+  EXPECT_TRUE(run_until([&] { return listed && server.open_watches() == 3; }));
+  expect_that_changes_arrive();
+}
+
+TEST_F(ApiSourceFaults, AServerThatIsNotThereYetIsFoundOnceItIs) {
+  std::uint16_t port = 0;
+  {
+    port = net::test::TestServer({}, [](Peer&) {}).port();
+  }
+  config_.target.tls = false;
+  config_.target.host = "127.0.0.1";
+  config_.target.port = port;
+  start();
+  ASSERT_TRUE(run_until([&] { return requests_.size() >= 6; }));
+  EXPECT_THAT(requests_, Each(HasSubstr("<error> GET 127.0.0.1:" + std::to_string(port))));
+  EXPECT_EQ(updates_, 0);
+}
+
+TEST_F(ApiSourceFaults, AWatchThatFallsSilentIsAskedAnew) {
+  timing_.watch_silence = 200ms;
+  FakeApiServer& server = serve();
+  std::atomic<bool> frozen{true};
+  server.intercept([&](const Request& request, Peer& peer) {
+    if (!frozen || !is_watch(request)) return false;
+    peer.send(net::test::chunked_head(200));
+    peer.wait_for_end();
+    return true;
+  });
+  start();
+  ASSERT_TRUE(run_until([&] { return server.watches(Kind::kService).size() >= 2; }));
+  frozen = false;
+  server.set(Kind::kService, key_of("web"), service_members("10.96.0.10"));
+  EXPECT_TRUE(run_until([&] { return ip_of("web") == "10.96.0.10"; }));
+}
+
+TEST_F(ApiSourceFaults, AListThatHangsIsAskedAnew) {
+  timing_.http.idle = timing_.http.response = 200ms;
+  FakeApiServer& server = serve();
+  std::atomic<int> times{6};
+  server.intercept([&](const Request& request, Peer& peer) {
+    const int left = times--;
+    if (is_watch(request) || left <= 0) return false;
+    if (left % 2 == 0) peer.send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{");
+    peer.wait_for_end();
+    return true;
+  });
+  start();
+  EXPECT_TRUE(run_until([&] { return snapshot_.complete(); }));
+}
+
+TEST_F(ApiSourceFaults, ATrickleOfSingleBytesIsFollowed) {
+  FakeApiServer& server = start_with_web();
+  const std::string event = fmt::format(
+      R"({{"type":"ADDED","object":{{"kind":"Service","metadata":{{"namespace":"shop","name":"sl\u006fw"}},{}}}}})",
+      service_members("10.96.0.78"));
+  for (const char byte : event) {
+    server.say(Kind::kService, net::test::chunk(std::string(1, byte)));
+    run_for(1ms);
+  }
+  EXPECT_TRUE(run_until([&] { return ip_of("slow") == "10.96.0.78"; }));
+}
+
+TEST_F(ApiSourceFaults, AServerThatCannotProveWhoItIsIsToldNothingAndBelievedNothing) {
+  const net::test::Authority authority;
+  const net::test::Authority other;
+  struct Row {
+    const char* name;
+    net::test::Certificate certificate;
+  };
+  const Row rows[] = {{"wrong host", authority.issue("IP:127.0.0.9")},
+                      {"unknown CA", other.issue("IP:127.0.0.1")},
+                      {"expired", authority.issue("IP:127.0.0.1", -7200, -3600)}};
+  for (const Row& row : rows) {
+    SCOPED_TRACE(row.name);
+    requests_.clear();
+    FakeApiServer::Options options;
+    options.server.certificate = row.certificate;
+    FakeApiServer& server = serve(std::move(options));
+    server.set(Kind::kService, key_of("web"), service_members("10.96.0.10"));
+    config_.target.tls_settings.ca_pem = authority.certificate_pem();
+    config_.token = "secret";
+    start();
+    ASSERT_TRUE(run_until([&] { return requests_.size() >= 6; }));
+    EXPECT_THAT(requests_, Each(testing::StartsWith("<error>")));
+    EXPECT_THAT(server.requests(), IsEmpty());
+    EXPECT_EQ(updates_, 0);
+    source_.reset();
+  }
+}
+
+TEST_F(ApiSourceFaults, MayBeDestroyedAtAnyMoment) {
+  for (int steps = 0; steps < 60; ++steps) {
+    FakeApiServer& server = serve();
+    server.set(Kind::kService, key_of("web"), service_members("10.96.0.10"));
+    if (steps % 2 == 0)
+      server.intercept([](const Request&, Peer& peer) { return peer.send(net::test::answer(500, "no")); });
+    start();
+    loop_.restart();
+    for (int i = 0; i < steps; ++i) loop_.run_one_for(5ms);
+    source_.reset();
+    const int updates = updates_;
+    run_for(5ms);
+    EXPECT_EQ(updates_, updates) << "an update after the source was gone";
+  }
+}
+
+// ---- everything at once ----
+
+TEST_F(ApiSourceFaults, AfterAnySequenceOfFaultsWhatIsTrueArrives) {
+  complete_before_removal_ = false;
+  for (const unsigned seed : {1U, 2U, 3U, 4U}) {
+    SCOPED_TRACE(seed);
+    std::mt19937 random(seed);
+    const auto pick = [&](unsigned below) { return std::uniform_int_distribution<unsigned>(0, below - 1)(random); };
+    snapshot_ = {};
+    FakeApiServer::Options options;
+    options.page = 3;
+    FakeApiServer& server = serve(options);
+    std::atomic<int> failures{0};
+    server.intercept([&](const Request&, Peer& peer) {
+      if (failures <= 0) return false;
+      const int number = failures--;
+      if (number % 3 == 0) peer.send(net::test::answer(503, "busy"));
+      if (number % 3 == 1) peer.send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{\"kind\"");
+      return true;
+    });
+    start();
+    std::map<std::string, std::string> truth;
+    for (int step = 0; step < 150; ++step) {
+      const std::string name = fmt::format("s{}", pick(12));
+      switch (pick(8)) {
+        case 0:
+          server.end_watches(pick(2) == 0);
+          break;
+        case 1:
+          server.compact();
+          break;
+        case 2:
+          failures = static_cast<int>(pick(5));
+          break;
+        case 3:
+          server.say(Kind::kService, pick(2) == 0 ? "zz\r\n" : net::test::chunk("{\"type\":"));
+          break;
+        case 4:
+          server.remove(Kind::kService, key_of(name));
+          truth.erase(name);
+          break;
+        default:
+          truth[name] = fmt::format("10.96.{}.{}", step, pick(200) + 1);
+          server.set(Kind::kService, key_of(name), service_members(truth[name]));
+      }
+      run_for(std::chrono::milliseconds(pick(6)));
+    }
+    failures = 0;
+    server.end_watches();  // what a raw half event left hanging ends here
+    EXPECT_TRUE(run_until([&] {
+      return service_names().size() == truth.size() && std::all_of(truth.begin(), truth.end(), [&](const auto& entry) {
+               return ip_of(entry.first) == entry.second;
+             });
+    }));
+    source_.reset();
+  }
+}
+
+}  // namespace
+}  // namespace sluice::kube::test

@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: Apache-2.0
+// YAML's plain scalars carry their type in their looks: 80 is a number, "80" a text, null nothing. Which looks mean
+// what depends on whom one asks; we follow go-yaml, by which Kubernetes' own tools read manifests (sigs.k8s.io/yaml):
+// `yes` and `on` are booleans, 0x1F and 017 are numbers. Aliases (*name) let a small file mean a huge one, "a billion
+// laughs"; they are written out here, so the bound on an object's text bounds them too. Merge keys (<<) fill in what a
+// map lacks, after its own members.
+#include "kube/yaml_writer.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <charconv>
+#include <cmath>
+#include <cstdlib>
+
+namespace sluice::kube {
+namespace {
+
+void append_json_string(std::string& out, std::string_view text) {
+  out += '"';
+  for (const char c : text) {
+    switch (c) {
+      case '"':
+        out += "\\\"";
+        break;
+      case '\\':
+        out += "\\\\";
+        break;
+      case '\n':
+        out += "\\n";
+        break;
+      case '\r':
+        out += "\\r";
+        break;
+      case '\t':
+        out += "\\t";
+        break;
+      default:
+        if (static_cast<unsigned char>(c) < 0x20) {
+          out += fmt::format("\\u{:04x}", static_cast<unsigned>(c));
+        } else {
+          out += c;
+        }
+    }
+  }
+  out += '"';
+}
+
+bool is_one_of(std::string_view text, std::initializer_list<std::string_view> words) {
+  return std::find(words.begin(), words.end(), text) != words.end();
+}
+
+bool all_of(std::string_view text, std::string_view allowed) {
+  return !text.empty() && text.find_first_not_of(allowed) == std::string_view::npos;
+}
+
+// Whole numbers in go-yaml's spellings; the canonical decimal text, or empty.
+std::string whole_number(std::string_view text) {
+  const bool negative = text.substr(0, 1) == "-";
+  if (negative || text.substr(0, 1) == "+") text.remove_prefix(1);
+  std::string digits(text);
+  std::erase(digits, '_');
+  int base = 10;
+  std::size_t prefix = 0;
+  if (digits.size() > 2 && digits[0] == '0') {
+    const char letter = digits[1];
+    base = letter == 'x' ? 16 : letter == 'o' ? 8 : letter == 'b' ? 2 : 10;
+    prefix = base == 10 ? 0 : 2;
+  }
+  if (base == 10 && digits.size() > 1 && digits[0] == '0' && all_of(digits, "01234567")) base = 8;
+  std::uint64_t value = 0;
+  const char* const end = digits.data() + digits.size();
+  const auto parsed = std::from_chars(digits.data() + prefix, end, value, base);
+  if (digits.empty() || parsed.ec != std::errc() || parsed.ptr != end) return {};
+  return fmt::format("{}{}", negative && value != 0 ? "-" : "", value);
+}
+
+// The rest of the numbers; not the likes of .inf, which JSON does not have.
+std::string other_number(const std::string& text) {
+  if (!all_of(text, "0123456789+-.eE") || text.find_first_of("0123456789") == std::string::npos) return {};
+  char* end = nullptr;
+  const double value = std::strtod(text.c_str(), &end);
+  return *end == '\0' && std::isfinite(value) ? fmt::format("{}", value) : std::string();
+}
+
+void append_plain(std::string& out, std::string_view text) {
+  if (is_one_of(text, {"", "~", "null", "Null", "NULL"})) {
+    out += "null";
+  } else if (is_one_of(text, {"true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON"})) {
+    out += "true";
+  } else if (is_one_of(text, {"false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF"})) {
+    out += "false";
+  } else if (const std::string whole = whole_number(text); !whole.empty()) {
+    out += whole;
+  } else if (const std::string other = other_number(std::string(text)); !other.empty()) {
+    out += other;
+  } else {
+    append_json_string(out, text);
+  }
+}
+
+// Position behind the JSON value that begins at `at`. Only for text that this file has written.
+std::size_t skip_value(std::string_view json, std::size_t at) {
+  std::size_t depth = 0;
+  bool in_string = false;
+  for (; at < json.size(); ++at) {
+    const char c = json[at];
+    if (in_string) {
+      if (c == '\\') ++at;
+      if (c == '"') in_string = false;
+    } else if (c == '"') {
+      in_string = true;
+    } else if (c == '{' || c == '[') {
+      ++depth;
+    } else if (c == '}' || c == ']') {
+      if (depth == 0) break;
+      --depth;
+    } else if (depth == 0 && (c == ',' || c == ':')) {
+      break;
+    }
+  }
+  return at;
+}
+
+}  // namespace
+
+void YamlWriter::fault(int line, const std::string& what) {
+  if (outcome_) outcome_ = fail(Errc::kInvalid, fmt::format("{}: {}", line, what));
+}
+
+bool YamlWriter::fits(std::size_t bytes) {
+  if (bytes <= kTextBytesMax - std::min(kTextBytesMax, text_.size())) return true;
+  fault(line_, fmt::format("an object means more than {} bytes", kTextBytesMax));
+  return false;
+}
+
+void YamlWriter::scalar(int line, std::string_view text, bool plain, Anchor anchor) {
+  line_ = line;
+  if (!outcome_) return;
+  if (!frames_.empty() && frames_.back().map && !has_key_) return take_key(line, text, plain, anchor);
+  if (!before_value(line) || !fits(2 * text.size() + 8)) return;
+  const std::size_t begin = text_.size();
+  plain ? append_plain(text_, text) : append_json_string(text_, text);
+  after_value(begin, anchor);
+}
+
+void YamlWriter::take_key(int line, std::string_view text, bool plain, Anchor anchor) {
+  if (anchor != 0) {
+    std::string value;
+    append_json_string(value, text);
+    remember(anchor, value);
+  }
+  Frame& frame = frames_.back();
+  frame.merging = plain && text == "<<";
+  if (!frame.merging && !frame.keys.emplace(text).second)
+    return fault(line, fmt::format("key '{}' stands twice", text));
+  key_ = text;
+  has_key_ = true;
+}
+
+// Writes what stands before a value: a comma, a key. False: no value may come here.
+bool YamlWriter::before_value(int line) {
+  std::size_t parent = 0;
+  std::size_t index = 0;
+  if (!frames_.empty()) {
+    Frame& frame = frames_.back();
+    if (frame.map && !has_key_) {
+      fault(line, "a key must be a string");
+      return false;
+    }
+    if (!fits(2 * key_.size() + 4)) return false;
+    if (frame.count > 0 && !frame.merging) text_ += ',';
+    if (frame.map && !frame.merging) {
+      append_json_string(text_, key_);
+      text_ += ':';
+    }
+    parent = frame.mark;
+    index = frame.count;
+    if (!frame.merging) ++frame.count;
+  }
+  marks_.push_back({parent, std::move(key_), index, line});
+  key_.clear();
+  has_key_ = false;
+  return true;
+}
+
+// `position` is where the value begins.
+void YamlWriter::after_value(std::size_t position, Anchor anchor) {
+  remember(anchor, std::string_view(text_).substr(position));
+  if (frames_.empty() || !frames_.back().merging) return;
+  take_merged(frames_.back(), position);
+}
+
+void YamlWriter::remember(Anchor anchor, std::string_view value) {
+  if (anchor == 0) return;
+  if (value.size() > kTextBytesMax - anchor_bytes_) {
+    return fault(line_, fmt::format("anchors hold more than {} bytes", kTextBytesMax));
+  }
+  anchor_bytes_ += value.size();
+  anchors_[anchor] = value;
+}
+
+void YamlWriter::alias(int line, Anchor anchor) {
+  line_ = line;
+  if (!outcome_) return;
+  const auto known = anchors_.find(anchor);
+  if (known == anchors_.end()) return fault(line, "an alias stands within what it means");
+  if (!before_value(line) || !fits(known->second.size())) return;
+  const std::size_t begin = text_.size();
+  text_ += known->second;
+  after_value(begin, 0);
+}
+
+void YamlWriter::begin(int line, bool map, Anchor anchor) {
+  line_ = line;
+  if (!outcome_) return;
+  if (frames_.size() == kDepthMax) return fault(line, fmt::format("nested deeper than {}", kDepthMax));
+  if (!before_value(line)) return;
+  Frame frame;
+  frame.map = map;
+  frame.begin = text_.size();
+  frame.mark = marks_.size();
+  frame.anchor = anchor;
+  frames_.push_back(std::move(frame));
+  text_ += map ? '{' : '[';
+}
+
+void YamlWriter::end() {
+  if (!outcome_ || frames_.empty()) return;
+  Frame& frame = frames_.back();
+  if (frame.map && !frame.merged.empty()) write_merged(frame);
+  text_ += frame.map ? '}' : ']';
+  const std::size_t position = frame.begin;
+  const Anchor anchor = frame.anchor;
+  frames_.pop_back();
+  after_value(position, anchor);
+}
+
+// The value of a merge key: a map, or a list of maps of which the earlier count more.
+void YamlWriter::take_merged(Frame& frame, std::size_t position) {
+  frame.merging = false;
+  const std::string value = text_.substr(position);
+  text_.resize(position);
+  if (value.front() == '{') {
+    frame.merged.push_back(value);
+    return;
+  }
+  bool maps = value.front() == '[' && value.size() > 2;
+  for (std::size_t at = 1; maps && at + 1 < value.size();) {
+    const std::size_t end = skip_value(value, at);
+    maps = value[at] == '{';
+    frame.merged.push_back(value.substr(at, end - at));
+    at = end + 1;
+  }
+  if (!maps) fault(line_, "a merge key needs a map or a list of maps");
+}
+
+void YamlWriter::write_merged(Frame& frame) {
+  for (const std::string& map : frame.merged) {
+    for (std::size_t at = 1; at + 1 < map.size();) {
+      const std::size_t colon = skip_value(map, at);
+      const std::size_t end = skip_value(map, colon + 1);
+      const std::string member = map.substr(at, end - at);
+      // Keys are compared as written in JSON, since both sides were written here; simple keys lose their quotes only.
+      const std::string key = map.substr(at + 1, colon - at - 2);
+      at = end + 1;
+      if (!frame.keys.insert(key).second) continue;
+      if (!fits(member.size() + 1)) return;
+      if (frame.count++ > 0) text_ += ',';
+      text_ += member;
+    }
+  }
+}
+
+std::string YamlWriter::cut_element(std::size_t position) {
+  std::string element = text_.substr(position);
+  text_.resize(position);
+  if (!frames_.empty()) frames_.back().count = 0;
+  return element;
+}
+
+void YamlWriter::reset() {
+  text_.clear();
+  key_.clear();
+  has_key_ = false;
+  frames_.clear();
+  marks_.clear();
+  anchors_.clear();
+  anchor_bytes_ = 0;
+}
+
+int YamlWriter::line_of(std::size_t root, std::string_view path) const {
+  if (root >= marks_.size()) return line_;
+  // Marks stand in the order of the text, parents before children: one pass builds all paths that begin like `path`.
+  std::unordered_map<std::size_t, std::string> paths{{root + 1, std::string()}};
+  std::size_t best_length = 0;
+  int best_line = marks_[root].line;
+  for (std::size_t i = root + 1; i < marks_.size(); ++i) {
+    const auto parent = paths.find(marks_[i].parent);
+    if (parent == paths.end()) continue;
+    const std::string& above = parent->second;
+    std::string own = marks_[i].key.empty() ? fmt::format("{}[{}]", above, marks_[i].index)
+                                            : fmt::format("{}{}{}", above, above.empty() ? "" : ".", marks_[i].key);
+    if (path.substr(0, own.size()) != own) continue;
+    const char next = own.size() < path.size() ? path[own.size()] : '.';
+    if (next != '.' && next != '[') continue;
+    if (own.size() > best_length) {
+      best_length = own.size();
+      best_line = marks_[i].line;
+    }
+    paths.emplace(i + 1, std::move(own));
+  }
+  return best_line;
+}
+
+}  // namespace sluice::kube
