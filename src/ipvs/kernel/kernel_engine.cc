@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: Apache-2.0
+// ip_vs_ctl.c takes one change per netlink message and works under one global mutex; what costs us is system calls, so many messages
+// travel in one datagram (sys/genetlink). It sends no notifications, and a dump continues by counting entries: somebody else's change
+// between two pieces of it can show an entry twice (left out here) or not at all. Real servers are asked for one virtual server
+// at a time, 30 microseconds each.
+#include "ipvs/kernel/kernel_engine.h"
+
+#include <fmt/format.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include "ipvs/engine_errors.h"
+#include "ipvs/kernel/connection_file.h"
+#include "ipvs/kernel/decode.h"
+#include "ipvs/kernel/encode.h"
+#include "ipvs/kernel/modules.h"
+
+namespace sluice::ipvs::kernel {
+namespace {
+
+constexpr const char* kFamilyName = "IPVS";
+constexpr const char* kModule = "ip_vs";
+// DEL_DAEMON right after NEW_DAEMON may stop the daemon and answer nothing (the thread that never ran ends with EINTR, which
+// netlink does not acknowledge). Asked again, or seen to be gone, after so long.
+constexpr std::chrono::milliseconds kStopPatience = std::chrono::seconds(1);
+constexpr int kStopAttemptsMax = 5;
+
+std::string kernel_release() {
+  utsname names{};
+  return ::uname(&names) == 0 ? names.release : "?";
+}
+
+// Passes on what the kernel answered, and remembers the first answer that could not be read.
+template <typename Decode, typename Take>
+sys::GenericNetlink::Answer reader(Result<>& problem, Decode decode, Take take) {
+  return [&problem, decode, take](std::span<const std::uint8_t> attributes) {
+    auto value = decode(attributes);
+    if (value) {
+      take(*std::move(value));
+    } else if (problem) {
+      problem = tl::unexpected(value.error());
+    }
+  };
+}
+
+// What a change needs a module for, if it is refused with ENOENT.
+const VirtualServer* server_of(const Change& change) {
+  if (const auto* add = std::get_if<AddVirtualServer>(&change)) return &add->server;
+  if (const auto* edit = std::get_if<EditVirtualServer>(&change)) return &edit->server;
+  return nullptr;
+}
+
+const VirtualServerKey& key_of(const Change& change) {
+  struct Key {
+    const VirtualServerKey& operator()(const AddVirtualServer& c) const { return c.server.key; }
+    const VirtualServerKey& operator()(const EditVirtualServer& c) const { return c.server.key; }
+    const VirtualServerKey& operator()(const RemoveVirtualServer& c) const { return c.key; }
+    const VirtualServerKey& operator()(const AddRealServer& c) const { return c.to; }
+    const VirtualServerKey& operator()(const EditRealServer& c) const { return c.of; }
+    const VirtualServerKey& operator()(const RemoveRealServer& c) const { return c.from; }
+  };
+  return std::visit(Key{}, change);
+}
+
+// Who may not load modules cannot tell whether there is one.
+Error no_ipvs(const std::string& reason) {
+  if (::geteuid() != 0) return refused_call("open the kernel's engine", EPERM);
+  return {Errc::kUnavailable, fmt::format("ipvs: this kernel ({}) has no IP virtual server: {}", kernel_release(), reason), ENOPROTOOPT};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Engine>> KernelEngine::open() {
+  auto netlink = sys::GenericNetlink::open(kFamilyName);
+  if (!netlink && netlink.error().sys_errno == ENOENT) {
+    if (const auto loaded = load_module(kModule); !loaded) return tl::unexpected(no_ipvs(loaded.error().what));
+    netlink = sys::GenericNetlink::open(kFamilyName);
+  }
+  if (!netlink) return tl::unexpected(no_ipvs(netlink.error().what));
+  std::unique_ptr<KernelEngine> engine(new KernelEngine(*std::move(netlink)));
+  if (const auto info = engine->info(); !info) return tl::unexpected(info.error());
+  return engine;
+}
+
+Result<EngineInfo> KernelEngine::info() {
+  EngineInfo found;
+  Result<> problem;
+  const auto asked = netlink_.ask(encode_info(), reader(problem, decode_info, [&](EngineInfo info) { found = info; }));
+  if (!asked) return tl::unexpected(refused_call("ask for the version", asked.error().sys_errno));
+  SLUICE_CHECK_OK(problem);
+  return found;
+}
+
+Result<> KernelEngine::list_real_servers(VirtualServerState& state) {
+  Result<> problem;
+  std::set<RealServerKey> seen;
+  const Family family = state.server.key.family;
+  const auto decode = [family](Bytes attributes) { return decode_real_server(attributes, family); };
+  const auto take = [&](RealServerState real) {
+    if (seen.insert(real.server.key).second) state.real_servers.push_back(std::move(real));
+  };
+  const auto asked = netlink_.dump(encode_list_real_servers(state.server.key), reader(problem, decode, take));
+  if (!asked) return tl::unexpected(refused_key("list real servers of", state.server.key, asked.error().sys_errno));
+  return problem;
+}
+
+Result<> KernelEngine::list(const std::function<void(VirtualServerState)>& visit) {
+  Result<> problem;
+  std::set<VirtualServerKey> seen;
+  std::vector<VirtualServerState> servers;
+  const auto take = [&](VirtualServerState state) {
+    if (seen.insert(state.server.key).second) servers.push_back(std::move(state));
+  };
+  const auto asked = netlink_.dump(encode_list(), reader(problem, decode_virtual_server, take));
+  if (!asked) return tl::unexpected(refused_call("list virtual servers", asked.error().sys_errno));
+  SLUICE_CHECK_OK(problem);
+  for (VirtualServerState& state : servers) {
+    SLUICE_CHECK_OK(list_real_servers(state));
+    visit(std::move(state));
+  }
+  return {};
+}
+
+Result<VirtualServerState> KernelEngine::find(const VirtualServerKey& key) {
+  VirtualServerState found;
+  Result<> problem;
+  const auto take = [&](VirtualServerState state) { found = std::move(state); };
+  const auto asked = netlink_.ask(encode_find(key), reader(problem, decode_virtual_server, take));
+  if (!asked) return tl::unexpected(refused_key("find", key, asked.error().sys_errno));
+  SLUICE_CHECK_OK(problem);
+  SLUICE_CHECK_OK(list_real_servers(found));
+  return found;
+}
+
+Result<> KernelEngine::connections(const std::function<void(const Connection&)>& visit) { return read_connections(visit); }
+
+Result<std::vector<Failure>> KernelEngine::apply_once(std::span<const Change> changes) {
+  std::vector<sys::GenericRequest> requests;
+  requests.reserve(changes.size());
+  for (const Change& change : changes) requests.push_back(encode(change));
+  SLUICE_TRY(const std::vector<int> outcomes, netlink_.transact(requests));
+  std::vector<Failure> failures;
+  for (std::size_t i = 0; i < outcomes.size(); ++i) {
+    if (outcomes[i] != 0) failures.push_back({i, refused(changes[i], outcomes[i])});
+  }
+  return failures;
+}
+
+// Says which module is missing, and tries once again what failed for want of one that could be loaded, with what hangs on it.
+void KernelEngine::load_missing_modules(std::span<const Change> changes, std::vector<Failure>& failures) {
+  std::set<VirtualServerKey> servers;
+  for (Failure& failure : failures) {
+    const VirtualServer* server = server_of(changes[failure.index]);
+    if (server == nullptr || failure.error.sys_errno != ENOENT) continue;
+    std::vector<std::string> modules{"ip_vs_" + server->scheduler};
+    if (!server->persistence_engine.empty()) modules.push_back("ip_vs_pe_" + server->persistence_engine);
+    for (const std::string& module : modules) {
+      if (!modules_tried_.insert(module).second) continue;
+      if (const auto loaded = load_module(module); loaded) {
+        servers.insert(server->key);
+      } else {
+        failure.error.what += " (" + loaded.error().what + ")";
+      }
+    }
+  }
+  if (servers.empty()) return;
+  std::vector<Failure> remaining;
+  for (Failure& failure : failures) {
+    const Change& change = changes[failure.index];
+    if (servers.contains(key_of(change))) {
+      const auto again = transact_one(encode(change));
+      if (again && *again == 0) continue;
+      if (again) failure.error = refused(change, *again);
+    }
+    remaining.push_back(std::move(failure));
+  }
+  failures = std::move(remaining);
+}
+
+Result<std::vector<Failure>> KernelEngine::apply(std::span<const Change> changes) {
+  SLUICE_TRY(std::vector<Failure> failures, apply_once(changes));
+  if (!failures.empty()) load_missing_modules(changes, failures);
+  return failures;
+}
+
+Result<int> KernelEngine::transact_one(const sys::GenericRequest& request) {
+  SLUICE_TRY(const std::vector<int> outcomes, netlink_.transact({&request, 1}));
+  return outcomes.front();
+}
+
+Result<> KernelEngine::flush() {
+  SLUICE_TRY(const int error, transact_one(encode_flush()));
+  if (error != 0) return tl::unexpected(refused_call("flush", error));
+  return {};
+}
+
+Result<> KernelEngine::zero(const std::optional<VirtualServerKey>& key) {
+  SLUICE_TRY(const int error, transact_one(encode_zero(key)));
+  if (error != 0) return tl::unexpected(key ? refused_key("zero", *key, error) : refused_call("zero", error));
+  return {};
+}
+
+Result<Timeouts> KernelEngine::timeouts() {
+  Timeouts found;
+  Result<> problem;
+  const auto asked = netlink_.ask(encode_timeouts(), reader(problem, decode_timeouts, [&](Timeouts t) { found = t; }));
+  if (!asked) return tl::unexpected(refused_call("ask for timeouts", asked.error().sys_errno));
+  SLUICE_CHECK_OK(problem);
+  return found;
+}
+
+Result<> KernelEngine::set_timeouts(const Timeouts& timeouts) {
+  SLUICE_TRY(const int error, transact_one(encode_set_timeouts(timeouts)));
+  if (error != 0) return tl::unexpected(refused_call("set timeouts", error));
+  return {};
+}
+
+Result<std::vector<SyncDaemon>> KernelEngine::sync_daemons() {
+  std::vector<SyncDaemon> daemons;
+  Result<> problem;
+  const auto take = [&](SyncDaemon daemon) { daemons.push_back(std::move(daemon)); };
+  const auto asked = netlink_.dump(encode_list_daemons(), reader(problem, decode_daemon, take));
+  if (!asked) return tl::unexpected(refused_call("list sync daemons", asked.error().sys_errno));
+  SLUICE_CHECK_OK(problem);
+  return daemons;
+}
+
+Result<> KernelEngine::start_sync_daemon(const SyncDaemon& daemon) {
+  SLUICE_TRY(const int error, transact_one(encode_start(daemon)));
+  if (error != 0) return tl::unexpected(refused_start(daemon, error));
+  return {};
+}
+
+Result<> KernelEngine::stop_sync_daemon(SyncRole role) {
+  const sys::GenericRequest request = encode_stop(role);
+  for (int attempt = 0; attempt < kStopAttemptsMax; ++attempt) {
+    const auto outcome = netlink_.transact({&request, 1}, kStopPatience);
+    if (outcome) {
+      if (outcome->front() != 0) return tl::unexpected(refused_stop(role, outcome->front()));
+      return {};
+    }
+    if (outcome.error().sys_errno != ETIMEDOUT) return tl::unexpected(outcome.error());
+    SLUICE_TRY(const std::vector<SyncDaemon> running, sync_daemons());
+    const bool runs = std::any_of(running.begin(), running.end(), [&](const SyncDaemon& each) { return each.role == role; });
+    if (!runs) return {};
+  }
+  return tl::unexpected(refused_stop(role, ETIMEDOUT));
+}
+
+}  // namespace sluice::ipvs::kernel

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// What can be seen without ip_vs; with it, the contract suite runs (engines/contract_test.cc).
+#include "ipvs/kernel/kernel_engine.h"
+
+#include <gtest/gtest.h>
+
+#include <cerrno>
+
+#include "ipvs/kernel/modules.h"
+
+namespace sluice::ipvs::kernel {
+namespace {
+
+TEST(KernelEngine, OpensOrSaysWhichModuleIsMissing) {
+  const auto engine = KernelEngine::open();
+  if (engine) {
+    EXPECT_TRUE((*engine)->info());
+    return;
+  }
+  EXPECT_TRUE(engine.error().sys_errno == ENOPROTOOPT || engine.error().sys_errno == EPERM) << engine.error().what;
+  if (engine.error().sys_errno == ENOPROTOOPT) {
+    EXPECT_EQ(engine.error().code, Errc::kUnavailable);
+    EXPECT_NE(engine.error().what.find("module ip_vs "), std::string::npos) << engine.error().what;
+  }
+}
+
+TEST(LoadModule, SaysWhyNot) {
+  const auto none = load_module("ip_vs_sluice_none");
+  ASSERT_FALSE(none);
+  EXPECT_NE(none.error().what.find("ip_vs_sluice_none"), std::string::npos) << none.error().what;
+}
+
+TEST(LoadModule, NeverHandsOnWhatCannotBeAModule) {
+  const auto odd = load_module("ip_vs_/../x y");
+  ASSERT_FALSE(odd);
+  EXPECT_NE(odd.error().what.find("there is no kernel module"), std::string::npos) << odd.error().what;
+}
+
+}  // namespace
+}  // namespace sluice::ipvs::kernel
