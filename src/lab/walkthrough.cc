@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The frame of the guided tour: make the lab, write the objects, run the steps one after the other, take all away and
-// look that nothing is left. Another step is another line in kSteps.
+// look that nothing is left. Another step is another line in a list of steps.
 #include "lab/walkthrough.h"
 
 #include <fmt/format.h>
@@ -49,11 +49,16 @@ class InterruptGuard {
   std::array<struct sigaction, 4> before_{};
 };
 
-constexpr std::array<WalkthroughStep, 4> kSteps{{
-    {"No mode is named, so the proxies run in iptables mode", show_default_mode},
+constexpr WalkthroughStep kStart{"No mode is named, so the proxies run in iptables mode", show_default_mode};
+constexpr std::array<WalkthroughStep, 3> kIptablesSteps{{
     {"Real traffic", show_traffic},
     {"An endpoint goes, and comes back", show_live_change},
     {"A proxy is killed", show_crash},
+}};
+constexpr std::array<WalkthroughStep, 3> kIpvsSteps{{
+    {"The switch: k8s-node1 goes to mode ipvs", show_switch_to_ipvs},
+    {"The proof: ipvsadm lists the virtual servers", show_ipvsadm},
+    {"Real traffic by IPVS", show_ipvs_traffic},
 }};
 
 double seconds_since(SteadyClock::time_point start) {
@@ -83,12 +88,26 @@ Result<> write_objects(const Walkthrough& walkthrough) {
   return {};
 }
 
-Result<> run_steps(Walkthrough& walkthrough) {
-  for (const WalkthroughStep& step : kSteps) {
-    walkthrough.screen.step(step.title);
-    SLUICE_CHECK_OK(step.run(walkthrough));
-    if (walkthrough_interrupted()) return fail(Errc::kUnavailable, "interrupted");
+Result<> run_step(Walkthrough& walkthrough, const WalkthroughStep& step) {
+  walkthrough.screen.step(step.title);
+  SLUICE_CHECK_OK(step.run(walkthrough));
+  if (walkthrough_interrupted()) return fail(Errc::kUnavailable, "interrupted");
+  return {};
+}
+
+Result<> run_steps(Walkthrough& walkthrough, const WalkthroughOptions& options) {
+  SLUICE_CHECK_OK(run_step(walkthrough, kStart));
+  if (!options.only_ipvs) {
+    for (const WalkthroughStep& step : kIptablesSteps) SLUICE_CHECK_OK(run_step(walkthrough, step));
   }
+  SLUICE_TRY(const bool ipvs, kernel_has_ipvs(walkthrough));
+  if (!ipvs && options.only_ipvs) return fail(Errc::kUnsupported, "this kernel has no ip_vs, which these steps need");
+  if (!ipvs) {
+    walkthrough.screen.note("");
+    walkthrough.screen.note("This kernel has no ip_vs, so the steps of mode ipvs cannot be shown on it.");
+    return {};
+  }
+  for (const WalkthroughStep& step : kIpvsSteps) SLUICE_CHECK_OK(run_step(walkthrough, step));
   return {};
 }
 
@@ -101,7 +120,7 @@ Result<> tour(Lab& lab, Screen& screen, const WalkthroughOptions& options) {
   SLUICE_CHECK_OK(write_objects(walkthrough));
   screen.heading("Services, as YAML in " + walkthrough.manifests);
   screen.table(service_rows(walkthrough_services()));
-  return run_steps(walkthrough);
+  return run_steps(walkthrough, options);
 }
 
 Result<> tear_down(Lab& lab, Screen& screen) {

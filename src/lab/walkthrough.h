@@ -15,6 +15,7 @@ struct WalkthroughOptions {
   std::string id;       // empty = "walkthrough"
   std::string program;  // run as `PROGRAM proxy ...` on the nodes; empty = this very program
   bool keep = false;    // leave the lab running at the end
+  bool only_ipvs = false;  // of the steps, only those about mode ipvs; this kernel must have ip_vs
 };
 // Answers the exit status: 0 if every expectation held and, unless kept, nothing is left of the lab.
 int run_walkthrough(const WalkthroughOptions& options);
@@ -34,10 +35,16 @@ struct WalkthroughStep {
 // True once SIGINT, SIGTERM or SIGHUP came: loops end, and the lab is taken down.
 bool walkthrough_interrupted();
 
-// The steps, in walkthrough_steps.cc.
+// The steps of mode iptables, in walkthrough_steps.cc.
 Result<> show_default_mode(Walkthrough& walkthrough);
 Result<> show_traffic(Walkthrough& walkthrough);
 Result<> show_live_change(Walkthrough& walkthrough);
 Result<> show_crash(Walkthrough& walkthrough);
+
+// The steps of mode ipvs, in walkthrough_ipvs.cc, for a kernel with ip_vs.
+Result<bool> kernel_has_ipvs(const Walkthrough& walkthrough);
+Result<> show_switch_to_ipvs(Walkthrough& walkthrough);
+Result<> show_ipvsadm(Walkthrough& walkthrough);
+Result<> show_ipvs_traffic(Walkthrough& walkthrough);
 
 }  // namespace sluice::lab

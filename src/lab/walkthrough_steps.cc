@@ -5,88 +5,15 @@
 #include <fmt/format.h>
 #include <signal.h>
 
-#include <algorithm>
-#include <chrono>
-#include <functional>
-#include <thread>
-
 #include "lab/state.h"
-#include "lab/walkthrough.h"
-#include "lab/walkthrough_files.h"
+#include "lab/walkthrough_acts.h"
 
 namespace sluice::lab {
 namespace {
 
-using SteadyClock = std::chrono::steady_clock;
-using std::chrono::milliseconds;
-constexpr milliseconds kPatience{20000};  // with a proxy that is to come up, or to follow a change
-constexpr milliseconds kPollInterval{25};
-constexpr milliseconds kSilenceProbe{400};  // long enough where silence is expected
-constexpr std::uint16_t kHealthPort = 10256;
-constexpr std::uint16_t kMetricsPort = 10249;
+constexpr milliseconds kPatience{20000};  // with a change that is to be followed
 constexpr const char* kClient = "192.168.231.200";
 constexpr const char* kStranger = "192.168.231.201";
-
-IpAddress ip(std::string_view text) {
-  return IpAddress::parse(text).value();
-}
-IpAddress loopback() {
-  return ip("127.0.0.1");
-}
-Target tcp(std::string_view address, std::uint16_t port) {
-  return {Protocol::kTcp, ip(address), port};
-}
-Target udp(std::string_view address, std::uint16_t port) {
-  return {Protocol::kUdp, ip(address), port};
-}
-
-milliseconds since(SteadyClock::time_point start) {
-  return std::chrono::duration_cast<milliseconds>(SteadyClock::now() - start);
-}
-
-// Asks again and again until the answer is yes, the patience ends or somebody interrupts.
-bool eventually(const std::function<bool()>& holds) {
-  const auto deadline = SteadyClock::now() + kPatience;
-  while (!holds()) {
-    if (SteadyClock::now() >= deadline || walkthrough_interrupted()) return false;
-    std::this_thread::sleep_for(kPollInterval);
-  }
-  return true;
-}
-
-// ---- proxies ----
-
-Result<> start_proxy(const Walkthrough& walkthrough, const std::string& node, const std::string& config) {
-  const auto started =
-      walkthrough.lab.spawn({.node = node,
-                             .name = "proxy",
-                             .arguments = {walkthrough.program, "proxy", "--config=" + config,
-                                           "--manifests=" + walkthrough.manifests, "--hostname-override=" + node}});
-  if (!started) return tl::unexpected(started.error());
-  return {};
-}
-
-std::string last_lines(const std::string& text, int count) {
-  std::size_t start = text.size();
-  for (int i = 0; i <= count && start != std::string::npos && start > 0; ++i) start = text.rfind('\n', start - 1);
-  return start == std::string::npos || start == 0 ? text : text.substr(start + 1);
-}
-
-std::string lines_with(const std::string& text, std::initializer_list<std::string_view> words, std::size_t count) {
-  std::string found;
-  std::size_t begin = 0;
-  while (begin < text.size() && count > 0) {
-    const std::size_t end = std::min(text.find('\n', begin), text.size());
-    const std::string_view line = std::string_view(text).substr(begin, end - begin);
-    if (std::all_of(words.begin(), words.end(),
-                    [line](std::string_view word) { return line.find(word) != std::string_view::npos; })) {
-      found += std::string(line) + "\n";
-      --count;
-    }
-    begin = end + 1;
-  }
-  return found;
-}
 
 // The nat table of a node, of whichever iptables the node uses.
 std::string nat_rules(const Lab& lab, const std::string& node) {
@@ -105,73 +32,10 @@ std::string telling_rules(const std::string& rules) {
          lines_with(rules, {"-A KUBE-SEP-", "default/web", "DNAT"}, 3);
 }
 
-bool healthy(const Lab& lab, const std::string& node) {
-  const auto health = lab.get(node, {loopback(), kHealthPort}, "/healthz");
-  return health && health->status == 200;
-}
-
-// Healthy, and the rules of the tour's best-known Service are in the kernel. Ends early if the program does.
-Result<> wait_for_proxy(const Walkthrough& walkthrough, const std::string& node) {
-  const Lab& lab = walkthrough.lab;
+// The rules of the tour's best-known Service are in the kernel.
+Result<> wait_for_rules(const Walkthrough& walkthrough, const std::string& node) {
   const std::string cluster_ip = walkthrough_service("web").cluster_ips.front();
-  bool ended = false;
-  const bool up = eventually([&] {
-    const auto process = lab.process(node, "proxy");
-    ended = !process || !process->alive;
-    return ended || (healthy(lab, node) && nat_rules(lab, node).find(cluster_ip) != std::string::npos);
-  });
-  if (up && !ended) return {};
-  const auto log = read_text(lab.log_file(node, "proxy"));
-  return fail(Errc::kUnavailable,
-              fmt::format("the proxy of {} {}; the end of its log:\n{}", node,
-                          ended ? "has ended" : "does not become ready", log ? last_lines(*log, 15) : std::string()));
-}
-
-// ---- expectations ----
-
-using Holds = std::function<bool(const ProbeOutcome&)>;
-
-struct Question {
-  std::string from;
-  Target target;
-  ProbeOptions options = {};
-};
-
-std::string asked(const Question& question) {
-  std::string from = question.from;
-  if (question.options.source) from += " (" + question.options.source->to_string() + ")";
-  return fmt::format("from {:<24} to {}:", from, to_string(question.target));
-}
-
-ProbeOutcome ask(Walkthrough& walkthrough, const Question& question, const Holds& holds, std::string_view wanted) {
-  ProbeOutcome outcome = walkthrough.lab.probe(question.from, question.target, question.options);
-  std::string found = (outcome.answered() > 0 ? "answers " : "") + to_string(outcome);
-  walkthrough.screen.check(holds(outcome), asked(question), found, wanted);
-  return outcome;
-}
-
-void ask_each(Walkthrough& walkthrough, const Question& question, const std::set<std::string>& pods) {
-  ask(
-      walkthrough, question, [&pods](const ProbeOutcome& outcome) { return outcome.answered_by_each(pods); },
-      fmt::format("answers of each of {}, no failure", fmt::join(pods, ", ")));
-}
-
-void ask_one_pod(Walkthrough& walkthrough, const Question& question) {
-  ask(
-      walkthrough, question,
-      [](const ProbeOutcome& outcome) { return outcome.all_answered() && outcome.answers.size() == 1; },
-      "every answer from one pod");
-}
-
-void ask_failure(Walkthrough& walkthrough, const Question& question, ProbeFailure reason) {
-  ask(
-      walkthrough, question, [reason](const ProbeOutcome& outcome) { return outcome.all_failed(reason); },
-      to_string(reason));
-}
-
-const std::set<std::string>& web_pods() {
-  static const std::set<std::string> pods{"web-1", "web-2", "web-3"};
-  return pods;
+  return wait_for_proxy(walkthrough, node, [&] { return nat_rules(walkthrough.lab, node).find(cluster_ip) != std::string::npos; });
 }
 
 void show_cluster_ips(Walkthrough& walkthrough) {
@@ -243,13 +107,6 @@ void show_policies(Walkthrough& walkthrough) {
   ask_failure(walkthrough, {"client", tcp("192.168.231.122", 30099), {.count = 5}}, ProbeFailure::kRefused);
 }
 
-// ---- changes ----
-
-Result<> write_service(const Walkthrough& walkthrough, const ExampleService& service) {
-  return write_text(fmt::format("{}/{}.yaml", walkthrough.manifests, service.name),
-                    service_manifest(service, walkthrough.lab.topology()));
-}
-
 // Asks `target` until no answer has come from `pod` for `kQuiet` times in a row; answers when its last one came, since
 // `start`. With three pods taking turns at random, 60 answers without one of them happen by chance once in 10^10.
 milliseconds time_of_last_answer(const Walkthrough& walkthrough, const Question& question, const std::string& pod,
@@ -264,36 +121,6 @@ milliseconds time_of_last_answer(const Walkthrough& walkthrough, const Question&
   return last;
 }
 
-void check_steady_traffic(Walkthrough& walkthrough, const std::string& what, const Pinger::Report& report) {
-  const std::string found =
-      report.failures.empty()
-          ? fmt::format("{} connections, none failed", report.sent)
-          : fmt::format("{} of {} failed, the first at {} ms: {}", report.failures_total, report.sent,
-                        report.failures.front().at.count(), report.failures.front().what);
-  walkthrough.screen.check(report.failures_total == 0 && report.sent > 0, what, found, "none failed");
-}
-
-// A connection that a client holds to `pod`: new ones are opened until one lands there.
-Result<LongConnection> hold_connection(const Walkthrough& walkthrough, const Question& question,
-                                       const std::string& pod) {
-  constexpr int kAttemptsMax = 200;
-  for (int attempt = 0; attempt < kAttemptsMax; ++attempt) {
-    SLUICE_TRY(LongConnection connection, walkthrough.lab.connect(question.from, question.target, question.options));
-    if (connection.first_answer().pod == pod) return connection;
-  }
-  return fail(Errc::kUnavailable, fmt::format("no connection to {} landed on {}", to_string(question.target), pod));
-}
-
-void check_long_connection(Walkthrough& walkthrough, const std::string& what, LongConnection& connection) {
-  const auto pod = connection.exchange("still there?");
-  const bool alive = pod && *pod == connection.first_answer().pod;
-  walkthrough.screen.check(alive, what,
-                           alive ? fmt::format("alive, with {}", *pod)
-                           : pod ? "another pod"
-                                 : pod.error().what,
-                           "alive");
-}
-
 }  // namespace
 
 Result<> show_default_mode(Walkthrough& walkthrough) {
@@ -304,7 +131,7 @@ Result<> show_default_mode(Walkthrough& walkthrough) {
   SLUICE_CHECK_OK(write_text(config, proxy_config("")));
   for (const NodeSpec& node : lab.topology().nodes) SLUICE_CHECK_OK(start_proxy(walkthrough, node.name, config));
   screen.note(fmt::format("on every node: sluice proxy --config={} --manifests={} ...", config, walkthrough.manifests));
-  for (const NodeSpec& node : lab.topology().nodes) SLUICE_CHECK_OK(wait_for_proxy(walkthrough, node.name));
+  for (const NodeSpec& node : lab.topology().nodes) SLUICE_CHECK_OK(wait_for_rules(walkthrough, node.name));
   screen.note(fmt::format("three proxies are healthy and their rules in the kernel after {:.2f} s",
                           std::chrono::duration<double>(SteadyClock::now() - start).count()));
 
@@ -385,7 +212,7 @@ Result<> show_crash(Walkthrough& walkthrough) {
   ask_each(walkthrough, {"toolbox", question.target, {.count = 60}}, web_pods());
   const auto start = SteadyClock::now();
   SLUICE_CHECK_OK(start_proxy(walkthrough, node, lab.folder() + "/config.conf"));
-  SLUICE_CHECK_OK(wait_for_proxy(walkthrough, node));
+  SLUICE_CHECK_OK(wait_for_rules(walkthrough, node));
   screen.note(fmt::format("started again; ready after {} ms", since(start).count()));
   ask_each(walkthrough, {"toolbox", question.target, {.count = 60}}, web_pods());
   check_steady_traffic(walkthrough, "a pod that connected every 5 ms meanwhile", from_pod.stop());

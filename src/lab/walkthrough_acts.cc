@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+// The only judges of the tour are clients. Here is how they are asked, and how their answers are held against what was promised.
+#include "lab/walkthrough_acts.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <thread>
+
+#include "lab/state.h"
+
+namespace sluice::lab {
+namespace {
+
+constexpr milliseconds kPatience{60000};  // with a proxy that is to come up, or to follow a change
+constexpr milliseconds kPollInterval{25};
+constexpr std::uint16_t kHealthPort = 10256;
+
+std::string last_lines(const std::string& text, int count) {
+  std::size_t start = text.size();
+  for (int i = 0; i <= count && start != std::string::npos && start > 0; ++i) start = text.rfind('\n', start - 1);
+  return start == std::string::npos || start == 0 ? text : text.substr(start + 1);
+}
+
+bool healthy(const Lab& lab, const std::string& node) {
+  const auto health = lab.get(node, {loopback(), kHealthPort}, "/healthz");
+  return health && health->status == 200;
+}
+
+std::string asked(const Question& question) {
+  std::string from = question.from;
+  if (question.options.source) from += " (" + question.options.source->to_string() + ")";
+  return fmt::format("from {:<24} to {}:", from, to_string(question.target));
+}
+
+}  // namespace
+
+IpAddress ip(std::string_view text) {
+  return IpAddress::parse(text).value();
+}
+IpAddress loopback() {
+  return ip("127.0.0.1");
+}
+Target tcp(std::string_view address, std::uint16_t port) {
+  return {Protocol::kTcp, ip(address), port};
+}
+Target udp(std::string_view address, std::uint16_t port) {
+  return {Protocol::kUdp, ip(address), port};
+}
+
+milliseconds since(SteadyClock::time_point start) {
+  return std::chrono::duration_cast<milliseconds>(SteadyClock::now() - start);
+}
+
+bool eventually(const std::function<bool()>& holds) {
+  const auto deadline = SteadyClock::now() + kPatience;
+  while (!holds()) {
+    if (SteadyClock::now() >= deadline || walkthrough_interrupted()) return false;
+    std::this_thread::sleep_for(kPollInterval);
+  }
+  return true;
+}
+
+// ---- proxies ----
+
+Result<> start_proxy(const Walkthrough& walkthrough, const std::string& node, const std::string& config) {
+  const auto started =
+      walkthrough.lab.spawn({.node = node,
+                             .name = "proxy",
+                             .arguments = {walkthrough.program, "proxy", "--config=" + config,
+                                           "--manifests=" + walkthrough.manifests, "--hostname-override=" + node}});
+  if (!started) return tl::unexpected(started.error());
+  return {};
+}
+
+std::string lines_with(const std::string& text, std::initializer_list<std::string_view> words, std::size_t count) {
+  std::string found;
+  std::size_t begin = 0;
+  while (begin < text.size() && count > 0) {
+    const std::size_t end = std::min(text.find('\n', begin), text.size());
+    const std::string_view line = std::string_view(text).substr(begin, end - begin);
+    if (std::all_of(words.begin(), words.end(),
+                    [line](std::string_view word) { return line.find(word) != std::string_view::npos; })) {
+      found += std::string(line) + "\n";
+      --count;
+    }
+    begin = end + 1;
+  }
+  return found;
+}
+
+Result<> wait_for_proxy(const Walkthrough& walkthrough, const std::string& node, const std::function<bool()>& serves) {
+  const Lab& lab = walkthrough.lab;
+  bool ended = false;
+  const bool up = eventually([&] {
+    const auto process = lab.process(node, "proxy");
+    ended = !process || !process->alive;
+    return ended || (healthy(lab, node) && serves());
+  });
+  if (up && !ended) return {};
+  const auto log = read_text(lab.log_file(node, "proxy"));
+  return fail(Errc::kUnavailable,
+              fmt::format("the proxy of {} {}; the end of its log:\n{}", node,
+                          ended ? "has ended" : "does not become ready", log ? last_lines(*log, 15) : std::string()));
+}
+
+// ---- expectations ----
+
+ProbeOutcome ask(Walkthrough& walkthrough, const Question& question, const Holds& holds, std::string_view wanted) {
+  ProbeOutcome outcome = walkthrough.lab.probe(question.from, question.target, question.options);
+  std::string found = (outcome.answered() > 0 ? "answers " : "") + to_string(outcome);
+  walkthrough.screen.check(holds(outcome), asked(question), found, wanted);
+  return outcome;
+}
+
+void ask_each(Walkthrough& walkthrough, const Question& question, const std::set<std::string>& pods) {
+  ask(
+      walkthrough, question, [&pods](const ProbeOutcome& outcome) { return outcome.answered_by_each(pods); },
+      fmt::format("answers of each of {}, no failure", fmt::join(pods, ", ")));
+}
+
+void ask_one_pod(Walkthrough& walkthrough, const Question& question) {
+  ask(
+      walkthrough, question,
+      [](const ProbeOutcome& outcome) { return outcome.all_answered() && outcome.answers.size() == 1; },
+      "every answer from one pod");
+}
+
+void ask_failure(Walkthrough& walkthrough, const Question& question, ProbeFailure reason) {
+  ask(
+      walkthrough, question, [reason](const ProbeOutcome& outcome) { return outcome.all_failed(reason); },
+      to_string(reason));
+}
+
+const std::set<std::string>& web_pods() {
+  static const std::set<std::string> pods{"web-1", "web-2", "web-3"};
+  return pods;
+}
+
+// ---- changes ----
+
+Result<> write_service(const Walkthrough& walkthrough, const ExampleService& service) {
+  return write_text(fmt::format("{}/{}.yaml", walkthrough.manifests, service.name),
+                    service_manifest(service, walkthrough.lab.topology()));
+}
+
+void check_steady_traffic(Walkthrough& walkthrough, const std::string& what, const Pinger::Report& report) {
+  const std::string found =
+      report.failures.empty()
+          ? fmt::format("{} connections, none failed", report.sent)
+          : fmt::format("{} of {} failed, the first at {} ms: {}", report.failures_total, report.sent,
+                        report.failures.front().at.count(), report.failures.front().what);
+  walkthrough.screen.check(report.failures_total == 0 && report.sent > 0, what, found, "none failed");
+}
+
+Result<LongConnection> hold_connection(const Walkthrough& walkthrough, const Question& question,
+                                       const std::string& pod) {
+  constexpr int kAttemptsMax = 200;
+  for (int attempt = 0; attempt < kAttemptsMax; ++attempt) {
+    SLUICE_TRY(LongConnection connection, walkthrough.lab.connect(question.from, question.target, question.options));
+    if (connection.first_answer().pod == pod) return connection;
+  }
+  return fail(Errc::kUnavailable, fmt::format("no connection to {} landed on {}", to_string(question.target), pod));
+}
+
+void check_long_connection(Walkthrough& walkthrough, const std::string& what, LongConnection& connection) {
+  const auto pod = connection.exchange("still there?");
+  const bool alive = pod && *pod == connection.first_answer().pod;
+  walkthrough.screen.check(alive, what,
+                           alive ? fmt::format("alive, with {}", *pod)
+                           : pod ? "another pod"
+                                 : pod.error().what,
+                           "alive");
+}
+
+}  // namespace sluice::lab

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the steps of the guided tour are made of: starting proxies, asking clients and judging their answers, traffic that goes on
+// meanwhile.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <initializer_list>
+#include <set>
+#include <string>
+#include <string_view>
+
+#include "lab/walkthrough.h"
+#include "lab/walkthrough_files.h"
+
+namespace sluice::lab {
+
+using SteadyClock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+
+inline constexpr milliseconds kSilenceProbe{400};  // long enough where silence is expected
+inline constexpr std::uint16_t kMetricsPort = 10249;
+
+IpAddress ip(std::string_view text);
+IpAddress loopback();
+Target tcp(std::string_view address, std::uint16_t port);
+Target udp(std::string_view address, std::uint16_t port);
+milliseconds since(SteadyClock::time_point start);
+// Asks again and again until the answer is yes, the patience ends or somebody interrupts.
+bool eventually(const std::function<bool()>& holds);
+
+// ---- proxies ----
+Result<> start_proxy(const Walkthrough& walkthrough, const std::string& node, const std::string& config);
+// Healthy, and `serves` says yes. Ends early if the program does.
+Result<> wait_for_proxy(const Walkthrough& walkthrough, const std::string& node, const std::function<bool()>& serves);
+// The first `count` lines of `text` that have all `words`.
+std::string lines_with(const std::string& text, std::initializer_list<std::string_view> words, std::size_t count);
+
+// ---- expectations ----
+using Holds = std::function<bool(const ProbeOutcome&)>;
+struct Question {
+  std::string from;
+  Target target;
+  ProbeOptions options = {};
+};
+ProbeOutcome ask(Walkthrough& walkthrough, const Question& question, const Holds& holds, std::string_view wanted);
+void ask_each(Walkthrough& walkthrough, const Question& question, const std::set<std::string>& pods);
+void ask_one_pod(Walkthrough& walkthrough, const Question& question);
+void ask_failure(Walkthrough& walkthrough, const Question& question, ProbeFailure reason);
+const std::set<std::string>& web_pods();
+
+// ---- changes ----
+Result<> write_service(const Walkthrough& walkthrough, const ExampleService& service);
+void check_steady_traffic(Walkthrough& walkthrough, const std::string& what, const Pinger::Report& report);
+// A connection that a client holds to `pod`: new ones are opened until one lands there.
+Result<LongConnection> hold_connection(const Walkthrough& walkthrough, const Question& question, const std::string& pod);
+void check_long_connection(Walkthrough& walkthrough, const std::string& what, LongConnection& connection);
+
+}  // namespace sluice::lab
