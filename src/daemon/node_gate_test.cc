@@ -10,7 +10,9 @@ namespace {
 
 model::Update node_update(const std::string& name) {
   model::Update update;
-  update.node = model::Node{.name = name};
+  model::Node node;
+  node.name = name;
+  update.node = std::move(node);
   return update;
 }
 

@@ -321,7 +321,7 @@ class Server {
     options.listen_on = listen_on;
     options.hard_fail = config_.bind_address_hard_fail;
     options.on_failure = [this, what, event_reason](const std::string& text) {
-      SLUICE_LOG_ERROR("A server cannot listen, trying again", {"server", what}, {"err", text});
+      SLUICE_LOG_ERROR(config_.bind_address_hard_fail ? "A server cannot listen" : "A server cannot listen, trying again", {"server", what}, {"err", text});
       if (config_.bind_address_hard_fail) post_event(true, event_reason, "StartKubeProxy", text);
     };
     return options;

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/cleanup.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sched.h>
+
+#include <cstdlib>
+#include <thread>
+
+#include "sys/process.h"
+
+namespace sluice::daemon {
+namespace {
+
+// Runs `body` on a thread that has a network namespace of its own, which goes when the thread ends.
+template <typename Body>
+void in_fresh_netns(Body body) {
+  std::thread([&body] {
+    ASSERT_EQ(::unshare(CLONE_NEWNET), 0) << "this test needs root";
+    body();
+  }).join();
+}
+
+std::string output_of(const char* command) {
+  const auto outcome = sys::run_and_collect({"sh", "-c", command});
+  return outcome ? outcome->output : outcome.error().what;
+}
+
+TEST(Cleanup, TakesEveryModesObjectsAndLeavesForeignOnes) {
+  in_fresh_netns([] {
+    ASSERT_EQ(std::system("nft 'add table ip kube-proxy; add table ip6 kube-proxy; add table ip mine' && "
+                          "ipset create KUBE-CLUSTER-IP hash:ip,port && ipset create KUBE-6-CLUSTER-IP hash:ip,port family inet6 && "
+                          "ipset create mine hash:ip && ip link add kube-ipvs0 type bridge && ip link add mine0 type bridge && "
+                          "iptables -t nat -N KUBE-SERVICES && iptables -t nat -A OUTPUT -m comment --comment 'kubernetes service portals' -j KUBE-SERVICES && "
+                          "iptables -t nat -N MINE && iptables -t nat -A OUTPUT -j MINE"),
+              0);
+    const CleanupReport report = clean_up_everything();
+    EXPECT_THAT(report.problems, testing::IsEmpty());
+    const std::string tables = output_of("nft list tables");
+    EXPECT_THAT(tables, testing::Not(testing::HasSubstr("kube-proxy")));
+    EXPECT_THAT(tables, testing::HasSubstr("table ip mine"));
+    EXPECT_EQ(output_of("ipset list -n"), "mine\n");
+    EXPECT_THAT(output_of("ip -o link"), testing::Not(testing::HasSubstr("kube-ipvs0")));
+    EXPECT_THAT(output_of("ip -o link"), testing::HasSubstr("mine0"));
+    const std::string rules = output_of("iptables-save -t nat");
+    EXPECT_THAT(rules, testing::Not(testing::HasSubstr("KUBE-")));
+    EXPECT_THAT(rules, testing::HasSubstr("-A OUTPUT -j MINE"));
+  });
+}
+
+TEST(Cleanup, OfNothingSucceedsAndMakesNothing) {
+  in_fresh_netns([] {
+    const CleanupReport report = clean_up_everything();
+    EXPECT_THAT(report.problems, testing::IsEmpty());
+    EXPECT_THAT(report.removed, testing::IsEmpty());
+    EXPECT_EQ(output_of("nft list ruleset"), "");
+  });
+}
+
+}  // namespace
+}  // namespace sluice::daemon
