@@ -3,9 +3,9 @@
 #
 # Installs the Debian 12 packages that are missing, and changes nothing else.
 #
-#   tools/setup/deps.sh [build] [test] [lint]
+#   tools/setup/deps.sh [build] [guest] [test] [lint]
 #
-# build (the default): compiler, libraries and the tools of `sluice lab`. test: what the tests start.
+# build (the default): compiler, libraries and the tools of `sluice lab`. guest: what test/guest/run.sh starts. test: what the tests start.
 # lint: what `make lint` and `make fmt` run. With nothing missing it does nothing, prints nothing, and needs no root.
 set -euo pipefail
 # shellcheck source=tools/setup/lib.sh
@@ -19,9 +19,9 @@ build_packages=(
 	iptables iproute2 procps openssl git python3
 )
 test_packages=(
-	conntrack nftables ipset ipvsadm etcd-server jq rsync golang-go python3-yaml curl qemu-system-x86 busybox-static kmod cpio
-	ca-certificates
+	conntrack nftables ipset ipvsadm etcd-server jq rsync golang-go python3-yaml curl
 )
+guest_packages=(qemu-system-x86 busybox-static kmod cpio ca-certificates)
 lint_packages=(clang-19 clang-tidy-19 clang-format-19 shellcheck codespell)
 
 wanted=()
@@ -29,14 +29,15 @@ wanted=()
 for group in "$@"; do
 	case $group in
 	build) wanted+=("${build_packages[@]}") ;;
+	guest) wanted+=("${guest_packages[@]}") ;;
 	test)
-		wanted+=("${test_packages[@]}")
+		wanted+=("${test_packages[@]}" "${guest_packages[@]}")
 		# Any kubectl will do. Debian's conflicts with the one of other package sources.
 		command -v kubectl >/dev/null || wanted+=(kubernetes-client)
 		;;
 	lint) wanted+=("${lint_packages[@]}") ;;
 	-h | --help) usage; exit 0 ;;
-	*) die "unknown group '$group': build, test or lint" ;;
+	*) die "unknown group '$group': build, guest, test or lint" ;;
 	esac
 done
 

@@ -6,7 +6,7 @@
 #   tools/setup/guest-kernel.sh
 #
 # The kernel package is downloaded and unpacked, not installed. The last line on stdout is the folder that holds vmlinuz,
-# initrd and lib/modules; progress goes to stderr. Needs `tools/setup/deps.sh test`.
+# initrd and lib/modules; progress goes to stderr. Needs `tools/setup/deps.sh guest`.
 set -euo pipefail
 
 readonly cache=${SLUICE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/sluice}
