@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // One program, several names. `sluice COMMAND ...` chooses by its first word; called as `kube-proxy` it is `sluice proxy`, so that
-// an image or a unit file that starts /usr/local/bin/kube-proxy needs nothing but a link.
+// an image or a unit file that starts /usr/local/bin/kube-proxy needs nothing but a link; called as `ipvsadm`, `ipvsadm-save` or
+// `ipvsadm-restore` it is these.
 #include <fmt/format.h>
 
 #include <array>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "daemon/commands.h"
+#include "ipvs/engines/command.h"
 #include "lab/command.h"
 
 namespace {
@@ -22,10 +24,13 @@ struct Command {
   int (*run)(const Arguments& arguments);
 };
 
-constexpr std::array<Command, 4> kCommands{{
+int run_ipvsadm(const Arguments& arguments) { return sluice::ipvs::engines::run_ipvsadm("ipvsadm", arguments); }
+
+constexpr std::array<Command, 5> kCommands{{
     {"proxy", "the node daemon; takes kube-proxy's flags and configuration file", &sluice::daemon::run_proxy},
     {"status", "what this node serves, and whether the kernel does what is wanted", &sluice::daemon::run_status},
     {"cleanup", "take away everything of ours and of kube-proxy's, in every mode", &sluice::daemon::run_cleanup},
+    {"ipvsadm", "shows and changes the table of virtual servers, as ipvsadm 1.31 does", &run_ipvsadm},
     {"lab", "a cluster in network namespaces on this machine", &sluice::lab::run_command},
 }};
 
@@ -42,6 +47,7 @@ std::string_view base_name(std::string_view path) { return path.substr(path.rfin
 int main(int argc, char** argv) {
   const Arguments arguments(argv + (argc > 0 ? 1 : 0), argv + argc);
   if (argc > 0 && base_name(argv[0]) == "kube-proxy") return sluice::daemon::run_proxy(arguments);
+  if (argc > 0 && sluice::ipvs::engines::is_ipvsadm_name(argv[0])) return sluice::ipvs::engines::run_ipvsadm(argv[0], arguments);
   if (arguments.empty()) {
     print_usage(stderr);
     return 2;

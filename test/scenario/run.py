@@ -9,15 +9,18 @@ serves TCP and UDP on 8080 and 8081. `client` is outside the cluster. The langua
   node     NAME zone=ZONE                    a Node object with a zone label
   service  NAME TYPE CLUSTER-IP[,IP] PORT... [KEY=VALUE...]
            PORT is proto/port[:node-port][@name]; keys: external, ingress (ip or ip/Proxy), ranges, external-policy,
-           internal-policy, affinity (seconds), health, label.KEY
+           internal-policy, affinity (seconds), health, label.KEY, annotation.KEY
   endpoint SERVICE POD:PORT[@name] [not-ready] [serving] [terminating] [zones=Z,..] [nodes=N,..] [slice=NAME] [v6]
   packet   FROM -> ADDRESS proto/port [via=NODE]
   expect   POD... [source=kept|node|ADDRESS]   every one of these pods answers, and no other; or: refused, timeout
   expect   one-of POD...                       the same single pod answers every time
+  expect@MODE ...                              after an expect: what differs in that proxy mode
+  only     MODE...                             the modes that the file is about; the others pass over it
 
-usage: run.py SLUICE [FILE...]
+usage: run.py SLUICE [--mode MODE] [FILE...]   MODE: iptables (the default), ipvs
 """
 
+import argparse
 import collections
 import concurrent.futures
 import json
@@ -35,6 +38,7 @@ CLIENT = ("192.168.231.200", "fd00:231::200")
 PODS = {name: (f"10.244.{net}.{host}", f"fd00:244:{net}::{host}") for name, net, host in
         (("a1", 1, 1), ("a2", 1, 2), ("a3", 1, 3), ("b1", 2, 1), ("b2", 2, 2))}
 PORTS = (8080, 8081)
+MODES = ("iptables", "ipvs")
 DEFAULT_PROXY = {"clusterCIDR": "10.244.0.0/16,fd00:244::/32"}
 
 
@@ -53,14 +57,19 @@ def parse_pairs(words):
 class Scenario:
     """One file: the objects it describes, and its packets with what is expected of each."""
 
-    def __init__(self, path):
-        self.path = path
-        self.proxy, self.objects, self.slices, self.checks = dict(DEFAULT_PROXY), [], {}, []
+    def __init__(self, path, mode):
+        self.path, self.mode, self.concerned = path, mode, True
+        self.proxy, self.objects, self.slices, self.checks = {"mode": mode, **DEFAULT_PROXY}, [], {}, []
         for number, line in enumerate(path.read_text().splitlines(), 1):
             words = line.split("#", 1)[0].split()
             if not words:
                 continue
-            handler = getattr(self, f"read_{words[0]}", None)
+            statement, at, mode = words[0].partition("@")
+            if at and mode not in MODES:
+                raise Failure(f"{path.name}:{number}: there is no mode '{mode}'")
+            if at and mode != self.mode:
+                continue
+            handler = getattr(self, f"read_{statement}", None)
             if handler is None:
                 raise Failure(f"{path.name}:{number}: there is no statement '{words[0]}'")
             try:
@@ -69,6 +78,9 @@ class Scenario:
                 raise Failure(f"{path.name}:{number}: cannot read '{line.strip()}': {error!r}") from error
         if not self.checks or any(expected is None for _, _, expected in self.checks):
             raise Failure(f"{path.name}: every packet needs an expect")
+
+    def read_only(self, words, _):
+        self.concerned = self.mode in words
 
     def read_proxy(self, words, _):
         self.proxy.update(parse_pairs(words))
@@ -111,6 +123,8 @@ class Scenario:
                 spec["externalName"] = value
             elif key.startswith("label."):
                 metadata["labels"][key.removeprefix("label.")] = value
+            elif key.startswith("annotation."):
+                metadata.setdefault("annotations", {})[key.removeprefix("annotation.")] = value
             else:
                 raise ValueError(f"unknown key {key}")
         self.objects.append({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec, "status": status})
@@ -190,7 +204,7 @@ class Runner:
         manifests.mkdir(parents=True)
         objects = [*scenario.objects, *scenario.slices.values()]
         (manifests / "all.json").write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
-        config = {"apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration", "mode": "iptables", "conntrack": {"maxPerCore": 0}}
+        config = {"apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration", "conntrack": {"maxPerCore": 0}}
         for key, value in scenario.proxy.items():
             *path, last = key.split(".")
             target = config
@@ -269,8 +283,13 @@ class Runner:
 def main():
     if os.geteuid() != 0:
         sys.exit("run.py: needs root, for network namespaces")
-    sluice = sys.argv[1]
-    files = [pathlib.Path(name) for name in sys.argv[2:]] or sorted(pathlib.Path(__file__).resolve().parent.glob("*.scn"))
+    words = argparse.ArgumentParser(usage="run.py SLUICE [--mode MODE] [FILE...]")
+    words.add_argument("sluice")
+    words.add_argument("--mode", choices=MODES, default="iptables")
+    words.add_argument("files", nargs="*", type=pathlib.Path)
+    words = words.parse_args()
+    sluice = words.sluice
+    files = words.files or sorted(pathlib.Path(__file__).resolve().parent.glob("*.scn"))
     passed, failed = 0, 0
     with tempfile.TemporaryDirectory(prefix="sluice-scenario-") as folder:
         runner = Runner(sluice, folder)
@@ -278,7 +297,10 @@ def main():
             for path in files:
                 started = time.monotonic()
                 try:
-                    runner.run(Scenario(path))
+                    scenario = Scenario(path, words.mode)
+                    if not scenario.concerned:
+                        continue
+                    runner.run(scenario)
                     passed += 1
                     print(f"ok   {path.stem} ({time.monotonic() - started:.1f} s)", flush=True)
                 except (Failure, TimeoutError) as error:
