@@ -59,12 +59,19 @@ void clean_device(CleanupReport& report) {
   report.removed.push_back(fmt::format("the device {}", name));
 }
 
+}  // namespace
+
 void append(CleanupReport& to, CleanupReport&& from) {
   for (std::string& text : from.removed) to.removed.push_back(std::move(text));
   for (std::string& text : from.problems) to.problems.push_back(std::move(text));
 }
 
-}  // namespace
+CleanupReport clean_up_iptables() {
+  CleanupReport report;
+  clean_iptables(report);
+  clean_ipsets(report);
+  return report;
+}
 
 CleanupReport clean_up_nftables() {
   CleanupReport report;
@@ -77,10 +84,8 @@ CleanupReport clean_up_nftables() {
 }
 
 CleanupReport clean_up_everything() {
-  CleanupReport report;
-  clean_iptables(report);
+  CleanupReport report = clean_up_iptables();
   append(report, clean_up_nftables());
-  clean_ipsets(report);
   clean_device(report);
   return report;
 }

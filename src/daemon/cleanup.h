@@ -17,7 +17,9 @@ struct CleanupReport {
 // Goes on after a failure, so that one stubborn object does not save the others.
 CleanupReport clean_up_everything();
 
-// Removes kube-proxy's nftables tables; best effort, at the start of another mode.
-CleanupReport clean_up_nftables();
+// The parts of it, by mode; what only one mode of ours or kube-proxy's makes. Each is best effort.
+CleanupReport clean_up_iptables();  // chains and rules of modes iptables and ipvs; IP sets, which only such rules use
+CleanupReport clean_up_nftables();  // kube-proxy's tables
+void append(CleanupReport& to, CleanupReport&& from);
 
 }  // namespace sluice::daemon

@@ -23,15 +23,14 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "daemon/cleanup.h"
 #include "daemon/config_text.h"
+#include "daemon/data_planes.h"
 #include "daemon/detect.h"
 #include "daemon/kernel_settings.h"
 #include "daemon/local_socket.h"
 #include "daemon/node_gate.h"
 #include "daemon/status_text.h"
 #include "daemon/validate_families.h"
-#include "dataplane/iptables/iptables_data_plane.h"
 #include "kube/source.h"
 #include "net/local_channel.h"
 #include "observe/health_check_server.h"
@@ -101,13 +100,11 @@ class Server {
     apply_conntrack_settings(config_);
     SLUICE_CHECK_OK(check_configuration());
     SLUICE_CHECK_OK(make_data_planes());
-    if (localhost_node_ports(config_, node_port_cidrs_) && serves(Family::kIPv4)) allow_localhost_node_ports();
     if (command_.init_only) {
       for (const Family family : families_) SLUICE_LOG_INFO("System initialized and --init-only specified", {"ipFamily", to_string(family)});
       return 0;
     }
     apply_oom_score(config_);
-    remove_other_modes();
     SLUICE_CHECK_OK(start_servers());
     make_control_loop();
     if (!ending_) control_->run();
@@ -127,6 +124,8 @@ class Server {
       source_ = kube::make_file_source(loop_, command_.sluice.manifests, node_name_, std::move(hooks));
     } else {
       SLUICE_TRY(const kube::ClientConfig client, client_config());
+      // A name is left out: no Service can claim that.
+      if (const auto address = IpAddress::parse(client.target.host)) api_server_addresses_.push_back(*address);
       source_words_ = "API server " + client.server();
       events_ = kube::make_event_sink(loop_, client, node_name_, hooks);
       source_ = kube::make_api_source(loop_, client, node_name_, std::move(hooks));
@@ -230,16 +229,16 @@ class Server {
   }
 
   Result<> prepare_families() {
-    const std::string flavour = flavour_option();
+    SLUICE_TRY(mode_, Mode::of(config_, command_.sluice));
     ByFamily<bool> supported{};
     ByFamily<std::string> reasons;
     for (const Family family : kFamilies) {
-      const auto probed = dataplane::iptables::probe(family, flavour);
+      const auto probed = mode_->probe(family);
       of(supported, family) = static_cast<bool>(probed);
       if (!probed) of(reasons, family) = probed.error().what;
     }
     auto chosen = choose_families(node_ips_.primary, supported);
-    if (!chosen) return annotate(chosen.error(), "iptables is not available on this host : " + of(reasons, node_ips_.primary));
+    if (!chosen) return annotate(chosen.error(), fmt::format("mode {} is not available on this host: {}", to_string(proxy_mode(config_)), of(reasons, node_ips_.primary)));
     families_ = std::move(*chosen);
     if (families_.size() == 2) {
       SLUICE_LOG_INFO("kube-proxy running in dual-stack mode", {"primary ipFamily", to_string(families_.front())});
@@ -259,44 +258,22 @@ class Server {
     return {};
   }
 
-  [[nodiscard]] std::string flavour_option() const {
-    switch (command_.sluice.iptables.flavour) {
-      case IptablesFlavour::kNft: return "nft";
-      case IptablesFlavour::kLegacy: return "legacy";
-      case IptablesFlavour::kAuto: return "auto";
-    }
-    return "auto";
-  }
-
-  [[nodiscard]] bool serves(Family family) const { return std::find(families_.begin(), families_.end(), family) != families_.end(); }
-
   Result<> make_data_planes() {
-    if (proxy_mode(config_) != ProxyMode::kIptables) {
-      return fail(Errc::kUnsupported, fmt::format("mode \"{}\" cannot be served by this version; iptables can", config_.mode));
-    }
     const LocalDetectors detectors = local_detectors(config_, node_ ? node_->pod_cidrs : std::vector<Cidr>{}, families_.front());
     if (!detectors.notice.empty()) SLUICE_LOG_INFO(detectors.notice);
+    SLUICE_CHECK_OK(mode_->prepare_node());
+    const std::string name(to_string(proxy_mode(config_)));
     for (const Family family : families_) {
-      dataplane::iptables::Options options;
-      options.family = family;
-      options.masquerade = {of(detectors.by_family, family), masquerade_all(config_)};
-      options.masquerade_bit = static_cast<unsigned>(config_.iptables.masquerade_bit.value_or(14));
-      options.localhost_node_ports = localhost_node_ports(config_, node_port_cidrs_);
-      options.flavour = flavour_option();
-      SLUICE_TRY(auto data_plane, dataplane::iptables::IptablesDataPlane::open(options));
-      flavour_ = to_string(data_plane->tool().flavour);
-      SLUICE_LOG_INFO("Using iptables Proxier", {"ipFamily", to_string(family)}, {"flavour", flavour_}, {"why", mode_reason()});
+      SLUICE_TRY(auto data_plane, mode_->make({family, of(detectors.by_family, family), localhost_node_ports(config_, node_port_cidrs_), api_server_addresses_}));
+      SLUICE_LOG_INFO(fmt::format("Using {} Proxier", name), {"ipFamily", to_string(family)}, {"flavour", mode_->flavour()},
+                      {"why", command_.mode_named ? fmt::format("mode {} is configured", name) : "no mode is configured, iptables is the default"});
       data_planes_.push_back(std::move(data_plane));
     }
     return {};
   }
 
-  [[nodiscard]] std::string mode_reason() const {
-    return command_.mode_named ? "mode iptables is configured" : "no mode is configured, iptables is the default";
-  }
-
-  static void remove_other_modes() {
-    const CleanupReport report = clean_up_nftables();
+  void remove_other_modes() {
+    const CleanupReport report = mode_->remove_others();
     for (const std::string& text : report.removed) SLUICE_LOG_INFO("Removed what another mode left", {"what", text});
     for (const std::string& text : report.problems) SLUICE_LOG_WARNING("Could not remove what another mode left, going on", {"err", text});
   }
@@ -312,6 +289,18 @@ class Server {
     event.note = note;
     event.regarding = {"", node_name_};
     event.regarding_uid = node_ ? node_->uid : "";
+    events_->post(std::move(event));
+  }
+
+  void post_refusal(const dataplane::Refusal& refusal) {
+    if (!events_) return;
+    kube::EventNote event;
+    event.warning = true;
+    event.reason = "AddressRefused";
+    event.action = "Serve";
+    event.note = fmt::format("node {} does not serve {}: {}", node_name_, refusal.address.to_string(), refusal.reason);
+    event.regarding_kind = "Service";
+    event.regarding = refusal.port.service;
     events_->post(std::move(event));
   }
 
@@ -378,7 +367,7 @@ class Server {
     const MutexLock lock(control_mutex_);
     if (control_pointer_ == nullptr) return reply("1\nthe proxy is still starting\n");
     const bool json = request == "status json";
-    const DaemonFacts facts{std::string(to_string(proxy_mode(config_))), flavour_, node_name_, source_words_, started_};
+    const DaemonFacts facts{std::string(to_string(proxy_mode(config_))), mode_->flavour(), node_name_, source_words_, started_};
     control_pointer_->compare([this, json, facts, reply = std::move(reply)](const std::vector<sync::FamilyComparison>& comparisons) {
       const sync::LoopStatus status = control_pointer_->status();
       const StatusAnswer text = (json ? status_json : status_text)(facts, status, comparisons, system_clock().wall_now());
@@ -408,6 +397,8 @@ class Server {
     if (!node_port_cidrs_.empty()) {
       hooks.node_port_addresses = [this](Family family) { return node_port_addresses(family, node_port_cidrs_, local_addresses()); };
     }
+    hooks.first_synced = [this] { remove_other_modes(); };
+    hooks.address_refused = [this](const dataplane::Refusal& refusal) { post_refusal(refusal); };
     hooks.fatal = [this](const std::string& why) { end(1, why); };
     auto control = std::make_unique<sync::ControlLoop>(std::move(settings), std::move(hooks), system_clock(), metrics_, health_, std::move(data_planes_));
     {
@@ -426,7 +417,8 @@ class Server {
   const Clock::WallTime started_ = system_clock().wall_now();
   std::string node_name_;
   std::string source_words_;
-  std::string flavour_;
+  std::unique_ptr<Mode> mode_;
+  std::vector<IpAddress> api_server_addresses_;
   NodeIps node_ips_;
   std::optional<model::Node> node_;
   std::vector<Family> families_;  // the primary one first

@@ -249,6 +249,11 @@ void ControlLoop::sync_families() {
     synced |= family->step(planner_);
   }
   publish(synced);
+  const auto has_synced = [](const auto& family) { return family->synced(); };
+  if (synced && !first_synced_called_ && std::all_of(families_.begin(), families_.end(), has_synced)) {
+    first_synced_called_ = true;
+    if (hooks_.first_synced) hooks_.first_synced();
+  }
   for (const auto& family : families_) {
     if (stopping_) return;
     family->clean_conntrack();

@@ -83,6 +83,7 @@ class ControlLoop {
   bool started_ = false;
   bool planned_ = false;
   bool fatal_called_ = false;
+  bool first_synced_called_ = false;
   model::Snapshot snapshot_;
   plan::Planner planner_;
   plan::NodeFacts facts_;

@@ -68,5 +68,20 @@ TEST_F(ControlLoopTendTest, ARefusedAddressIsToldOnceAndCountedUntilItIsServed) 
   EXPECT_EQ(metric4("sluice_refused_addresses"), 0.0);
 }
 
+TEST_F(ControlLoopTendTest, TheFirstSyncIsToldOnceEveryFamilyIsProgrammed) {
+  int told = 0;
+  hooks_.first_synced = [&told] { ++told; };
+  make_loop();
+  v6().failures = 1;
+  post(complete(with({web()}, {web_slice({"10.1.0.1"}), web_slice6({"fd01::1"})})));
+  step();
+  EXPECT_EQ(told, 0) << "IPv6 is not programmed yet";
+  step_after(settings_.sync_period);
+  EXPECT_EQ(told, 1);
+  post(with({}, {web_slice({"10.1.0.2"})}));
+  step_after(settings_.min_sync_period);
+  EXPECT_EQ(told, 1);
+}
+
 }  // namespace
 }  // namespace sluice::sync

@@ -40,6 +40,8 @@ struct LoopHooks {
   std::function<dataplane::NodePortAddresses(Family)> node_port_addresses;
   // The process cannot go on with these settings and wants to be started anew. Called at most once.
   std::function<void(std::string)> fatal;
+  // Every family has been programmed for the first time; called once. What other modes left serves no one any more.
+  std::function<void()> first_synced;
   // A data plane declines to serve an address of a Service; once for each until it serves it.
   std::function<void(const dataplane::Refusal&)> address_refused;
   // Deletes the UDP flows of a family that the predicate says yes to; answers how many. Empty: flows are left alone.
