@@ -123,25 +123,27 @@ class FileSource : public Source {
 
   void scan() {
     std::error_code error;
-    std::map<std::string, File> found;
+    std::vector<std::pair<fs::path, Stamp>> listed;
     for (fs::directory_iterator entry(folder_, error), end; !error && entry != end; entry.increment(error)) {
       struct stat status{};
       if (!is_manifest(entry->path()) || ::stat(entry->path().c_str(), &status) != 0 || !S_ISREG(status.st_mode))
         continue;
-      const std::string name = entry->path().filename().string();
-      const Stamp stamp{status.st_ino, status.st_size, status.st_mtim};
-      const auto known = files_.find(name);
-      if (known != files_.end() && known->second.stamp == stamp) {
-        found.emplace(name, std::move(known->second));
-        continue;
-      }
-      found.emplace(name,
-                    read(entry->path(), stamp, known == files_.end() ? Contents{} : std::move(known->second.contents)));
+      listed.emplace_back(entry->path(), Stamp{status.st_ino, status.st_size, status.st_mtim});
     }
     if (error) {
       SLUICE_LOG_ERROR("Cannot read the folder of manifests, keeping what is known", {"folder", folder_},
                        {"err", error.message()});
       return;
+    }
+    std::map<std::string, File> found;
+    for (const auto& [path, stamp] : listed) {
+      const std::string name = path.filename().string();
+      const auto known = files_.find(name);
+      if (known != files_.end() && known->second.stamp == stamp) {
+        found.emplace(name, std::move(known->second));
+      } else {
+        found.emplace(name, read(path, stamp, known == files_.end() ? Contents{} : std::move(known->second.contents)));
+      }
     }
     files_ = std::move(found);
     publish();

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+// A folder of manifests as people treat it: files are written, broken, mended, renamed over, taken away.
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+#include "kube/source.h"
+#include "model/snapshot.h"
+
+namespace sluice::kube {
+namespace {
+
+using namespace std::chrono_literals;
+using testing::HasSubstr;
+namespace fs = std::filesystem;
+
+std::string service(const std::string& name, const std::string& ip, const std::string& port = "80") {
+  return fmt::format(
+      "apiVersion: v1\nkind: Service\nmetadata:\n  name: {}\n  namespace: shop\nspec:\n  clusterIP: {}\n  ports:\n  - port: {}\n", name, ip, port);
+}
+
+class FileSourceTest : public testing::Test {
+ protected:
+  FileSourceTest() {
+    std::string name = (fs::temp_directory_path() / "sluice-manifests-XXXXXX").string();
+    EXPECT_NE(::mkdtemp(name.data()), nullptr);
+    root_ = name;
+    folder_ = root_ / "manifests";
+    fs::create_directory(folder_);
+  }
+  ~FileSourceTest() override {
+    source_.reset();
+    loop_.run_for(0ms);
+    fs::remove_all(root_);
+  }
+
+  void start() {
+    SourceHooks hooks;
+    hooks.on_update = [this](model::Update&& update) {
+      ++updates_;
+      snapshot_.apply(std::move(update));
+    };
+    hooks.on_refused = [this](std::string_view kind) { refused_.emplace_back(kind); };
+    source_ = make_file_source(loop_, folder_.string(), "node-a", std::move(hooks));
+    source_->start();
+  }
+  void write(const std::string& name, const std::string& text) { std::ofstream(folder_ / name) << text; }
+
+  [[nodiscard]] bool run_until(const std::function<bool()>& holds) {
+    const auto deadline = std::chrono::steady_clock::now() + 20s;
+    while (!holds()) {
+      if (std::chrono::steady_clock::now() > deadline) return false;
+      loop_.restart();
+      loop_.run_one_for(20ms);
+    }
+    return true;
+  }
+  // "web=10.96.0.1 ...": what is known, by name.
+  [[nodiscard]] std::string services() const {
+    std::string text;
+    for (const model::ObjectKey& key : snapshot_.service_keys()) {
+      const model::Service* found = snapshot_.service(key);
+      text += fmt::format("{}{}={}", text.empty() ? "" : " ", key.name, found->cluster_ips.empty() ? "" : found->cluster_ips.front().to_string());
+    }
+    return text;
+  }
+  [[nodiscard]] bool becomes(const std::string& wanted) {
+    return run_until([&] { return services() == wanted; });
+  }
+
+  fs::path root_;
+  fs::path folder_;
+  net::EventLoop loop_;
+  std::unique_ptr<Source> source_;
+  model::Snapshot snapshot_;
+  std::vector<std::string> refused_;
+  int updates_ = 0;
+};
+
+TEST_F(FileSourceTest, FilesComeChangeAndGo) {
+  write("a.yaml", service("web", "10.96.0.1"));
+  start();
+  EXPECT_TRUE(becomes("web=10.96.0.1"));
+  EXPECT_TRUE(snapshot_.complete());
+  write("b.yml", service("dns", "10.96.0.10") + "---\n" + service("api", "10.96.0.2"));
+  EXPECT_TRUE(becomes("api=10.96.0.2 dns=10.96.0.10 web=10.96.0.1")) << services();
+  write("a.yaml", service("web", "10.96.0.7"));
+  EXPECT_TRUE(becomes("api=10.96.0.2 dns=10.96.0.10 web=10.96.0.7")) << services();
+  fs::remove(folder_ / "b.yml");
+  EXPECT_TRUE(becomes("web=10.96.0.7")) << services();
+}
+
+TEST_F(FileSourceTest, EveryWayToWriteManyObjectsIsRead) {
+  write("list.json", R"({"apiVersion":"v1","kind":"List","items":[
+    {"apiVersion":"v1","kind":"Service","metadata":{"name":"one","namespace":"shop"},"spec":{"clusterIP":"10.96.0.1","ports":[{"port":80}]}},
+    {"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"other","namespace":"shop"}}]})");
+  write("typed.yaml", "apiVersion: v1\nkind: ServiceList\nitems:\n- metadata: {name: two, namespace: shop}\n  spec: {clusterIP: 10.96.0.2, ports: [{port: 80}]}\n");
+  write("node.yaml", "apiVersion: v1\nkind: Node\nmetadata: {name: node-a, labels: {topology.kubernetes.io/zone: east}}\n");
+  write("slice.yaml", "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: one-x, namespace: shop, labels: {kubernetes.io/service-name: one}}\n"
+                      "addressType: IPv4\nports: [{port: 8080}]\nendpoints: [{addresses: [10.1.0.1]}]\n");
+  write("notes.txt", "kind: Service\n");
+  write(".hidden.yaml", service("hidden", "10.96.0.9"));
+  start();
+  EXPECT_TRUE(becomes("one=10.96.0.1 two=10.96.0.2")) << services();
+  EXPECT_EQ(snapshot_.slices_count(), 1U);
+  ASSERT_TRUE(snapshot_.node());
+  EXPECT_EQ(snapshot_.node()->labels.at("topology.kubernetes.io/zone"), "east");
+}
+
+TEST_F(FileSourceTest, ABrokenFileKeepsItsLastGoodStateAndTheErrorNamesFileLineAndField) {
+  write("a.yaml", service("web", "10.96.0.1") + "---\n" + service("api", "10.96.0.2"));
+  start();
+  ASSERT_TRUE(becomes("api=10.96.0.2 web=10.96.0.1"));
+
+  testing::internal::CaptureStderr();
+  write("a.yaml", "kind: [Service\n  oops: }\n");
+  EXPECT_TRUE(run_until([this] { return refused_ == std::vector<std::string>{"file"}; }));
+  EXPECT_THAT(testing::internal::GetCapturedStderr(), testing::AllOf(HasSubstr("a.yaml"), HasSubstr("2: ")));
+  EXPECT_EQ(services(), "api=10.96.0.2 web=10.96.0.1");
+
+  // One object that cannot be used: the file's other objects follow, this one stays as it was.
+  testing::internal::CaptureStderr();
+  write("a.yaml", service("web", "10.96.0.9", "eighty") + "---\n" + service("api", "10.96.0.3"));
+  EXPECT_TRUE(becomes("api=10.96.0.3 web=10.96.0.1")) << services();
+  EXPECT_THAT(testing::internal::GetCapturedStderr(),
+              testing::AllOf(HasSubstr("a.yaml"), HasSubstr("line=\"9\""), HasSubstr("shop/web"), HasSubstr("field=\"spec.ports[0].port\"")));
+
+  write("a.yaml", service("web", "10.96.0.9"));
+  EXPECT_TRUE(becomes("web=10.96.0.9")) << services();
+}
+
+TEST_F(FileSourceTest, AFileThatIsRenamedOverAndAFolderBehindALinkAreFollowed) {
+  fs::create_directory(root_ / "v1");
+  fs::create_directory(root_ / "v2");
+  std::ofstream(root_ / "v1" / "a.yaml") << service("web", "10.96.0.1");
+  std::ofstream(root_ / "v2" / "a.yaml") << service("web", "10.96.0.2");
+  // As kubelet mounts a ConfigMap: the files are links through ..data, which is swapped.
+  fs::create_symlink(root_ / "v1", folder_ / "..data");
+  fs::create_symlink("..data/a.yaml", folder_ / "a.yaml");
+  start();
+  ASSERT_TRUE(becomes("web=10.96.0.1"));
+  fs::create_symlink(root_ / "v2", folder_ / "..new");
+  fs::rename(folder_ / "..new", folder_ / "..data");
+  EXPECT_TRUE(becomes("web=10.96.0.2")) << services();
+  std::ofstream(root_ / "new.yaml") << service("web", "10.96.0.3");
+  fs::rename(root_ / "new.yaml", folder_ / "a.yaml");
+  EXPECT_TRUE(becomes("web=10.96.0.3")) << services();
+}
+
+TEST_F(FileSourceTest, OfAnObjectInTwoFilesTheFirstFileCounts) {
+  write("b.yaml", service("web", "10.96.0.2"));
+  start();
+  ASSERT_TRUE(becomes("web=10.96.0.2"));
+  write("a.yaml", service("web", "10.96.0.1"));
+  EXPECT_TRUE(becomes("web=10.96.0.1")) << services();
+  fs::remove(folder_ / "a.yaml");
+  EXPECT_TRUE(becomes("web=10.96.0.2")) << services();
+}
+
+TEST_F(FileSourceTest, AFolderThatComesLaterIsFoundAndOneThatGoesTakesNothingAway) {
+  fs::remove(folder_);
+  start();
+  loop_.restart();
+  loop_.run_for(100ms);
+  EXPECT_EQ(updates_, 0) << "an absent folder is no empty list";
+  fs::create_directory(folder_);
+  write("a.yaml", service("web", "10.96.0.1"));
+  EXPECT_TRUE(becomes("web=10.96.0.1")) << services();
+  fs::rename(folder_, root_ / "away");
+  loop_.restart();
+  loop_.run_for(300ms);
+  EXPECT_EQ(services(), "web=10.96.0.1");
+}
+
+}  // namespace
+}  // namespace sluice::kube
