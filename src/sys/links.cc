@@ -156,6 +156,16 @@ Result<> wait_until_local(const IpAddress& address, const std::string& what) {
 
 constexpr unsigned kCreate = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
 
+// A link of a kind that needs no settings.
+Result<> add_plain_link(const std::string& name, const std::string& kind) {
+  SLUICE_CHECK_OK(check_link_name(name));
+  Request request(RTM_NEWLINK, kCreate);
+  request.extra<ifinfomsg>();
+  request.put(IFLA_IFNAME, name);
+  request.nest(IFLA_LINKINFO, [&] { request.put(IFLA_INFO_KIND, kind); });
+  return outcome(fmt::format("add {} {}", kind, name), request.send());
+}
+
 }  // namespace
 
 Result<> add_veth(const VethPair& pair) {
@@ -180,14 +190,9 @@ Result<> add_veth(const VethPair& pair) {
   return outcome(fmt::format("add veth {} with peer {} in {}", pair.name, pair.peer, pair.peer_netns), request.send());
 }
 
-Result<> add_bridge(const std::string& name) {
-  SLUICE_CHECK_OK(check_link_name(name));
-  Request request(RTM_NEWLINK, kCreate);
-  request.extra<ifinfomsg>();
-  request.put(IFLA_IFNAME, name);
-  request.nest(IFLA_LINKINFO, [&] { request.put(IFLA_INFO_KIND, std::string("bridge")); });
-  return outcome("add bridge " + name, request.send());
-}
+Result<> add_bridge(const std::string& name) { return add_plain_link(name, "bridge"); }
+
+Result<> add_dummy(const std::string& name) { return add_plain_link(name, "dummy"); }
 
 Result<> set_master(const std::string& link, const std::string& bridge) {
   SLUICE_TRY(const unsigned index, index_of(link));

@@ -25,6 +25,8 @@ struct VethPair {
 };
 Result<> add_veth(const VethPair& pair);
 Result<> add_bridge(const std::string& name);
+// A link without a wire (drivers/net/dummy.c); kUnsupported where the kernel has none.
+Result<> add_dummy(const std::string& name);
 Result<> set_master(const std::string& link, const std::string& bridge);
 Result<> set_up(const std::string& link);
 // Is it up, with a carrier, and does it send? After both ends of a veth are set up the kernel needs a moment

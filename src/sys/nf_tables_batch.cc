@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: Apache-2.0
+// nf_tables takes changes as a batch: messages between NFNL_MSG_BATCH_BEGIN and _END in one datagram, hence in one sendmsg(2)
+// (nfnetlink_rcv_batch() in net/netfilter/nfnetlink.c). The kernel tries all of them before the call returns; if one is refused, all
+// are undone, and the answers that wait then in the socket tell which. So
+//  - the socket must take the whole datagram: 100,000 elements are 6 MB, far above the usual 208 KiB. SO_SNDBUFFORCE lets root go
+//    beyond net.core.wmem_max;
+//  - only the last change asks for an acknowledgement, for refusals are answered anyway: the answers do not grow with the batch;
+//  - a list of elements is one attribute, and an attribute's length has 16 bits: elements go in messages of less than 64 KiB.
+#include <fmt/format.h>
+#include <libmnl/libmnl.h>
+#include <libnftnl/chain.h>
+#include <libnftnl/common.h>
+#include <libnftnl/rule.h>
+#include <libnftnl/set.h>
+#include <libnftnl/table.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "base/check.h"
+#include "sys/nf_tables.h"
+#include "sys/nf_tables_detail.h"
+
+namespace sluice::sys {
+namespace {
+
+using SocketPtr = std::unique_ptr<mnl_socket, decltype(&mnl_socket_close)>;
+using TablePtr = std::unique_ptr<nftnl_table, decltype(&nftnl_table_free)>;
+using ChainPtr = std::unique_ptr<nftnl_chain, decltype(&nftnl_chain_free)>;
+using SetPtr = std::unique_ptr<nftnl_set, decltype(&nftnl_set_free)>;
+
+// libnftnl writes into the buffer without looking at its end: twice what an attribute can hold is enough for any message.
+constexpr std::size_t kScratchSize = 128 * 1024;
+constexpr std::size_t kElementBytesMax = 60'000;
+// Headers of the element, its key and its key's data, with the padding.
+constexpr std::size_t kElementHeaders = 28;
+constexpr std::size_t kAnswerSize = 64 * 1024;
+
+SetPtr make_set(const std::string& table, const std::string& name) {
+  SetPtr set(nftnl_set_alloc(), &nftnl_set_free);
+  SLUICE_CHECK(set != nullptr);
+  SLUICE_CHECK(nftnl_set_set_str(set.get(), NFTNL_SET_TABLE, table.c_str()) == 0);
+  SLUICE_CHECK(nftnl_set_set_str(set.get(), NFTNL_SET_NAME, name.c_str()) == 0);
+  return set;
+}
+
+// nft numbers the type of a key of several fields by putting the fields' numbers of 6 bits behind each other (its TYPE_BITS).
+std::uint32_t key_type(std::span<const NftField> key) {
+  std::uint32_t type = 0;
+  for (const NftField field : key) type = type << 6 | static_cast<std::uint32_t>(field);
+  return type;
+}
+
+void set_data(nftnl_set& set, std::uint16_t attribute, std::span<const std::uint8_t> data) {
+  SLUICE_CHECK(nftnl_set_set_data(&set, attribute, data.data(), static_cast<std::uint32_t>(data.size())) == 0);
+}
+
+void describe_key(nftnl_set& set, const NftSet& wanted) {
+  nftnl_set_set_u32(&set, NFTNL_SET_KEY_TYPE, key_type(wanted.key));
+  nftnl_set_set_u32(&set, NFTNL_SET_KEY_LEN, static_cast<std::uint32_t>(nft_key_length(wanted.key)));
+  if (wanted.key.size() == 1) {
+    // The byte order that nft prints elements in: NFTNL_UDATA_SET_KEYBYTEORDER, four bytes, 2 for network order.
+    std::array<std::uint8_t, 6> order{0, 4};
+    const std::uint32_t network_order = 2;
+    std::memcpy(order.data() + 2, &network_order, sizeof network_order);
+    set_data(set, NFTNL_SET_USERDATA, order);
+  }
+  if (!wanted.intervals) return;
+  SLUICE_CHECK(wanted.key.size() > 1);
+  nftnl_set_set_u32(&set, NFTNL_SET_FLAGS, NFT_SET_INTERVAL | NFT_SET_CONCAT);
+  std::vector<std::uint8_t> lengths;
+  for (const NftField field : wanted.key) lengths.push_back(static_cast<std::uint8_t>(nft_field_length(field)));
+  set_data(set, NFTNL_SET_DESC_CONCAT, lengths);
+}
+
+void append_element(nftnl_set& set, const NftElement& element) {
+  nftnl_set_elem* added = nftnl_set_elem_alloc();
+  SLUICE_CHECK(added != nullptr);
+  const auto put = [added](std::uint16_t attribute, const std::vector<std::uint8_t>& bytes) {
+    SLUICE_CHECK(nftnl_set_elem_set(added, attribute, bytes.data(), static_cast<std::uint32_t>(bytes.size())) == 0);
+  };
+  put(NFTNL_SET_ELEM_KEY, element.key);
+  if (!element.key_end.empty()) put(NFTNL_SET_ELEM_KEY_END, element.key_end);
+  nftnl_set_elem_add(&set, added);
+}
+
+Result<SocketPtr> open_socket(std::size_t datagram) {
+  SocketPtr socket(mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC), &mnl_socket_close);
+  if (!socket) return tl::unexpected(nft_error("open a socket", errno));
+  if (mnl_socket_bind(socket.get(), 0, MNL_SOCKET_AUTOPID) < 0) return tl::unexpected(nft_error("bind the socket", errno));
+  int on = 1;  // refusals without a copy of what was refused
+  if (mnl_socket_setsockopt(socket.get(), NETLINK_CAP_ACK, &on, sizeof on) < 0) {
+    return tl::unexpected(nft_error("set NETLINK_CAP_ACK", errno));
+  }
+  // netlink_sendmsg() refuses what is longer than the buffer less 32 bytes.
+  const int size = static_cast<int>(datagram + 4096);
+  const int descriptor = mnl_socket_get_fd(socket.get());
+  if (::setsockopt(descriptor, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof size) < 0 &&
+      ::setsockopt(descriptor, SOL_SOCKET, SO_SNDBUF, &size, sizeof size) < 0) {
+    return tl::unexpected(nft_error("enlarge the send buffer", errno));
+  }
+  return socket;
+}
+
+struct Answers {
+  bool any = false;
+  int error = 0;               // the first refusal
+  std::uint32_t sequence = 0;  // of what was refused
+};
+
+void read_answers(const char* data, int length, Answers& answers) {
+  const auto* message = reinterpret_cast<const nlmsghdr*>(data);
+  for (; mnl_nlmsg_ok(message, length); message = mnl_nlmsg_next(message, &length)) {
+    if (message->nlmsg_type != NLMSG_ERROR || mnl_nlmsg_get_payload_len(message) < sizeof(nlmsgerr)) continue;
+    answers.any = true;
+    const int error = -static_cast<const nlmsgerr*>(mnl_nlmsg_get_payload(message))->error;
+    if (error == 0 || answers.error != 0) continue;
+    answers.error = error;
+    answers.sequence = message->nlmsg_seq;
+  }
+}
+
+// All answers are there when sendmsg(2) has returned, so there is nothing to wait for.
+Result<Answers> receive_answers(mnl_socket& socket) {
+  Answers answers;
+  std::vector<char> buffer(kAnswerSize);
+  while (true) {
+    const ssize_t received = ::recv(mnl_socket_get_fd(&socket), buffer.data(), buffer.size(), MSG_DONTWAIT);
+    if (received >= 0) {
+      read_answers(buffer.data(), static_cast<int>(received), answers);
+    } else if (errno == EAGAIN) {
+      return answers;
+    } else if (errno != EINTR && errno != ENOBUFS) {  // ENOBUFS: more refusals than the buffer holds, the first ones among them
+      return tl::unexpected(nft_error("receive the answers", errno));
+    }
+  }
+}
+
+}  // namespace
+
+std::uint8_t nft_family(Family family) { return family == Family::kIPv4 ? NFPROTO_IPV4 : NFPROTO_IPV6; }
+
+std::string nft_table_name(Family family, const std::string& table) {
+  return fmt::format("table {} {}", family == Family::kIPv4 ? "ip" : "ip6", table);
+}
+
+Error nft_error(const std::string& doing, int error) {
+  const Errc code = error == EPERM || error == EACCES                                              ? Errc::kPermission
+                    : error == ENOENT                                                              ? Errc::kNotFound
+                    : error == EEXIST || error == ENOTEMPTY                                        ? Errc::kAlreadyExists
+                    : error == EINVAL || error == ERANGE                                           ? Errc::kInvalid
+                    : error == EOPNOTSUPP || error == EPROTONOSUPPORT || error == EAFNOSUPPORT     ? Errc::kUnsupported
+                    : error == EMSGSIZE || error == ENFILE || error == ENOSPC || error == EMLINK   ? Errc::kExhausted
+                    : error == EAGAIN || error == EBUSY || error == ENOBUFS || error == ENOMEM || error == EINTR
+                        ? Errc::kUnavailable
+                        : Errc::kInternal;
+  return Error{code, fmt::format("nftables: {}: {}", doing, std::strerror(error)), error};
+}
+
+std::size_t nft_field_length(NftField field) {
+  switch (field) {
+    case NftField::kIPv4Address: return 4;
+    case NftField::kIPv6Address: return 16;
+    case NftField::kInetProtocol: return 1;
+    case NftField::kInetService: return 2;
+  }
+  SLUICE_CHECK(false);
+}
+
+std::size_t nft_key_length(std::span<const NftField> key) {
+  if (key.size() == 1) return nft_field_length(key[0]);
+  std::size_t length = 0;
+  for (const NftField field : key) length += (nft_field_length(field) + 3) / 4 * 4;
+  return length;
+}
+
+NftBatch::NftBatch(Family family, std::string table) : family_(family), table_(std::move(table)) {}
+
+nlmsghdr& NftBatch::begin_message(unsigned type, unsigned flags, std::string description) {
+  scratch_.resize(kScratchSize);
+  described_.push_back(std::move(description));
+  return *nftnl_nlmsg_build_hdr(scratch_.data(), static_cast<std::uint16_t>(type), nft_family(family_), static_cast<std::uint16_t>(flags),
+                                static_cast<std::uint32_t>(described_.size()));
+}
+
+void NftBatch::end_message() {
+  const auto* message = reinterpret_cast<const nlmsghdr*>(scratch_.data());
+  SLUICE_CHECK(message->nlmsg_len <= scratch_.size());
+  last_begins_ = messages_.size();
+  messages_.insert(messages_.end(), scratch_.begin(), scratch_.begin() + static_cast<std::ptrdiff_t>(MNL_ALIGN(message->nlmsg_len)));
+}
+
+void NftBatch::add_table() {
+  const TablePtr table(nftnl_table_alloc(), &nftnl_table_free);
+  SLUICE_CHECK(table != nullptr && nftnl_table_set_str(table.get(), NFTNL_TABLE_NAME, table_.c_str()) == 0);
+  nlmsghdr& message = begin_message(NFT_MSG_NEWTABLE, NLM_F_CREATE, "add the table");
+  nftnl_table_nlmsg_build_payload(&message, table.get());
+  end_message();
+}
+
+void NftBatch::delete_table() {
+  const TablePtr table(nftnl_table_alloc(), &nftnl_table_free);
+  SLUICE_CHECK(table != nullptr && nftnl_table_set_str(table.get(), NFTNL_TABLE_NAME, table_.c_str()) == 0);
+  nlmsghdr& message = begin_message(NFT_MSG_DELTABLE, 0, "delete the table");
+  nftnl_table_nlmsg_build_payload(&message, table.get());
+  end_message();
+}
+
+void NftBatch::add_chain(const NftChain& chain) {
+  const ChainPtr added(nftnl_chain_alloc(), &nftnl_chain_free);
+  SLUICE_CHECK(added != nullptr);
+  SLUICE_CHECK(nftnl_chain_set_str(added.get(), NFTNL_CHAIN_TABLE, table_.c_str()) == 0);
+  SLUICE_CHECK(nftnl_chain_set_str(added.get(), NFTNL_CHAIN_NAME, chain.name.c_str()) == 0);
+  if (chain.hook) {
+    SLUICE_CHECK(nftnl_chain_set_str(added.get(), NFTNL_CHAIN_TYPE, chain.hook->type.c_str()) == 0);
+    nftnl_chain_set_u32(added.get(), NFTNL_CHAIN_HOOKNUM, chain.hook->number);
+    nftnl_chain_set_s32(added.get(), NFTNL_CHAIN_PRIO, chain.hook->priority);
+    nftnl_chain_set_u32(added.get(), NFTNL_CHAIN_POLICY, chain.hook->policy);
+  }
+  nlmsghdr& message = begin_message(NFT_MSG_NEWCHAIN, NLM_F_CREATE, "add chain " + chain.name);
+  nftnl_chain_nlmsg_build_payload(&message, added.get());
+  end_message();
+}
+
+void NftBatch::add_set(const NftSet& set) {
+  const SetPtr added = make_set(table_, set.name);
+  describe_key(*added, set);
+  nftnl_set_set_u32(added.get(), NFTNL_SET_ID, ++sets_);  // the kernel wants one, though only rules of the same batch would use it
+  nlmsghdr& message = begin_message(NFT_MSG_NEWSET, NLM_F_CREATE, "add set " + set.name);
+  nftnl_set_nlmsg_build_payload(&message, added.get());
+  end_message();
+}
+
+void NftBatch::add_rule(const NftRule& rule) {
+  SLUICE_CHECK(nftnl_rule_set_str(rule.rule_.get(), NFTNL_RULE_TABLE, table_.c_str()) == 0);
+  nlmsghdr& message = begin_message(NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND,
+                                    fmt::format("add to chain {} the rule {}", rule.chain(), rule.text()));
+  nftnl_rule_nlmsg_build_payload(&message, rule.rule_.get());
+  end_message();
+}
+
+void NftBatch::put_elements(unsigned type, unsigned flags, const std::string& set, std::span<const NftElement> elements,
+                            std::string_view verb) {
+  while (!elements.empty()) {
+    // All keys of a set have one length.
+    const std::size_t each = 2 * (elements[0].key.size() + kElementHeaders);
+    const auto some = elements.first(std::min(elements.size(), kElementBytesMax / each));
+    const SetPtr listed = make_set(table_, set);
+    for (const NftElement& element : some) append_element(*listed, element);
+    nlmsghdr& message = begin_message(type, flags, fmt::format("{} {} elements of set {}", verb, some.size(), set));
+    nftnl_set_elems_nlmsg_build_payload(&message, listed.get());
+    end_message();
+    elements = elements.subspan(some.size());
+  }
+}
+
+void NftBatch::add_elements(const std::string& set, std::span<const NftElement> elements) {
+  put_elements(NFT_MSG_NEWSETELEM, NLM_F_CREATE, set, elements, "add");
+}
+
+void NftBatch::remove_elements(const std::string& set, std::span<const NftElement> elements) {
+  put_elements(NFT_MSG_DELSETELEM, 0, set, elements, "remove");
+}
+
+Result<> NftBatch::commit() const {
+  if (described_.empty()) return {};
+  std::array<char, 64> frame{};
+  const nlmsghdr* begin = nftnl_batch_begin(frame.data(), 0);
+  std::vector<char> datagram(frame.begin(), frame.begin() + begin->nlmsg_len);
+  const std::size_t last = datagram.size() + last_begins_;
+  datagram.insert(datagram.end(), messages_.begin(), messages_.end());
+  reinterpret_cast<nlmsghdr*>(datagram.data() + last)->nlmsg_flags |= NLM_F_ACK;
+  const nlmsghdr* end = nftnl_batch_end(frame.data(), static_cast<std::uint32_t>(described_.size() + 1));
+  datagram.insert(datagram.end(), frame.begin(), frame.begin() + end->nlmsg_len);
+
+  SLUICE_TRY(const SocketPtr socket, open_socket(datagram.size()));
+  const std::string table = nft_table_name(family_, table_);
+  if (mnl_socket_sendto(socket.get(), datagram.data(), datagram.size()) < 0) {
+    return tl::unexpected(nft_error(fmt::format("{}: send {} changes", table, described_.size()), errno));
+  }
+  SLUICE_TRY(const Answers answers, receive_answers(*socket));
+  if (answers.error != 0) {
+    const bool known = answers.sequence >= 1 && answers.sequence <= described_.size();
+    const std::string what = known ? described_[answers.sequence - 1] : fmt::format("commit {} changes", described_.size());
+    return tl::unexpected(nft_error(fmt::format("{}: {}", table, what), answers.error));
+  }
+  if (!answers.any) return tl::unexpected(nft_error(fmt::format("{}: no answer to {} changes", table, described_.size()), EPROTO));
+  return {};
+}
+
+}  // namespace sluice::sys

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the files of nf_tables.h share. For nobody else.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "base/ip.h"
+#include "base/result.h"
+
+struct nftnl_rule;
+
+namespace sluice::sys {
+
+std::uint8_t nft_family(Family family);                          // NFPROTO_IPV4 or NFPROTO_IPV6
+std::string nft_table_name(Family family, const std::string& table);  // "table ip6 filter", as nft prints it
+Error nft_error(const std::string& doing, int error);
+std::string nft_rule_text(nftnl_rule& rule);
+
+}  // namespace sluice::sys

@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sys/nf_tables.h"
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter/nf_tables.h>
+#include <sched.h>
+
+#include <cerrno>
+#include <thread>
+
+#include "sys/process.h"
+
+namespace sluice::sys {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::StartsWith;
+using Bytes = std::vector<std::uint8_t>;
+using enum NftField;
+
+template <typename Body>
+void in_fresh_netns(Body body) {
+  std::thread([&body] {
+    ASSERT_EQ(::unshare(CLONE_NEWNET), 0) << "this test needs root";
+    body();
+  }).join();
+}
+
+std::string nft(std::vector<std::string> arguments, std::string_view input = {}) {
+  arguments.insert(arguments.begin(), "nft");
+  const auto outcome = run_and_collect(std::move(arguments), input);
+  EXPECT_TRUE(outcome && outcome->exit_status == 0) << (outcome ? outcome->error_output : outcome.error().what);
+  return outcome ? outcome->output : "";
+}
+
+NftTable must_read(Family family, const std::string& name) {
+  const auto read = read_nft_table(family, name);
+  EXPECT_TRUE(read && *read) << (read ? "no such table" : read.error().what);
+  return read && *read ? **read : NftTable{};
+}
+
+const NftSet kPorts{"ports", {kInetService}, false};
+const NftSet kRanges{"ranges", {kIPv4Address, kInetProtocol, kInetService}, true};
+
+TEST(NftKeyLength, PadsFieldsOfConcatenationsAlone) {
+  EXPECT_EQ(nft_key_length(std::vector{kInetService}), 2U);
+  EXPECT_EQ(nft_key_length(std::vector{kIPv6Address}), 16U);
+  EXPECT_EQ(nft_key_length(std::vector{kInetProtocol, kInetService}), 8U);
+  EXPECT_EQ(nft_key_length(std::vector{kIPv4Address, kInetProtocol, kInetService, kIPv4Address}), 16U);
+}
+
+TEST(NftRule, ReadsLikeTheProgramThatItIs) {
+  NftRule rule("chain", "why");
+  rule.load_payload(NFT_PAYLOAD_NETWORK_HEADER, 16, 4).load_meta(NFT_META_L4PROTO, 1).load_payload(NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2, 4);
+  rule.lookup("set").verdict(static_cast<std::uint32_t>(NFT_JUMP), "other");
+  EXPECT_EQ(rule.chain(), "chain");
+  EXPECT_EQ(rule.text(), "[ payload load 4b @ network header + 16 => reg 1 ] [ meta load l4proto => reg 9 ] "
+                         "[ payload load 2b @ transport header + 2 => reg 2 ] [ lookup reg 1 set set 0x0 ] "
+                         "[ immediate reg 0 jump -> other ]");
+}
+
+TEST(NftBatch, WhatIsWrittenIsWhatIsRead) {
+  in_fresh_netns([] {
+    NftBatch batch(Family::kIPv4, "t");
+    batch.add_table();
+    batch.add_set(kPorts);
+    batch.add_set(kRanges);
+    const NftChain base{"base", NftHook{"filter", NF_INET_LOCAL_IN, -7, NF_DROP}};
+    batch.add_chain(base);
+    batch.add_chain({"plain", std::nullopt});
+    NftRule rule("base", "a comment");
+    rule.load_conntrack(NFT_CT_STATE).mask(2, 0U).compare(NFT_CMP_NEQ, 0U).verdict(NF_ACCEPT);
+    batch.add_rule(rule);
+    const std::vector<NftElement> ranges{{{10, 0, 0, 0, 6, 0, 0, 0, 0, 80, 0, 0}, {10, 255, 255, 255, 6, 0, 0, 0, 0, 81, 0, 0}}};
+    batch.add_elements("ranges", ranges);
+    EXPECT_EQ(batch.messages(), 7U);
+    const auto committed = batch.commit();
+    ASSERT_TRUE(committed) << committed.error().what;
+
+    const NftTable wanted{.dormant = false,
+                          .chains = {{"base", base}, {"plain", {"plain", std::nullopt}}},
+                          .sets = {{"ports", kPorts}, {"ranges", kRanges}},
+                          .rules = {{"base", {rule.text()}}}};
+    EXPECT_EQ(must_read(Family::kIPv4, "t"), wanted);
+    EXPECT_EQ(*read_nft_elements(Family::kIPv4, "t", "ranges"), ranges);
+    EXPECT_THAT(*read_nft_elements(Family::kIPv4, "t", "ports"), IsEmpty());
+    EXPECT_FALSE(*read_nft_table(Family::kIPv6, "t")) << "the same name in another family is another table";
+    const std::string listed = nft({"list", "table", "ip", "t"});
+    EXPECT_THAT(listed, HasSubstr("type filter hook input priority filter - 7; policy drop;"));
+    EXPECT_THAT(listed, HasSubstr("ct state established accept comment \"a comment\""));
+    EXPECT_THAT(listed, HasSubstr("elements = { 10.0.0.0/8 . tcp . 80-81 }"));
+  });
+}
+
+TEST(NftBatch, IsDoneAsAWholeOrNotAtAllAndNamesTheCulprit) {
+  struct Row {
+    const char* name;
+    void (*spoil)(NftBatch&);
+    const char* culprit;
+    Errc code;
+  };
+  const std::vector<Row> rows{
+      {"a set that is not there", [](NftBatch& b) { b.add_elements("none", std::vector<NftElement>{{{0, 1}, {}}}); },
+       "nftables: table ip t: add 1 elements of set none: ", Errc::kNotFound},
+      {"an element that is not there", [](NftBatch& b) { b.remove_elements("ports", std::vector<NftElement>{{{0, 1}, {}}}); },
+       "nftables: table ip t: remove 1 elements of set ports: ", Errc::kNotFound},
+      {"a key of another length", [](NftBatch& b) { b.add_elements("ports", std::vector<NftElement>{{{1, 2, 3, 4}, {}}}); },
+       "nftables: table ip t: add 1 elements of set ports: ", Errc::kInvalid},
+      {"a chain of an unknown type", [](NftBatch& b) { b.add_chain({"c", NftHook{"none", NF_INET_LOCAL_IN, 0}}); },
+       "nftables: table ip t: add chain c: ", Errc::kNotFound},
+      {"a jump to nowhere",
+       [](NftBatch& b) {
+         b.add_chain({"c", std::nullopt});
+         b.add_rule(std::move(NftRule("c").verdict(static_cast<std::uint32_t>(NFT_JUMP), "none")));
+       },
+       "nftables: table ip t: add to chain c the rule [ immediate reg 0 jump -> none ]: ", Errc::kNotFound},
+      {"ranges that overlap",
+       [](NftBatch& b) {
+         b.add_elements("ranges",
+                        std::vector<NftElement>{{{10, 0, 0, 0, 6, 0, 0, 0, 0, 80, 0, 0}, {10, 0, 0, 9, 6, 0, 0, 0, 0, 80, 0, 0}},
+                                                {{10, 0, 0, 5, 6, 0, 0, 0, 0, 80, 0, 0}, {10, 0, 0, 6, 6, 0, 0, 0, 0, 80, 0, 0}}});
+       },
+       "nftables: table ip t: add 2 elements of set ranges: ", Errc::kAlreadyExists},
+  };
+  for (const Row& row : rows) {
+    SCOPED_TRACE(row.name);
+    in_fresh_netns([&row] {
+      NftBatch batch(Family::kIPv4, "t");
+      batch.add_table();
+      batch.add_set(kPorts);
+      batch.add_set(kRanges);
+      row.spoil(batch);
+      batch.add_chain({"last", std::nullopt});
+      const auto committed = batch.commit();
+      ASSERT_FALSE(committed);
+      EXPECT_EQ(committed.error().code, row.code);
+      EXPECT_THAT(committed.error().what, StartsWith(row.culprit));
+      EXPECT_NE(committed.error().sys_errno, 0);
+      EXPECT_THAT(nft({"list", "ruleset"}), IsEmpty());
+    });
+  }
+}
+
+TEST(NftBatch, ElementsThatAreThereAreLeftAndOnesThatGoMakeRoom) {
+  in_fresh_netns([] {
+    const std::vector<NftElement> wide{{{10, 0, 0, 0, 6, 0, 0, 0, 0, 80, 0, 0}, {10, 255, 255, 255, 6, 0, 0, 0, 0, 80, 0, 0}}};
+    const std::vector<NftElement> narrow{{{10, 1, 0, 0, 6, 0, 0, 0, 0, 80, 0, 0}, {10, 1, 255, 255, 6, 0, 0, 0, 0, 80, 0, 0}}};
+    NftBatch first(Family::kIPv4, "t");
+    first.add_table();
+    first.add_set(kRanges);
+    first.add_elements("ranges", wide);
+    ASSERT_TRUE(first.commit());
+    NftBatch again(Family::kIPv4, "t");
+    again.add_elements("ranges", wide);
+    EXPECT_TRUE(again.commit());
+    NftBatch swap(Family::kIPv4, "t");
+    swap.remove_elements("ranges", wide);
+    swap.add_elements("ranges", narrow);
+    const auto swapped = swap.commit();
+    ASSERT_TRUE(swapped) << swapped.error().what;
+    EXPECT_EQ(*read_nft_elements(Family::kIPv4, "t", "ranges"), narrow);
+  });
+}
+
+TEST(NftBatch, OneElementIsOneMessageHoweverManyThereAre) {
+  in_fresh_netns([] {
+    const NftSet addresses{"addresses", {kIPv6Address}, false};
+    std::vector<NftElement> all;
+    for (unsigned i = 0; i < 65536; ++i) {
+      Bytes key(16);
+      key[14] = static_cast<std::uint8_t>(i >> 8);
+      key[15] = static_cast<std::uint8_t>(i & 0xff);
+      all.push_back({key, {}});
+    }
+    NftBatch batch(Family::kIPv6, "t");
+    batch.add_table();
+    batch.add_set(addresses);
+    batch.add_elements("addresses", all);
+    EXPECT_GT(batch.messages(), 20U) << "an attribute holds less than 64 KiB";
+    const auto committed = batch.commit();
+    ASSERT_TRUE(committed) << committed.error().what;
+    EXPECT_EQ(*read_nft_elements(Family::kIPv6, "t", "addresses"), all);
+    NftBatch one(Family::kIPv6, "t");
+    one.remove_elements("addresses", std::span(all).first(1));
+    EXPECT_EQ(one.messages(), 1U);
+    EXPECT_TRUE(one.commit());
+    EXPECT_EQ(read_nft_elements(Family::kIPv6, "t", "addresses")->size(), 65535U);
+  });
+}
+
+TEST(NftBatch, OfNothingAsksNothing) {
+  in_fresh_netns([] { EXPECT_TRUE(NftBatch(Family::kIPv4, "t").commit()); });
+}
+
+TEST(NftBatch, ATableCanBeReplacedInOneGo) {
+  in_fresh_netns([] {
+    nft({"-f", "-"}, "table ip t { set old { type mark; }; chain c { accept; }; }");
+    NftBatch batch(Family::kIPv4, "t");
+    batch.delete_table();
+    batch.add_table();
+    batch.add_chain({"c", std::nullopt});
+    ASSERT_TRUE(batch.commit());
+    EXPECT_EQ(must_read(Family::kIPv4, "t"), (NftTable{.chains = {{"c", {"c", std::nullopt}}}}));
+  });
+}
+
+TEST(ReadNftTable, TellsWhatOthersMake) {
+  in_fresh_netns([] {
+    EXPECT_FALSE(*read_nft_table(Family::kIPv4, "t"));
+    nft({"-f", "-"}, "table ip t {\n"
+                     " set plain { type inet_proto . inet_service; }\n"
+                     " set timed { type inet_service; timeout 1h; }\n"
+                     " set other { type mark; }\n"
+                     " map verdicts { type inet_service : verdict; }\n"
+                     " chain a { counter; }\n"
+                     "}\n"
+                     "table ip t { flags dormant; }\n"
+                     "table ip u { set more { type inet_service; }; chain b { accept; }; }\n");
+    const NftTable read = must_read(Family::kIPv4, "t");
+    EXPECT_TRUE(read.dormant);
+    EXPECT_EQ(read.chains.size(), 1U);
+    EXPECT_THAT(read.rules.at("a"), ElementsAre("[ counter pkts 0 bytes 0 ]"));
+    EXPECT_EQ(read.sets.size(), 4U);
+    EXPECT_EQ(read.sets.at("plain"), (NftSet{"plain", {kInetProtocol, kInetService}, false}));
+    for (const char* name : {"timed", "other", "verdicts"}) EXPECT_THAT(read.sets.at(name).key, IsEmpty()) << name;
+  });
+}
+
+TEST(ReadNftElements, ASetThatIsNotThereIsNotFound) {
+  in_fresh_netns([] {
+    const auto read = read_nft_elements(Family::kIPv4, "t", "none");
+    ASSERT_FALSE(read);
+    EXPECT_EQ(read.error().code, Errc::kNotFound);
+    EXPECT_THAT(read.error().what, HasSubstr("set none of table ip t"));
+  });
+}
+
+}  // namespace
+}  // namespace sluice::sys
