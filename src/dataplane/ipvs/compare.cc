@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+// What `sluice status` prints and drift repair acts on. The words name the object as ipvsadm and ip(8) show it, so that a reader can
+// look for himself. What is being drained is neither wanted nor wrong: a real server of weight 0 that nobody wants is left out, also
+// where it was drained by an earlier life of this process.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "dataplane/ipvs/ipvs_data_plane.h"
+
+namespace sluice::dataplane::ipvs {
+namespace {
+
+std::string name_of(const VirtualServerKey& key) { return "virtual server " + sluice::ipvs::to_string(key); }
+
+std::string name_of(const RealServerKey& key, const VirtualServerKey& of) {
+  return fmt::format("real server {} of {}", sluice::ipvs::to_string(key), sluice::ipvs::to_string(of));
+}
+
+std::string name_of(const IpAddress& address) { return fmt::format("address {} on {}", address.to_string(), kServiceDevice); }
+
+void compare_settings(const VirtualServer& wanted, const VirtualServer& live, Difference& difference) {
+  if (wanted == live) return;
+  const auto describe = [](const VirtualServer& server) {
+    return fmt::format("{} with scheduler {}, flags {:#x}, persistence {} s", name_of(server.key), server.scheduler, server.flags,
+                       server.persistence_timeout_s);
+  };
+  difference.missing.push_back(describe(wanted));
+  difference.unexpected.push_back(describe(live));
+}
+
+void compare_real_servers(const WantedVirtualServer& wanted, const LiveVirtualServer& live, Difference& difference) {
+  const VirtualServerKey& of = wanted.server.key;
+  std::map<RealServerKey, const RealServer*> rest;
+  for (const RealServer& server : live.real_servers) rest.emplace(server.key, &server);
+  for (const auto& each : *wanted.real_servers) {
+    const RealServer server = to_real_server(each);
+    const auto there = rest.find(server.key);
+    if (there == rest.end()) {
+      difference.missing.push_back(name_of(server.key, of));
+      continue;
+    }
+    if (*there->second != server) {
+      difference.missing.push_back(fmt::format("{} with weight {}", name_of(server.key, of), server.weight));
+      difference.unexpected.push_back(fmt::format("{} with weight {}", name_of(server.key, of), there->second->weight));
+    }
+    rest.erase(there);
+  }
+  for (const auto& [key, server] : rest) {
+    if (server->weight != 0) difference.unexpected.push_back(name_of(key, of));
+  }
+}
+
+}  // namespace
+
+Result<Difference> IpvsDataPlane::compare(const Changes& wanted) {
+  SLUICE_TRY(const auto listed, device_->list_addresses());
+  SLUICE_TRY(NodeAddresses node, read_node(wanted.node_port_addresses, listed));
+  SLUICE_TRY(LiveTable live, list_live(*engine_, settings_.family));
+  Served served(std::move(node));
+  const Served::Delta delta = served.update(wanted.ports, settings_);
+  SLUICE_TRY(Difference difference, table_->compare(delta.added));
+
+  for (const Served::VirtualServerChange& change : delta.virtual_servers) {
+    const auto there = live.find(change.key);
+    if (there == live.end()) {
+      difference.missing.push_back(name_of(change.key));
+      continue;
+    }
+    compare_settings(change.after->server, there->second.server, difference);
+    compare_real_servers(*change.after, there->second, difference);
+    live.erase(there);
+  }
+  for (const auto& [key, server] : live) {
+    if (!excluded(key.address)) difference.unexpected.push_back(name_of(key));
+  }
+
+  std::set<IpAddress> unbound = delta.added.service_addresses;
+  for (const sys::InterfaceAddress& entry : listed) {
+    if (entry.interface != kServiceDevice || entry.address.family() != settings_.family) continue;
+    if (entry.address.is_loopback() || (settings_.family == Family::kIPv6 && entry.address.is_link_local())) continue;
+    unbound.erase(entry.address);
+    if (!delta.added.service_addresses.contains(entry.address)) difference.unexpected.push_back(name_of(entry.address));
+  }
+  for (const IpAddress& address : unbound) difference.missing.push_back(name_of(address));
+  return difference;
+}
+
+}  // namespace sluice::dataplane::ipvs

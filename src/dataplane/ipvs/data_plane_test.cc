@@ -1,0 +1,436 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "dataplane/ipvs/test_world.h"
+
+namespace sluice::dataplane::ipvs {
+namespace {
+
+using testing::Contains;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::UnorderedElementsAre;
+
+plan::ServicePortPlan web() {
+  plan::ServicePortPlan port = service_port("shop/web", "172.30.10.20");
+  add_server(port, "10.2.0.1", 8080);
+  add_server(port, "10.2.0.2", 8080);
+  return port;
+}
+
+TEST(IpvsDataPlane, ServesAServiceAndTakesItAway) {
+  World world;
+  const auto plane = open_plane(world);
+  expect_applied(*plane, full({web()}));
+  EXPECT_THAT(virtual_servers(world), ElementsAre("TCP 172.30.10.20:80"));
+  EXPECT_THAT(real_servers(world, tcp("172.30.10.20", 80)), ElementsAre("10.2.0.1:8080 w1", "10.2.0.2:8080 w1"));
+  EXPECT_THAT(world.bound, ElementsAre(ip("172.30.10.20")));
+  EXPECT_THAT(world.elements.cluster_ips, ElementsAre(ServedAddress{ip("172.30.10.20"), Protocol::kTcp, 80}));
+  const auto before = web();
+  expect_applied(*plane, change(&before, nullptr));
+  EXPECT_THAT(virtual_servers(world), IsEmpty());
+  EXPECT_THAT(world.bound, IsEmpty());
+  EXPECT_EQ(world.elements, HelperElements{});
+}
+
+TEST(IpvsDataPlane, TheFirstApplyMustBeFull) {
+  World world;
+  const auto port = web();
+  const auto applied = open_plane(world)->apply(change(nullptr, &port));
+  ASSERT_FALSE(applied);
+  EXPECT_EQ(applied.error().code, Errc::kInvalid);
+}
+
+TEST(IpvsDataPlane, FirstSyncServesTheApiServerAndDnsBeforeTheRest) {
+  World world;
+  auto dns = service_port("kube-system/kube-dns", "172.30.0.10", Protocol::kUdp);
+  dns.port = 53;
+  add_server(dns, "10.2.0.3", 53);
+  expect_applied(*open_plane(world), full({service_port("a/first-by-name", "172.30.0.5"), service_port("default/kubernetes", "172.30.0.1"), dns}));
+  EXPECT_THAT(world.events, ElementsAre("replace elements", "add TCP 172.30.0.1:80", "add UDP 172.30.0.10:53",
+                                        "add real server 10.2.0.3:53 to UDP 172.30.0.10:53", "bind 172.30.0.1", "bind 172.30.0.10",
+                                        "add TCP 172.30.0.5:80", "bind 172.30.0.5"));
+}
+
+TEST(IpvsDataPlane, AnAddressIsBoundOnceAllItsPortsAreThere) {
+  World world;
+  auto udp_port = service_port("shop/web", "172.30.10.20", Protocol::kUdp);
+  auto other = service_port("shop/other", "172.30.10.21");
+  expect_applied(*open_plane(world), full({web(), udp_port, other}));
+  const auto adds = world.events_of("add UDP 172.30.10.20:80");
+  ASSERT_EQ(adds.size(), 1u);
+  EXPECT_LT(std::find(world.events.begin(), world.events.end(), "add UDP 172.30.10.20:80"),
+            std::find(world.events.begin(), world.events.end(), "bind 172.30.10.20"));
+}
+
+TEST(IpvsDataPlane, RestartChangesNothingThatIsRight) {
+  World world;
+  auto port = web();
+  port.affinity_seconds = 600;
+  port.node_port = 30080;
+  port.load_balancer_ips = {ip("192.0.2.80")};
+  expect_applied(*open_plane(world), full({port}));
+  world.forget();
+  const auto applied = open_plane(world)->apply(full({port}));
+  ASSERT_TRUE(applied) << applied.error().what;
+  EXPECT_THAT(world.events, ElementsAre("replace elements"));
+  EXPECT_EQ(world.messages, 0u);
+  EXPECT_EQ(world.lists, 1u);
+  EXPECT_EQ(applied->rules_written, 0u);
+}
+
+TEST(IpvsDataPlane, AForeignVirtualServerGoesUnlessItIsExcludedOrOfAMark) {
+  World world;
+  const auto add = [&](const VirtualServerKey& key) {
+    ASSERT_TRUE(world.engine.apply(std::vector<TableChange>{sluice::ipvs::AddVirtualServer{VirtualServer::of(key)}})->empty());
+  };
+  add(tcp("203.0.113.9", 80));
+  add(tcp("198.18.0.1", 80));
+  add(tcp("2001:db8::9", 80));
+  add(VirtualServerKey::of_mark(Family::kIPv4, 7));
+  Options options;
+  options.exclude_cidrs = {cidr("198.18.0.0/16")};
+  expect_applied(*open_plane(world, options), full({}));
+  EXPECT_THAT(virtual_servers(world), UnorderedElementsAre("TCP 198.18.0.1:80", "TCP [2001:db8::9]:80", "FWM 7"));
+}
+
+TEST(IpvsDataPlane, EachFamilyTouchesOnlyItsOwn) {
+  World world;
+  Options six;
+  six.family = Family::kIPv6;
+  auto port6 = service_port("shop/web", "fd00::20");
+  port6.node_port = 30080;
+  add_server(port6, "fd02::1", 8080);
+  auto port4 = web();
+  port4.node_port = 30080;
+  Options four;
+  four.localhost_node_ports = false;
+  six.localhost_node_ports = false;
+  expect_applied(*open_plane(world, four), full({port4}));
+  expect_applied(*open_plane(world, six), full({port6}));
+  const std::vector<std::string> all{"TCP 172.30.10.20:80", "TCP 192.168.0.2:30080", "TCP 192.168.1.2:30080", "TCP [2001:db8::2]:30080", "TCP [fd00::20]:80"};
+  EXPECT_EQ(virtual_servers(world), all);
+  EXPECT_THAT(world.bound, UnorderedElementsAre(ip("172.30.10.20"), ip("fd00::20")));
+  expect_applied(*open_plane(world, four), full({port4}));
+  EXPECT_EQ(virtual_servers(world), all);
+  expect_applied(*open_plane(world, four), full({}));
+  EXPECT_THAT(virtual_servers(world), ElementsAre("TCP [2001:db8::2]:30080", "TCP [fd00::20]:80"));
+  EXPECT_THAT(world.bound, ElementsAre(ip("fd00::20")));
+}
+
+TEST(IpvsDataPlane, SuperfluousAddressesGoAfterAFullSyncAndLinkLocalOnesStay) {
+  World world;
+  world.device_there = true;
+  world.bound = {ip("172.30.99.99"), ip("fe80::1"), ip("fd00::99")};
+  Options options;
+  options.family = Family::kIPv6;
+  expect_applied(*open_plane(world, options), full({}));
+  EXPECT_THAT(world.bound, UnorderedElementsAre(ip("172.30.99.99"), ip("fe80::1")));
+}
+
+TEST(IpvsDataPlane, NewBeforeOldAndElementsOutermost) {
+  World world;
+  const auto plane = open_plane(world);
+  const auto before = web();
+  expect_applied(*plane, full({before}));
+  auto after = before;
+  after.load_balancer_ips = {ip("192.0.2.80")};
+  after.real_servers[0].address = ip("10.2.0.3");
+  world.forget();
+  expect_applied(*plane, change(&before, &after));
+  EXPECT_THAT(world.events,
+              ElementsAre("elements +2 -0", "add real server 10.2.0.3:8080 to TCP 172.30.10.20:80", "add TCP 192.0.2.80:80",
+                          "add real server 10.2.0.2:8080 to TCP 192.0.2.80:80", "add real server 10.2.0.3:8080 to TCP 192.0.2.80:80",
+                          "bind 192.0.2.80", "edit real server 10.2.0.1:8080 of TCP 172.30.10.20:80", "find TCP 172.30.10.20:80",
+                          "remove real server 10.2.0.1:8080 from TCP 172.30.10.20:80"));
+  world.forget();
+  expect_applied(*plane, change(&after, &before));
+  EXPECT_EQ(world.events.back(), "elements +0 -2");
+  EXPECT_EQ(world.events[world.events.size() - 2], "unbind 192.0.2.80");
+}
+
+TEST(IpvsDataPlane, OneEndpointsChangeCostsTheSameAmongTwoOrTwoThousandServices) {
+  const auto cost = [](std::uint32_t services) {
+    World world;
+    std::vector<plan::ServicePortPlan> ports;
+    for (std::uint32_t i = 0; i < services; ++i) {
+      auto port = service_port(fmt::format("shop/web-{}", i), IpAddress::from_v4(0xac1e0001 + i).to_string());
+      port.node_port = static_cast<std::uint16_t>(30000 + i);
+      for (std::uint32_t e = 0; e < 10; ++e) add_server(port, IpAddress::from_v4(0x0a020001 + 10 * i + e).to_string(), 8080);
+      ports.push_back(port);
+    }
+    const auto plane = open_plane(world);
+    expect_applied(*plane, full(ports));
+    auto after = ports[1];
+    after.real_servers[3].address = ip("10.99.0.1");
+    world.forget();
+    const auto applied = plane->apply(change(&ports[1], &after));
+    EXPECT_TRUE(applied);
+    EXPECT_EQ(world.lists, 0u);
+    EXPECT_EQ(applied->kernel_transactions, 3u) << "additions, weights of 0, removals";
+    // Four virtual servers (cluster IP, node port on three addresses), for each: add, weight 0, look, remove.
+    EXPECT_EQ(world.messages, 4u * 4u);
+    return world.messages;
+  };
+  EXPECT_EQ(cost(2), cost(2000));
+}
+
+TEST(IpvsDataPlane, WeightsAndSettingsAreEditedInPlace) {
+  World world;
+  const auto plane = open_plane(world);
+  const auto before = web();
+  expect_applied(*plane, full({before}));
+  set_connections(world, tcp("172.30.10.20", 80), "10.2.0.1", 5);
+  auto after = before;
+  after.sluice_annotations = {{"sluice.dev/scheduler", "mh,mh-port"}};
+  after.affinity_seconds = 60;
+  after.real_servers[1].weight = 9;
+  world.forget();
+  expect_applied(*plane, change(&before, &after));
+  EXPECT_THAT(world.events, ElementsAre("edit TCP 172.30.10.20:80", "edit real server 10.2.0.2:8080 of TCP 172.30.10.20:80"));
+  const auto* state = world.engine.live(tcp("172.30.10.20", 80));
+  EXPECT_EQ(state->server.scheduler, "mh");
+  EXPECT_EQ(state->server.flags, 0x11u);
+  EXPECT_EQ(state->server.persistence_timeout_s, 60u);
+  EXPECT_THAT(real_servers(world, tcp("172.30.10.20", 80)), ElementsAre("10.2.0.1:8080 w1", "10.2.0.2:8080 w9"));
+}
+
+TEST(IpvsDataPlane, ASchedulerThatTheKernelLacksIsReplacedByRrAndToldOncePerService) {
+  World world;
+  const auto plane = open_plane(world);
+  auto port = web();
+  port.sluice_annotations = {{"sluice.dev/scheduler", "twos"}};
+  auto other = service_port("shop/other", "172.30.10.21");
+  other.sluice_annotations = port.sluice_annotations;
+  expect_applied(*plane, full({port, service_port("shop/plain", "172.30.10.22")}));
+  const auto* state = world.engine.live(tcp("172.30.10.20", 80));
+  ASSERT_NE(state, nullptr);
+  EXPECT_EQ(state->server.scheduler, "rr");
+  EXPECT_THAT(real_servers(world, tcp("172.30.10.20", 80)), ElementsAre("10.2.0.1:8080 w1", "10.2.0.2:8080 w1"));
+  EXPECT_THAT(virtual_servers(world), Contains("TCP 172.30.10.22:80"));
+  expect_applied(*plane, change(nullptr, &other));
+  expect_applied(*plane, full({port, other}));
+  ASSERT_EQ(world.warnings.size(), 2u);
+  EXPECT_EQ(world.warnings[0].service->to_string(), "shop/web");
+  EXPECT_THAT(world.warnings[0].what, HasSubstr("scheduler 'twos' is not known here"));
+  EXPECT_EQ(world.warnings[1].service->to_string(), "shop/other");
+  const auto difference = plane->compare(full({port, other}));
+  ASSERT_TRUE(difference);
+  EXPECT_TRUE(difference->empty()) << testing::PrintToString(difference->missing);
+}
+
+TEST(IpvsDataPlane, TheFallbackKeepsAffinityAndDropsTheSchedulersFlags) {
+  World world;
+  const auto plane = open_plane(world);
+  auto port = web();
+  port.affinity_seconds = 60;
+  port.sluice_annotations = {{"sluice.dev/scheduler", "twos,flag-1"}};
+  expect_applied(*plane, full({port}));
+  EXPECT_EQ(world.engine.live(tcp("172.30.10.20", 80))->server.flags, 0x1u);
+  EXPECT_EQ(world.engine.live(tcp("172.30.10.20", 80))->server.persistence_timeout_s, 60u);
+}
+
+TEST(IpvsDataPlane, AMissingDefaultSchedulerIsToldOnce) {
+  World world;
+  Options options;
+  options.scheduler = "fastest";
+  const auto plane = open_plane(world, options);
+  expect_applied(*plane, full({web(), service_port("shop/other", "172.30.10.21")}));
+  expect_applied(*plane, full({web()}));
+  ASSERT_EQ(world.warnings.size(), 1u);
+  EXPECT_FALSE(world.warnings[0].service);
+  EXPECT_EQ(world.engine.live(tcp("172.30.10.20", 80))->server.scheduler, "rr");
+}
+
+TEST(IpvsDataPlane, RefusedAddressesAreListedAndTheRestIsServed) {
+  World world;
+  const auto plane = open_plane(world);
+  auto port = web();
+  port.external_ips = {ip("192.168.0.2")};
+  expect_applied(*plane, full({port}));
+  ASSERT_EQ(plane->refusals().size(), 1u);
+  EXPECT_EQ(plane->refusals()[0].port, port.key);
+  EXPECT_EQ(plane->refusals()[0].reason, "192.168.0.2 is an address of this node (eth0)");
+  EXPECT_THAT(virtual_servers(world), ElementsAre("TCP 172.30.10.20:80"));
+  EXPECT_THAT(world.bound, ElementsAre(ip("172.30.10.20")));
+  const auto mended = web();
+  expect_applied(*plane, change(&port, &mended));
+  EXPECT_THAT(plane->refusals(), IsEmpty());
+}
+
+TEST(IpvsDataPlane, OneRefusedRealServerIsAnErrorAndTheOthersAreDone) {
+  World world;
+  auto port = web();
+  add_server(port, "224.0.0.1", 8080);
+  const auto applied = open_plane(world)->apply(full({port, service_port("shop/zzz", "172.30.10.22")}));
+  ASSERT_FALSE(applied);
+  EXPECT_THAT(applied.error().what, HasSubstr("224.0.0.1:8080"));
+  EXPECT_THAT(real_servers(world, tcp("172.30.10.20", 80)), ElementsAre("10.2.0.1:8080 w1", "10.2.0.2:8080 w1"));
+  EXPECT_THAT(virtual_servers(world), Contains("TCP 172.30.10.22:80"));
+  EXPECT_THAT(world.bound, UnorderedElementsAre(ip("172.30.10.20"), ip("172.30.10.22")));
+}
+
+TEST(IpvsDataPlane, OneUnbindableAddressIsAnErrorAndTheOthersAreBound) {
+  World world;
+  world.unbindable = {ip("172.30.10.20")};
+  const auto applied = open_plane(world)->apply(full({web(), service_port("shop/zzz", "172.30.10.22")}));
+  ASSERT_FALSE(applied);
+  EXPECT_THAT(applied.error().what, HasSubstr("172.30.10.20"));
+  EXPECT_THAT(world.bound, ElementsAre(ip("172.30.10.22")));
+}
+
+TEST(IpvsDataPlane, WithoutTheDeviceNodePortsAreServedAndTheErrorSaysWhy) {
+  World world;
+  world.device_possible = false;
+  auto port = web();
+  port.node_port = 30080;
+  const auto applied = open_plane(world)->apply(full({port}));
+  ASSERT_FALSE(applied);
+  EXPECT_EQ(applied.error().code, Errc::kUnsupported);
+  EXPECT_THAT(applied.error().what, HasSubstr("add dummy kube-ipvs0"));
+  EXPECT_THAT(real_servers(world, tcp("192.168.0.2", 30080)), ElementsAre("10.2.0.1:8080 w1", "10.2.0.2:8080 w1"));
+}
+
+TEST(IpvsDataPlane, ADeviceThatWentIsMadeAgainByTheNextChange) {
+  World world;
+  const auto plane = open_plane(world);
+  expect_applied(*plane, full({web()}));
+  world.device_there = false;
+  world.bound.clear();
+  const auto other = service_port("shop/other", "172.30.10.21");
+  expect_applied(*plane, change(nullptr, &other));
+  EXPECT_TRUE(world.device_there);
+  EXPECT_THAT(world.bound, UnorderedElementsAre(ip("172.30.10.20"), ip("172.30.10.21")));
+}
+
+TEST(IpvsDataPlane, AForeignHandIsNoticedByTheNextChangeAndMended) {
+  World world;
+  const auto plane = open_plane(world);
+  const auto before = web();
+  const auto other = service_port("shop/other", "172.30.10.21");
+  expect_applied(*plane, full({before, other}));
+  ASSERT_TRUE(world.engine.flush());
+  auto after = before;
+  add_server(after, "10.2.0.3", 8080);
+  expect_applied(*plane, change(&before, &after));
+  EXPECT_THAT(real_servers(world, tcp("172.30.10.20", 80)), ElementsAre("10.2.0.1:8080 w1", "10.2.0.2:8080 w1", "10.2.0.3:8080 w1"));
+  EXPECT_THAT(virtual_servers(world), Contains("TCP 172.30.10.21:80"));
+  ASSERT_EQ(world.warnings.size(), 1u);
+  EXPECT_THAT(world.warnings[0].what, HasSubstr("somebody else"));
+}
+
+TEST(IpvsDataPlane, AnAddressOfTwoServicesGoesWithTheLast) {
+  World world;
+  const auto plane = open_plane(world);
+  auto one = web();
+  one.external_ips = {ip("198.51.100.7")};
+  auto two = service_port("shop/xtra", "172.30.10.21");
+  two.external_ips = {ip("198.51.100.7")};
+  add_server(two, "10.2.9.9", 8080);
+  expect_applied(*plane, full({one, two}));
+  EXPECT_THAT(real_servers(world, tcp("198.51.100.7", 80)), ElementsAre("10.2.0.1:8080 w1", "10.2.0.2:8080 w1")) << "the smaller name has it";
+  expect_applied(*plane, change(&one, nullptr));
+  EXPECT_THAT(real_servers(world, tcp("198.51.100.7", 80)), Contains("10.2.9.9:8080 w1")) << "the other inherits it";
+  EXPECT_TRUE(world.bound.contains(ip("198.51.100.7")));
+  expect_applied(*plane, change(&two, nullptr));
+  EXPECT_THAT(virtual_servers(world), IsEmpty());
+  EXPECT_THAT(world.bound, IsEmpty());
+}
+
+TEST(IpvsDataPlane, FiveThousandAddressesComeInOneSyncAndGoInOne) {
+  World world;
+  std::vector<plan::ServicePortPlan> ports;
+  for (std::uint32_t i = 0; i < 5000; ++i) ports.push_back(service_port(fmt::format("shop/s{}", i), IpAddress::from_v4(0xac1e0001 + i).to_string()));
+  const auto plane = open_plane(world);
+  expect_applied(*plane, full(ports));
+  EXPECT_EQ(world.bound.size(), 5000u);
+  EXPECT_EQ(virtual_servers(world).size(), 5000u);
+  const auto first_bound = std::find_if(world.events.begin(), world.events.end(), [](const auto& event) { return event.starts_with("bind"); });
+  EXPECT_THAT(std::vector(first_bound, world.events.end()), Contains(testing::StartsWith("add"))) << "the first do not wait for the last";
+  expect_applied(*plane, full({}));
+  EXPECT_THAT(world.bound, IsEmpty());
+  EXPECT_THAT(virtual_servers(world), IsEmpty());
+}
+
+TEST(IpvsDataPlaneIntact, AsksForTheTableTheDeviceItsAddressesAndTheNodes) {
+  World world;
+  const auto plane = open_plane(world);
+  expect_applied(*plane, full({web()}));
+  EXPECT_TRUE(*plane->intact());
+  world.table_there = false;
+  EXPECT_FALSE(*plane->intact()) << "the table is gone";
+  world.table_there = true;
+  world.device_there = false;
+  EXPECT_FALSE(*plane->intact()) << "the device is gone";
+  world.device_there = true;
+  world.bound.erase(ip("172.30.10.20"));
+  EXPECT_FALSE(*plane->intact()) << "an address is gone";
+  world.bound.insert(ip("172.30.10.20"));
+  EXPECT_TRUE(*plane->intact());
+  world.interfaces.push_back({"eth2", ip("192.168.2.2"), 24});
+  EXPECT_FALSE(*plane->intact()) << "the node has another address";
+  world.interfaces.back() = {"veth1", ip("fe80::77"), 64};
+  EXPECT_TRUE(*plane->intact()) << "what a new pod brings along is nothing new";
+  for (auto& entry : world.interfaces) {
+    if (entry.interface == "eth1") entry.interface = "veth2";
+  }
+  EXPECT_TRUE(*plane->intact()) << "the same address on another interface";
+}
+
+TEST(IpvsDataPlaneCompare, NamesWhatIsMissingAndWhatIsUnexpected) {
+  World world;
+  const auto plane = open_plane(world);
+  auto two = service_port("shop/other", "172.30.10.21");
+  const Changes wanted = full({web(), two});
+  expect_applied(*plane, wanted);
+  EXPECT_TRUE(plane->compare(wanted)->empty());
+  world.bound.erase(ip("172.30.10.20"));
+  world.bound.insert(ip("172.30.99.99"));
+  world.elements.cluster_ips.clear();
+  VirtualServer edited = world.engine.live(tcp("172.30.10.20", 80))->server;
+  edited.scheduler = "lc";
+  RealServer heavy = to_real_server({RealServerKey::of(ip("10.2.0.2"), 8080), 5});
+  const std::vector<TableChange> meddling{
+      sluice::ipvs::EditVirtualServer{edited},
+      sluice::ipvs::RemoveRealServer{tcp("172.30.10.20", 80), RealServerKey::of(ip("10.2.0.1"), 8080)},
+      sluice::ipvs::EditRealServer{tcp("172.30.10.20", 80), heavy},
+      sluice::ipvs::AddRealServer{tcp("172.30.10.20", 80), to_real_server({RealServerKey::of(ip("10.2.0.9"), 8080), 1})},
+      sluice::ipvs::AddRealServer{tcp("172.30.10.20", 80), to_real_server({RealServerKey::of(ip("10.2.0.8"), 8080), 0})},
+      sluice::ipvs::RemoveVirtualServer{tcp("172.30.10.21", 80)},
+      sluice::ipvs::AddVirtualServer{VirtualServer::of(tcp("203.0.113.9", 80))},
+  };
+  ASSERT_TRUE(world.engine.apply(meddling)->empty());
+  const auto difference = plane->compare(wanted);
+  ASSERT_TRUE(difference);
+  EXPECT_THAT(difference->missing,
+              UnorderedElementsAre("elements", "virtual server TCP 172.30.10.20:80 with scheduler rr, flags 0x0, persistence 0 s",
+                                   "real server 10.2.0.1:8080 of TCP 172.30.10.20:80", "real server 10.2.0.2:8080 of TCP 172.30.10.20:80 with weight 1",
+                                   "virtual server TCP 172.30.10.21:80", "address 172.30.10.20 on kube-ipvs0"));
+  EXPECT_THAT(difference->unexpected,
+              UnorderedElementsAre("virtual server TCP 172.30.10.20:80 with scheduler lc, flags 0x0, persistence 0 s",
+                                   "real server 10.2.0.2:8080 of TCP 172.30.10.20:80 with weight 5", "real server 10.2.0.9:8080 of TCP 172.30.10.20:80",
+                                   "virtual server TCP 203.0.113.9:80", "address 172.30.99.99 on kube-ipvs0"));
+  expect_applied(*plane, wanted);
+  EXPECT_TRUE(plane->compare(wanted)->empty()) << "a full sync mends all of it";
+}
+
+TEST(IpvsDataPlaneOpen, SetsTimeoutsAndRefusesABadScheduler) {
+  World world;
+  Options options;
+  options.timeouts = {7200, 0, 60};
+  (void)open_plane(world, options);
+  EXPECT_EQ(*world.engine.timeouts(), (sluice::ipvs::Timeouts{7200, 120, 60}));
+  options.timeouts = {4'000'000'000, 0, 0};
+  (void)open_plane(world, options);
+  ASSERT_EQ(world.warnings.size(), 1u) << "refused timeouts stop nothing";
+  options.scheduler = "two words";
+  const auto bad = IpvsDataPlane::open(options, std::make_unique<WorldEngine>(world), std::make_unique<WorldTable>(world),
+                                       std::make_unique<WorldDevice>(world), world.clock);
+  ASSERT_FALSE(bad);
+  EXPECT_THAT(bad.error().what, HasSubstr("ipvs.scheduler"));
+}
+
+}  // namespace
+}  // namespace sluice::dataplane::ipvs

@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+// Why IPVS needs rules beside it, and where they must stand. IPVS takes packets that are for this node, at the end of LOCAL_IN
+// (priorities 98 and 99) or in LOCAL_OUT (-99 and -98), rewrites their destination and sends them on by LOCAL_OUT and POST_ROUTING
+// (ip_vs_ops4 in net/netfilter/ipvs/ip_vs_core.c, kernel 6.1). So a Service's address is still to be seen in PRE_ROUTING, in LOCAL_IN at
+// priority 0, and in LOCAL_OUT before -99; in POST_ROUTING it is the real server's.
+//
+//   client -> PRE_ROUTING  mark-prerouting: shall the client be hidden? then a bit of the packet's mark
+//          -> LOCAL_IN     filter-input: source ranges, and what is not served at a Service's address
+//          -> IPVS         the real server's address
+//          -> POST_ROUTING masquerade-postrouting: by the mark, or because a pod has reached itself
+//          -> real server
+//
+// Chains of type nat see only the first packet of a connection; connection tracking does the same to the others. What the rules ask
+// about Services they look up in sets, so there are as many rules for one Service as for ten thousand. A key is made in registers as
+// an element stands in its set: address, protocol, port, each from a register of its own.
+#include "dataplane/ipvs/helper_rules.h"
+
+#include <net/if.h>
+#include <netinet/icmp6.h>
+#include <netinet/in.h>
+#include <netinet/ip_icmp.h>
+
+// The kernel's headers yield to libc's where these come first.
+#include <linux/netfilter.h>
+#include <linux/netfilter/nf_conntrack_common.h>
+#include <linux/netfilter/nf_nat.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/rtnetlink.h>
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <utility>
+
+namespace sluice::dataplane::ipvs {
+namespace {
+
+using sys::NftChain;
+using sys::NftField;
+using sys::NftHook;
+using sys::NftRule;
+
+// enum nf_ip_hook_priorities in linux/netfilter_ipv4.h, the same for IPv6.
+constexpr std::int32_t kNatDestination = -100;
+constexpr std::int32_t kMangle = -150;
+constexpr std::int32_t kFilter = 0;
+constexpr std::int32_t kNatSource = 100;
+
+constexpr const char* kMarkPrerouting = "mark-prerouting";
+constexpr const char* kMarkOutput = "mark-output";
+constexpr const char* kServices = "services";
+constexpr const char* kMasquerade = "masquerade-postrouting";
+constexpr const char* kFilterInput = "filter-input";
+constexpr const char* kFilterForward = "filter-forward";
+constexpr const char* kFilterOutput = "filter-output";
+constexpr const char* kSourceRangesChain = "source-ranges";
+constexpr const char* kUnserved = "unserved";
+
+enum class End : unsigned char { kSource, kDestination };
+
+// The rules of one family.
+class Writer {
+ public:
+  explicit Writer(const HelperSettings& settings)
+      : family_(settings.family), policy_(settings.masquerade), bit_(std::uint32_t{1} << settings.masquerade_bit) {}
+
+  std::vector<NftRule> write() && {
+    write_marks();
+    write_masquerade();
+    write_filter();
+    return std::move(rules_);
+  }
+
+ private:
+  NftRule& rule(const char* chain, const char* comment = "") { return rules_.emplace_back(chain, comment); }
+
+  [[nodiscard]] std::uint32_t address_length() const { return family_ == Family::kIPv4 ? 4 : 16; }
+  // How many 32-bit registers an address takes.
+  [[nodiscard]] unsigned address_slots() const { return address_length() / 4; }
+
+  NftRule& load_address(NftRule& rule, End end, unsigned slot = 0) const {
+    const std::uint32_t source = family_ == Family::kIPv4 ? 12 : 8;  // struct iphdr, struct ipv6hdr
+    return rule.load_payload(NFT_PAYLOAD_NETWORK_HEADER, end == End::kSource ? source : source + address_length(), address_length(), slot);
+  }
+
+  // The destination port stands at the same place for TCP, UDP and SCTP.
+  static NftRule& load_protocol_and_port(NftRule& rule, unsigned slot) {
+    return rule.load_meta(NFT_META_L4PROTO, slot).load_payload(NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2, slot + 1);
+  }
+
+  // address . protocol . port
+  NftRule& load_served(NftRule& rule, End end) const { return load_protocol_and_port(load_address(rule, end), address_slots()); }
+  NftRule& match_served(NftRule& rule, const char* set, End end = End::kDestination) const { return load_served(rule, end).lookup(set); }
+
+  NftRule& set_mark(NftRule& rule) const {
+    return rule.load_meta(NFT_META_MARK).mask(~bit_, bit_).store_meta(NFT_META_MARK);
+  }
+
+  void match_address(NftRule& rule, End end, std::uint32_t operation, const Cidr& cidr) const {
+    load_address(rule, end);
+    if (cidr.prefix_length() < address_length() * 8) {
+      std::array<std::uint8_t, 16> mask{};
+      for (unsigned bit = 0; bit < cidr.prefix_length(); ++bit) {
+        mask[bit / 8] = static_cast<std::uint8_t>(mask[bit / 8] | 0x80U >> bit % 8);
+      }
+      const std::array<std::uint8_t, 16> nothing{};
+      rule.mask(std::span(mask).first(address_length()), std::span(nothing).first(address_length()));
+    }
+    rule.compare(operation, cidr.address().bytes());
+  }
+
+  static void match_interface_not(NftRule& rule, const std::string& name, bool prefix) {
+    std::array<std::uint8_t, IFNAMSIZ> padded{};
+    const std::size_t length = std::min(name.size(), padded.size() - 1);
+    std::copy_n(name.begin(), length, padded.begin());
+    rule.load_meta(NFT_META_IIFNAME).compare(NFT_CMP_NEQ, std::span(padded).first(prefix ? length : padded.size()));
+  }
+
+  // New connections to cluster IPs from what is no pod of this node. Those that a process of this node opens have no interface that
+  // they came in by, and count as such.
+  void write_cluster_ips() {
+    using Kind = plan::LocalDetector::Kind;
+    const Kind kind = policy_.detector.kind;
+    if (policy_.masquerade_all) {
+      set_mark(match_served(rule(kServices, "cluster IPs, from everywhere"), kClusterIps));
+    } else if (kind == Kind::kNone) {
+      // Pods cannot be told from others. What is sure to be no pod is this node where it speaks from the Service's own address.
+      set_mark(match_served(rule(kServices, "cluster IPs, from this node"), kClusterIps, End::kSource));
+    } else {
+      NftRule& marked = rule(kServices, "cluster IPs, from others than this node's pods");
+      if (kind == Kind::kCidr) {
+        match_address(marked, End::kSource, NFT_CMP_NEQ, policy_.detector.cidr);
+      } else {
+        match_interface_not(marked, policy_.detector.interface, kind == Kind::kInterfacePrefix);
+      }
+      set_mark(match_served(marked, kClusterIps));
+    }
+  }
+
+  void write_marks() {
+    rule(kMarkPrerouting).verdict(static_cast<std::uint32_t>(NFT_JUMP), kServices);
+    rule(kMarkOutput).verdict(static_cast<std::uint32_t>(NFT_JUMP), kServices);
+    const Cidr loopback = family_ == Family::kIPv4 ? Cidr(IpAddress::from_v4(0x7f000000), 8) : *Cidr::parse("::1/128");
+    NftRule& local = rule(kServices, "this node itself");
+    match_address(local, End::kSource, NFT_CMP_EQ, loopback);
+    local.verdict(static_cast<std::uint32_t>(NFT_RETURN));
+    write_cluster_ips();
+    set_mark(match_served(rule(kServices, "external and load-balancer addresses, policy Cluster"), kMasqueraded));
+    NftRule& node_ports = rule(kServices, "node ports, policy Cluster");
+    node_ports.load_fib(NFT_FIB_RESULT_ADDRTYPE, NFTA_FIB_F_DADDR).compare(NFT_CMP_EQ, std::uint32_t{RTN_LOCAL});
+    set_mark(load_protocol_and_port(node_ports, 0).lookup(kMasqueradedNodePorts));
+  }
+
+  void write_masquerade() {
+    NftRule& hairpin = rule(kMasquerade, "a pod that reached itself through a Service");
+    load_address(load_address(hairpin, End::kSource), End::kDestination, address_slots()).lookup(kLocalRealServers).masquerade(0);
+    // The bit goes, for this packet may come by again in a tunnel.
+    rule(kMasquerade, "marked above")
+        .load_meta(NFT_META_MARK)
+        .mask(bit_, std::uint32_t{0})
+        .compare(NFT_CMP_EQ, bit_)
+        .load_meta(NFT_META_MARK)
+        .mask(~bit_, std::uint32_t{0})
+        .store_meta(NFT_META_MARK)
+        .masquerade(NF_NAT_RANGE_PROTO_RANDOM_FULLY);
+  }
+
+  void jump_to_source_ranges(const char* chain) {
+    match_served(rule(chain, "loadBalancerSourceRanges"), kFirewalled).verdict(static_cast<std::uint32_t>(NFT_JUMP), kSourceRangesChain);
+  }
+
+  void write_filter() {
+    for (const char* chain : {kFilterInput, kFilterForward, kFilterOutput}) jump_to_source_ranges(chain);
+    NftRule& allowed = rule(kSourceRangesChain);
+    load_address(load_served(allowed, End::kDestination), End::kSource, address_slots() + 2);
+    allowed.lookup(kSourceRanges).verdict(static_cast<std::uint32_t>(NFT_RETURN));
+    rule(kSourceRangesChain).verdict(NF_DROP);
+
+    NftRule& unserved = rule(kFilterInput, "new connections to Service addresses");
+    unserved.load_conntrack(NFT_CT_STATE).mask(NF_CT_STATE_BIT(IP_CT_NEW), std::uint32_t{0}).compare(NFT_CMP_NEQ, std::uint32_t{0});
+    load_address(unserved, End::kDestination).lookup(kServiceAddresses).verdict(static_cast<std::uint32_t>(NFT_JUMP), kUnserved);
+    write_unserved();
+  }
+
+  void match_protocol(NftRule& rule, std::uint8_t protocol) const {
+    rule.load_meta(NFT_META_L4PROTO).compare(NFT_CMP_EQ, std::span(&protocol, 1));
+  }
+
+  // What remains of packets to a Service's address is for this node only because the address is on kube-ipvs0: without these rules
+  // its ssh server would answer there.
+  void write_unserved() {
+    const auto leave = [](NftRule& rule) { rule.verdict(static_cast<std::uint32_t>(NFT_RETURN)); };
+    for (const char* set : {kClusterIps, kMasqueraded, kUnmasqueraded}) leave(match_served(rule(kUnserved), set));
+    NftRule& health = rule(kUnserved);
+    match_protocol(health, IPPROTO_TCP);
+    leave(health.load_payload(NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2).lookup(kHealthCheckPorts));
+    NftRule& ping = rule(kUnserved, "ping is answered");
+    const bool v4 = family_ == Family::kIPv4;
+    match_protocol(ping, v4 ? std::uint8_t{IPPROTO_ICMP} : std::uint8_t{IPPROTO_ICMPV6});
+    const std::uint8_t echo = v4 ? ICMP_ECHO : ICMP6_ECHO_REQUEST;
+    leave(ping.load_payload(NFT_PAYLOAD_TRANSPORT_HEADER, 0, 1).compare(NFT_CMP_EQ, std::span(&echo, 1)));
+    // The kernel sends ICMP errors to one peer no faster than once a second, after a handful (net.ipv4.icmp_ratelimit); a reset always.
+    NftRule& refused = rule(kUnserved);
+    match_protocol(refused, IPPROTO_TCP);
+    refused.reject(NFT_REJECT_TCP_RST, 0);
+    rule(kUnserved).reject(NFT_REJECT_ICMP_UNREACH, v4 ? ICMP_PORT_UNREACH : ICMP6_DST_UNREACH_NOPORT);
+  }
+
+  Family family_;
+  plan::MasqueradePolicy policy_;
+  std::uint32_t bit_;
+  std::vector<NftRule> rules_;
+};
+
+}  // namespace
+
+std::vector<sys::NftSet> helper_sets(Family family) {
+  const NftField address = family == Family::kIPv4 ? NftField::kIPv4Address : NftField::kIPv6Address;
+  const std::vector<NftField> served{address, NftField::kInetProtocol, NftField::kInetService};
+  return {
+      {kClusterIps, served},
+      {kMasqueraded, served},
+      {kUnmasqueraded, served},
+      {kMasqueradedNodePorts, {NftField::kInetProtocol, NftField::kInetService}},
+      {kFirewalled, served},
+      {kSourceRanges, {address, NftField::kInetProtocol, NftField::kInetService, address}, true},
+      {kServiceAddresses, {address}},
+      {kHealthCheckPorts, {NftField::kInetService}},
+      {kLocalRealServers, {address, address}},
+  };
+}
+
+std::vector<NftChain> helper_chains() {
+  return {
+      {kServices, std::nullopt},
+      {kSourceRangesChain, std::nullopt},
+      {kUnserved, std::nullopt},
+      {kMarkPrerouting, NftHook{"nat", NF_INET_PRE_ROUTING, kNatDestination}},
+      {kMarkOutput, NftHook{"nat", NF_INET_LOCAL_OUT, kNatDestination}},
+      {kMasquerade, NftHook{"nat", NF_INET_POST_ROUTING, kNatSource}},
+      {kFilterInput, NftHook{"filter", NF_INET_LOCAL_IN, kFilter}},
+      {kFilterForward, NftHook{"filter", NF_INET_FORWARD, kFilter}},
+      {kFilterOutput, NftHook{"filter", NF_INET_LOCAL_OUT, kMangle}},
+  };
+}
+
+std::vector<NftRule> helper_rules(const HelperSettings& settings) { return Writer(settings).write(); }
+
+}  // namespace sluice::dataplane::ipvs

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+// For the helper table's tests: a network namespace of one's own, and what the nft program says there.
+#pragma once
+
+#include <gtest/gtest.h>
+#include <sched.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <memory>
+#include <sstream>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "dataplane/ipvs/helper_table.h"
+#include "sys/process.h"
+
+namespace sluice::dataplane::ipvs {
+
+// Runs `body` on a thread with a network namespace of its own, which the programs it starts share, and which goes with the thread.
+template <typename Body>
+void in_fresh_netns(Body body) {
+  std::thread([&body] {
+    ASSERT_EQ(::unshare(CLONE_NEWNET), 0) << "this test needs root";
+    body();
+  }).join();
+}
+
+inline std::string run(const std::vector<std::string>& arguments, std::string_view input = {}) {
+  const auto outcome = sys::run_and_collect(arguments, input);
+  if (!outcome) {
+    ADD_FAILURE() << outcome.error().what;
+    return "";
+  }
+  EXPECT_EQ(outcome->exit_status, 0) << arguments[0] << ": " << outcome->error_output << "\n" << input;
+  return outcome->output;
+}
+
+inline void nft(std::string_view script) { run({"nft", "-f", "-"}, script); }
+
+inline std::string nft_name(Family family) { return family == Family::kIPv4 ? "ip" : "ip6"; }
+
+inline std::string listed(Family family) { return run({"nft", "-n", "list", "table", nft_name(family), "sluice-ipvs"}); }
+
+// Compares byte for byte with a file of test/golden/ipvs-helper; SLUICE_UPDATE_GOLDEN=1 writes it instead.
+inline void expect_golden(const std::string& name, const std::string& text) {
+  const std::string path = std::string(SLUICE_SOURCE_DIR) + "/test/golden/ipvs-helper/" + name;
+  if (std::getenv("SLUICE_UPDATE_GOLDEN") != nullptr) {
+    std::ofstream(path) << text;
+    return;
+  }
+  std::stringstream wanted;
+  wanted << std::ifstream(path).rdbuf();
+  EXPECT_EQ(text, wanted.str()) << path << ": if this is what shall be written, run with SLUICE_UPDATE_GOLDEN=1";
+}
+
+inline IpAddress ip(std::string_view text) { return IpAddress::parse(text).value(); }
+inline Cidr cidr(std::string_view text) { return Cidr::parse(text).value(); }
+inline ServedAddress tcp(std::string_view address, std::uint16_t port) { return {ip(address), Protocol::kTcp, port}; }
+inline ServedAddress udp(std::string_view address, std::uint16_t port) { return {ip(address), Protocol::kUdp, port}; }
+
+inline std::unique_ptr<HelperTable> open_table(const HelperSettings& settings) {
+  auto table = open_helper_table(settings);
+  if (!table) {
+    ADD_FAILURE() << table.error().what;
+    return nullptr;
+  }
+  return *std::move(table);
+}
+
+// What was written, or -1 and a failed test.
+inline long written(const Result<std::size_t>& outcome) {
+  if (outcome) return static_cast<long>(*outcome);
+  ADD_FAILURE() << outcome.error().what;
+  return -1;
+}
+
+inline plan::LocalDetector by_cidr(std::string_view text) {
+  return {plan::LocalDetector::Kind::kCidr, cidr(text), ""};
+}
+
+}  // namespace sluice::dataplane::ipvs

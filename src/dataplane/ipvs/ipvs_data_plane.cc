@@ -1,0 +1,376 @@
+// SPDX-License-Identifier: Apache-2.0
+// One change of a Service touches four things: elements of the helper table, virtual servers, addresses on kube-ipvs0, and drains. The
+// order is always the same, and each step leaves the node serving: elements come before the traffic that needs them and go after it;
+// virtual servers before their addresses; what is no longer wanted goes last.
+//
+// What is live is read once by a full apply and known from then on, so an incremental one reads nothing: the number of its requests
+// depends on the change alone. Where the kernel then refuses something that can only mean that somebody else was here, everything is
+// compared at once, and the change is served within the same call.
+#include "dataplane/ipvs/ipvs_data_plane.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <tuple>
+
+namespace sluice::dataplane::ipvs {
+namespace {
+
+using sluice::ipvs::AddRealServer;
+using sluice::ipvs::AddVirtualServer;
+using sluice::ipvs::EditRealServer;
+using sluice::ipvs::EditVirtualServer;
+using sluice::ipvs::Engine;
+using sluice::ipvs::RemoveRealServer;
+using sluice::ipvs::RemoveVirtualServer;
+
+constexpr std::size_t kProblemsTold = 3;
+
+// First those that others wait for; then by address, so that an address is bound when all its ports are there.
+void put_in_order(std::vector<Served::VirtualServerChange>& changes) {
+  const auto rank = [](const Served::VirtualServerChange& change) { return std::make_tuple(!change.first, change.key.address); };
+  std::stable_sort(changes.begin(), changes.end(), [&](const auto& a, const auto& b) { return rank(a) < rank(b); });
+}
+
+const VirtualServerKey& virtual_server_of(const TableChange& change) {
+  struct Visitor {
+    const VirtualServerKey& operator()(const AddVirtualServer& c) const { return c.server.key; }
+    const VirtualServerKey& operator()(const EditVirtualServer& c) const { return c.server.key; }
+    const VirtualServerKey& operator()(const RemoveVirtualServer& c) const { return c.key; }
+    const VirtualServerKey& operator()(const AddRealServer& c) const { return c.to; }
+    const VirtualServerKey& operator()(const EditRealServer& c) const { return c.of; }
+    const VirtualServerKey& operator()(const RemoveRealServer& c) const { return c.from; }
+  };
+  return std::visit(Visitor{}, change);
+}
+
+bool is_removal(const TableChange& change) {
+  return std::holds_alternative<RemoveVirtualServer>(change) || std::holds_alternative<RemoveRealServer>(change);
+}
+
+VirtualServer* virtual_server_in(TableChange& change) {
+  if (auto* added = std::get_if<AddVirtualServer>(&change)) return &added->server;
+  if (auto* edited = std::get_if<EditVirtualServer>(&change)) return &edited->server;
+  return nullptr;
+}
+
+Error summary(const std::vector<Error>& problems) {
+  std::string text;
+  for (std::size_t i = 0; i < std::min(problems.size(), kProblemsTold); ++i) text += (i == 0 ? "" : "; ") + problems[i].what;
+  if (problems.size() > kProblemsTold) text += fmt::format("; and {} more", problems.size() - kProblemsTold);
+  return Error{problems.front().code, std::move(text), problems.front().sys_errno};
+}
+
+bool node_ports_differ(const plan::Change& change) {
+  const auto node_port = [](const plan::ServicePortPlanPtr& port) { return port ? port->node_port : std::uint16_t{0}; };
+  return node_port(change.before) != node_port(change.after);
+}
+
+}  // namespace
+
+IpvsDataPlane::IpvsDataPlane(Options options, WantedSettings settings, std::unique_ptr<Engine> engine, std::unique_ptr<HelperTable> table,
+                             std::unique_ptr<ServiceDevice> device, const Clock& clock)
+    : options_(std::move(options)),
+      settings_(std::move(settings)),
+      engine_(std::move(engine)),
+      table_(std::move(table)),
+      device_(std::move(device)),
+      clock_(clock),
+      node_port_record_(options_.state_folder, options_.family) {}
+
+Result<std::unique_ptr<IpvsDataPlane>> IpvsDataPlane::open(Options options, std::unique_ptr<Engine> engine, std::unique_ptr<HelperTable> table) {
+  return open(std::move(options), std::move(engine), std::move(table), open_service_device(), system_clock());
+}
+
+Result<std::unique_ptr<IpvsDataPlane>> IpvsDataPlane::open(Options options, std::unique_ptr<Engine> engine, std::unique_ptr<HelperTable> table,
+                                                           std::unique_ptr<ServiceDevice> device, const Clock& clock) {
+  WantedSettings settings;
+  settings.family = options.family;
+  auto scheduler = parse_default_scheduler(options.scheduler);
+  if (!scheduler) return annotate(scheduler.error(), "ipvs.scheduler");
+  settings.scheduler = *std::move(scheduler);
+  settings.drain_timeout = options.drain_timeout;
+  settings.localhost_node_ports = options.localhost_node_ports;
+  settings.api_server_addresses = options.api_server_addresses;
+  std::unique_ptr<IpvsDataPlane> opened(
+      new IpvsDataPlane(std::move(options), std::move(settings), std::move(engine), std::move(table), std::move(device), clock));
+  if (opened->options_.timeouts != sluice::ipvs::Timeouts{}) {
+    if (auto set = opened->engine_->set_timeouts(opened->options_.timeouts); !set) {
+      opened->warn_once(std::nullopt, set.error().what + "; keeping the timeouts as they are");
+    }
+  }
+  return opened;
+}
+
+Result<ApplyStats> IpvsDataPlane::apply(const Changes& changes) {
+  if (!changes.full && !served_) return fail(Errc::kInvalid, "ipvs: the first apply must be full");
+  Run run;
+  if (changes.full) {
+    node_port_addresses_ = changes.node_port_addresses;
+    SLUICE_CHECK_OK(apply_full(changes.ports, run));
+  } else {
+    SLUICE_CHECK_OK(apply_incremental(changes.ports, run));
+    if (run.surprise) {
+      warn_once(std::nullopt, run.surprise->what + "; somebody else changed what is ours, so everything is compared");
+      run.surprise.reset();
+      run.problems.clear();
+      run.failed.clear();
+      SLUICE_CHECK_OK(apply_full(served_->all_ports(), run));
+    }
+  }
+  if (run.surprise) run.problems.push_back(*std::move(run.surprise));
+  if (!run.problems.empty()) return tl::unexpected(summary(run.problems));
+  return run.stats;
+}
+
+Result<NodeAddresses> IpvsDataPlane::read_node(const NodePortAddresses& node_ports, const std::vector<sys::InterfaceAddress>& listed) {
+  SLUICE_TRY(const auto gateways, device_->list_default_gateways(settings_.family));
+  return node_addresses(settings_, node_ports, listed, gateways);
+}
+
+bool IpvsDataPlane::excluded(const IpAddress& address) const {
+  return std::any_of(options_.exclude_cidrs.begin(), options_.exclude_cidrs.end(), [&](const Cidr& cidr) { return cidr.contains(address); });
+}
+
+void IpvsDataPlane::count_elements(std::size_t elements, Run& run) {
+  ++run.stats.kernel_transactions;
+  run.stats.rules_written += elements;
+  auto& by_table = run.stats.written_by_table;
+  if (by_table.empty()) by_table.emplace_back("nftables", 0);
+  by_table.front().second += elements;
+}
+
+Result<> IpvsDataPlane::apply_full(const std::vector<plan::Change>& ports, Run& run) {
+  // A module may have been installed since.
+  settings_.missing_schedulers.clear();
+  SLUICE_TRY(const auto listed, device_->list_addresses());
+  SLUICE_TRY(NodeAddresses node, read_node(node_port_addresses_, listed));
+  SLUICE_TRY(LiveTable live, list_live(*engine_, settings_.family));
+  Served served(std::move(node));
+  Served::Delta delta = served.update(ports, settings_);
+  served_ = std::move(served);
+  std::erase_if(warned_, [&](const auto& entry) { return entry.first && !served_->has_service(*entry.first); });
+  warn_of_annotations(ports);
+  if (auto kept = node_port_record_.before(served_->node_ports()); !kept) warn_once(std::nullopt, kept.error().what);
+
+  SLUICE_TRY(const std::size_t elements, table_->replace(delta.added));
+  count_elements(elements, run);
+  if (auto ensured = device_->ensure(); !ensured) run.problems.push_back(ensured.error());
+
+  std::set<IpAddress> to_bind = delta.added.service_addresses;
+  std::vector<IpAddress> superfluous;
+  for (const sys::InterfaceAddress& entry : listed) {
+    if (entry.interface != kServiceDevice || entry.address.family() != settings_.family) continue;
+    // The kernel's own, should the device be up.
+    if (entry.address.is_loopback() || (settings_.family == Family::kIPv6 && entry.address.is_link_local())) continue;
+    to_bind.erase(entry.address);
+    if (!delta.added.service_addresses.contains(entry.address)) superfluous.push_back(entry.address);
+  }
+  drains_.end_unless([&](const VirtualServerKey& key) { return live.contains(key); });
+  WorkBuilder builder(drains_, clock_.steady_now(), std::move(to_bind));
+  put_in_order(delta.virtual_servers);
+  bool first = true;
+  for (const Served::VirtualServerChange& change : delta.virtual_servers) {
+    if (std::exchange(first, change.first) && !change.first) builder.end_piece();
+    const auto there = live.find(change.key);
+    builder.add(change.key, there == live.end() ? nullptr : &there->second, &*change.after);
+    if (there != live.end()) live.erase(there);
+  }
+  for (const auto& [key, server] : live) {
+    if (!excluded(key.address)) builder.add(key, &server, nullptr);
+  }
+  SLUICE_CHECK_OK(carry_out(std::move(builder).take(std::move(superfluous)), run));
+  if (auto kept = node_port_record_.after(served_->node_ports()); !kept) warn_once(std::nullopt, kept.error().what);
+  return {};
+}
+
+Result<> IpvsDataPlane::apply_incremental(const std::vector<plan::Change>& ports, Run& run) {
+  Served::Delta delta = served_->update(ports, settings_);
+  warn_of_annotations(ports);
+  const bool record = std::any_of(ports.begin(), ports.end(), node_ports_differ);
+  if (record) {
+    if (auto kept = node_port_record_.before(served_->node_ports()); !kept) warn_once(std::nullopt, kept.error().what);
+  }
+  if (delta.added != HelperElements{}) {
+    SLUICE_TRY(const std::size_t elements, table_->change(delta.added, {}));
+    count_elements(elements, run);
+  }
+  WorkBuilder builder(drains_, clock_.steady_now(), delta.added.service_addresses);
+  put_in_order(delta.virtual_servers);
+  for (const Served::VirtualServerChange& change : delta.virtual_servers) {
+    std::optional<LiveVirtualServer> live;
+    if (change.before) live = as_live(*change.before);
+    builder.add(change.key, live ? &*live : nullptr, change.after ? &*change.after : nullptr);
+  }
+  const auto& unbound = delta.removed.service_addresses;
+  SLUICE_CHECK_OK(carry_out(std::move(builder).take({unbound.begin(), unbound.end()}), run));
+  if (delta.removed != HelperElements{}) {
+    SLUICE_TRY(const std::size_t elements, table_->change({}, delta.removed));
+    count_elements(elements, run);
+  }
+  if (record) {
+    if (auto kept = node_port_record_.after(served_->node_ports()); !kept) warn_once(std::nullopt, kept.error().what);
+  }
+  return {};
+}
+
+Result<> IpvsDataPlane::carry_out(Work work, Run& run) {
+  for (const Piece& piece : work.pieces) {
+    SLUICE_CHECK_OK(write(piece.changes, run));
+    SLUICE_CHECK_OK(bind(piece.addresses, run));
+  }
+  // Beyond this point all that is wanted is served; what follows takes away.
+  SLUICE_CHECK_OK(write(work.removals, run));
+  SLUICE_CHECK_OK(finish_drains({work.drained.begin(), work.drained.end()}, run));
+  return unbind(work.superfluous, run);
+}
+
+std::optional<TableChange> IpvsDataPlane::with_fallback(const TableChange& change, const Error& error) {
+  TableChange changed = change;
+  VirtualServer* server = virtual_server_in(changed);
+  if (error.sys_errno != ENOENT || server == nullptr || server->scheduler == Scheduler{}.name) return std::nullopt;
+  const plan::ServicePortKey* port = served_->owner(server->key);
+  const bool from_annotation = port != nullptr && server->scheduler != settings_.scheduler.name;
+  settings_.missing_schedulers.insert(server->scheduler);
+  warn_once(from_annotation ? std::optional(port->service) : std::nullopt, describe_missing_scheduler(server->scheduler));
+  server->scheduler = Scheduler{}.name;
+  server->flags &= sluice::ipvs::kPersistentFlag;
+  return changed;
+}
+
+void IpvsDataPlane::note_failure(const TableChange& change, const Error& error, Run& run) {
+  const bool missing = error.sys_errno == ESRCH || error.sys_errno == ENOENT;
+  if (is_removal(change) && missing) return;  // it is gone
+  // What follows from an earlier refusal is not worth telling.
+  if (error.sys_errno == ESRCH && run.failed.contains(virtual_server_of(change))) return;
+  const bool adds_virtual_server = std::holds_alternative<AddVirtualServer>(change);
+  if (error.sys_errno == EEXIST || (missing && !adds_virtual_server)) {
+    if (!run.surprise) run.surprise = error;
+    return;
+  }
+  if (adds_virtual_server) run.failed.insert(virtual_server_of(change));
+  run.problems.push_back(error);
+}
+
+Result<> IpvsDataPlane::write(const std::vector<TableChange>& changes, Run& run) {
+  if (changes.empty()) return {};
+  SLUICE_TRY(const auto failures, engine_->apply(changes));
+  ++run.stats.kernel_transactions;
+  run.stats.rules_written += changes.size() - failures.size();
+  std::vector<TableChange> again;
+  std::set<VirtualServerKey> fallen_back;
+  for (const sluice::ipvs::Failure& failure : failures) {
+    const TableChange& change = changes[failure.index];
+    if (auto fallback = with_fallback(change, failure.error)) {
+      fallen_back.insert(virtual_server_of(change));
+      again.push_back(*std::move(fallback));
+    } else if (failure.error.sys_errno == ESRCH && fallen_back.contains(virtual_server_of(change))) {
+      again.push_back(change);
+    } else {
+      note_failure(change, failure.error, run);
+    }
+  }
+  if (again.empty()) return {};
+  SLUICE_TRY(const auto refused_again, engine_->apply(again));
+  ++run.stats.kernel_transactions;
+  run.stats.rules_written += again.size() - refused_again.size();
+  for (const sluice::ipvs::Failure& failure : refused_again) note_failure(again[failure.index], failure.error, run);
+  return {};
+}
+
+Result<> IpvsDataPlane::bind(const std::vector<IpAddress>& addresses, Run& run) {
+  if (addresses.empty()) return {};
+  auto refused = device_->add(addresses);
+  ++run.stats.kernel_transactions;
+  if (!refused) {
+    // The device went since it was last seen. Virtual servers of node ports are served without it.
+    if (!run.surprise) run.surprise = refused.error();
+    return {};
+  }
+  run.problems.insert(run.problems.end(), refused->begin(), refused->end());
+  return {};
+}
+
+Result<> IpvsDataPlane::unbind(const std::vector<IpAddress>& addresses, Run& run) {
+  if (addresses.empty()) return {};
+  auto refused = device_->remove(addresses);
+  ++run.stats.kernel_transactions;
+  if (!refused) {
+    if (!run.surprise) run.surprise = refused.error();
+    return {};
+  }
+  run.problems.insert(run.problems.end(), refused->begin(), refused->end());
+  return {};
+}
+
+Result<> IpvsDataPlane::finish_drains(const std::vector<VirtualServerKey>& keys, Run& run) {
+  const Clock::SteadyTime now = clock_.steady_now();
+  std::vector<TableChange> removals;
+  for (const VirtualServerKey& key : keys) {
+    const auto state = engine_->find(key);
+    if (!state && state.error().sys_errno != ESRCH) return tl::unexpected(state.error());
+    std::map<RealServerKey, std::uint32_t> connections;
+    if (state) {
+      for (const auto& each : state->real_servers) connections[each.server.key] = each.active_connections + each.inactive_connections;
+    }
+    for (const auto& [real_server, deadline] : drains_.of(key)) {
+      const auto there = connections.find(real_server);
+      const bool gone = there == connections.end();
+      if (!gone && there->second > 0 && deadline > now) continue;
+      if (!gone) removals.push_back(RemoveRealServer{key, real_server});
+      drains_.end(key, real_server);
+    }
+  }
+  return write(removals, run);
+}
+
+Result<std::optional<std::chrono::milliseconds>> IpvsDataPlane::tend() {
+  const Clock::SteadyTime now = clock_.steady_now();
+  const std::vector<VirtualServerKey> due = drains_.due(now);
+  for (const VirtualServerKey& key : due) drains_.looked_at(key, now);
+  Run run;
+  SLUICE_CHECK_OK(finish_drains(due, run));
+  if (!run.problems.empty()) return tl::unexpected(summary(run.problems));
+  const auto next = drains_.next();
+  if (!next) return std::optional<std::chrono::milliseconds>();
+  const auto wait = std::chrono::ceil<std::chrono::milliseconds>(*next - now);
+  return std::optional(std::max(wait, std::chrono::milliseconds(0)));
+}
+
+Result<bool> IpvsDataPlane::intact() {
+  if (!served_) return false;
+  SLUICE_TRY(const bool table, table_->intact());
+  SLUICE_TRY(const bool device, device_->exists());
+  if (!table || !device) return false;
+  SLUICE_TRY(const auto listed, device_->list_addresses());
+  SLUICE_TRY(const NodeAddresses node, read_node(node_port_addresses_, listed));
+  if (!same(node, served_->node())) return false;
+  std::size_t bound = 0;
+  for (const sys::InterfaceAddress& entry : listed) {
+    if (entry.interface == kServiceDevice && served_->counts().has_service_address(entry.address)) ++bound;
+  }
+  return bound >= served_->counts().service_addresses();
+}
+
+std::vector<std::pair<std::string, std::size_t>> IpvsDataPlane::rules_by_table() const { return {{"nftables", table_->rules()}}; }
+
+void IpvsDataPlane::warn_of_annotations(const std::vector<plan::Change>& ports) {
+  const auto& bad = served_->bad_annotations();
+  for (const plan::Change& change : ports) {
+    if (!change.after) warned_.erase(change.key().service);
+    const auto found = bad.find(change.key());
+    if (found == bad.end()) continue;
+    for (const std::string& text : found->second) warn_once(change.key().service, text);
+  }
+}
+
+void IpvsDataPlane::warn_once(const std::optional<plan::ObjectKey>& service, std::string what) {
+  // Texts about no Service name addresses now and then; a bound for those that never end.
+  constexpr std::size_t kTextsMax = 100;
+  std::set<std::string>& told = warned_[service];
+  if (told.size() >= kTextsMax) told.clear();
+  if (told.insert(what).second) options_.warn({service, std::move(what)});
+}
+
+}  // namespace sluice::dataplane::ipvs

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+// A virtual server on a Service's address is recognised by kube-ipvs0, which carries that address. One for a node port stands on an
+// address of the node, like any that an administrator may have made by hand; only the port tells them apart. The file lists them, one
+// "tcp 30080" a line, in a folder that a reboot empties as it empties ip_vs (/run).
+#include "dataplane/ipvs/node_port_record.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+
+#include "base/unique_fd.h"
+
+namespace sluice::dataplane::ipvs {
+namespace {
+
+constexpr std::array kProtocols{Protocol::kTcp, Protocol::kUdp, Protocol::kSctp};
+
+std::set<NodePort> read_ports(const std::string& path) {
+  std::set<NodePort> ports;
+  std::ifstream file(path);
+  std::string protocol;
+  for (unsigned port = 0; file >> protocol >> port;) {
+    const auto* known = std::find_if(kProtocols.begin(), kProtocols.end(), [&](Protocol each) { return lower_name(each) == protocol; });
+    if (known != kProtocols.end() && port > 0 && port <= 65535) ports.insert({*known, static_cast<std::uint16_t>(port)});
+  }
+  return ports;
+}
+
+Error file_error(const std::string& path, int error) {
+  return Error{error == EACCES || error == EPERM || error == EROFS ? Errc::kPermission : Errc::kInternal,
+               fmt::format("write {}: {}", path, std::strerror(error)), error};
+}
+
+}  // namespace
+
+Result<> write_state_file(const std::string& path, const std::string& text) {
+  std::error_code ignored;  // the open tells
+  std::filesystem::create_directories(std::filesystem::path(path).parent_path(), ignored);
+  const std::string fresh = path + ".new";
+  {
+    const UniqueFd file(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+    if (!file) return tl::unexpected(file_error(path, errno));
+    for (std::size_t done = 0; done < text.size();) {
+      const ssize_t written = ::write(file.get(), text.data() + done, text.size() - done);
+      if (written < 0 && errno == EINTR) continue;
+      if (written < 0) return tl::unexpected(file_error(path, errno));
+      done += static_cast<std::size_t>(written);
+    }
+  }
+  if (std::rename(fresh.c_str(), path.c_str()) != 0) return tl::unexpected(file_error(path, errno));
+  return {};
+}
+
+NodePortRecord::NodePortRecord(const std::string& folder, Family family) {
+  if (folder.empty()) return;
+  path_ = fmt::format("{}/ipvs-node-ports-{}", folder, family == Family::kIPv4 ? "ipv4" : "ipv6");
+  recorded_ = read_ports(path_);
+}
+
+Result<> NodePortRecord::write(const std::set<NodePort>& ports) {
+  if (path_.empty() || ports == recorded_) return {};
+  std::string text;
+  for (const NodePort& each : ports) text += fmt::format("{} {}\n", lower_name(each.protocol), each.port);
+  SLUICE_CHECK_OK(write_state_file(path_, text));
+  recorded_ = ports;
+  return {};
+}
+
+Result<> NodePortRecord::before(const std::set<NodePort>& wanted) {
+  std::set<NodePort> both = recorded_;
+  both.insert(wanted.begin(), wanted.end());
+  return write(both);
+}
+
+Result<> NodePortRecord::after(const std::set<NodePort>& wanted) { return write(wanted); }
+
+Result<> NodePortRecord::remove() {
+  if (!path_.empty() && ::unlink(path_.c_str()) != 0 && errno != ENOENT) return tl::unexpected(file_error(path_, errno));
+  recorded_.clear();
+  return {};
+}
+
+}  // namespace sluice::dataplane::ipvs

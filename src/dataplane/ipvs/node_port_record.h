@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which node ports have virtual servers by our will, in a small file: cleaning up needs it, when nobody knows the Services any more.
+#pragma once
+
+#include <set>
+#include <string>
+
+#include "base/result.h"
+#include "dataplane/ipvs/helper_table.h"
+
+namespace sluice::dataplane::ipvs {
+
+class NodePortRecord {
+ public:
+  // An empty folder: nothing is kept. What the file holds from before counts as live.
+  NodePortRecord(const std::string& folder, Family family);
+  // Node ports will be added: the file must know them before the kernel does.
+  Result<> before(const std::set<NodePort>& wanted);
+  // All is done, only these are left.
+  Result<> after(const std::set<NodePort>& wanted);
+  [[nodiscard]] const std::set<NodePort>& ports() const { return recorded_; }
+  Result<> remove();
+
+ private:
+  Result<> write(const std::set<NodePort>& ports);
+  std::string path_;
+  std::set<NodePort> recorded_;
+};
+
+// Replaces the file as a whole, so that a crash leaves the old or the new one.
+Result<> write_state_file(const std::string& path, const std::string& text);
+
+}  // namespace sluice::dataplane::ipvs

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+// What all Service ports of one family together want, and what a change of some of them changes. Pure; its cost follows the change.
+#pragma once
+
+#include <cstddef>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "dataplane/ipvs/wanted.h"
+
+namespace sluice::dataplane::ipvs {
+
+// Elements with the number of Service ports that want each.
+class ElementCounts {
+ public:
+  // Each answers the elements that appeared, or went.
+  HelperElements add(const HelperElements& elements);
+  HelperElements remove(const HelperElements& elements);
+  [[nodiscard]] std::size_t service_addresses() const { return service_addresses_.size(); }
+  [[nodiscard]] bool has_service_address(const IpAddress& address) const { return service_addresses_.contains(address); }
+
+ private:
+  template <typename T>
+  using Counts = std::map<T, std::size_t>;
+  // Calls body(counts, the member of HelperElements that they count) for each set.
+  template <typename Self, typename Body>
+  static void for_each_set(Self& self, Body body);
+
+  Counts<ServedAddress> cluster_ips_;
+  Counts<ServedAddress> masqueraded_;
+  Counts<ServedAddress> unmasqueraded_;
+  Counts<NodePort> masqueraded_node_ports_;
+  Counts<ServedAddress> firewalled_;
+  Counts<SourceRange> source_ranges_;
+  Counts<IpAddress> service_addresses_;
+  Counts<std::uint16_t> health_check_ports_;
+  Counts<IpAddress> local_real_servers_;
+};
+
+class Served {
+ public:
+  explicit Served(NodeAddresses node) : node_(std::move(node)) {}
+
+  struct VirtualServerChange {
+    VirtualServerKey key;
+    std::optional<WantedVirtualServer> before;
+    std::optional<WantedVirtualServer> after;
+    bool first = false;  // comes_first() of its Service port
+  };
+  struct Delta {
+    std::vector<VirtualServerChange> virtual_servers;  // in order of their keys; only those that differ
+    HelperElements added;                              // wanted now, and not before
+    HelperElements removed;
+    std::set<IpAddress> first_addresses;  // of those added
+  };
+  // Takes in the `after` sides. What was known of these ports before is known here; the `before` sides are not looked at.
+  Delta update(const std::vector<plan::Change>& changes, const WantedSettings& settings);
+
+  // Every port that is served, as changes from nothing.
+  [[nodiscard]] std::vector<plan::Change> all_ports() const;
+  // Who has the virtual server; null where nobody wants it.
+  [[nodiscard]] const plan::ServicePortKey* owner(const VirtualServerKey& key) const;
+  [[nodiscard]] bool has_service(const plan::ObjectKey& service) const;
+  [[nodiscard]] const ElementCounts& counts() const { return counts_; }
+  [[nodiscard]] const NodeAddresses& node() const { return node_; }
+  [[nodiscard]] std::vector<Refusal> refusals() const;  // in order
+  [[nodiscard]] std::set<NodePort> node_ports() const;
+  // In words, of each Service port that has any.
+  [[nodiscard]] const std::map<plan::ServicePortKey, std::vector<std::string>>& bad_annotations() const { return bad_annotations_; }
+
+ private:
+  using Computed = std::map<plan::ServicePortKey, WantedPort>;
+  void add_port(const plan::ServicePortPlanPtr& port, const WantedPort& wanted, Delta& delta);
+  void remove_port(const plan::ServicePortKey& key, const WantedPort& wanted);  // all but its elements
+  const WantedPort& compute(const plan::ServicePortKey& key, const WantedSettings& settings, Computed& computed) const;
+  [[nodiscard]] std::optional<WantedVirtualServer> winner(const VirtualServerKey& key, const WantedSettings& settings, Computed& computed) const;
+
+  NodeAddresses node_;
+  std::map<plan::ServicePortKey, plan::ServicePortPlanPtr> ports_;
+  // Who wants a virtual server. Two Services may list the same external IP and port: the one whose key is smallest has it, so that it
+  // does not depend on who came first, and the next one inherits it.
+  std::map<VirtualServerKey, std::set<plan::ServicePortKey>> claims_;
+  std::map<NodePort, std::size_t> node_ports_;
+  std::map<plan::ServicePortKey, std::vector<Refusal>> refusals_;
+  std::map<plan::ServicePortKey, std::vector<std::string>> bad_annotations_;
+  ElementCounts counts_;
+};
+
+}  // namespace sluice::dataplane::ipvs

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// The device is of type dummy and never set up: operators know it as `<BROADCAST,NOARP>` in state DOWN. An address on it is local all
+// the same (the kernel's local routes do not ask for the link's state), and being down it neither answers neighbours nor gets
+// link-local addresses. Addresses are host addresses, since a wider prefix would draw a whole network to the device.
+#include "dataplane/ipvs/service_device.h"
+
+#include "dataplane/ipvs/wanted.h"
+#include "sys/address_batch.h"
+#include "sys/default_gateways.h"
+#include "sys/links.h"
+
+namespace sluice::dataplane::ipvs {
+namespace {
+
+class LinkDevice : public ServiceDevice {
+ public:
+  Result<bool> exists() override { return sys::link_exists(kServiceDevice); }
+
+  Result<> ensure() override {
+    SLUICE_TRY(const bool there, exists());
+    if (there) return {};
+    const Result<> added = sys::add_dummy(kServiceDevice);
+    // The data plane of the other family may have been quicker.
+    if (added || added.error().code == Errc::kAlreadyExists) return {};
+    return added;
+  }
+
+  Result<std::vector<Error>> add(std::span<const IpAddress> addresses) override {
+    SLUICE_TRY(auto failures, sys::add_host_addresses(kServiceDevice, addresses));
+    return without(std::move(failures), Errc::kAlreadyExists);
+  }
+
+  Result<std::vector<Error>> remove(std::span<const IpAddress> addresses) override {
+    SLUICE_TRY(auto failures, sys::remove_host_addresses(kServiceDevice, addresses));
+    return without(std::move(failures), Errc::kNotFound);
+  }
+
+  Result<std::vector<sys::InterfaceAddress>> list_addresses() override { return sys::list_addresses(); }
+  Result<std::vector<IpAddress>> list_default_gateways(Family family) override { return sys::list_default_gateways(family); }
+
+ private:
+  static std::vector<Error> without(std::vector<sys::AddressFailure> failures, Errc harmless) {
+    std::vector<Error> errors;
+    for (sys::AddressFailure& failure : failures) {
+      if (failure.error.code != harmless) errors.push_back(std::move(failure.error));
+    }
+    return errors;
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<ServiceDevice> open_service_device() { return std::make_unique<LinkDevice>(); }
+
+}  // namespace sluice::dataplane::ipvs

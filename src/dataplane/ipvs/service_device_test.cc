@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+// Against the kernel, in a network namespace of the test's own. Where the kernel has no dummy links a bridge stands in: a device of
+// that name is taken as it is.
+#include "dataplane/ipvs/service_device.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sched.h>
+#include <stdlib.h>
+
+#include <filesystem>
+#include <fstream>
+#include <thread>
+
+#include "dataplane/ipvs/cleanup.h"
+#include "dataplane/ipvs/node_port_record.h"
+#include "dataplane/ipvs/test_world.h"
+#include "sys/links.h"
+
+namespace sluice::dataplane::ipvs {
+namespace {
+
+using testing::Contains;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+template <typename Body>
+void in_fresh_netns(Body body) {
+  std::thread([&body] {
+    ASSERT_EQ(::unshare(CLONE_NEWNET), 0) << "this test needs root";
+    body();
+  }).join();
+}
+
+std::set<IpAddress> on_device(ServiceDevice& device) {
+  std::set<IpAddress> found;
+  const auto listed = device.list_addresses();
+  EXPECT_TRUE(listed);
+  for (const auto& entry : *listed) {
+    if (entry.interface == kServiceDevice) found.insert(entry.address);
+  }
+  return found;
+}
+
+TEST(ServiceDevice, IsMadeWhereItIsMissingOrTheErrorSaysWhyNot) {
+  in_fresh_netns([] {
+    const auto device = open_service_device();
+    EXPECT_FALSE(*device->exists());
+    const auto made = device->ensure();
+    EXPECT_EQ(*device->exists(), static_cast<bool>(made));
+    if (!made) {
+      EXPECT_THAT(made.error().what, HasSubstr("add dummy kube-ipvs0"));
+    }
+  });
+}
+
+TEST(ServiceDevice, AnyTypeIsTakenAsItIs) {
+  in_fresh_netns([] {
+    const auto device = open_service_device();
+    ASSERT_TRUE(sys::add_bridge(kServiceDevice));
+    EXPECT_TRUE(*device->exists());
+    EXPECT_TRUE(device->ensure());
+    EXPECT_THAT(*sys::list_links(), Contains(kServiceDevice));
+  });
+}
+
+TEST(ServiceDevice, AddressesComeAndGoAndRepeatingIsNoError) {
+  in_fresh_netns([] {
+    const auto device = open_service_device();
+    ASSERT_TRUE(sys::add_bridge(kServiceDevice));
+    const std::vector<IpAddress> both{ip("172.30.0.1"), ip("fd00::1")};
+    for (int i = 0; i < 2; ++i) {
+      const auto added = device->add(both);
+      ASSERT_TRUE(added) << added.error().what;
+      EXPECT_THAT(*added, IsEmpty());
+      EXPECT_EQ(on_device(*device), std::set<IpAddress>(both.begin(), both.end()));
+    }
+    for (int i = 0; i < 2; ++i) {
+      const auto removed = device->remove(both);
+      ASSERT_TRUE(removed) << removed.error().what;
+      EXPECT_THAT(*removed, IsEmpty());
+      EXPECT_THAT(on_device(*device), IsEmpty());
+    }
+  });
+}
+
+TEST(ServiceDevice, WithoutTheDeviceAddingIsNotFound) {
+  in_fresh_netns([] {
+    const auto added = open_service_device()->add(std::vector<IpAddress>{ip("172.30.0.1")});
+    ASSERT_FALSE(added);
+    EXPECT_EQ(added.error().code, Errc::kNotFound);
+  });
+}
+
+class StateFolder : public testing::Test {
+ protected:
+  StateFolder() {
+    char name[] = "/tmp/sluice-state-XXXXXX";
+    folder_ = ::mkdtemp(name);
+  }
+  ~StateFolder() override { std::filesystem::remove_all(folder_); }
+  std::string folder_;
+};
+using NodePortRecordTest = StateFolder;
+using CleanupTest = StateFolder;
+
+TEST_F(NodePortRecordTest, KnowsAPortFromBeforeItIsServedUntilItIsNot) {
+  const NodePort one{Protocol::kTcp, 30080};
+  const NodePort two{Protocol::kUdp, 30053};
+  NodePortRecord record(folder_, Family::kIPv4);
+  ASSERT_TRUE(record.before({one}));
+  ASSERT_TRUE(record.before({two}));
+  EXPECT_THAT(NodePortRecord(folder_, Family::kIPv4).ports(), ElementsAre(one, two));
+  ASSERT_TRUE(record.after({two}));
+  EXPECT_THAT(NodePortRecord(folder_, Family::kIPv4).ports(), ElementsAre(two));
+  EXPECT_THAT(NodePortRecord(folder_, Family::kIPv6).ports(), IsEmpty());
+  ASSERT_TRUE(record.remove());
+  EXPECT_TRUE(std::filesystem::is_empty(folder_));
+}
+
+TEST_F(NodePortRecordTest, SurvivesADamagedFileAndAFolderThatCannotBe) {
+  std::ofstream(folder_ + "/ipvs-node-ports-ipv4") << "tcp 30080\nicmp 7\ntcp 99999\nudp x\nudp 30053\n";
+  EXPECT_THAT(NodePortRecord(folder_, Family::kIPv4).ports(), ElementsAre(NodePort{Protocol::kTcp, 30080}));
+  NodePortRecord nowhere("/proc/no-such-folder", Family::kIPv4);
+  EXPECT_FALSE(nowhere.before({{Protocol::kTcp, 30080}}));
+}
+
+TEST_F(CleanupTest, TakesWhatStandsOnTheDeviceOrOnARecordedNodePort) {
+  in_fresh_netns([this] {
+    ASSERT_TRUE(sys::add_bridge(kServiceDevice));
+    ASSERT_TRUE(open_service_device()->add(std::vector<IpAddress>{ip("172.30.0.1"), ip("fd00::1")}));
+    ASSERT_TRUE(sys::add_bridge("eth0"));
+    ASSERT_TRUE(sys::add_address("eth0", ip("192.0.2.1"), 24));
+    ASSERT_TRUE(NodePortRecord(folder_, Family::kIPv4).before({{Protocol::kTcp, 30080}}));
+    sluice::ipvs::FakeEngine engine;
+    const std::vector<VirtualServerKey> keys{tcp("172.30.0.1", 443),  tcp("fd00::1", 443),      tcp("192.0.2.1", 30080),
+                                             udp("192.0.2.1", 30080), tcp("198.51.100.1", 30080), VirtualServerKey::of_mark(Family::kIPv4, 7)};
+    for (const auto& key : keys) ASSERT_TRUE(engine.apply(std::vector<TableChange>{sluice::ipvs::AddVirtualServer{VirtualServer::of(key)}})->empty());
+    const Cleaned cleaned = cleanup_ipvs(&engine, folder_);
+    EXPECT_THAT(cleaned.problems, IsEmpty());
+    EXPECT_THAT(cleaned.removed, ElementsAre("3 virtual servers", "the device kube-ipvs0"));
+    for (std::size_t i = 0; i < keys.size(); ++i) EXPECT_EQ(engine.live(keys[i]) == nullptr, i < 3) << sluice::ipvs::to_string(keys[i]);
+    EXPECT_FALSE(*sys::link_exists(kServiceDevice));
+    EXPECT_TRUE(std::filesystem::is_empty(folder_));
+    const Cleaned again = cleanup_ipvs(nullptr, folder_);
+    EXPECT_THAT(again.removed, IsEmpty());
+    EXPECT_THAT(again.problems, IsEmpty());
+  });
+}
+
+}  // namespace
+}  // namespace sluice::dataplane::ipvs

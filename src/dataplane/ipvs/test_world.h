@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: Apache-2.0
+// For this room's tests: a node whose kernel is made of maps. It outlives the data planes that are opened on it, as a kernel does.
+#pragma once
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "dataplane/ipvs/ipvs_data_plane.h"
+#include "ipvs/fake_engine.h"
+
+namespace sluice::dataplane::ipvs {
+
+inline IpAddress ip(std::string_view text) {
+  const auto address = IpAddress::parse(text);
+  if (!address) std::abort();
+  return *address;
+}
+inline Cidr cidr(std::string_view text) {
+  const auto parsed = Cidr::parse(text);
+  if (!parsed) std::abort();
+  return *parsed;
+}
+
+// Everything that is asked of the kernel goes through here, and is written down in `events`, in order.
+struct World {
+  sluice::ipvs::FakeEngine engine;
+  HelperElements elements;
+  bool table_there = false;
+  bool device_there = false;
+  bool device_possible = true;
+  std::set<IpAddress> bound;
+  std::vector<sys::InterfaceAddress> interfaces{{"lo", ip("127.0.0.1"), 8},      {"eth0", ip("192.168.0.2"), 24}, {"eth1", ip("192.168.1.2"), 24},
+                                                {"eth0", ip("2001:db8::2"), 64}, {"eth0", ip("fe80::2"), 64},     {"lo", ip("::1"), 128}};
+  std::vector<IpAddress> gateways{ip("192.168.0.1"), ip("2001:db8::1")};
+  std::set<IpAddress> unbindable;  // refused by the kernel
+  std::vector<std::string> events;
+  std::size_t messages = 0;  // netlink messages: changes, finds, elements, addresses
+  std::size_t lists = 0;
+  FakeClock clock;
+  std::vector<Warning> warnings;
+
+  // Those of `events` that begin with one of the words; "" for all.
+  [[nodiscard]] std::vector<std::string> events_of(std::string_view word) const {
+    std::vector<std::string> found;
+    for (const std::string& event : events) {
+      if (event.starts_with(word)) found.push_back(event);
+    }
+    return found;
+  }
+  void forget() {
+    events.clear();
+    messages = 0;
+    lists = 0;
+  }
+};
+
+class WorldEngine : public sluice::ipvs::FakeEngine {
+ public:
+  explicit WorldEngine(World& world) : world_(world) {}
+  Result<> list(const std::function<void(sluice::ipvs::VirtualServerState)>& visit) override {
+    ++world_.lists;
+    return world_.engine.list(visit);
+  }
+  Result<sluice::ipvs::VirtualServerState> find(const VirtualServerKey& key) override {
+    ++world_.messages;
+    world_.events.push_back("find " + sluice::ipvs::to_string(key));
+    return world_.engine.find(key);
+  }
+  Result<std::vector<sluice::ipvs::Failure>> apply(std::span<const TableChange> changes) override {
+    world_.messages += changes.size();
+    for (const TableChange& change : changes) world_.events.push_back(sluice::ipvs::to_string(change));
+    return world_.engine.apply(changes);
+  }
+  Result<> set_timeouts(const sluice::ipvs::Timeouts& timeouts) override { return world_.engine.set_timeouts(timeouts); }
+
+ private:
+  World& world_;
+};
+
+class WorldTable : public HelperTable {
+ public:
+  explicit WorldTable(World& world) : world_(world) {}
+  Result<std::size_t> replace(const HelperElements& wanted) override {
+    world_.events.push_back("replace elements");
+    const std::size_t written = world_.elements == wanted && world_.table_there ? 0 : size(wanted);
+    world_.messages += written;
+    world_.elements = wanted;
+    world_.table_there = true;
+    return written;
+  }
+  Result<std::size_t> change(const HelperElements& add, const HelperElements& remove) override {
+    world_.events.push_back(fmt::format("elements +{} -{}", size(add), size(remove)));
+    world_.messages += size(add) + size(remove);
+    for_each([&](auto member) {
+      (world_.elements.*member).insert((add.*member).begin(), (add.*member).end());
+      for (const auto& element : remove.*member) (world_.elements.*member).erase(element);
+    });
+    return size(add) + size(remove);
+  }
+  Result<bool> intact() override { return world_.table_there; }
+  Result<Difference> compare(const HelperElements& wanted) override {
+    Difference difference;
+    if (wanted != world_.elements) difference.missing.emplace_back("elements");
+    return difference;
+  }
+  [[nodiscard]] std::size_t rules() const override { return 20; }
+
+  template <typename Body>
+  static void for_each(Body body) {
+    body(&HelperElements::cluster_ips);
+    body(&HelperElements::masqueraded);
+    body(&HelperElements::unmasqueraded);
+    body(&HelperElements::masqueraded_node_ports);
+    body(&HelperElements::firewalled);
+    body(&HelperElements::source_ranges);
+    body(&HelperElements::service_addresses);
+    body(&HelperElements::health_check_ports);
+    body(&HelperElements::local_real_servers);
+  }
+  static std::size_t size(const HelperElements& elements) {
+    std::size_t total = 0;
+    for_each([&](auto member) { total += (elements.*member).size(); });
+    return total;
+  }
+
+ private:
+  World& world_;
+};
+
+class WorldDevice : public ServiceDevice {
+ public:
+  explicit WorldDevice(World& world) : world_(world) {}
+  Result<bool> exists() override { return world_.device_there; }
+  Result<> ensure() override {
+    if (!world_.device_possible) return fail(Errc::kUnsupported, "links: add dummy kube-ipvs0: not supported");
+    world_.device_there = true;
+    return {};
+  }
+  Result<std::vector<Error>> add(std::span<const IpAddress> addresses) override {
+    if (!world_.device_there) return fail(Errc::kNotFound, "find kube-ipvs0: no such device");
+    std::vector<Error> refused;
+    for (const IpAddress& address : addresses) {
+      ++world_.messages;
+      world_.events.push_back("bind " + address.to_string());
+      if (world_.unbindable.contains(address)) {
+        refused.push_back({Errc::kInvalid, "add " + address.to_string() + " to kube-ipvs0: refused"});
+      } else {
+        world_.bound.insert(address);
+      }
+    }
+    return refused;
+  }
+  Result<std::vector<Error>> remove(std::span<const IpAddress> addresses) override {
+    for (const IpAddress& address : addresses) {
+      ++world_.messages;
+      world_.events.push_back("unbind " + address.to_string());
+      world_.bound.erase(address);
+    }
+    return std::vector<Error>();
+  }
+  Result<std::vector<sys::InterfaceAddress>> list_addresses() override {
+    auto all = world_.interfaces;
+    for (const IpAddress& address : world_.bound) all.push_back({kServiceDevice, address, static_cast<unsigned>(address.bytes().size() * 8)});
+    return all;
+  }
+  Result<std::vector<IpAddress>> list_default_gateways(Family family) override {
+    std::vector<IpAddress> gateways;
+    std::copy_if(world_.gateways.begin(), world_.gateways.end(), std::back_inserter(gateways), [&](const IpAddress& g) { return g.family() == family; });
+    return gateways;
+  }
+
+ private:
+  World& world_;
+};
+
+inline std::unique_ptr<IpvsDataPlane> open_plane(World& world, Options options = {}) {
+  options.warn = [&world](const Warning& warning) { world.warnings.push_back(warning); };
+  auto opened = IpvsDataPlane::open(std::move(options), std::make_unique<WorldEngine>(world), std::make_unique<WorldTable>(world),
+                                    std::make_unique<WorldDevice>(world), world.clock);
+  if (!opened) {
+    ADD_FAILURE() << opened.error().what;
+    std::abort();
+  }
+  return *std::move(opened);
+}
+
+enum class Where : std::uint8_t { kHere, kElsewhere };
+
+inline void add_server(plan::ServicePortPlan& port, std::string_view address, std::uint16_t number, Where where = Where::kElsewhere) {
+  plan::RealServer server;
+  server.address = ip(address);
+  server.port = number;
+  server.on_this_node = where == Where::kHere;
+  server.in_cluster_pool = true;
+  server.in_local_pool = where == Where::kHere;
+  port.has_endpoints = true;
+  port.real_servers.push_back(server);
+}
+
+inline plan::ServicePortPlan service_port(std::string_view name, std::string_view address, Protocol protocol = Protocol::kTcp) {
+  plan::ServicePortPlan port;
+  const std::size_t slash = name.find('/');
+  port.key = {{std::string(name.substr(0, slash)), std::string(name.substr(slash + 1))}, "", protocol, ip(address).family()};
+  port.cluster_ip = ip(address);
+  port.port = 80;
+  port.uses_cluster_pool = true;
+  return port;
+}
+
+inline plan::ServicePortPlanPtr shared(plan::ServicePortPlan port) { return std::make_shared<const plan::ServicePortPlan>(std::move(port)); }
+
+inline Changes full(const std::vector<plan::ServicePortPlan>& ports) {
+  Changes changes;
+  changes.full = true;
+  for (const auto& port : ports) changes.ports.push_back({nullptr, shared(port)});
+  std::sort(changes.ports.begin(), changes.ports.end(), [](const auto& a, const auto& b) { return a.key() < b.key(); });
+  return changes;
+}
+
+inline Changes change(const plan::ServicePortPlan* before, const plan::ServicePortPlan* after) {
+  Changes changes;
+  changes.ports.push_back({before != nullptr ? shared(*before) : nullptr, after != nullptr ? shared(*after) : nullptr});
+  return changes;
+}
+
+inline void expect_applied(IpvsDataPlane& plane, const Changes& changes) {
+  const auto applied = plane.apply(changes);
+  EXPECT_TRUE(applied) << applied.error().what;
+}
+
+inline VirtualServerKey tcp(std::string_view address, std::uint16_t port) { return VirtualServerKey::of(Protocol::kTcp, ip(address), port); }
+inline VirtualServerKey udp(std::string_view address, std::uint16_t port) { return VirtualServerKey::of(Protocol::kUdp, ip(address), port); }
+
+// "10.2.0.1:80 w1", sorted; "absent" where there is no such virtual server.
+inline std::vector<std::string> real_servers(World& world, const VirtualServerKey& key) {
+  const auto* state = world.engine.live(key);
+  if (state == nullptr) return {"absent"};
+  std::vector<std::string> found;
+  for (const auto& each : state->real_servers) found.push_back(fmt::format("{} w{}", sluice::ipvs::to_string(each.server.key), each.server.weight));
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
+inline std::vector<std::string> virtual_servers(World& world) {
+  std::vector<std::string> found;
+  (void)world.engine.list([&](const auto& state) { found.push_back(sluice::ipvs::to_string(state.server.key)); });
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
+inline void set_connections(World& world, const VirtualServerKey& key, std::string_view address, std::uint32_t active, std::uint32_t inactive = 0) {
+  for (auto& each : world.engine.live(key)->real_servers) {
+    if (each.server.key.address != ip(address)) continue;
+    each.active_connections = active;
+    each.inactive_connections = inactive;
+  }
+}
+
+}  // namespace sluice::dataplane::ipvs

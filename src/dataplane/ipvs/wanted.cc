@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+// IPVS knows neither Services nor policies: a virtual server is an address, a port and a protocol, and every packet to it is sent to
+// one of its real servers, wherever it came from. So one Service port with a cluster IP, a load-balancer IP and a node port, on a node
+// with three addresses, is five virtual servers. They exist whether or not there are real servers: an empty one makes the kernel
+// answer "port unreachable", which is what clients shall see then. What depends on the source (masquerading, source ranges) is left
+// to the helper table.
+//
+// A virtual server works only for addresses that are local to the node, since IPVS hooks into the local input path (LOCAL_IN); hence
+// the device kube-ipvs0 that carries them. An address that is local takes the whole address to this node, which is why one that
+// belongs to the node itself, to its gateway or to the API server must not be bound: the node would lose its own connections, and
+// with them its way to be told of the mistake.
+#include "dataplane/ipvs/wanted.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <optional>
+
+namespace sluice::dataplane::ipvs {
+namespace {
+
+using sluice::ipvs::ForwardMethod;
+using sluice::ipvs::kPersistentFlag;
+
+// The pool of the policy; where it is Local and nothing is here, the cluster's (mode-ipvs.md, section 4): better far than nowhere.
+std::shared_ptr<const RealServers> select(const plan::ServicePortPlan& port, plan::Pool pool) {
+  if (pool == plan::Pool::kLocal && port.pool_empty(plan::Pool::kLocal)) pool = plan::Pool::kCluster;
+  auto chosen = std::make_shared<RealServers>();
+  for (const plan::RealServer& server : port.real_servers) {
+    const bool member = pool == plan::Pool::kLocal ? server.in_local_pool : server.in_cluster_pool;
+    if (member) chosen->emplace_back(RealServerKey::of(server.address, server.port), server.weight);
+  }
+  std::sort(chosen->begin(), chosen->end());
+  const auto same_key = [](const auto& a, const auto& b) { return a.first == b.first; };
+  chosen->erase(std::unique(chosen->begin(), chosen->end(), same_key), chosen->end());
+  return chosen;
+}
+
+const std::string* annotation(const plan::ServicePortPlan& port, std::string_view key) {
+  const auto found = port.sluice_annotations.find(std::string(key));
+  return found == port.sluice_annotations.end() ? nullptr : &found->second;
+}
+
+Scheduler scheduler_of(const plan::ServicePortPlan& port, const WantedSettings& settings, std::vector<std::string>& bad) {
+  Scheduler scheduler = settings.scheduler;
+  if (const std::string* text = annotation(port, kSchedulerAnnotation)) {
+    auto parsed = parse_scheduler(*text);
+    if (parsed) {
+      scheduler = *std::move(parsed);
+    } else {
+      bad.push_back(fmt::format("{}: {}; using {}", kSchedulerAnnotation, parsed.error().what, scheduler.name));
+    }
+  }
+  if (!settings.missing_schedulers.contains(scheduler.name)) return scheduler;
+  if (scheduler.name != settings.scheduler.name) bad.push_back(describe_missing_scheduler(scheduler.name));
+  return Scheduler{};  // rr
+}
+
+std::chrono::milliseconds drain_timeout_of(const plan::ServicePortPlan& port, const WantedSettings& settings, std::vector<std::string>& bad) {
+  const std::string* text = annotation(port, kDrainTimeoutAnnotation);
+  if (text == nullptr) return settings.drain_timeout;
+  const auto parsed = parse_drain_timeout(*text);
+  if (parsed) return *parsed;
+  bad.push_back(fmt::format("{}: {}; using the configured {} ms", kDrainTimeoutAnnotation, parsed.error().what, settings.drain_timeout.count()));
+  return settings.drain_timeout;
+}
+
+// Why this address of a Service must not be served, or nothing.
+std::optional<std::string> reason_to_refuse(const IpAddress& address, plan::FrontendKind kind, const WantedSettings& settings,
+                                            const NodeAddresses& node) {
+  const std::string text = address.to_string();
+  if (address.is_unspecified()) return text + " is no address";
+  if (address.is_loopback()) return text + " is the loopback";
+  if (address.is_multicast()) return text + " is a multicast address";
+  if (address.family() == Family::kIPv6 && address.is_link_local()) return text + " is a link-local address";
+  if (const auto own = node.own.find(address); own != node.own.end()) return fmt::format("{} is an address of this node ({})", text, own->second);
+  if (node.gateways.contains(address)) return text + " is the default gateway of this node";
+  // A proxy that runs in the cluster may reach the API server by the cluster IP of default/kubernetes, which must be served of course.
+  const auto& api = settings.api_server_addresses;
+  if (kind != plan::FrontendKind::kClusterIp && std::find(api.begin(), api.end(), address) != api.end()) {
+    return text + " is the address of the API server";
+  }
+  return std::nullopt;
+}
+
+// Collects the parts of one Service port.
+class PortBuilder {
+ public:
+  PortBuilder(const plan::ServicePortPlan& port, const WantedSettings& settings, const NodeAddresses& node)
+      : port_(port), settings_(settings), node_(node), scheduler_(scheduler_of(port, settings, wanted_.bad_annotations)) {
+    drain_timeout_ = drain_timeout_of(port, settings, wanted_.bad_annotations);
+    internal_ = select(port, port.internal_pool());
+    external_ = port.external_pool() == port.internal_pool() ? internal_ : select(port, port.external_pool());
+  }
+
+  // Answers whether the address is served.
+  bool add_address(const IpAddress& address, plan::FrontendKind kind) {
+    if (auto reason = reason_to_refuse(address, kind, settings_, node_)) {
+      wanted_.refusals.push_back({port_.key, address, *std::move(reason)});
+      return false;
+    }
+    const ServedAddress served{address, port_.key.protocol, port_.port};
+    wanted_.elements.service_addresses.insert(address);
+    if (kind == plan::FrontendKind::kClusterIp) {
+      wanted_.elements.cluster_ips.insert(served);
+    } else {
+      (port_.external_local ? wanted_.elements.unmasqueraded : wanted_.elements.masqueraded).insert(served);
+    }
+    add_virtual_server(address, port_.port, kind == plan::FrontendKind::kClusterIp ? internal_ : external_);
+    return true;
+  }
+
+  void add_node_port() {
+    if (port_.node_port == 0) return;
+    if (!port_.external_local) wanted_.elements.masqueraded_node_ports.insert({port_.key.protocol, port_.node_port});
+    for (const IpAddress& address : node_.node_ports) add_virtual_server(address, port_.node_port, external_);
+  }
+
+  // The node itself speaks to a Service's address from that very address, since the kernel prefers it as source.
+  void restrict_sources(const IpAddress& address) {
+    if (port_.source_ranges.empty()) return;
+    const ServedAddress served{address, port_.key.protocol, port_.port};
+    wanted_.elements.firewalled.insert(served);
+    for (const Cidr& range : port_.source_ranges) wanted_.elements.source_ranges.insert({served, range});
+    if (!port_.node_ip_in_source_ranges) return;
+    wanted_.elements.source_ranges.insert({served, Cidr(address, static_cast<unsigned>(address.bytes().size() * 8))});
+  }
+
+  WantedPort take() && {
+    if (port_.health_check_node_port != 0) wanted_.elements.health_check_ports.insert(port_.health_check_node_port);
+    for (const plan::RealServer& server : port_.real_servers) {
+      if (server.on_this_node) wanted_.elements.local_real_servers.insert(server.address);
+    }
+    return std::move(wanted_);
+  }
+
+ private:
+  void add_virtual_server(const IpAddress& address, std::uint16_t number, const std::shared_ptr<const RealServers>& real_servers) {
+    WantedVirtualServer wanted;
+    wanted.server = VirtualServer::of(VirtualServerKey::of(port_.key.protocol, address, number));
+    const auto present = [&](const WantedVirtualServer& other) { return other.server.key == wanted.server.key; };
+    // An external IP may be a load-balancer IP, too.
+    if (std::any_of(wanted_.virtual_servers.begin(), wanted_.virtual_servers.end(), present)) return;
+    wanted.server.scheduler = scheduler_.name;
+    wanted.server.flags = scheduler_.flags;
+    if (port_.affinity_seconds) {
+      wanted.server.flags |= kPersistentFlag;
+      wanted.server.persistence_timeout_s = *port_.affinity_seconds;
+    }
+    wanted.real_servers = real_servers;
+    wanted.drain_timeout = drain_timeout_;
+    wanted_.virtual_servers.push_back(std::move(wanted));
+  }
+
+  const plan::ServicePortPlan& port_;
+  const WantedSettings& settings_;
+  const NodeAddresses& node_;
+  WantedPort wanted_;
+  Scheduler scheduler_;
+  std::chrono::milliseconds drain_timeout_{0};
+  std::shared_ptr<const RealServers> internal_;
+  std::shared_ptr<const RealServers> external_;
+};
+
+}  // namespace
+
+NodeAddresses node_addresses(const WantedSettings& settings, const NodePortAddresses& node_ports,
+                             const std::vector<sys::InterfaceAddress>& listed, const std::vector<IpAddress>& gateways) {
+  NodeAddresses node;
+  std::set<IpAddress> answering;
+  const std::set<IpAddress> chosen(node_ports.addresses.begin(), node_ports.addresses.end());
+  for (const sys::InterfaceAddress& entry : listed) {
+    if (entry.interface == kServiceDevice || entry.address.family() != settings.family) continue;
+    // Each pod's veth brings one along; they are refused anyway.
+    if (settings.family == Family::kIPv6 && entry.address.is_link_local()) continue;
+    node.own.emplace(entry.address, entry.interface);
+    if (entry.address.is_loopback() && !settings.localhost_node_ports) continue;
+    if (node_ports.all_local || chosen.contains(entry.address)) answering.insert(entry.address);
+  }
+  node.node_ports.assign(answering.begin(), answering.end());
+  node.gateways.insert(gateways.begin(), gateways.end());
+  return node;
+}
+
+bool same(const NodeAddresses& a, const NodeAddresses& b) {
+  const auto same_address = [](const auto& x, const auto& y) { return x.first == y.first; };
+  return a.node_ports == b.node_ports && a.gateways == b.gateways &&
+         std::equal(a.own.begin(), a.own.end(), b.own.begin(), b.own.end(), same_address);
+}
+
+RealServer to_real_server(const RealServers::value_type& wanted) {
+  RealServer server;
+  server.key = wanted.first;
+  server.method = ForwardMethod::kMasquerade;
+  server.weight = wanted.second;
+  return server;
+}
+
+bool same(const WantedVirtualServer& a, const WantedVirtualServer& b) {
+  return a.server == b.server && (a.real_servers == b.real_servers || *a.real_servers == *b.real_servers);
+}
+
+WantedPort wanted_of(const plan::ServicePortPlan& port, const WantedSettings& settings, const NodeAddresses& node) {
+  PortBuilder builder(port, settings, node);
+  builder.add_address(port.cluster_ip, plan::FrontendKind::kClusterIp);
+  for (const IpAddress& address : port.external_ips) builder.add_address(address, plan::FrontendKind::kExternalIp);
+  for (const IpAddress& address : port.load_balancer_ips) {
+    if (builder.add_address(address, plan::FrontendKind::kLoadBalancerIp)) builder.restrict_sources(address);
+  }
+  builder.add_node_port();
+  return std::move(builder).take();
+}
+
+std::string describe_missing_scheduler(const std::string& name) {
+  return fmt::format("scheduler '{}' is not known here (no module ip_vs_{}); using {}", name, name, Scheduler{}.name);
+}
+
+bool comes_first(const plan::ServicePortPlan& port) {
+  constexpr std::uint16_t kDnsPort = 53;
+  const plan::ObjectKey& service = port.key.service;
+  if (service.namespace_name == "default") return service.name == "kubernetes";
+  return service.namespace_name == "kube-system" && (service.name == "kube-dns" || port.port == kDnsPort);
+}
+
+}  // namespace sluice::dataplane::ipvs

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+// What one Service port wants of this node in mode ipvs: virtual servers with their real servers, addresses on kube-ipvs0, elements of
+// the helper table. Pure: the node's addresses come in, nothing is asked. Reference: docs/mode-ipvs.md.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "dataplane/dataplane.h"
+#include "dataplane/ipvs/annotations.h"
+#include "dataplane/ipvs/helper_table.h"
+#include "ipvs/real_server.h"
+#include "ipvs/virtual_server.h"
+#include "plan/plan.h"
+#include "sys/addresses.h"
+
+namespace sluice::dataplane::ipvs {
+
+using sluice::ipvs::RealServer;
+using sluice::ipvs::RealServerKey;
+using sluice::ipvs::VirtualServer;
+using sluice::ipvs::VirtualServerKey;
+
+inline constexpr const char* kServiceDevice = "kube-ipvs0";
+
+struct WantedSettings {
+  Family family = Family::kIPv4;
+  Scheduler scheduler;
+  std::chrono::milliseconds drain_timeout{0};
+  bool localhost_node_ports = false;
+  std::vector<IpAddress> api_server_addresses;
+  // Schedulers that the engine turned out not to have: rr is wanted instead of them.
+  std::set<std::string> missing_schedulers;
+};
+
+// What of this node matters to Services.
+struct NodeAddresses {
+  std::vector<IpAddress> node_ports;          // where node ports answer, sorted
+  std::map<IpAddress, std::string> own;       // on other interfaces than kube-ipvs0, with their names
+  std::set<IpAddress> gateways;
+};
+// Are Services served the same way? On which interface an address is makes no difference: a CNI may put one on every pod's.
+bool same(const NodeAddresses& a, const NodeAddresses& b);
+// `listed` are the addresses of all interfaces and families.
+NodeAddresses node_addresses(const WantedSettings& settings, const NodePortAddresses& node_ports,
+                             const std::vector<sys::InterfaceAddress>& listed, const std::vector<IpAddress>& gateways);
+
+// Sorted by key, each once, with their weights.
+using RealServers = std::vector<std::pair<RealServerKey, std::int32_t>>;
+RealServer to_real_server(const RealServers::value_type& wanted);
+
+struct WantedVirtualServer {
+  VirtualServer server;
+  std::shared_ptr<const RealServers> real_servers;  // shared by the virtual servers that have the same
+  std::chrono::milliseconds drain_timeout{0};
+};
+// Would the kernel be told the same?
+bool same(const WantedVirtualServer& a, const WantedVirtualServer& b);
+
+struct WantedPort {
+  std::vector<WantedVirtualServer> virtual_servers;
+  HelperElements elements;  // its service_addresses are those on kube-ipvs0
+  std::vector<Refusal> refusals;
+  std::vector<std::string> bad_annotations;  // in words
+};
+WantedPort wanted_of(const plan::ServicePortPlan& port, const WantedSettings& settings, const NodeAddresses& node);
+
+std::string describe_missing_scheduler(const std::string& name);
+
+// Those that the rest of the cluster waits for: the API server and DNS.
+bool comes_first(const plan::ServicePortPlan& port);
+
+}  // namespace sluice::dataplane::ipvs

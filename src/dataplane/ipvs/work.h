@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// From what is live and what is wanted to what must be done, in its order. Pure but for the drains, which it begins and ends.
+#pragma once
+
+#include <cstddef>
+#include <map>
+#include <optional>
+#include <set>
+#include <vector>
+
+#include "base/clock.h"
+#include "dataplane/ipvs/drain.h"
+#include "dataplane/ipvs/wanted.h"
+#include "ipvs/change.h"
+#include "ipvs/engine.h"
+
+namespace sluice::dataplane::ipvs {
+
+using TableChange = sluice::ipvs::Change;
+
+// A virtual server as it is in the kernel, or as it is known to be. Its real servers are sorted by key.
+struct LiveVirtualServer {
+  VirtualServer server;
+  std::vector<RealServer> real_servers;
+  bool complete = false;  // read from the kernel, so that those which are drained are among them
+};
+LiveVirtualServer as_live(const WantedVirtualServer& wanted);
+LiveVirtualServer as_live(const sluice::ipvs::VirtualServerState& state);
+using LiveTable = std::map<VirtualServerKey, LiveVirtualServer>;
+// The family's virtual servers without those of firewall marks, which are never ours.
+Result<LiveTable> list_live(sluice::ipvs::Engine& engine, Family family);
+
+// Part of the work, done before the next one is begun: so the first Services are served while the last ones are still waiting.
+struct Piece {
+  std::vector<TableChange> changes;  // add, or edit in place
+  std::vector<IpAddress> addresses;  // to bind after that
+};
+
+struct Work {
+  std::vector<Piece> pieces;
+  std::vector<TableChange> removals;     // weights of 0, and what goes at once
+  std::set<VirtualServerKey> drained;    // where a drain began: its connections may be none
+  std::vector<IpAddress> superfluous;    // addresses to unbind
+};
+
+class WorkBuilder {
+ public:
+  // `to_bind` are the addresses that are wanted and not bound yet.
+  WorkBuilder(Drains& drains, Clock::SteadyTime now, std::set<IpAddress> to_bind) : drains_(drains), now_(now), to_bind_(std::move(to_bind)) {}
+
+  // Makes `live` (null: there is none) what is `wanted` (null: nothing). In the order in which they shall be served, those of one
+  // address behind each other; removals any time.
+  void add(const VirtualServerKey& key, const LiveVirtualServer* live, const WantedVirtualServer* wanted);
+  // What comes next must wait until all before is done.
+  void end_piece();
+  Work take(std::vector<IpAddress> superfluous) &&;
+
+ private:
+  void edit(const LiveVirtualServer& live, const WantedVirtualServer& wanted);
+  void drop(const VirtualServerKey& of, const RealServer& live, const WantedVirtualServer& wanted);
+  void put(TableChange change) { piece_.changes.push_back(std::move(change)); }
+
+  Drains& drains_;
+  Clock::SteadyTime now_;
+  std::set<IpAddress> to_bind_;
+  Piece piece_;
+  IpAddress last_address_;
+  Work work_;
+};
+
+}  // namespace sluice::dataplane::ipvs
