@@ -5,20 +5,27 @@
 #include "daemon/cleanup.h"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <array>
 #include <cstdio>
+#include <memory>
 #include <string_view>
 
 #include "daemon/commands.h"
+#include "daemon/config.h"
 #include "dataplane/iptables/iptables_data_plane.h"
-#include "sys/links.h"
+#include "dataplane/ipvs/cleanup.h"
+#include "ipvs/engines/open_engine.h"
 #include "sys/netfilter_objects.h"
 
 namespace sluice::daemon {
 namespace {
 
-constexpr std::string_view kIpvsDevice = "kube-ipvs0";
+// Opening the engine would load the module, which a node without mode ipvs does not need.
+constexpr const char* kIpvsFile = "/proc/net/ip_vs";
+constexpr const char* kNetworkNamespace = "/proc/thread-self/ns/net";
 constexpr std::string_view kNftTable = "kube-proxy";
 
 // The IP sets of kube-proxy's mode ipvs (pkg/proxy/ipvs/ipset.go). For IPv6 "KUBE-" becomes "KUBE-6-", cut to 31 characters.
@@ -50,15 +57,6 @@ void clean_ipsets(CleanupReport& report) {
   if (destroyed > 0) report.removed.push_back(fmt::format("{} IP sets", destroyed));
 }
 
-void clean_device(CleanupReport& report) {
-  const std::string name(kIpvsDevice);
-  const auto exists = sys::link_exists(name);
-  if (!exists) return report.problems.push_back(exists.error().what);
-  if (!*exists) return;
-  if (const auto removed = sys::remove_link(name); !removed) return report.problems.push_back(removed.error().what);
-  report.removed.push_back(fmt::format("the device {}", name));
-}
-
 }  // namespace
 
 void append(CleanupReport& to, CleanupReport&& from) {
@@ -83,10 +81,32 @@ CleanupReport clean_up_nftables() {
   return report;
 }
 
-CleanupReport clean_up_everything() {
-  CleanupReport report = clean_up_iptables();
+std::string state_folder(const std::string& data_dir) {
+  struct stat status{};
+  if (::stat(kNetworkNamespace, &status) != 0) return data_dir;
+  return fmt::format("{}/netns-{}", data_dir, status.st_ino);
+}
+
+CleanupReport clean_up_ipvs(const std::string& data_dir) {
+  CleanupReport report;
+  std::unique_ptr<ipvs::Engine> engine;
+  if (::access(kIpvsFile, F_OK) == 0) {
+    auto opened = ipvs::engines::open_engine("kernel");
+    if (opened) {
+      engine = std::move(*opened);
+    } else {
+      report.problems.push_back(opened.error().what);
+    }
+  }
+  dataplane::ipvs::Cleaned cleaned = dataplane::ipvs::cleanup_ipvs(engine.get(), state_folder(data_dir));
+  append(report, {std::move(cleaned.removed), std::move(cleaned.problems)});
+  return report;
+}
+
+CleanupReport clean_up_everything(const std::string& data_dir) {
+  CleanupReport report = clean_up_ipvs(data_dir);
+  append(report, clean_up_iptables());
   append(report, clean_up_nftables());
-  clean_device(report);
   return report;
 }
 
@@ -98,7 +118,7 @@ int run_cleanup(const std::vector<std::string>& arguments) {
                "namespace, and nothing else. A proxy that still runs here writes its rules again.\n");
     return help ? 0 : 2;
   }
-  const CleanupReport report = clean_up_everything();
+  const CleanupReport report = clean_up_everything(SluiceConfig().data_dir);
   for (const std::string& text : report.removed) fmt::print("removed {}\n", text);
   for (const std::string& text : report.problems) fmt::print(stderr, "sluice cleanup: {}\n", text);
   if (!report.problems.empty()) {

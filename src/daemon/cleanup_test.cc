@@ -35,7 +35,7 @@ TEST(Cleanup, TakesEveryModesObjectsAndLeavesForeignOnes) {
                           "iptables -t nat -N KUBE-SERVICES && iptables -t nat -A OUTPUT -m comment --comment 'kubernetes service portals' -j KUBE-SERVICES && "
                           "iptables -t nat -N MINE && iptables -t nat -A OUTPUT -j MINE"),
               0);
-    const CleanupReport report = clean_up_everything();
+    const CleanupReport report = clean_up_everything("/run/sluice-cleanup-test");
     EXPECT_THAT(report.problems, testing::IsEmpty());
     const std::string tables = output_of("nft list tables");
     EXPECT_THAT(tables, testing::Not(testing::HasSubstr("kube-proxy")));
@@ -51,7 +51,7 @@ TEST(Cleanup, TakesEveryModesObjectsAndLeavesForeignOnes) {
 
 TEST(Cleanup, OfNothingSucceedsAndMakesNothing) {
   in_fresh_netns([] {
-    const CleanupReport report = clean_up_everything();
+    const CleanupReport report = clean_up_everything("/run/sluice-cleanup-test");
     EXPECT_THAT(report.problems, testing::IsEmpty());
     EXPECT_THAT(report.removed, testing::IsEmpty());
     EXPECT_EQ(output_of("nft list ruleset"), "");

@@ -15,6 +15,7 @@
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <csignal>
 #include <fstream>
 #include <iterator>
@@ -276,6 +277,12 @@ class Server {
     const CleanupReport report = mode_->remove_others();
     for (const std::string& text : report.removed) SLUICE_LOG_INFO("Removed what another mode left", {"what", text});
     for (const std::string& text : report.problems) SLUICE_LOG_WARNING("Could not remove what another mode left, going on", {"err", text});
+    if (!report.again_in) return;
+    SLUICE_LOG_V(1, "Another mode still carries connections, looking again", {"after", fmt::format("{}s", report.again_in->count())});
+    leftovers_timer_.expires_after(*report.again_in);
+    leftovers_timer_.async_wait([this](boost::system::error_code error) {
+      if (!error) remove_other_modes();
+    });
   }
 
   // ---- servers -----------------------------------------------------------------------------------------------------------------
@@ -397,7 +404,8 @@ class Server {
     if (!node_port_cidrs_.empty()) {
       hooks.node_port_addresses = [this](Family family) { return node_port_addresses(family, node_port_cidrs_, local_addresses()); };
     }
-    hooks.first_synced = [this] { remove_other_modes(); };
+    // On the event loop's thread, so that the control loop goes on.
+    hooks.first_synced = [this] { boost::asio::post(loop_, [this] { remove_other_modes(); }); };
     hooks.address_refused = [this](const dataplane::Refusal& refusal) { post_refusal(refusal); };
     hooks.fatal = [this](const std::string& why) { end(1, why); };
     auto control = std::make_unique<sync::ControlLoop>(std::move(settings), std::move(hooks), system_clock(), metrics_, health_, std::move(data_planes_));
@@ -434,6 +442,7 @@ class Server {
   net::EventLoop loop_{1};
   boost::asio::executor_work_guard<net::EventLoop::executor_type> work_{loop_.get_executor()};
   boost::asio::signal_set signals_{loop_, SIGTERM, SIGINT};
+  boost::asio::steady_timer leftovers_timer_{loop_};
   std::string config_text_;
   std::optional<sys::FolderWatch> config_watch_;
   std::optional<boost::asio::posix::stream_descriptor> config_descriptor_;

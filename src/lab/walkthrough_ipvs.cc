@@ -79,8 +79,12 @@ Result<> show_switch_to_ipvs(Walkthrough& walkthrough) {
   const std::string line = lines_with(log, {"Using ipvs Proxier"}, 1);
   screen.quote(line);
   screen.check(!line.empty(), "the log", line.empty() ? "no word of it" : "names the mode", "a line with: Using ipvs Proxier");
-  const auto mode = lab.get(kNode, {loopback(), kMetricsPort}, "/proxyMode");
-  const std::string answer = mode ? mode->body : mode.error().what;
+  std::string answer;
+  eventually([&] {
+    const auto mode = lab.get(kNode, {loopback(), kMetricsPort}, "/proxyMode");
+    answer = mode ? mode->body : mode.error().what;
+    return static_cast<bool>(mode);
+  });
   screen.check(answer == "ipvs", "the proxy's own page /proxyMode", answer, "ipvs");
   check_steady_traffic(walkthrough, "a client that connected by another node every 20 ms meanwhile", pinger.stop());
   return {};
