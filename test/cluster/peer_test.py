@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """The real kube-proxy 1.20.2 and `sluice proxy`, one after the other, on the same API server, objects and nodes: every client must
-get the same answers, refusals and source addresses from every Service address.
+get the same answers, refusals and source addresses from every Service address. In mode ipvs (SLUICE_TEST_MODE=ipvs, on a kernel with
+ip_vs) the tables of virtual servers must be the same, too.
 
 Where Kubernetes itself changed between 1.20 and today, DIFFERENCES names the probe, what today's Kubernetes says, and why.
 """
@@ -11,6 +12,7 @@ import os
 import pathlib
 import sys
 import tempfile
+import time
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "lib"))
@@ -18,6 +20,7 @@ from objects import endpoint_slice, service, with_ingress  # noqa: E402
 from rig import ControlPlane, Rig, kubernetes_programs, run, wait_for  # noqa: E402
 
 SLUICE = os.environ["SLUICE"]
+MODE = os.environ.get("SLUICE_TEST_MODE", "iptables")
 NODES = {"node1": "192.168.231.122", "node2": "192.168.231.123"}
 MASTER, ROUTER, CLIENT, OTHER_CLIENT = "192.168.231.121", "192.168.231.1", "192.168.231.200", "192.168.231.201"
 PODS = {"a1": ("node1", "10.244.1.5"), "a2": ("node1", "10.244.1.6"), "b1": ("node2", "10.244.2.5"), "asker": ("node1", "10.244.1.9")}
@@ -26,15 +29,14 @@ INGRESS, RANGED_INGRESS, EXTERNAL = "203.0.113.80", "203.0.113.81", "203.0.113.9
 
 CONFIG = """apiVersion: kubeproxy.config.k8s.io/v1alpha1
 kind: KubeProxyConfiguration
-mode: iptables
+mode: {mode}
 clientConnection: {{kubeconfig: {kubeconfig}}}
 clusterCIDR: 10.244.0.0/16
 conntrack: {{maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s}}
 """
 
 # (source, target) -> (what kube-proxy 1.20.2 does, what Kubernetes says today and Sluice does, why)
-DIFFERENCES = {
-}
+DIFFERENCES = {"iptables": {}, "ipvs": {}}[MODE]
 
 
 def pods(name, *members, ports=(("p", "TCP", 8080),), **options):
@@ -84,13 +86,16 @@ class PeerTest(unittest.TestCase):
     def test_the_same_answers_as_kube_proxy(self):
         programs = kubernetes_programs()
         with tempfile.TemporaryDirectory(prefix="sluice-peer-") as folder, Rig("slpeer") as rig:
-            self.folder, self.rig = pathlib.Path(folder), rig
+            self.folder, self.rig, self.tables = pathlib.Path(folder), rig, {}
             self.make_hosts()
             with ControlPlane(rig, "master", MASTER, self.folder / "cluster") as plane:
                 self.fill(plane)
                 theirs = self.observe("kube-proxy", [programs / "kube-proxy"])
                 ours = self.observe("sluice", [SLUICE, "proxy"])
-        wrong = []
+        their_tables, our_tables = self.tables["kube-proxy"], self.tables["sluice"]
+        wrong = [f"{node}: only {who} has: {line}" for node in their_tables
+                 for who, lines in (("kube-proxy", their_tables[node] - our_tables[node]), ("sluice", our_tables[node] - their_tables[node]))
+                 for line in sorted(lines)]
         for key, their_answer in theirs.items():
             expected = DIFFERENCES[key][1] if key in DIFFERENCES else their_answer
             if ours[key] != expected:
@@ -128,12 +133,13 @@ class PeerTest(unittest.TestCase):
 
     def observe(self, name, command):
         config = self.folder / f"{name}.yaml"
-        config.write_text(CONFIG.format(kubeconfig=self.kubeconfig))
+        config.write_text(CONFIG.format(kubeconfig=self.kubeconfig, mode=MODE))
         proxies = [self.rig.spawn(node, [*command, f"--config={config}", f"--hostname-override={node}"], self.folder / f"{name}-{node}.log",
                                   {"XTABLES_LOCKFILE": str(self.folder / f"{node}.lock")}) for node in NODES]
         try:
             for node in NODES:
-                wait_for(f"{name} on {node} programs all", lambda node=node: self.programmed(node))
+                wait_for(f"{name} on {node} programs all", lambda node=node: self.programmed(node), 60)
+            self.tables[name] = {node: self.settled_table(node) for node in NODES}
             keys = [(source, target) for target in TARGETS for source in SOURCES]
             with concurrent.futures.ThreadPoolExecutor(3) as pool:
                 return dict(zip(keys, pool.map(lambda key: self.answers(key[0], *TARGETS[key[1]]), keys)))
@@ -141,12 +147,37 @@ class PeerTest(unittest.TestCase):
             for proxy in proxies:
                 self.rig.stop(proxy)
             for node in NODES:
-                for table in ("nat", "filter", "mangle"):
-                    for action in ("-F", "-X"):
-                        run("ip", "netns", "exec", self.rig.ns(node), "iptables", "-t", table, action)
-                run("ip", "netns", "exec", self.rig.ns(node), "conntrack", "-F", check=False)
+                self.sweep(node)
+
+    def sweep(self, node):
+        inside = ("ip", "netns", "exec", self.rig.ns(node))
+        for table in ("nat", "filter", "mangle"):
+            for action in ("-F", "-X"):
+                run(*inside, "iptables", "-t", table, action)
+        if MODE == "ipvs":
+            run(*inside, "ipvsadm", "-C")
+            run(*inside, "ipset", "destroy", check=False)
+            run(*inside, "ip", "link", "delete", "kube-ipvs0", check=False)
+            run(*inside, "nft", "delete", "table", "ip", "sluice-ipvs", check=False)
+        run(*inside, "conntrack", "-F", check=False)
+
+    def settled_table(self, node):
+        """Once it has not changed for three seconds: kube-proxy writes its virtual servers one by one."""
+        table = self.virtual_servers(node)
+        while MODE == "ipvs":
+            time.sleep(3)
+            before, table = table, self.virtual_servers(node)
+            if table == before:
+                break
+        return table
+
+    def virtual_servers(self, node):
+        return set(run("ip", "netns", "exec", self.rig.ns(node), "ipvsadm", "-S", "-n").splitlines()) if MODE == "ipvs" else set()
 
     def programmed(self, node):
+        if MODE == "ipvs":
+            table = self.virtual_servers(node)
+            return all(any(f" {address} " in line and " -r " in line for line in table) for address in ("10.96.1.1:80", "10.96.1.12:81", f"{RANGED_INGRESS}:80", f"{NODES[node]}:30110"))
         # The dispatch rules come last, whoever writes them.
         dispatch = run("ip", "netns", "exec", self.rig.ns(node), "iptables-save", "-t", "nat")
         dispatch = "".join(line for line in dispatch.splitlines() if line.startswith("-A KUBE-SERVICES "))

@@ -216,7 +216,7 @@ class Runner:
                                   folder / f"{node}.log", {"XTABLES_LOCKFILE": f"{folder}/{node}.lock"}) for node in NODES]
         try:
             for node in NODES:
-                wait_for(f"the first sync of node {node}; its log:\n{(folder / f'{node}.log').read_text()}", lambda node=node: self.synced(node))
+                wait_for(f"the first sync of node {node}; its log:\n{(folder / f'{node}.log').read_text()}", lambda node=node: self.synced(node), 90)
             with concurrent.futures.ThreadPoolExecutor(8) as pool:
                 for _, packet, _ in scenario.checks:
                     self.route_client(scenario.path, packet)

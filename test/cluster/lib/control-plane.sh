@@ -25,6 +25,7 @@ setup=$(cd "$(dirname "$0")/../../../tools/setup" && pwd)
 
 readonly marker=.sluice-control-plane
 readonly programs=(kube-apiserver etcd)
+readonly slow=${SLUICE_SLOW:-1} # how many times slower than usual this machine is: a guest without KVM
 
 in_netns() { if [ -n "$netns" ]; then ip netns exec "$netns" "$@"; else "$@"; fi; }
 
@@ -127,7 +128,7 @@ fail_up() {
 
 # wait_until NAME SECONDS COMMAND...: until COMMAND succeeds; NAME has to live that long.
 wait_until() {
-	local name=$1 deadline=$((SECONDS + $2))
+	local name=$1 deadline=$((SECONDS + $2 * slow))
 	shift 2
 	until "$@" >/dev/null 2>&1; do
 		alive "$name" || fail_up "$name" "ended by itself"
