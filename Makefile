@@ -25,6 +25,7 @@ demo: ## build, then walk through a mode switch in a lab of network namespaces
 	@echo "make: the demo builds Sluice, a few minutes the first time, then runs sluice lab walkthrough"
 	@$(MAKE) --no-print-directory build
 	@build/release/sluice lab walkthrough </dev/null
+	@tools/setup/demo-ipvs.sh "$(CURDIR)/build/release/sluice"
 
 test: ## build and run all tests, with real Kubernetes programs (built once, then cached)
 	@tools/setup/run-tests.sh

@@ -129,7 +129,7 @@ void FamilySync::check_canary() {
   }
   canary_failure_logged_ = false;
   if (*intact) return;
-  SLUICE_LOG_WARNING("Our rules were flushed by somebody else, writing them anew", {"ipFamily", to_string(family_)},
+  SLUICE_LOG_WARNING("Our rules are not as they were written, or the node's addresses changed; writing them anew", {"ipFamily", to_string(family_)},
                      {"dataPlane", data_plane_->name()});
   context_.metrics.add_drift_repair(family_);
   request_full("flushed");

@@ -36,7 +36,16 @@ conntrack: {{maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeo
 """
 
 # (source, target) -> (what kube-proxy 1.20.2 does, what Kubernetes says today and Sluice does, why)
-DIFFERENCES = {"iptables": {}, "ipvs": {}}[MODE]
+FALLBACK = "policy Local without an endpoint here: 1.20 serves nothing; today pods and nodes reach the other nodes' endpoints, and outsiders get no answer"
+KUBELET = "1.20 only marks what is outside loadBalancerSourceRanges, and counts on kubelet's rule to drop it"
+DIFFERENCES = {"iptables": {}, "ipvs": {
+    **{(source, "local-there node port on node1 TCP"): ({("refused", "")}, {("b1", seen)}, FALLBACK)
+       for source, seen in (("asker", PODS["asker"][1]), ("a1", PODS["a1"][1]), ("node1", NODES["node1"]))},
+    **{(source, "local-there node port on node1 TCP"): ({("refused", "")}, {("timeout", "")}, FALLBACK) for source in ("client", "other-client")},
+    **{(source, "ranged ingress"): ({("a1", "169.254.1.1")}, {("timeout", "")}, KUBELET) for source in ("asker", "a1", "node1", "other-client")},
+}}[MODE]
+# The lines of `ipvsadm -S -n` on node1 that FALLBACK accounts for.
+FALLBACK_LINE = ":30107 -r 10.244.2.5:8080 "
 
 
 def pods(name, *members, ports=(("p", "TCP", 8080),), **options):
@@ -95,7 +104,7 @@ class PeerTest(unittest.TestCase):
         their_tables, our_tables = self.tables["kube-proxy"], self.tables["sluice"]
         wrong = [f"{node}: only {who} has: {line}" for node in their_tables
                  for who, lines in (("kube-proxy", their_tables[node] - our_tables[node]), ("sluice", our_tables[node] - their_tables[node]))
-                 for line in sorted(lines)]
+                 for line in sorted(lines) if not (who == "sluice" and node == "node1" and FALLBACK_LINE in line)]
         for key, their_answer in theirs.items():
             expected = DIFFERENCES[key][1] if key in DIFFERENCES else their_answer
             if ours[key] != expected:
@@ -176,6 +185,10 @@ class PeerTest(unittest.TestCase):
 
     def programmed(self, node):
         if MODE == "ipvs":
+            inside = ("ip", "netns", "exec", self.rig.ns(node))
+            # kube-proxy writes its rules after its virtual servers.
+            if "-A KUBE-POSTROUTING" not in run(*inside, "iptables-save", "-t", "nat") and "sluice-ipvs" not in run(*inside, "nft", "list", "tables"):
+                return False
             table = self.virtual_servers(node)
             return all(any(f" {address} " in line and " -r " in line for line in table) for address in ("10.96.1.1:80", "10.96.1.12:81", f"{RANGED_INGRESS}:80", f"{NODES[node]}:30110"))
         # The dispatch rules come last, whoever writes them.
