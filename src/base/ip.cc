@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Parsing follows what Kubernetes' API objects may hold, which is wider than inet_pton(3): "172.30.0.041" was accepted for years
-// and means 172.30.0.41 (decimal), so octets with leading zeros are rewritten before the library sees them.
+// Parsing follows what Kubernetes' API objects may hold, which is wider than inet_pton(3): "172.30.0.041" was accepted
+// for years and means 172.30.0.41 (decimal), so octets with leading zeros are rewritten before the library sees them.
 #include "base/ip.h"
 
 #include <arpa/inet.h>
@@ -40,26 +40,36 @@ std::optional<std::uint32_t> parse_dotted_quad(std::string_view text) {
   return address;
 }
 
-unsigned family_bits(Family family) { return family == Family::kIPv4 ? 32 : 128; }
+unsigned family_bits(Family family) {
+  return family == Family::kIPv4 ? 32 : 128;
+}
 
 }  // namespace
 
-std::string_view to_string(Family family) { return family == Family::kIPv4 ? "IPv4" : "IPv6"; }
+std::string_view to_string(Family family) {
+  return family == Family::kIPv4 ? "IPv4" : "IPv6";
+}
 
 std::string_view to_string(Protocol protocol) {
   switch (protocol) {
-    case Protocol::kTcp: return "TCP";
-    case Protocol::kUdp: return "UDP";
-    case Protocol::kSctp: return "SCTP";
+    case Protocol::kTcp:
+      return "TCP";
+    case Protocol::kUdp:
+      return "UDP";
+    case Protocol::kSctp:
+      return "SCTP";
   }
   return "?";
 }
 
 std::string_view lower_name(Protocol protocol) {
   switch (protocol) {
-    case Protocol::kTcp: return "tcp";
-    case Protocol::kUdp: return "udp";
-    case Protocol::kSctp: return "sctp";
+    case Protocol::kTcp:
+      return "tcp";
+    case Protocol::kUdp:
+      return "udp";
+    case Protocol::kSctp:
+      return "sctp";
   }
   return "?";
 }
@@ -73,9 +83,12 @@ std::optional<Protocol> parse_protocol(std::string_view text) {
 
 std::uint8_t ip_protocol_number(Protocol protocol) {
   switch (protocol) {
-    case Protocol::kTcp: return IPPROTO_TCP;
-    case Protocol::kUdp: return IPPROTO_UDP;
-    case Protocol::kSctp: return IPPROTO_SCTP;
+    case Protocol::kTcp:
+      return IPPROTO_TCP;
+    case Protocol::kUdp:
+      return IPPROTO_UDP;
+    case Protocol::kSctp:
+      return IPPROTO_SCTP;
   }
   return 0;
 }
@@ -113,7 +126,9 @@ std::optional<IpAddress> IpAddress::parse(std::string_view text) {
   return result;
 }
 
-Family IpAddress::family() const { return is_mapped(bytes_) ? Family::kIPv4 : Family::kIPv6; }
+Family IpAddress::family() const {
+  return is_mapped(bytes_) ? Family::kIPv4 : Family::kIPv6;
+}
 
 std::span<const std::uint8_t> IpAddress::bytes() const {
   if (family() == Family::kIPv4) return std::span<const std::uint8_t>(bytes_).subspan(12);
@@ -182,7 +197,9 @@ bool Cidr::contains(const IpAddress& address) const {
   return address.family() == family() && Cidr(address, prefix_length_).address_ == address_;
 }
 
-std::string Cidr::to_string() const { return fmt::format("{}/{}", address_.to_string(), prefix_length_); }
+std::string Cidr::to_string() const {
+  return fmt::format("{}/{}", address_.to_string(), prefix_length_);
+}
 
 }  // namespace sluice
 

@@ -19,8 +19,8 @@ inline constexpr std::array<Family, 2> kFamilies{Family::kIPv4, Family::kIPv6};
 std::string_view to_string(Family family);  // "IPv4", "IPv6", as the API and kube-proxy's metrics spell them
 
 enum class Protocol : std::uint8_t { kTcp, kUdp, kSctp };
-std::string_view to_string(Protocol protocol);   // "TCP", "UDP", "SCTP", as the API spells them
-std::string_view lower_name(Protocol protocol);  // "tcp", "udp", "sctp", as iptables spells them
+std::string_view to_string(Protocol protocol);                  // "TCP", "UDP", "SCTP", as the API spells them
+std::string_view lower_name(Protocol protocol);                 // "tcp", "udp", "sctp", as iptables spells them
 std::optional<Protocol> parse_protocol(std::string_view text);  // the API's spelling only
 std::uint8_t ip_protocol_number(Protocol protocol);             // IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP
 
@@ -35,9 +35,9 @@ class IpAddress {
   static std::optional<IpAddress> from_bytes(std::span<const std::uint8_t> network_order);
 
   [[nodiscard]] Family family() const;
-  [[nodiscard]] bool is_loopback() const;    // 127.0.0.0/8 or ::1
-  [[nodiscard]] bool is_unspecified() const; // 0.0.0.0 or ::
-  [[nodiscard]] bool is_link_local() const;  // 169.254.0.0/16 or fe80::/10
+  [[nodiscard]] bool is_loopback() const;     // 127.0.0.0/8 or ::1
+  [[nodiscard]] bool is_unspecified() const;  // 0.0.0.0 or ::
+  [[nodiscard]] bool is_link_local() const;   // 169.254.0.0/16 or fe80::/10
   [[nodiscard]] bool is_multicast() const;
   [[nodiscard]] std::string to_string() const;  // canonical text (RFC 5952 for IPv6)
   // The address in network order: 4 bytes for IPv4, 16 for IPv6.

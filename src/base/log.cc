@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A line is built in memory and written by one write(2), so lines of several threads never mix, and nothing is lost when
-// the process is killed. klog's text form: severity letter, month and day, time with microseconds, process id, file:line].
+// A line is built in memory and written by one write(2), so lines of several threads never mix, and nothing is lost
+// when the process is killed. klog's text form: severity letter, month and day, time with microseconds, process id,
+// file:line].
 #include "base/log.h"
 
 #include <unistd.h>
@@ -20,11 +21,21 @@ void append_quoted(fmt::memory_buffer& out, std::string_view text) {
   out.push_back('"');
   for (const char c : text) {
     switch (c) {
-      case '"': fmt::format_to(std::back_inserter(out), "\\\""); break;
-      case '\\': fmt::format_to(std::back_inserter(out), "\\\\"); break;
-      case '\n': fmt::format_to(std::back_inserter(out), "\\n"); break;
-      case '\r': fmt::format_to(std::back_inserter(out), "\\r"); break;
-      case '\t': fmt::format_to(std::back_inserter(out), "\\t"); break;
+      case '"':
+        fmt::format_to(std::back_inserter(out), "\\\"");
+        break;
+      case '\\':
+        fmt::format_to(std::back_inserter(out), "\\\\");
+        break;
+      case '\n':
+        fmt::format_to(std::back_inserter(out), "\\n");
+        break;
+      case '\r':
+        fmt::format_to(std::back_inserter(out), "\\r");
+        break;
+      case '\t':
+        fmt::format_to(std::back_inserter(out), "\\t");
+        break;
       default:
         if (static_cast<unsigned char>(c) < 0x20) {
           fmt::format_to(std::back_inserter(out), "\\u{:04x}", static_cast<unsigned>(c));
@@ -38,9 +49,12 @@ void append_quoted(fmt::memory_buffer& out, std::string_view text) {
 
 char letter(Level level) {
   switch (level) {
-    case Level::kInfo: return 'I';
-    case Level::kWarning: return 'W';
-    case Level::kError: return 'E';
+    case Level::kInfo:
+      return 'I';
+    case Level::kWarning:
+      return 'W';
+    case Level::kError:
+      return 'E';
   }
   return '?';
 }
@@ -86,9 +100,13 @@ void configure(const Settings& settings) {
   g_format = settings.format;
 }
 
-bool enabled(int verbosity) { return g_verbosity.load(std::memory_order_relaxed) >= verbosity; }
+bool enabled(int verbosity) {
+  return g_verbosity.load(std::memory_order_relaxed) >= verbosity;
+}
 
-void set_verbosity(int verbosity) { g_verbosity = verbosity; }
+void set_verbosity(int verbosity) {
+  g_verbosity = verbosity;
+}
 
 void write(Level level, std::string_view file, int line, std::string_view message,
            std::initializer_list<Field> fields) {

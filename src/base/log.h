@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The log, in the form that people who run kube-proxy already grep: klog's
 //   I1123 05:21:22.123456   71 control_loop.cc:88] "Using iptables Proxier" ipFamily="IPv4"
-// or one JSON object per line. Constant message first, then key="value" pairs. Libraries (base ... dataplane) return errors
-// and do not log; sync, daemon, kube's sources and cli do.
+// or one JSON object per line. Constant message first, then key="value" pairs. Libraries (base ... dataplane) return
+// errors and do not log; sync, daemon, kube's sources and cli do.
 #pragma once
 
 #include <fmt/format.h>
@@ -46,7 +46,7 @@ void write(Level level, std::string_view file, int line, std::string_view messag
 #define SLUICE_LOG_ERROR(message, ...) \
   ::sluice::log::write(::sluice::log::Level::kError, __FILE__, __LINE__, message, {__VA_ARGS__})
 // SLUICE_LOG_V(4, "...", ...): an info line for -v=4 and higher; the fields are not computed otherwise.
-#define SLUICE_LOG_V(verbosity, message, ...)                                   \
-  do {                                                                          \
+#define SLUICE_LOG_V(verbosity, message, ...)                                     \
+  do {                                                                            \
     if (::sluice::log::enabled(verbosity)) SLUICE_LOG_INFO(message, __VA_ARGS__); \
   } while (false)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// One program, several names. `sluice COMMAND ...` chooses by its first word; called as `kube-proxy` it is `sluice proxy`, so that
-// an image or a unit file that starts /usr/local/bin/kube-proxy needs nothing but a link; called as `ipvsadm`, `ipvsadm-save` or
-// `ipvsadm-restore` it is these.
+// One program, several names. `sluice COMMAND ...` chooses by its first word; called as `kube-proxy` it is `sluice
+// proxy`, so that an image or a unit file that starts /usr/local/bin/kube-proxy needs nothing but a link; called as
+// `ipvsadm`, `ipvsadm-save` or `ipvsadm-restore` it is these.
 #include <fmt/format.h>
 
 #include <array>
@@ -24,7 +24,9 @@ struct Command {
   int (*run)(const Arguments& arguments);
 };
 
-int run_ipvsadm(const Arguments& arguments) { return sluice::ipvs::engines::run_ipvsadm("ipvsadm", arguments); }
+int run_ipvsadm(const Arguments& arguments) {
+  return sluice::ipvs::engines::run_ipvsadm("ipvsadm", arguments);
+}
 
 constexpr std::array<Command, 5> kCommands{{
     {"proxy", "the node daemon; takes kube-proxy's flags and configuration file", &sluice::daemon::run_proxy},
@@ -40,14 +42,17 @@ void print_usage(std::FILE* out) {
   fmt::print(out, "\n`sluice COMMAND --help` says more. Called under the name kube-proxy it is `sluice proxy`.\n");
 }
 
-std::string_view base_name(std::string_view path) { return path.substr(path.rfind('/') + 1); }
+std::string_view base_name(std::string_view path) {
+  return path.substr(path.rfind('/') + 1);
+}
 
 }  // namespace
 
 int main(int argc, char** argv) {
   const Arguments arguments(argv + (argc > 0 ? 1 : 0), argv + argc);
   if (argc > 0 && base_name(argv[0]) == "kube-proxy") return sluice::daemon::run_proxy(arguments);
-  if (argc > 0 && sluice::ipvs::engines::is_ipvsadm_name(argv[0])) return sluice::ipvs::engines::run_ipvsadm(argv[0], arguments);
+  if (argc > 0 && sluice::ipvs::engines::is_ipvsadm_name(argv[0]))
+    return sluice::ipvs::engines::run_ipvsadm(argv[0], arguments);
   if (arguments.empty()) {
     print_usage(stderr);
     return 2;

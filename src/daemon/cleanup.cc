@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A proxy that is taken off a node, or is put into another mode, leaves rules behind: on purpose, so that traffic goes on without
-// it. Somebody must take them away at last. kube-proxy's own --cleanup empties the whole IPVS table and forgets the IPv6 sets; here
-// only what carries kube-proxy's names, or stands on its device, goes.
+// A proxy that is taken off a node, or is put into another mode, leaves rules behind: on purpose, so that traffic goes
+// on without it. Somebody must take them away at last. kube-proxy's own --cleanup empties the whole IPVS table and
+// forgets the IPv6 sets; here only what carries kube-proxy's names, or stands on its device, goes.
 #include "daemon/cleanup.h"
 
 #include <fmt/format.h>
@@ -28,12 +28,26 @@ constexpr const char* kIpvsFile = "/proc/net/ip_vs";
 constexpr const char* kNetworkNamespace = "/proc/thread-self/ns/net";
 constexpr std::string_view kNftTable = "kube-proxy";
 
-// The IP sets of kube-proxy's mode ipvs (pkg/proxy/ipvs/ipset.go). For IPv6 "KUBE-" becomes "KUBE-6-", cut to 31 characters.
-constexpr std::array<std::string_view, 18> kIpSets{
-    "KUBE-LOOP-BACK", "KUBE-CLUSTER-IP", "KUBE-EXTERNAL-IP", "KUBE-EXTERNAL-IP-LOCAL", "KUBE-LOAD-BALANCER", "KUBE-LOAD-BALANCER-LOCAL",
-    "KUBE-LOAD-BALANCER-FW", "KUBE-LOAD-BALANCER-SOURCE-CIDR", "KUBE-LOAD-BALANCER-SOURCE-IP", "KUBE-NODE-PORT-TCP",
-    "KUBE-NODE-PORT-LOCAL-TCP", "KUBE-NODE-PORT-UDP", "KUBE-NODE-PORT-LOCAL-UDP", "KUBE-NODE-PORT-SCTP-HASH", "KUBE-NODE-PORT-LOCAL-SCTP-HASH",
-    "KUBE-HEALTH-CHECK-NODE-PORT", "KUBE-IPVS-IPS", "KUBE-LOAD-BALANCER-MASQ"};
+// The IP sets of kube-proxy's mode ipvs (pkg/proxy/ipvs/ipset.go). For IPv6 "KUBE-" becomes "KUBE-6-", cut to 31
+// characters.
+constexpr std::array<std::string_view, 18> kIpSets{"KUBE-LOOP-BACK",
+                                                   "KUBE-CLUSTER-IP",
+                                                   "KUBE-EXTERNAL-IP",
+                                                   "KUBE-EXTERNAL-IP-LOCAL",
+                                                   "KUBE-LOAD-BALANCER",
+                                                   "KUBE-LOAD-BALANCER-LOCAL",
+                                                   "KUBE-LOAD-BALANCER-FW",
+                                                   "KUBE-LOAD-BALANCER-SOURCE-CIDR",
+                                                   "KUBE-LOAD-BALANCER-SOURCE-IP",
+                                                   "KUBE-NODE-PORT-TCP",
+                                                   "KUBE-NODE-PORT-LOCAL-TCP",
+                                                   "KUBE-NODE-PORT-UDP",
+                                                   "KUBE-NODE-PORT-LOCAL-UDP",
+                                                   "KUBE-NODE-PORT-SCTP-HASH",
+                                                   "KUBE-NODE-PORT-LOCAL-SCTP-HASH",
+                                                   "KUBE-HEALTH-CHECK-NODE-PORT",
+                                                   "KUBE-IPVS-IPS",
+                                                   "KUBE-LOAD-BALANCER-MASQ"};
 constexpr std::size_t kIpSetNameMax = 31;
 
 void clean_iptables(CleanupReport& report) {
@@ -76,7 +90,9 @@ CleanupReport clean_up_nftables() {
   for (const Family family : kFamilies) {
     const auto deleted = sys::delete_nft_table(family, std::string(kNftTable));
     if (!deleted) report.problems.push_back(deleted.error().what);
-    if (deleted && *deleted) report.removed.push_back(fmt::format("the nftables table {} {}", family == Family::kIPv4 ? "ip" : "ip6", kNftTable));
+    if (deleted && *deleted)
+      report.removed.push_back(
+          fmt::format("the nftables table {} {}", family == Family::kIPv4 ? "ip" : "ip6", kNftTable));
   }
   return report;
 }
@@ -114,7 +130,8 @@ int run_cleanup(const std::vector<std::string>& arguments) {
   if (!arguments.empty()) {
     const bool help = arguments.front() == "--help" || arguments.front() == "-h";
     fmt::print(help ? stdout : stderr,
-               "usage: sluice cleanup\n\nTakes away all rules, tables, sets and devices of Sluice and of kube-proxy, of every mode, in this network\n"
+               "usage: sluice cleanup\n\nTakes away all rules, tables, sets and devices of Sluice and of kube-proxy, "
+               "of every mode, in this network\n"
                "namespace, and nothing else. A proxy that still runs here writes its rules again.\n");
     return help ? 0 : 2;
   }

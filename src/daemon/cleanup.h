@@ -12,8 +12,8 @@
 namespace sluice::daemon {
 
 struct CleanupReport {
-  std::vector<std::string> removed;   // in words: "3 virtual servers of ip_vs"
-  std::vector<std::string> problems{};  // what could not be removed, and why
+  std::vector<std::string> removed;                // in words: "3 virtual servers of ip_vs"
+  std::vector<std::string> problems{};             // what could not be removed, and why
   std::optional<std::chrono::seconds> again_in{};  // some of it still serves: ask again
 };
 

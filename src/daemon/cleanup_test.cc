@@ -29,12 +29,15 @@ std::string output_of(const char* command) {
 
 TEST(Cleanup, TakesEveryModesObjectsAndLeavesForeignOnes) {
   in_fresh_netns([] {
-    ASSERT_EQ(std::system("nft 'add table ip kube-proxy; add table ip6 kube-proxy; add table ip mine' && "
-                          "ipset create KUBE-CLUSTER-IP hash:ip,port && ipset create KUBE-6-CLUSTER-IP hash:ip,port family inet6 && "
-                          "ipset create mine hash:ip && ip link add kube-ipvs0 type bridge && ip link add mine0 type bridge && "
-                          "iptables -t nat -N KUBE-SERVICES && iptables -t nat -A OUTPUT -m comment --comment 'kubernetes service portals' -j KUBE-SERVICES && "
-                          "iptables -t nat -N MINE && iptables -t nat -A OUTPUT -j MINE"),
-              0);
+    ASSERT_EQ(
+        std::system(
+            "nft 'add table ip kube-proxy; add table ip6 kube-proxy; add table ip mine' && "
+            "ipset create KUBE-CLUSTER-IP hash:ip,port && ipset create KUBE-6-CLUSTER-IP hash:ip,port family inet6 && "
+            "ipset create mine hash:ip && ip link add kube-ipvs0 type bridge && ip link add mine0 type bridge && "
+            "iptables -t nat -N KUBE-SERVICES && iptables -t nat -A OUTPUT -m comment --comment 'kubernetes service "
+            "portals' -j KUBE-SERVICES && "
+            "iptables -t nat -N MINE && iptables -t nat -A OUTPUT -j MINE"),
+        0);
     const CleanupReport report = clean_up_everything("/run/sluice-cleanup-test");
     EXPECT_THAT(report.problems, testing::IsEmpty());
     const std::string tables = output_of("nft list tables");

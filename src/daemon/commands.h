@@ -9,7 +9,8 @@ namespace sluice::daemon {
 
 // `sluice proxy`: kube-proxy's flags. Runs until SIGTERM or SIGINT (0), or until it cannot go on (1).
 int run_proxy(const std::vector<std::string>& arguments);
-// `sluice status`: asks the daemon of this network namespace. 0 = serving as wanted, 1 = not, 2 = no daemon or bad arguments.
+// `sluice status`: asks the daemon of this network namespace. 0 = serving as wanted, 1 = not, 2 = no daemon or bad
+// arguments.
 int run_status(const std::vector<std::string>& arguments);
 // `sluice cleanup`: 0 = nothing of ours or kube-proxy's is left.
 int run_cleanup(const std::vector<std::string>& arguments);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A mode is a way to make data planes, and a way to sweep up after the other modes. Sweeping comes after the first sync: until then what an
-// earlier process left goes on serving.
+// A mode is a way to make data planes, and a way to sweep up after the other modes. Sweeping comes after the first
+// sync: until then what an earlier process left goes on serving.
 #include "daemon/data_planes.h"
 
 #include <fmt/format.h>
@@ -72,9 +72,12 @@ class IptablesMode : public Mode {
  private:
   [[nodiscard]] std::string option() const {
     switch (sluice_.iptables.flavour) {
-      case IptablesFlavour::kNft: return "nft";
-      case IptablesFlavour::kLegacy: return "legacy";
-      case IptablesFlavour::kAuto: return "auto";
+      case IptablesFlavour::kNft:
+        return "nft";
+      case IptablesFlavour::kLegacy:
+        return "legacy";
+      case IptablesFlavour::kAuto:
+        return "auto";
     }
     return "auto";
   }
@@ -91,7 +94,8 @@ class IpvsMode : public Mode {
 
   Result<> probe(Family family) override {
     SLUICE_CHECK_OK(ipvs::engines::open_engine(engine_option()));
-    if (family == Family::kIPv6 && ::access("/proc/net/if_inet6", F_OK) != 0) return fail(Errc::kUnsupported, "this kernel has no IPv6");
+    if (family == Family::kIPv6 && ::access("/proc/net/if_inet6", F_OK) != 0)
+      return fail(Errc::kUnsupported, "this kernel has no IPv6");
     dataplane::ipvs::HelperSettings settings;
     settings.family = family;
     SLUICE_CHECK_OK(dataplane::ipvs::open_helper_table(settings));
@@ -100,10 +104,13 @@ class IpvsMode : public Mode {
 
   Result<> prepare_node() override {
     namespace dp = dataplane::ipvs;
-    const dp::SysctlReport report = dp::apply_sysctls(dp::wanted_sysctls(config_.ipvs.strict_arp, dp::kernel_version()), state_folder(sluice_.data_dir));
-    for (const dp::SysctlSetting& setting : report.changed) SLUICE_LOG_INFO("Set sysctl", {"entry", setting.name}, {"value", setting.value});
+    const dp::SysctlReport report = dp::apply_sysctls(dp::wanted_sysctls(config_.ipvs.strict_arp, dp::kernel_version()),
+                                                      state_folder(sluice_.data_dir));
+    for (const dp::SysctlSetting& setting : report.changed)
+      SLUICE_LOG_INFO("Set sysctl", {"entry", setting.name}, {"value", setting.value});
     for (const Error& problem : report.problems) {
-      SLUICE_LOG_ERROR("Could not write a kernel setting that mode ipvs needs, keeping the kernel's value", {"err", problem.what});
+      SLUICE_LOG_ERROR("Could not write a kernel setting that mode ipvs needs, keeping the kernel's value",
+                       {"err", problem.what});
     }
     return {};
   }
@@ -118,10 +125,12 @@ class IpvsMode : public Mode {
     options.drain_timeout = std::chrono::duration_cast<std::chrono::milliseconds>(sluice_.ipvs.drain_timeout);
     options.localhost_node_ports = settings.localhost_node_ports;
     options.api_server_addresses = settings.api_server_addresses;
-    options.timeouts = {seconds(config_.ipvs.tcp_timeout), seconds(config_.ipvs.tcp_fin_timeout), seconds(config_.ipvs.udp_timeout)};
+    options.timeouts = {seconds(config_.ipvs.tcp_timeout), seconds(config_.ipvs.tcp_fin_timeout),
+                        seconds(config_.ipvs.udp_timeout)};
     options.state_folder = state_folder(sluice_.data_dir);
     options.warn = [](const dataplane::ipvs::Warning& warning) {
-      SLUICE_LOG_WARNING("Mode ipvs", {"service", warning.service ? warning.service->to_string() : ""}, {"why", warning.what});
+      SLUICE_LOG_WARNING("Mode ipvs", {"service", warning.service ? warning.service->to_string() : ""},
+                         {"why", warning.what});
     };
     SLUICE_TRY(auto engine, ipvs::engines::open_engine(engine_option()));
     flavour_ = engine->name();
@@ -130,7 +139,8 @@ class IpvsMode : public Mode {
     helper.masquerade = {settings.detector, masquerade_all(config_)};
     helper.masquerade_bit = static_cast<unsigned>(masquerade_bit(config_));
     SLUICE_TRY(auto table, dataplane::ipvs::open_helper_table(helper));
-    SLUICE_TRY(auto data_plane, dataplane::ipvs::IpvsDataPlane::open(std::move(options), std::move(engine), std::move(table)));
+    SLUICE_TRY(auto data_plane,
+               dataplane::ipvs::IpvsDataPlane::open(std::move(options), std::move(engine), std::move(table)));
     return data_plane;
   }
 
@@ -148,9 +158,12 @@ class IpvsMode : public Mode {
   }
   [[nodiscard]] std::string_view engine_option() const {
     switch (sluice_.ipvs.engine) {
-      case IpvsEngine::kAuto: return "auto";
-      case IpvsEngine::kKernel: return "kernel";
-      case IpvsEngine::kEbpf: return "ebpf";
+      case IpvsEngine::kAuto:
+        return "auto";
+      case IpvsEngine::kKernel:
+        return "kernel";
+      case IpvsEngine::kEbpf:
+        return "ebpf";
     }
     return "auto";
   }
@@ -164,11 +177,15 @@ class IpvsMode : public Mode {
 
 Result<std::unique_ptr<Mode>> Mode::of(const ProxyConfig& config, const SluiceConfig& sluice) {
   switch (proxy_mode(config)) {
-    case ProxyMode::kIptables: return std::unique_ptr<Mode>(std::make_unique<IptablesMode>(config, sluice));
-    case ProxyMode::kIpvs: return std::unique_ptr<Mode>(std::make_unique<IpvsMode>(config, sluice));
-    case ProxyMode::kNftables: break;
+    case ProxyMode::kIptables:
+      return std::unique_ptr<Mode>(std::make_unique<IptablesMode>(config, sluice));
+    case ProxyMode::kIpvs:
+      return std::unique_ptr<Mode>(std::make_unique<IpvsMode>(config, sluice));
+    case ProxyMode::kNftables:
+      break;
   }
-  return fail(Errc::kUnsupported, fmt::format("mode \"{}\" cannot be served by this version; iptables and ipvs can", config.mode));
+  return fail(Errc::kUnsupported,
+              fmt::format("mode \"{}\" cannot be served by this version; iptables and ipvs can", config.mode));
 }
 
 }  // namespace sluice::daemon

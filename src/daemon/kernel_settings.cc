@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// kube-proxy ends when a conntrack setting cannot be written, which keeps it from starting in a namespace that does not own the
-// setting (kind, the lab) until somebody sets maxPerCore to 0. We log and serve.
+// kube-proxy ends when a conntrack setting cannot be written, which keeps it from starting in a namespace that does not
+// own the setting (kind, the lab) until somebody sets maxPerCore to 0. We log and serve.
 #include "daemon/kernel_settings.h"
 
 #include <fmt/format.h>
@@ -21,7 +21,8 @@ constexpr const char* kHashSizeFile = "/sys/module/nf_conntrack/parameters/hashs
 void ensure(std::string_view name, const std::string& value) {
   const auto written = sys::ensure_sysctl(name, value);
   if (!written) {
-    SLUICE_LOG_ERROR("Could not write a kernel setting, keeping the kernel's value", {"setting", name}, {"value", value}, {"err", written.error().what});
+    SLUICE_LOG_ERROR("Could not write a kernel setting, keeping the kernel's value", {"setting", name},
+                     {"value", value}, {"err", written.error().what});
   } else if (*written) {
     SLUICE_LOG_INFO("Set sysctl", {"entry", name}, {"value", value});
   }
@@ -34,7 +35,9 @@ void raise_hash_size(std::int64_t wanted) {
   if (!(file >> current) || current >= wanted) return;
   std::ofstream out(kHashSizeFile);
   out << wanted << std::flush;
-  if (!out) SLUICE_LOG_WARNING("Could not raise the conntrack hash size, keeping the kernel's value", {"file", kHashSizeFile}, {"value", wanted});
+  if (!out)
+    SLUICE_LOG_WARNING("Could not raise the conntrack hash size, keeping the kernel's value", {"file", kHashSizeFile},
+                       {"value", wanted});
 }
 
 }  // namespace
@@ -42,18 +45,23 @@ void raise_hash_size(std::int64_t wanted) {
 void apply_conntrack_settings(const ProxyConfig& config) {
   const ConntrackPlan plan = conntrack_plan(config.conntrack, std::thread::hardware_concurrency());
   for (const SysctlSetting& setting : plan.settings) ensure(setting.name, std::to_string(setting.value));
-  // A network namespace that may not set the limit (the kernel shows it read-only there) must not touch the machine's table either.
+  // A network namespace that may not set the limit (the kernel shows it read-only there) must not touch the machine's
+  // table either.
   const std::ofstream limit("/proc/sys/net/netfilter/nf_conntrack_max", std::ios::app);
   if (plan.hash_size_min && limit) raise_hash_size(*plan.hash_size_min);
 }
 
-void allow_localhost_node_ports() { ensure("net/ipv4/conf/all/route_localnet", "1"); }
+void allow_localhost_node_ports() {
+  ensure("net/ipv4/conf/all/route_localnet", "1");
+}
 
 void apply_oom_score(const ProxyConfig& config) {
   if (!config.oom_score_adj) return;
   std::ofstream out("/proc/self/oom_score_adj");
   out << *config.oom_score_adj << std::flush;
-  if (!out) SLUICE_LOG_WARNING("Failed to apply the OOM score, keeping the one inherited", {"oomScoreAdj", *config.oom_score_adj});
+  if (!out)
+    SLUICE_LOG_WARNING("Failed to apply the OOM score, keeping the one inherited",
+                       {"oomScoreAdj", *config.oom_score_adj});
 }
 
 }  // namespace sluice::daemon

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Between a source and the control loop, at the start: the loop cannot be made before the node's addresses are known, and those
-// come from the source. The gate keeps what arrives until then, and hands it on in order.
+// Between a source and the control loop, at the start: the loop cannot be made before the node's addresses are known,
+// and those come from the source. The gate keeps what arrives until then, and hands it on in order.
 #pragma once
 
 #include <chrono>
@@ -20,10 +20,11 @@ class NodeGate {
 
   // From the source; any thread.
   void pass(model::Update&& update);
-  // Waits until the Node is known and `enough` says yes to it, or `give_up` was called, or the time is over; answers the Node as
-  // last heard of. With `stop_at_complete` the first complete list of Services and slices ends the wait as well: files that hold no
-  // Node will not bring one later.
-  std::optional<model::Node> wait(std::chrono::seconds timeout, bool stop_at_complete, const std::function<bool(const model::Node&)>& enough);
+  // Waits until the Node is known and `enough` says yes to it, or `give_up` was called, or the time is over; answers
+  // the Node as last heard of. With `stop_at_complete` the first complete list of Services and slices ends the wait as
+  // well: files that hold no Node will not bring one later.
+  std::optional<model::Node> wait(std::chrono::seconds timeout, bool stop_at_complete,
+                                  const std::function<bool(const model::Node&)>& enough);
   void give_up();  // the process is to end
   // From now on updates go to `post`, first those that were kept.
   void open(Post post);

@@ -39,7 +39,8 @@ TEST(NodeGate, WaitsForANodeThatIsEnough) {
     update.node->internal_ips.push_back(*IpAddress::parse("192.0.2.1"));
     gate.pass(std::move(update));
   });
-  const auto node = gate.wait(std::chrono::seconds(30), false, [](const model::Node& n) { return !n.internal_ips.empty(); });
+  const auto node =
+      gate.wait(std::chrono::seconds(30), false, [](const model::Node& n) { return !n.internal_ips.empty(); });
   source.join();
   ASSERT_TRUE(node);
   EXPECT_EQ(node->name, "complete");

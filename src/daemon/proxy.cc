@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// `sluice proxy`: from a command line to a running daemon. What kube-proxy does before it serves is done here in its order: complete,
-// log, validate, and then one of write the configuration, clean up, or run.
+// `sluice proxy`: from a command line to a running daemon. What kube-proxy does before it serves is done here in its
+// order: complete, log, validate, and then one of write the configuration, clean up, or run.
 #include <fmt/format.h>
 
 #include <cstdio>
@@ -22,7 +22,8 @@ void configure_log(const ProxyConfig& config) {
 
 int write_configuration(const CommandLine& command) {
   if (const auto written = write_config(command.config, command.write_config_to); !written) {
-    SLUICE_LOG_ERROR("Could not write the configuration", {"file", command.write_config_to}, {"err", written.error().what});
+    SLUICE_LOG_ERROR("Could not write the configuration", {"file", command.write_config_to},
+                     {"err", written.error().what});
     return 1;
   }
   SLUICE_LOG_INFO("Wrote configuration", {"file", command.write_config_to});

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Two threads: the event loop (sources, HTTP servers, signals), and the control loop, which is the main thread once everything is made.
-// Order of the start, and why: the source first, since the Node tells this node's addresses; then kernel settings, data planes and
-// servers; the control loop last, which programs nothing before the source's lists are complete. Beyond the end, however it comes,
-// the kernel goes on forwarding by what it was told.
+// Two threads: the event loop (sources, HTTP servers, signals), and the control loop, which is the main thread once
+// everything is made. Order of the start, and why: the source first, since the Node tells this node's addresses; then
+// kernel settings, data planes and servers; the control loop last, which programs nothing before the source's lists are
+// complete. Beyond the end, however it comes, the kernel goes on forwarding by what it was told.
 #include "daemon/server.h"
 
 #include <fmt/format.h>
@@ -59,7 +59,8 @@ std::vector<IpAddress> local_addresses() {
     SLUICE_LOG_ERROR("Could not list this node's addresses", {"err", listed.error().what});
     return addresses;
   }
-  std::transform(listed->begin(), listed->end(), std::back_inserter(addresses), [](const auto& entry) { return entry.address; });
+  std::transform(listed->begin(), listed->end(), std::back_inserter(addresses),
+                 [](const auto& entry) { return entry.address; });
   return addresses;
 }
 
@@ -71,7 +72,10 @@ std::string read_whole(const std::string& path) {
 class Server {
  public:
   explicit Server(const CommandLine& command)
-      : command_(command), config_(command.config), periods_(sync_periods(command.config)), health_(system_clock(), 2 * periods_.period) {}
+      : command_(command),
+        config_(command.config),
+        periods_(sync_periods(command.config)),
+        health_(system_clock(), 2 * periods_.period) {}
 
   ~Server() {
     gate_.close();
@@ -102,7 +106,8 @@ class Server {
     SLUICE_CHECK_OK(check_configuration());
     SLUICE_CHECK_OK(make_data_planes());
     if (command_.init_only) {
-      for (const Family family : families_) SLUICE_LOG_INFO("System initialized and --init-only specified", {"ipFamily", to_string(family)});
+      for (const Family family : families_)
+        SLUICE_LOG_INFO("System initialized and --init-only specified", {"ipFamily", to_string(family)});
       return 0;
     }
     apply_oom_score(config_);
@@ -113,12 +118,15 @@ class Server {
   }
 
  private:
-  // ---- before the control loop -------------------------------------------------------------------------------------------------
+  // ---- before the control loop
+  // -------------------------------------------------------------------------------------------------
 
   Result<> make_source() {
     kube::SourceHooks hooks;
     hooks.on_update = [this](model::Update&& update) { gate_.pass(std::move(update)); };
-    hooks.on_request = [this](std::string_view code, std::string_view method, std::string_view host) { metrics_.add_rest_request(code, method, host); };
+    hooks.on_request = [this](std::string_view code, std::string_view method, std::string_view host) {
+      metrics_.add_rest_request(code, method, host);
+    };
     hooks.on_refused = [this](std::string_view kind) { metrics_.add_refused_object(kind); };
     if (!command_.sluice.manifests.empty()) {
       source_words_ = "files in " + command_.sluice.manifests;
@@ -163,15 +171,17 @@ class Server {
     if (control_pointer_ != nullptr) control_pointer_->stop();
   }
 
-  // kube-proxy ends when its configuration file is written, and expects to be started again. The symlink swap of a ConfigMap volume
-  // is not such a write.
+  // kube-proxy ends when its configuration file is written, and expects to be started again. The symlink swap of a
+  // ConfigMap volume is not such a write.
   void watch_config_file() {
     if (command_.config_path.empty()) return;
     const std::size_t slash = command_.config_path.rfind('/');
-    const std::string folder = slash == std::string::npos ? "." : command_.config_path.substr(0, std::max<std::size_t>(slash, 1));
+    const std::string folder =
+        slash == std::string::npos ? "." : command_.config_path.substr(0, std::max<std::size_t>(slash, 1));
     auto watch = sys::FolderWatch::open(folder);
     if (!watch) {
-      SLUICE_LOG_WARNING("Cannot watch the configuration file, a change needs a restart", {"file", command_.config_path}, {"err", watch.error().what});
+      SLUICE_LOG_WARNING("Cannot watch the configuration file, a change needs a restart",
+                         {"file", command_.config_path}, {"err", watch.error().what});
       return;
     }
     config_text_ = read_whole(command_.config_path);
@@ -181,23 +191,29 @@ class Server {
   }
 
   void wait_for_config_change(const std::string& name) {
-    config_descriptor_->async_wait(boost::asio::posix::descriptor_base::wait_read, [this, name](boost::system::error_code error) {
-      if (error) return;
-      const auto names = config_watch_->read_names();
-      const bool touched = names && std::find(names->begin(), names->end(), name) != names->end();
-      const std::string text = touched ? read_whole(command_.config_path) : "";
-      if (touched && !text.empty() && text != config_text_) return end(1, "content of the proxy server's configuration file was updated");
-      wait_for_config_change(name);
-    });
+    config_descriptor_->async_wait(
+        boost::asio::posix::descriptor_base::wait_read, [this, name](boost::system::error_code error) {
+          if (error) return;
+          const auto names = config_watch_->read_names();
+          const bool touched = names && std::find(names->begin(), names->end(), name) != names->end();
+          const std::string text = touched ? read_whole(command_.config_path) : "";
+          if (touched && !text.empty() && text != config_text_)
+            return end(1, "content of the proxy server's configuration file was updated");
+          wait_for_config_change(name);
+        });
   }
 
   Result<> learn_node() {
     const bool files = !command_.sluice.manifests.empty();
-    node_ = gate_.wait(kNodeWait, files, [](const model::Node& node) { return !node.internal_ips.empty() || !node.external_ips.empty(); });
+    node_ = gate_.wait(kNodeWait, files, [](const model::Node& node) {
+      return !node.internal_ips.empty() || !node.external_ips.empty();
+    });
     if (config_.detect_local_mode == "NodeCIDR" && !ending_) {
       node_ = gate_.wait(kPodCidrWait, files, [](const model::Node& node) { return !node.pod_cidrs.empty(); });
       if (!ending_ && (!node_ || node_->pod_cidrs.empty())) {
-        return fail(Errc::kUnavailable, fmt::format("timed out waiting for podCIDRs of node \"{}\" (detectLocalMode NodeCIDR)", node_name_));
+        return fail(
+            Errc::kUnavailable,
+            fmt::format("timed out waiting for podCIDRs of node \"{}\" (detectLocalMode NodeCIDR)", node_name_));
       }
     }
     NodeAddressFacts facts;
@@ -209,14 +225,18 @@ class Server {
     if (files && facts.internal_ips.empty() && facts.external_ips.empty()) facts.internal_ips = own_addresses();
     node_ips_ = detect_node_ips(facts);
     if (node_ips_.loopback_assumed) {
-      SLUICE_LOG_ERROR("Can't determine this node's IP, assuming loopback; if this is incorrect, please set the --bind-address flag", {"node", node_name_});
+      SLUICE_LOG_ERROR(
+          "Can't determine this node's IP, assuming loopback; if this is incorrect, please set the --bind-address flag",
+          {"node", node_name_});
     } else {
-      SLUICE_LOG_INFO("Successfully retrieved NodeIPs", {"IPv4", of(node_ips_.by_family, Family::kIPv4).to_string()}, {"IPv6", of(node_ips_.by_family, Family::kIPv6).to_string()});
+      SLUICE_LOG_INFO("Successfully retrieved NodeIPs", {"IPv4", of(node_ips_.by_family, Family::kIPv4).to_string()},
+                      {"IPv6", of(node_ips_.by_family, Family::kIPv6).to_string()});
     }
     return {};
   }
 
-  // Without an API server nobody tells which of the addresses is the node's: the first of each family that others can reach.
+  // Without an API server nobody tells which of the addresses is the node's: the first of each family that others can
+  // reach.
   static std::vector<IpAddress> own_addresses() {
     std::vector<IpAddress> result;
     for (const Family family : kFamilies) {
@@ -239,35 +259,45 @@ class Server {
       if (!probed) of(reasons, family) = probed.error().what;
     }
     auto chosen = choose_families(node_ips_.primary, supported);
-    if (!chosen) return annotate(chosen.error(), fmt::format("mode {} is not available on this host: {}", to_string(proxy_mode(config_)), of(reasons, node_ips_.primary)));
+    if (!chosen)
+      return annotate(chosen.error(), fmt::format("mode {} is not available on this host: {}",
+                                                  to_string(proxy_mode(config_)), of(reasons, node_ips_.primary)));
     families_ = std::move(*chosen);
     if (families_.size() == 2) {
       SLUICE_LOG_INFO("kube-proxy running in dual-stack mode", {"primary ipFamily", to_string(families_.front())});
     } else {
-      SLUICE_LOG_INFO("kube-proxy running in single-stack mode", {"ipFamily", to_string(families_.front())}, {"reason", of(reasons, other_family(families_.front()))});
+      SLUICE_LOG_INFO("kube-proxy running in single-stack mode", {"ipFamily", to_string(families_.front())},
+                      {"reason", of(reasons, other_family(families_.front()))});
     }
     node_port_cidrs_ = expand_node_port_addresses(config_, node_ips_);
     return {};
   }
 
   Result<> check_configuration() const {
-    const ClusterFacts facts{families_.front(), families_.size() == 2, node_ ? node_->pod_cidrs : std::vector<Cidr>{}, node_port_cidrs_};
+    const ClusterFacts facts{families_.front(), families_.size() == 2, node_ ? node_->pod_cidrs : std::vector<Cidr>{},
+                             node_port_cidrs_};
     for (const Findings& findings : {check_node_ports(config_, facts), check_families(config_, facts)}) {
-      for (const std::string& problem : findings.problems) SLUICE_LOG_ERROR("Kube-proxy configuration may be incomplete or incorrect", {"err", problem});
+      for (const std::string& problem : findings.problems)
+        SLUICE_LOG_ERROR("Kube-proxy configuration may be incomplete or incorrect", {"err", problem});
       if (findings.fatal) return fail(Errc::kInvalid, findings.fatal_text());
     }
     return {};
   }
 
   Result<> make_data_planes() {
-    const LocalDetectors detectors = local_detectors(config_, node_ ? node_->pod_cidrs : std::vector<Cidr>{}, families_.front());
+    const LocalDetectors detectors =
+        local_detectors(config_, node_ ? node_->pod_cidrs : std::vector<Cidr>{}, families_.front());
     if (!detectors.notice.empty()) SLUICE_LOG_INFO(detectors.notice);
     SLUICE_CHECK_OK(mode_->prepare_node());
     const std::string name(to_string(proxy_mode(config_)));
     for (const Family family : families_) {
-      SLUICE_TRY(auto data_plane, mode_->make({family, of(detectors.by_family, family), localhost_node_ports(config_, node_port_cidrs_), api_server_addresses_}));
-      SLUICE_LOG_INFO(fmt::format("Using {} Proxier", name), {"ipFamily", to_string(family)}, {"flavour", mode_->flavour()},
-                      {"why", command_.mode_named ? fmt::format("mode {} is configured", name) : "no mode is configured, iptables is the default"});
+      SLUICE_TRY(auto data_plane,
+                 mode_->make({family, of(detectors.by_family, family), localhost_node_ports(config_, node_port_cidrs_),
+                              api_server_addresses_}));
+      SLUICE_LOG_INFO(fmt::format("Using {} Proxier", name), {"ipFamily", to_string(family)},
+                      {"flavour", mode_->flavour()},
+                      {"why", command_.mode_named ? fmt::format("mode {} is configured", name)
+                                                  : "no mode is configured, iptables is the default"});
       data_planes_.push_back(std::move(data_plane));
     }
     return {};
@@ -276,16 +306,19 @@ class Server {
   void remove_other_modes() {
     const CleanupReport report = mode_->remove_others();
     for (const std::string& text : report.removed) SLUICE_LOG_INFO("Removed what another mode left", {"what", text});
-    for (const std::string& text : report.problems) SLUICE_LOG_WARNING("Could not remove what another mode left, going on", {"err", text});
+    for (const std::string& text : report.problems)
+      SLUICE_LOG_WARNING("Could not remove what another mode left, going on", {"err", text});
     if (!report.again_in) return;
-    SLUICE_LOG_V(1, "Another mode still carries connections, looking again", {"after", fmt::format("{}s", report.again_in->count())});
+    SLUICE_LOG_V(1, "Another mode still carries connections, looking again",
+                 {"after", fmt::format("{}s", report.again_in->count())});
     leftovers_timer_.expires_after(*report.again_in);
     leftovers_timer_.async_wait([this](boost::system::error_code error) {
       if (!error) remove_other_modes();
     });
   }
 
-  // ---- servers -----------------------------------------------------------------------------------------------------------------
+  // ---- servers
+  // -----------------------------------------------------------------------------------------------------------------
 
   void post_event(bool warning, const std::string& reason, const std::string& action, const std::string& note) {
     if (!events_) return;
@@ -311,13 +344,16 @@ class Server {
     events_->post(std::move(event));
   }
 
-  Result<observe::ServerOptions> server_options(const std::string& address, const char* what, const char* event_reason) {
+  Result<observe::ServerOptions> server_options(const std::string& address, const char* what,
+                                                const char* event_reason) {
     SLUICE_TRY(const observe::ListenOn listen_on, observe::parse_listen_on(address));
     observe::ServerOptions options;
     options.listen_on = listen_on;
     options.hard_fail = config_.bind_address_hard_fail;
     options.on_failure = [this, what, event_reason](const std::string& text) {
-      SLUICE_LOG_ERROR(config_.bind_address_hard_fail ? "A server cannot listen" : "A server cannot listen, trying again", {"server", what}, {"err", text});
+      SLUICE_LOG_ERROR(
+          config_.bind_address_hard_fail ? "A server cannot listen" : "A server cannot listen, trying again",
+          {"server", what}, {"err", text});
       if (config_.bind_address_hard_fail) post_event(true, event_reason, "StartKubeProxy", text);
     };
     return options;
@@ -325,7 +361,8 @@ class Server {
 
   Result<> start_servers() {
     if (!config_.healthz_bind_address.empty()) {
-      SLUICE_TRY(auto options, server_options(config_.healthz_bind_address, "healthz", "FailedToStartProxierHealthcheck"));
+      SLUICE_TRY(auto options,
+                 server_options(config_.healthz_bind_address, "healthz", "FailedToStartProxierHealthcheck"));
       SLUICE_TRY(healthz_server_, observe::start_healthz_server(loop_, std::move(options), health_, metrics_));
     }
     SLUICE_TRY(auto options, server_options(config_.metrics_bind_address, "metrics", "FailedToStartMetricServer"));
@@ -341,7 +378,9 @@ class Server {
     pages.set_verbosity = [](int verbosity) { log::set_verbosity(verbosity); };
     SLUICE_TRY(metrics_server_, observe::start_metrics_server(loop_, std::move(options), metrics_, std::move(pages)));
     start_health_checks();
-    auto local = net::LocalServer::listen(loop_, std::string(kLocalSocket), [this](const std::string& request, net::LocalServer::Reply reply) { answer(request, std::move(reply)); });
+    auto local = net::LocalServer::listen(
+        loop_, std::string(kLocalSocket),
+        [this](const std::string& request, net::LocalServer::Reply reply) { answer(request, std::move(reply)); });
     if (local) {
       local_server_ = std::move(*local);
     } else {
@@ -354,19 +393,23 @@ class Server {
     ByFamily<dataplane::NodePortAddresses> addresses;
     const std::vector<IpAddress> local = local_addresses();
     for (const Family family : families_) of(addresses, family) = node_port_addresses(family, node_port_cidrs_, local);
-    health_checks_.emplace(loop_, health_, health_check_addresses(families_, addresses), [this](const observe::HealthCheck& check, const std::string& text) {
-      const std::string note = fmt::format("node {} failed to start healthcheck \"{}/{}\" on port {}: {}", node_name_, check.namespace_name, check.name, check.port, text);
-      SLUICE_LOG_ERROR("Failed to start healthcheck", {"service", check.namespace_name + "/" + check.name}, {"port", check.port}, {"err", text});
-      if (!events_) return;
-      kube::EventNote event;
-      event.warning = true;
-      event.reason = "FailedToStartServiceHealthcheck";
-      event.action = "Listen";
-      event.note = note;
-      event.regarding_kind = "Service";
-      event.regarding = {check.namespace_name, check.name};
-      events_->post(std::move(event));
-    });
+    health_checks_.emplace(
+        loop_, health_, health_check_addresses(families_, addresses),
+        [this](const observe::HealthCheck& check, const std::string& text) {
+          const std::string note = fmt::format("node {} failed to start healthcheck \"{}/{}\" on port {}: {}",
+                                               node_name_, check.namespace_name, check.name, check.port, text);
+          SLUICE_LOG_ERROR("Failed to start healthcheck", {"service", check.namespace_name + "/" + check.name},
+                           {"port", check.port}, {"err", text});
+          if (!events_) return;
+          kube::EventNote event;
+          event.warning = true;
+          event.reason = "FailedToStartServiceHealthcheck";
+          event.action = "Listen";
+          event.note = note;
+          event.regarding_kind = "Service";
+          event.regarding = {check.namespace_name, check.name};
+          events_->post(std::move(event));
+        });
   }
 
   // `sluice status`: on the loop's thread; the comparison comes from the control loop's.
@@ -374,21 +417,26 @@ class Server {
     const MutexLock lock(control_mutex_);
     if (control_pointer_ == nullptr) return reply("1\nthe proxy is still starting\n");
     const bool json = request == "status json";
-    const DaemonFacts facts{std::string(to_string(proxy_mode(config_))), mode_->flavour(), node_name_, source_words_, started_};
-    control_pointer_->compare([this, json, facts, reply = std::move(reply)](const std::vector<sync::FamilyComparison>& comparisons) {
-      const sync::LoopStatus status = control_pointer_->status();
-      const StatusAnswer text = (json ? status_json : status_text)(facts, status, comparisons, system_clock().wall_now());
-      reply(fmt::format("{}\n{}", text.exit_status, text.text));
-    });
+    const DaemonFacts facts{std::string(to_string(proxy_mode(config_))), mode_->flavour(), node_name_, source_words_,
+                            started_};
+    control_pointer_->compare(
+        [this, json, facts, reply = std::move(reply)](const std::vector<sync::FamilyComparison>& comparisons) {
+          const sync::LoopStatus status = control_pointer_->status();
+          const StatusAnswer text =
+              (json ? status_json : status_text)(facts, status, comparisons, system_clock().wall_now());
+          reply(fmt::format("{}\n{}", text.exit_status, text.text));
+        });
   }
 
-  // ---- the control loop --------------------------------------------------------------------------------------------------------
+  // ---- the control loop
+  // --------------------------------------------------------------------------------------------------------
 
   void make_control_loop() {
     sync::LoopSettings settings;
     settings.sync_period = periods_.period;
     settings.min_sync_period = periods_.min;
-    settings.drift_repair_interval = command_.sluice.drift_repair ? std::chrono::nanoseconds(kDriftRepairInterval) : std::chrono::nanoseconds(0);
+    settings.drift_repair_interval =
+        command_.sluice.drift_repair ? std::chrono::nanoseconds(kDriftRepairInterval) : std::chrono::nanoseconds(0);
     settings.plan.node_name = node_name_;
     const auto gate = config_.feature_gates.find("AllowServiceExternalIPs");
     settings.plan.allow_external_ips = gate == config_.feature_gates.end() || gate->second;
@@ -400,15 +448,20 @@ class Server {
     if (config_.detect_local_mode == "NodeCIDR" && node_) settings.pod_cidrs = node_->pod_cidrs;
     settings.process_start = started_;
     sync::LoopHooks hooks = sync::kernel_hooks();
-    hooks.sync_health_checks = [this](std::vector<observe::HealthCheck> checks) { health_checks_->sync(std::move(checks)); };
+    hooks.sync_health_checks = [this](std::vector<observe::HealthCheck> checks) {
+      health_checks_->sync(std::move(checks));
+    };
     if (!node_port_cidrs_.empty()) {
-      hooks.node_port_addresses = [this](Family family) { return node_port_addresses(family, node_port_cidrs_, local_addresses()); };
+      hooks.node_port_addresses = [this](Family family) {
+        return node_port_addresses(family, node_port_cidrs_, local_addresses());
+      };
     }
     // On the event loop's thread, so that the control loop goes on.
     hooks.first_synced = [this] { boost::asio::post(loop_, [this] { remove_other_modes(); }); };
     hooks.address_refused = [this](const dataplane::Refusal& refusal) { post_refusal(refusal); };
     hooks.fatal = [this](const std::string& why) { end(1, why); };
-    auto control = std::make_unique<sync::ControlLoop>(std::move(settings), std::move(hooks), system_clock(), metrics_, health_, std::move(data_planes_));
+    auto control = std::make_unique<sync::ControlLoop>(std::move(settings), std::move(hooks), system_clock(), metrics_,
+                                                       health_, std::move(data_planes_));
     {
       const MutexLock lock(control_mutex_);
       control_ = std::move(control);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The asking side of `sluice status`. The daemon makes the text, so that a newer client never misreads an older daemon; its answer
-// is one line with the exit status, then what to print.
+// The asking side of `sluice status`. The daemon makes the text, so that a newer client never misreads an older daemon;
+// its answer is one line with the exit status, then what to print.
 #include <fmt/format.h>
 
 #include <cstdio>
@@ -18,7 +18,8 @@ constexpr int kCannotTell = 2;
 
 void print_usage(std::FILE* out) {
   fmt::print(out,
-             "usage: sluice status [-o text|json]\n\nAsks the proxy of this node (of this network namespace) what it serves, and compares what is live in\n"
+             "usage: sluice status [-o text|json]\n\nAsks the proxy of this node (of this network namespace) what it "
+             "serves, and compares what is live in\n"
              "the kernel with what is wanted. Exit status: 0 equal, 1 not (yet), 2 there is no proxy to ask.\n");
 }
 
@@ -49,7 +50,8 @@ int run_status(const std::vector<std::string>& arguments) {
   const auto answer = net::ask_local_server(std::string(kLocalSocket), "status " + form, kAnswerTimeout);
   if (!answer) {
     const bool nobody = answer.error().code == Errc::kNotFound;
-    fmt::print(stderr, "sluice status: {}\n", nobody ? "no proxy of ours runs in this network namespace" : answer.error().what);
+    fmt::print(stderr, "sluice status: {}\n",
+               nobody ? "no proxy of ours runs in this network namespace" : answer.error().what);
     return kCannotTell;
   }
   const std::size_t end_of_line = answer->find('\n');

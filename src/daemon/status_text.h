@@ -12,8 +12,8 @@ namespace sluice::daemon {
 
 // What the daemon knows of itself beside the control loop's status.
 struct DaemonFacts {
-  std::string mode;    // "iptables"
-  std::string flavour; // "nft"
+  std::string mode;     // "iptables"
+  std::string flavour;  // "nft"
   std::string node_name;
   std::string source;  // "API server https://10.0.0.1:6443", "files in /etc/sluice/manifests"
   Clock::WallTime started;
@@ -24,9 +24,9 @@ struct StatusAnswer {
   std::string text;
 };
 
-StatusAnswer status_text(const DaemonFacts& facts, const sync::LoopStatus& status, const std::vector<sync::FamilyComparison>& comparisons,
-                         Clock::WallTime now);
-StatusAnswer status_json(const DaemonFacts& facts, const sync::LoopStatus& status, const std::vector<sync::FamilyComparison>& comparisons,
-                         Clock::WallTime now);
+StatusAnswer status_text(const DaemonFacts& facts, const sync::LoopStatus& status,
+                         const std::vector<sync::FamilyComparison>& comparisons, Clock::WallTime now);
+StatusAnswer status_json(const DaemonFacts& facts, const sync::LoopStatus& status,
+                         const std::vector<sync::FamilyComparison>& comparisons, Clock::WallTime now);
 
 }  // namespace sluice::daemon

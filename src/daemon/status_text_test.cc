@@ -41,20 +41,22 @@ std::vector<sync::FamilyComparison> comparison(std::vector<std::string> missing)
 TEST(StatusText, ServingAsWantedIsStatusZero) {
   const StatusAnswer answer = status_text(kFacts, serving_status(), comparison({}), kNow);
   EXPECT_EQ(answer.exit_status, 0);
-  EXPECT_EQ(answer.text,
-            "Sluice " SLUICE_VERSION
-            ", mode iptables (nft), node k8s-node1, up 90 s\n"
-            "files in /m: 1 Services, 1 EndpointSlices\n"
-            "IPv4: 1 Service ports, 1 real servers; synced 5 s ago, live equals wanted\n"
-            "\n"
-            "SERVICE PORT      PROTO  ADDRESSES                  REAL SERVERS\n"
-            "default/web:http  TCP    10.104.247.10:80  *:31947  10.244.169.161:80\n");
+  EXPECT_EQ(answer.text, "Sluice " SLUICE_VERSION
+                         ", mode iptables (nft), node k8s-node1, up 90 s\n"
+                         "files in /m: 1 Services, 1 EndpointSlices\n"
+                         "IPv4: 1 Service ports, 1 real servers; synced 5 s ago, live equals wanted\n"
+                         "\n"
+                         "SERVICE PORT      PROTO  ADDRESSES                  REAL SERVERS\n"
+                         "default/web:http  TCP    10.104.247.10:80  *:31947  10.244.169.161:80\n");
 }
 
 TEST(StatusText, ADifferenceIsShownAndIsStatusOne) {
-  const StatusAnswer answer = status_text(kFacts, serving_status(), comparison({"nat KUBE-SVC-X: -j KUBE-SEP-Y"}), kNow);
+  const StatusAnswer answer =
+      status_text(kFacts, serving_status(), comparison({"nat KUBE-SVC-X: -j KUBE-SEP-Y"}), kNow);
   EXPECT_EQ(answer.exit_status, 1);
-  EXPECT_THAT(answer.text, testing::HasSubstr("live differs from wanted: 1 missing, 0 unexpected\n    - nat KUBE-SVC-X: -j KUBE-SEP-Y\n"));
+  EXPECT_THAT(
+      answer.text,
+      testing::HasSubstr("live differs from wanted: 1 missing, 0 unexpected\n    - nat KUBE-SVC-X: -j KUBE-SEP-Y\n"));
 }
 
 TEST(StatusText, AFailedSyncIsStatusOneAndNamesTheReason) {

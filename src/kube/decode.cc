@@ -26,6 +26,7 @@ constexpr std::string_view kOwnAnnotationPrefix = "sluice.dev/";
 constexpr std::uint32_t kAffinitySecondsDefault = 10800;
 constexpr std::uint32_t kAffinitySecondsMax = 86400;
 constexpr std::int64_t kPortMax = 65535;
+constexpr std::int64_t kTimestampSecondsMax = 9'000'000'000;  // in the year 2255; as nanoseconds they fit 63 bits
 
 std::string_view trimmed(std::string_view text) {
   const auto first = text.find_first_not_of(" \t\r\n");
@@ -206,6 +207,7 @@ std::int64_t parse_timestamp(std::string_view text) {
     return 0;
   }
   const std::int64_t seconds = ::timegm(&time) - offset_hours * 3600 - offset_minutes * 60;
+  if (seconds < 0 || seconds > kTimestampSecondsMax) return 0;
   return seconds * 1000000000 + nanoseconds;
 }
 
@@ -233,7 +235,8 @@ void read_hints(JsonReader& reader, const Element& entry, const std::string& pat
   });
 }
 
-void read_endpoints(JsonReader& reader, const Element& root, const std::optional<model::Weights>& weights, model::EndpointSlice& slice) {
+void read_endpoints(JsonReader& reader, const Element& root, const std::optional<model::Weights>& weights,
+                    model::EndpointSlice& slice) {
   reader.each_object(root, "", "endpoints", [&](const Element& entry, const std::string& path) {
     model::Endpoint endpoint;
     std::string first;

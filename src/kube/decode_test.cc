@@ -18,7 +18,8 @@ T decoded(const std::string& json) {
     ADD_FAILURE() << result.error().what;
     return {};
   }
-  if (!result->problems.empty()) ADD_FAILURE() << result->problems.front().path << ": " << result->problems.front().text;
+  if (!result->problems.empty())
+    ADD_FAILURE() << result->problems.front().path << ": " << result->problems.front().text;
   if (const auto* object = std::get_if<T>(&result->object)) return *object;
   ADD_FAILURE() << "another kind of object";
   return {};
@@ -31,7 +32,8 @@ std::string complaints(const std::string& json) {
   if (!result) return result.error().what;
   std::string text;
   for (const auto* list : {&result->problems, &result->notes}) {
-    for (const FieldProblem& problem : *list) text += fmt::format("{}{}: {}", text.empty() ? "" : "; ", problem.path, problem.text);
+    for (const FieldProblem& problem : *list)
+      text += fmt::format("{}{}: {}", text.empty() ? "" : "; ", problem.path, problem.text);
   }
   return text;
 }
@@ -75,7 +77,9 @@ TEST(DecodeService, OldServersKnowOneClusterIpAndAffinityHasADefaultTimeout) {
   EXPECT_EQ(text(service.cluster_ips), "10.96.0.1");
   EXPECT_EQ(service.affinity_seconds, 10800U);
   EXPECT_TRUE(service.other_proxy);
-  EXPECT_TRUE(decoded<model::Service>(R"({"kind":"Service","metadata":{"name":"w","namespace":"s"},"spec":{"clusterIP":"None"}})").headless);
+  EXPECT_TRUE(decoded<model::Service>(
+                  R"({"kind":"Service","metadata":{"name":"w","namespace":"s"},"spec":{"clusterIP":"None"}})")
+                  .headless);
 }
 
 TEST(DecodeSlice, ConditionsHintsAndPlacesOfBothVersions) {
@@ -107,7 +111,8 @@ TEST(DecodeSlice, ConditionsHintsAndPlacesOfBothVersions) {
 }
 
 TEST(DecodeNode, AddressesCidrsTaintsAndLabels) {
-  const auto node = decoded<model::Node>(R"({"kind":"Node","metadata":{"name":"a","uid":"u-1","labels":{"topology.kubernetes.io/zone":"east"},
+  const auto node = decoded<model::Node>(
+      R"({"kind":"Node","metadata":{"name":"a","uid":"u-1","labels":{"topology.kubernetes.io/zone":"east"},
       "deletionTimestamp":"2026-11-23T00:00:01Z"},
     "spec":{"podCIDR":"10.244.1.0/24","podCIDRs":["10.244.1.0/24","fd00:1::/64"],"taints":[{"key":"drain","effect":"NoSchedule"}]},
     "status":{"addresses":[{"type":"InternalIP","address":"192.0.2.1"},{"type":"Hostname","address":"a"},{"type":"ExternalIP","address":"203.0.113.1"}]}})");
@@ -120,17 +125,26 @@ TEST(DecodeNode, AddressesCidrsTaintsAndLabels) {
 }
 
 TEST(Decode, AFaultNamesItsFieldAndAnOddityIsNoted) {
-  const auto with = [](const char* spec) { return fmt::format(R"({{"kind":"Service","metadata":{{"name":"w","namespace":"s"}},"spec":{}}})", spec); };
-  EXPECT_EQ(complaints(with(R"({"clusterIP":"10.96.0.1","ports":[{"port":80},{"port":70000}]})")), "spec.ports[1].port: 70000 is not between 1 and 65535");
+  const auto with = [](const char* spec) {
+    return fmt::format(R"({{"kind":"Service","metadata":{{"name":"w","namespace":"s"}},"spec":{}}})", spec);
+  };
+  EXPECT_EQ(complaints(with(R"({"clusterIP":"10.96.0.1","ports":[{"port":80},{"port":70000}]})")),
+            "spec.ports[1].port: 70000 is not between 1 and 65535");
   EXPECT_EQ(complaints(with(R"({"clusterIP":"10.96.0.1","ports":{}})")), "spec.ports: must be a list");
-  EXPECT_THAT(complaints(with(R"({"clusterIP":"10.96.0.1","ports":[{"port":80,"protocol":"ICMP"}]})")), testing::StartsWith("spec.ports[0].protocol: "));
-  EXPECT_THAT(complaints(with(R"({"clusterIP":"10.96.0.1","ports":[{"port":80}],"externalIPs":["nowhere"]})")), testing::StartsWith("spec.externalIPs[0]: "));
+  EXPECT_THAT(complaints(with(R"({"clusterIP":"10.96.0.1","ports":[{"port":80,"protocol":"ICMP"}]})")),
+              testing::StartsWith("spec.ports[0].protocol: "));
+  EXPECT_THAT(complaints(with(R"({"clusterIP":"10.96.0.1","ports":[{"port":80}],"externalIPs":["nowhere"]})")),
+              testing::StartsWith("spec.externalIPs[0]: "));
   EXPECT_EQ(complaints(with(R"({"clusterIP":"10.96.0.1","ports":[{"port":80}],"loadBalancerSourceRanges":["x"]})")),
             "spec.loadBalancerSourceRanges[0]: 'x' is no CIDR, ignored");
-  EXPECT_EQ(complaints(R"({"kind":"Service","metadata":{"name":"w","namespace":"s","annotations":{"sluice.dev/weight":"heavy"}},"spec":{"clusterIP":"None"}})"),
-            "metadata.annotations[sluice.dev/weight]: 'heavy' is no weight (0 to 65535), ignored");
-  EXPECT_EQ(complaints(R"({"kind":"EndpointSlice","metadata":{"name":"w","namespace":"s","labels":{"kubernetes.io/service-name":"w"}},"addressType":"MAC"})"),
-            "addressType: unknown address type 'MAC'");
+  EXPECT_EQ(
+      complaints(
+          R"({"kind":"Service","metadata":{"name":"w","namespace":"s","annotations":{"sluice.dev/weight":"heavy"}},"spec":{"clusterIP":"None"}})"),
+      "metadata.annotations[sluice.dev/weight]: 'heavy' is no weight (0 to 65535), ignored");
+  EXPECT_EQ(
+      complaints(
+          R"({"kind":"EndpointSlice","metadata":{"name":"w","namespace":"s","labels":{"kubernetes.io/service-name":"w"}},"addressType":"MAC"})"),
+      "addressType: unknown address type 'MAC'");
   EXPECT_NE(complaints("[]"), "");
   EXPECT_NE(complaints("{"), "");
 }
@@ -142,7 +156,8 @@ TEST(Decode, WatchEventsAndListsAreTakenApart) {
   EXPECT_EQ(event->type, "ADDED");
   EXPECT_EQ(event->object, R"({"kind":"Service","x":{"y":"}"}})");
   EXPECT_FALSE(decoder.split_watch_event(R"({"object":{}})"));
-  const auto list = decoder.decode_list_metadata(R"({"kind":"ServiceList","metadata":{"resourceVersion":"7","continue":"more"},"items":[]})");
+  const auto list = decoder.decode_list_metadata(
+      R"({"kind":"ServiceList","metadata":{"resourceVersion":"7","continue":"more"},"items":[]})");
   ASSERT_TRUE(list);
   EXPECT_EQ(list->resource_version + " " + list->continue_token, "7 more");
   const auto status = decoder.decode_list_metadata(R"({"kind":"Status","code":410,"message":"too old"})");

@@ -2,7 +2,8 @@
 // A folder of manifests is a small API server: its objects are those of all its files, a changed file is a handful of
 // watch events. People edit with editors that write a temporary file and rename it, kubelet swaps a symlink (..data)
 // under all files of a ConfigMap at once; so any event makes us look, shortly after the last one, at every file whose
-// name, size or time changed. A file that breaks keeps the objects that it held before.
+// name, size or time changed. A file that breaks keeps the objects that it held before: all of them where it is no
+// YAML or JSON or where an object has lost its name, the one object where only that cannot be used.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
@@ -10,6 +11,8 @@
 #include <algorithm>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -27,7 +30,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::chrono::milliseconds kSettle{50};
-constexpr std::chrono::seconds kLookAgain{5};  // while the folder is not there
+constexpr std::chrono::milliseconds kSettleMax{1000};  // where something in the folder is written all the time
+constexpr std::chrono::seconds kLookAgain{5};          // while the folder is not there, or a file of it cannot be read
 constexpr std::uintmax_t kFileBytesMax = 512UL * 1024 * 1024;
 
 // What tells one state of a file from another without reading it.
@@ -55,6 +59,20 @@ struct File {
   Stamp stamp;
   Contents contents;  // the last good ones
 };
+
+// Of a kind that we read. The group counts as well: Knative has a Service of its own, under the same name as the real
+// one. Items of a typed list name no apiVersion.
+bool is_ours(const Metadata& metadata) {
+  const std::string_view version = metadata.api_version;
+  if (metadata.kind == "EndpointSlice") return version.empty() || version.starts_with("discovery.k8s.io/");
+  return (metadata.kind == "Service" || metadata.kind == "Node") && (version.empty() || version == "v1");
+}
+
+// A fault in what tells this object from others.
+bool hides_identity(const FieldProblem& problem) {
+  return problem.path == "kind" || problem.path == "apiVersion" || problem.path == "metadata" ||
+         problem.path.starts_with("metadata.name");
+}
 
 bool is_manifest(const fs::path& path) {
   const std::string name = path.filename().string();
@@ -95,7 +113,13 @@ class FileSource : public Source {
       return look_after(kLookAgain, true);
     }
     watch_.emplace(std::move(*opened));
-    descriptor_.assign(watch_->fd());
+    boost::system::error_code error;
+    descriptor_.assign(watch_->fd(), error);
+    if (error) {
+      SLUICE_LOG_ERROR("Cannot wait for changes of the folder of manifests, looking again later", {"folder", folder_},
+                       {"err", error.message()});
+      return look_after(kLookAgain, true);
+    }
     wait_for_events();
   }
 
@@ -113,9 +137,12 @@ class FileSource : public Source {
 
   void look_after(std::chrono::milliseconds delay, bool watch_again) {
     watch_again_ = watch_again_ || watch_again;
-    timer_.expires_after(delay);
+    const auto now = std::chrono::steady_clock::now();
+    if (!look_by_) look_by_ = now + std::max(delay, kSettleMax);
+    timer_.expires_at(std::min(now + delay, *look_by_));
     timer_.async_wait([this, alive = std::weak_ptr<bool>(alive_)](boost::system::error_code error) {
       if (error || alive.expired()) return;
+      look_by_.reset();
       if (std::exchange(watch_again_, false)) watch_folder();
       scan();
     });
@@ -125,10 +152,14 @@ class FileSource : public Source {
     std::error_code error;
     std::vector<std::pair<fs::path, Stamp>> listed;
     for (fs::directory_iterator entry(folder_, error), end; !error && entry != end; entry.increment(error)) {
-      struct stat status{};
-      if (!is_manifest(entry->path()) || ::stat(entry->path().c_str(), &status) != 0 || !S_ISREG(status.st_mode))
-        continue;
-      listed.emplace_back(entry->path(), Stamp{status.st_ino, status.st_size, status.st_mtim});
+      if (!is_manifest(entry->path())) continue;
+      struct stat status {};
+      if (::stat(entry->path().c_str(), &status) == 0) {
+        if (S_ISREG(status.st_mode))
+          listed.emplace_back(entry->path(), Stamp{status.st_ino, status.st_size, status.st_mtim});
+      } else if (errno != ENOENT) {
+        listed.emplace_back(entry->path(), Stamp{});  // it is there, so reading it will tell what is wrong
+      }
     }
     if (error) {
       SLUICE_LOG_ERROR("Cannot read the folder of manifests, keeping what is known", {"folder", folder_},
@@ -139,7 +170,7 @@ class FileSource : public Source {
     for (const auto& [path, stamp] : listed) {
       const std::string name = path.filename().string();
       const auto known = files_.find(name);
-      if (known != files_.end() && known->second.stamp == stamp) {
+      if (known != files_.end() && known->second.stamp == stamp && stamp != Stamp{}) {
         found.emplace(name, std::move(known->second));
       } else {
         found.emplace(name, read(path, stamp, known == files_.end() ? Contents{} : std::move(known->second.contents)));
@@ -147,64 +178,78 @@ class FileSource : public Source {
     }
     files_ = std::move(found);
     publish();
+    // What mends an unreadable file, chmod(1) for instance, is no event of its folder.
+    const auto unread = [](const auto& entry) { return entry.second.stamp == Stamp{}; };
+    if (std::any_of(files_.begin(), files_.end(), unread)) look_after(kLookAgain, false);
   }
 
   File read(const fs::path& path, const Stamp& stamp, Contents previous) {
     std::ifstream stream(path, std::ios::binary);
-    if (!stream || static_cast<std::uintmax_t>(stamp.size) > kFileBytesMax) {
-      SLUICE_LOG_ERROR("A manifest cannot be read, keeping its last good state", {"file", path.string()},
-                       {"err", stream ? "too large" : "cannot be opened"});
+    if (!stream) {
+      refuse_file(path, std::strerror(errno));
+      return {Stamp{}, std::move(previous)};
+    }
+    if (static_cast<std::uintmax_t>(stamp.size) > kFileBytesMax) {
+      refuse_file(path, fmt::format("larger than {} bytes", kFileBytesMax));
       return {stamp, std::move(previous)};
     }
     Contents contents;
-    const OnManifest take_one = [&](const ManifestText& object) { take(path.string(), object, previous, contents); };
+    Result<> objects;  // the first that cannot be told apart from others: then the file is not known as a whole
+    const OnManifest take_one = [&](const ManifestText& object) {
+      if (objects) objects = take(path.string(), object, previous, contents);
+    };
     const bool json = path.extension() == ".json";
-    const Result<> objects = json ? read_json_manifests(stream, take_one) : read_yaml_manifests(stream, take_one);
-    if (!objects) {
-      SLUICE_LOG_ERROR("A manifest cannot be read, keeping its last good state", {"file", path.string()},
-                       {"err", objects.error().what});
-      if (hooks_.on_refused) hooks_.on_refused("file");
+    const Result<> text = json ? read_json_manifests(stream, take_one) : read_yaml_manifests(stream, take_one);
+    if (!text || !objects) {
+      refuse_file(path, (objects ? text : objects).error().what);
       return {stamp, std::move(previous)};
     }
     return {stamp, std::move(contents)};
   }
 
+  void refuse_file(const fs::path& path, const std::string& why) {
+    SLUICE_LOG_ERROR("A manifest cannot be read, keeping its last good state", {"file", path.string()}, {"err", why});
+    if (hooks_.on_refused) hooks_.on_refused("file");
+  }
+
   // One object of a file. One that cannot be used keeps its own last good state; the file's other objects are not its
-  // hostages.
-  void take(const std::string& file, const ManifestText& object, const Contents& previous, Contents& contents) {
+  // hostages. An error where it cannot be said which object this is: its last good state is not to be found then.
+  Result<> take(const std::string& file, const ManifestText& object, const Contents& previous, Contents& contents) {
     auto decoded = decoder_.decode(object.json(), object.kind_hint());
-    if (!decoded) {
-      SLUICE_LOG_ERROR("An object of a manifest cannot be used", {"file", file}, {"line", object.line()},
-                       {"err", decoded.error().what});
-      return;
-    }
+    if (!decoded) return fail(decoded.error().code, fmt::format("{}: {}", object.line(), decoded.error().what));
     model::ObjectKey key = decoded->metadata.key;
     const std::string& kind = decoded->metadata.kind;
-    const bool ours = kind == "Service" || kind == "EndpointSlice" || kind == "Node";
-    if (!ours) {
+    const FieldProblem* problem = decoded->problems.empty() ? nullptr : &decoded->problems.front();
+    if (kind.empty()) return fail(Errc::kInvalid, fmt::format("{}: kind: must be there", object.line_of("kind")));
+    if (!is_ours(decoded->metadata)) {
       SLUICE_LOG_INFO("An object of a kind that a Service proxy does not read, ignored", {"file", file},
-                      {"line", object.line()}, {"kind", kind}, {"name", key.name});
-      return;
+                      {"line", object.line()}, {"apiVersion", decoded->metadata.api_version}, {"kind", kind},
+                      {"name", key.name});
+      return {};
+    }
+    if (problem != nullptr && hides_identity(*problem)) {
+      return fail(Errc::kInvalid,
+                  fmt::format("{}: {}: {}: {}", object.line_of(problem->path), kind, problem->path, problem->text));
     }
     if (kind != "Node" && key.namespace_name.empty()) key.namespace_name = "default";
     for (const FieldProblem& note : decoded->notes) {
       SLUICE_LOG_WARNING("Part of an object is ignored", {"file", file}, {"line", object.line_of(note.path)},
                          {"object", key.to_string()}, {"field", note.path}, {"why", note.text});
     }
-    if (!decoded->problems.empty()) {
-      const FieldProblem& problem = decoded->problems.front();
+    if (problem != nullptr) {
       SLUICE_LOG_ERROR("An object of a manifest cannot be used, keeping its last good state", {"file", file},
-                       {"line", object.line_of(problem.path)}, {"kind", kind}, {"object", key.to_string()},
-                       {"field", problem.path}, {"err", problem.text});
+                       {"line", object.line_of(problem->path)}, {"kind", kind}, {"object", key.to_string()},
+                       {"field", problem->path}, {"err", problem->text});
       if (hooks_.on_refused) hooks_.on_refused(kind);
       if (const auto old = previous.services.find(key); kind == "Service" && old != previous.services.end())
         contents.services.insert(*old);
       if (const auto old = previous.slices.find(key); kind == "EndpointSlice" && old != previous.slices.end())
         contents.slices.insert(*old);
       if (kind == "Node" && previous.node && previous.node->name == key.name) contents.node = previous.node;
-      return;
+      return {};
     }
     keep(file, object, std::move(key), std::move(*decoded), contents);
+    return {};
   }
 
   void keep(const std::string& file, const ManifestText& object, model::ObjectKey key, Decoded&& decoded,
@@ -282,6 +327,7 @@ class FileSource : public Source {
   boost::asio::steady_timer timer_;
   boost::asio::posix::stream_descriptor descriptor_;
   std::optional<sys::FolderWatch> watch_;
+  std::optional<std::chrono::steady_clock::time_point> look_by_;  // set while a look is planned
   std::map<std::string, File> files_;
   Contents published_;
   bool complete_ = false;

@@ -21,7 +21,9 @@ namespace fs = std::filesystem;
 
 std::string service(const std::string& name, const std::string& ip, const std::string& port = "80") {
   return fmt::format(
-      "apiVersion: v1\nkind: Service\nmetadata:\n  name: {}\n  namespace: shop\nspec:\n  clusterIP: {}\n  ports:\n  - port: {}\n", name, ip, port);
+      "apiVersion: v1\nkind: Service\nmetadata:\n  name: {}\n  namespace: shop\nspec:\n  clusterIP: {}\n  ports:\n  - "
+      "port: {}\n",
+      name, ip, port);
 }
 
 class FileSourceTest : public testing::Test {
@@ -65,7 +67,8 @@ class FileSourceTest : public testing::Test {
     std::string text;
     for (const model::ObjectKey& key : snapshot_.service_keys()) {
       const model::Service* found = snapshot_.service(key);
-      text += fmt::format("{}{}={}", text.empty() ? "" : " ", key.name, found->cluster_ips.empty() ? "" : found->cluster_ips.front().to_string());
+      text += fmt::format("{}{}={}", text.empty() ? "" : " ", key.name,
+                          found->cluster_ips.empty() ? "" : found->cluster_ips.front().to_string());
     }
     return text;
   }
@@ -99,10 +102,15 @@ TEST_F(FileSourceTest, EveryWayToWriteManyObjectsIsRead) {
   write("list.json", R"({"apiVersion":"v1","kind":"List","items":[
     {"apiVersion":"v1","kind":"Service","metadata":{"name":"one","namespace":"shop"},"spec":{"clusterIP":"10.96.0.1","ports":[{"port":80}]}},
     {"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"other","namespace":"shop"}}]})");
-  write("typed.yaml", "apiVersion: v1\nkind: ServiceList\nitems:\n- metadata: {name: two, namespace: shop}\n  spec: {clusterIP: 10.96.0.2, ports: [{port: 80}]}\n");
-  write("node.yaml", "apiVersion: v1\nkind: Node\nmetadata: {name: node-a, labels: {topology.kubernetes.io/zone: east}}\n");
-  write("slice.yaml", "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: one-x, namespace: shop, labels: {kubernetes.io/service-name: one}}\n"
-                      "addressType: IPv4\nports: [{port: 8080}]\nendpoints: [{addresses: [10.1.0.1]}]\n");
+  write("typed.yaml",
+        "apiVersion: v1\nkind: ServiceList\nitems:\n- metadata: {name: two, namespace: shop}\n  spec: {clusterIP: "
+        "10.96.0.2, ports: [{port: 80}]}\n");
+  write("node.yaml",
+        "apiVersion: v1\nkind: Node\nmetadata: {name: node-a, labels: {topology.kubernetes.io/zone: east}}\n");
+  write("slice.yaml",
+        "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: one-x, namespace: shop, labels: "
+        "{kubernetes.io/service-name: one}}\n"
+        "addressType: IPv4\nports: [{port: 8080}]\nendpoints: [{addresses: [10.1.0.1]}]\n");
   write("notes.txt", "kind: Service\n");
   write(".hidden.yaml", service("hidden", "10.96.0.9"));
   start();
@@ -128,7 +136,8 @@ TEST_F(FileSourceTest, ABrokenFileKeepsItsLastGoodStateAndTheErrorNamesFileLineA
   write("a.yaml", service("web", "10.96.0.9", "eighty") + "---\n" + service("api", "10.96.0.3"));
   EXPECT_TRUE(becomes("api=10.96.0.3 web=10.96.0.1")) << services();
   EXPECT_THAT(testing::internal::GetCapturedStderr(),
-              testing::AllOf(HasSubstr("a.yaml"), HasSubstr("line=\"9\""), HasSubstr("shop/web"), HasSubstr("field=\"spec.ports[0].port\"")));
+              testing::AllOf(HasSubstr("a.yaml"), HasSubstr("line=\"9\""), HasSubstr("shop/web"),
+                             HasSubstr("field=\"spec.ports[0].port\"")));
 
   write("a.yaml", service("web", "10.96.0.9"));
   EXPECT_TRUE(becomes("web=10.96.0.9")) << services();

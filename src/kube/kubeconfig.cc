@@ -8,12 +8,12 @@
 #include <openssl/evp.h>
 #include <yaml-cpp/yaml.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
-#include <iterator>
 #include <optional>
 #include <string_view>
 #include <vector>
@@ -27,7 +27,11 @@ constexpr const char* kServiceAccountFolder = "/var/run/secrets/kubernetes.io/se
 Result<std::string> read_file(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   if (!file) return fail(Errc::kNotFound, fmt::format("{}: cannot be read: {}", path, std::strerror(errno)), errno);
-  std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  // istream::read() turns the exception that a folder's or a failing disk's buffer throws into badbit.
+  std::string text(kFileBytesMax + 1, '\0');
+  file.read(text.data(), static_cast<std::streamsize>(text.size()));
+  if (file.bad()) return fail(Errc::kInvalid, fmt::format("{}: cannot be read: is it a file?", path));
+  text.resize(static_cast<std::size_t>(file.gcount()));
   if (text.size() > kFileBytesMax)
     return fail(Errc::kInvalid, fmt::format("{}: larger than {} bytes", path, kFileBytesMax));
   return text;
@@ -176,8 +180,10 @@ class Reader {
       return fail(Errc::kUnsupported, fmt::format("{}: {}.proxy-url: proxies are not supported", path_, where));
     SLUICE_TRY(config.target.tls_settings.ca_pem, data(cluster, where, "certificate-authority"));
     SLUICE_TRY(config.target.tls_settings.server_name, text(cluster, "tls-server-name"));
-    SLUICE_TRY(const std::string insecure, text(cluster, "insecure-skip-tls-verify"));
-    config.target.tls_settings.insecure = insecure == "true";
+    const YAML::Node insecure = cluster["insecure-skip-tls-verify"];
+    const bool said = insecure && !insecure.IsNull();
+    if (said && !YAML::convert<bool>::decode(insecure, config.target.tls_settings.insecure))
+      return fault(where + ".insecure-skip-tls-verify", "must be true or false");
     if (config.target.tls_settings.insecure && !config.target.tls_settings.ca_pem.empty()) {
       return fault(where, "certificate-authority and insecure-skip-tls-verify exclude each other");
     }
@@ -259,6 +265,12 @@ Result<std::string> authorization(const ClientConfig& config) {
     SLUICE_TRY(const std::string content, read_file(config.token_file));
     token = trimmed(content);
     if (token.empty()) return fail(Errc::kInvalid, fmt::format("{}: holds no token", config.token_file));
+  }
+  // What is no token must not become header lines of its own.
+  const auto odd = [](unsigned char c) { return c <= ' ' || c == 0x7f; };
+  if (std::any_of(token.begin(), token.end(), odd)) {
+    return fail(Errc::kInvalid, fmt::format("{}: is no token: white space or control characters",
+                                            config.token_file.empty() ? "token" : config.token_file));
   }
   return token.empty() ? std::string() : "Bearer " + token;
 }

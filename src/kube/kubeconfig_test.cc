@@ -32,7 +32,8 @@ class KubeconfigTest : public testing::Test {
   }
   // A kubeconfig with these lines below its cluster and its user.
   std::string config(const std::string& cluster, const std::string& user) {
-    return write("config", fmt::format("apiVersion: v1\nkind: Config\ncurrent-context: here\ncontexts:\n- name: here\n  context: {{cluster: c, user: u}}\n"
+    return write("config", fmt::format("apiVersion: v1\nkind: Config\ncurrent-context: here\ncontexts:\n- name: here\n "
+                                       " context: {{cluster: c, user: u}}\n"
                                        "clusters:\n- name: c\n  cluster: {}\nusers:\n- name: u\n  user: {}\n",
                                        cluster, user));
   }
@@ -45,7 +46,8 @@ class KubeconfigTest : public testing::Test {
 };
 
 TEST_F(KubeconfigTest, ServerTokenAndMaster) {
-  const std::string path = config("{server: 'https://10.96.0.1:443/k8s/c-1', insecure-skip-tls-verify: true}", "{token: secret}");
+  const std::string path =
+      config("{server: 'https://10.96.0.1:443/k8s/c-1', insecure-skip-tls-verify: true}", "{token: secret}");
   const auto loaded = load_kubeconfig(path, "");
   ASSERT_TRUE(loaded) << loaded.error().what;
   EXPECT_EQ(loaded->server(), "https://10.96.0.1:443/k8s/c-1");
@@ -56,7 +58,8 @@ TEST_F(KubeconfigTest, ServerTokenAndMaster) {
 
 TEST_F(KubeconfigTest, ATokenFileIsReadAnewEachTimeAndMayBeRelative) {
   const std::string token = write("tokens/token", "first\n");
-  const auto loaded = load_kubeconfig(config("{server: 'http://127.0.0.1:1'}", "{tokenFile: tokens/token, token: unused}"), "");
+  const auto loaded =
+      load_kubeconfig(config("{server: 'http://127.0.0.1:1'}", "{tokenFile: tokens/token, token: unused}"), "");
   ASSERT_TRUE(loaded) << loaded.error().what;
   EXPECT_EQ(*authorization(*loaded), "Bearer first");
   write("tokens/token", "second\n");
@@ -69,12 +72,15 @@ TEST_F(KubeconfigTest, WhatIsMissingOrUnsupportedIsNamed) {
   EXPECT_THAT(error_of((folder_ / "absent").string()), HasSubstr("absent"));
   EXPECT_THAT(error_of(write("list", "- a\n")), HasSubstr("is no kubeconfig"));
   EXPECT_THAT(error_of(write("broken", "a: [b\n")), HasSubstr("broken:2"));
-  EXPECT_THAT(error_of(write("nocontext", "apiVersion: v1\nkind: Config\ncurrent-context: there\n")), HasSubstr("there"));
+  EXPECT_THAT(error_of(write("nocontext", "apiVersion: v1\nkind: Config\ncurrent-context: there\n")),
+              HasSubstr("there"));
   EXPECT_THAT(error_of(config("{server: 'https://h', proxy-url: 'http://p'}", "{}")), HasSubstr("proxy-url"));
   EXPECT_THAT(error_of(config("{server: 'https://h'}", "{exec: {command: x}}")), HasSubstr("exec"));
   EXPECT_THAT(error_of(config("{server: 'https://h'}", "{username: a, password: b}")), HasSubstr("username"));
-  EXPECT_THAT(error_of(config("{server: 'https://h', certificate-authority: nowhere.crt}", "{}")), HasSubstr("nowhere.crt"));
-  EXPECT_THAT(error_of(config("{server: 'https://h', certificate-authority-data: '%%'}", "{}")), HasSubstr("certificate-authority-data"));
+  EXPECT_THAT(error_of(config("{server: 'https://h', certificate-authority: nowhere.crt}", "{}")),
+              HasSubstr("nowhere.crt"));
+  EXPECT_THAT(error_of(config("{server: 'https://h', certificate-authority-data: '%%'}", "{}")),
+              HasSubstr("certificate-authority-data"));
   EXPECT_NE(error_of(config("{server: 'ftp://h'}", "{}")), "no error");
 }
 

@@ -207,6 +207,9 @@ Result<> read_yaml_manifests(std::istream& in, const OnManifest& on_manifest) {
     }
   } catch (const YAML::Exception& error) {
     return fail(Errc::kInvalid, fmt::format("{}: {}", error.mark.line + 1, error.msg));
+  } catch (const std::ios_base::failure& error) {
+    // yaml-cpp reads from the stream's buffer itself, and libstdc++'s file buffer throws where read(2) fails.
+    return fail(Errc::kUnavailable, fmt::format("{}: {}", documents.writer().line(), error.what()));
   }
   if (!documents.writer().outcome()) return tl::unexpected(documents.writer().outcome().error());
   return {};
@@ -233,6 +236,7 @@ Result<> read_json_manifests(std::istream& in, const OnManifest& on_manifest) {
     const auto fed = splitter.feed({chunk.data(), static_cast<std::size_t>(in.gcount())});
     if (!fed) return fail(fed.error().code, fmt::format("{}: {}", splitter.line(), fed.error().what));
   }
+  if (in.bad()) return fail(Errc::kUnavailable, fmt::format("{}: reading failed", splitter.line()));
   auto rest = splitter.finish();
   if (!rest) return fail(rest.error().code, fmt::format("{}: {}", splitter.line(), rest.error().what));
   const auto head = decoder.decode_list_metadata(*rest);

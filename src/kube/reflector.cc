@@ -62,8 +62,10 @@ void Reflector::list() {
   std::string query = fmt::format("?limit={}{}", kPageSize, selector_query());
   if (!continue_token_.empty()) {
     query += "&continue=" + escape_query(continue_token_);
-  } else if (!consistent_) {
-    query += "&resourceVersion=0";  // any state that the server's cache has will do
+  } else if (!consistent_ && resource_version_.empty()) {
+    // At first any state that the server's cache has will do. Later another server's cache may be older than what is
+    // served, and a list from it would take back what has happened since.
+    query += "&resourceVersion=0";
   }
   request(query, timing_.http.idle);
 }
@@ -169,6 +171,8 @@ void Reflector::on_list_done() {
     continue_token_ = list_metadata->continue_token;
     return list();
   }
+  // A watch from no version begins at any state, and what goes in between would never be told.
+  if (list_metadata->resource_version.empty()) return retry("the list names no resourceVersion");
   continue_token_.clear();
   consistent_ = false;
   resource_version_ = list_metadata->resource_version;

@@ -29,6 +29,7 @@ class YamlWriter {
   [[nodiscard]] std::size_t depth() const { return frames_.size(); }
   // The key under which the next value of the innermost open map goes; empty where a key comes next.
   [[nodiscard]] const std::string& key() const { return key_; }
+  [[nodiscard]] int line() const { return line_; }  // of the last event
   [[nodiscard]] const Result<>& outcome() const { return outcome_; }
   void fault(int line, const std::string& what);
 
@@ -77,7 +78,7 @@ class YamlWriter {
   std::vector<Mark> marks_;
   std::unordered_map<Anchor, std::string> anchors_;
   std::size_t anchor_bytes_ = 0;
-  int line_ = 1;  // of the last event
+  int line_ = 1;
   Result<> outcome_;
 };
 

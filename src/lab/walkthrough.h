@@ -12,9 +12,9 @@
 namespace sluice::lab {
 
 struct WalkthroughOptions {
-  std::string id;       // empty = "walkthrough"
-  std::string program;  // run as `PROGRAM proxy ...` on the nodes; empty = this very program
-  bool keep = false;    // leave the lab running at the end
+  std::string id;          // empty = "walkthrough"
+  std::string program;     // run as `PROGRAM proxy ...` on the nodes; empty = this very program
+  bool keep = false;       // leave the lab running at the end
   bool only_ipvs = false;  // of the steps, only those about mode ipvs; this kernel must have ip_vs
 };
 // Answers the exit status: 0 if every expectation held and, unless kept, nothing is left of the lab.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The only judges of the tour are clients. Here is how they are asked, and how their answers are held against what was promised.
+// The only judges of the tour are clients. Here is how they are asked, and how their answers are held against what was
+// promised.
 #include "lab/walkthrough_acts.h"
 
 #include <fmt/format.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the steps of the guided tour are made of: starting proxies, asking clients and judging their answers, traffic that goes on
-// meanwhile.
+// What the steps of the guided tour are made of: starting proxies, asking clients and judging their answers, traffic
+// that goes on meanwhile.
 #pragma once
 
 #include <chrono>
@@ -53,7 +53,8 @@ const std::set<std::string>& web_pods();
 Result<> write_service(const Walkthrough& walkthrough, const ExampleService& service);
 void check_steady_traffic(Walkthrough& walkthrough, const std::string& what, const Pinger::Report& report);
 // A connection that a client holds to `pod`: new ones are opened until one lands there.
-Result<LongConnection> hold_connection(const Walkthrough& walkthrough, const Question& question, const std::string& pod);
+Result<LongConnection> hold_connection(const Walkthrough& walkthrough, const Question& question,
+                                       const std::string& pod);
 void check_long_connection(Walkthrough& walkthrough, const std::string& what, LongConnection& connection);
 
 }  // namespace sluice::lab

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The operator moves one node to mode ipvs, as with `kubectl edit configmap kube-proxy` and the deletion of its pod, and looks at the proof:
-// what ipvsadm lists. Clients go on meanwhile.
+// The operator moves one node to mode ipvs, as with `kubectl edit configmap kube-proxy` and the deletion of its pod,
+// and looks at the proof: what ipvsadm lists. Clients go on meanwhile.
 #include <fmt/format.h>
 #include <signal.h>
 
@@ -56,7 +56,8 @@ bool lists(const std::string& block, const ExpectedServer& expected) {
 }  // namespace
 
 Result<bool> kernel_has_ipvs(const Walkthrough& walkthrough) {
-  SLUICE_TRY(const sys::CollectedOutcome listed, walkthrough.lab.run(kNode, {walkthrough.program, "ipvsadm", "--engine", "kernel", "-L", "-n"}));
+  SLUICE_TRY(const sys::CollectedOutcome listed,
+             walkthrough.lab.run(kNode, {walkthrough.program, "ipvsadm", "--engine", "kernel", "-L", "-n"}));
   return listed.exit_status == 0;
 }
 
@@ -68,17 +69,20 @@ Result<> show_switch_to_ipvs(Walkthrough& walkthrough) {
   SLUICE_CHECK_OK(write_text(config, proxy_config("ipvs")));
   screen.note(R"(the ConfigMap says mode: "ipvs" now, and the proxy of k8s-node1 is started anew)");
   SLUICE_CHECK_OK(lab.signal(kNode, "proxy", SIGTERM));
-  if (!eventually([&] { return !lab.process(kNode, "proxy")->alive; })) return fail(Errc::kUnavailable, "the proxy does not end");
+  if (!eventually([&] { return !lab.process(kNode, "proxy")->alive; }))
+    return fail(Errc::kUnavailable, "the proxy does not end");
   const auto start = SteadyClock::now();
   SLUICE_CHECK_OK(start_proxy(walkthrough, kNode, config));
-  SLUICE_CHECK_OK(wait_for_proxy(walkthrough, kNode, [&] { return listing(walkthrough).find("10.104.247.10:80") != std::string::npos; }));
+  SLUICE_CHECK_OK(wait_for_proxy(walkthrough, kNode,
+                                 [&] { return listing(walkthrough).find("10.104.247.10:80") != std::string::npos; }));
   screen.note(fmt::format("its virtual servers are there after {} ms", since(start).count()));
 
   screen.heading(fmt::format("{}: what its log says", kNode));
   SLUICE_TRY(const std::string log, read_text(lab.log_file(kNode, "proxy")));
   const std::string line = lines_with(log, {"Using ipvs Proxier"}, 1);
   screen.quote(line);
-  screen.check(!line.empty(), "the log", line.empty() ? "no word of it" : "names the mode", "a line with: Using ipvs Proxier");
+  screen.check(!line.empty(), "the log", line.empty() ? "no word of it" : "names the mode",
+               "a line with: Using ipvs Proxier");
   std::string answer;
   eventually([&] {
     const auto mode = lab.get(kNode, {loopback(), kMetricsPort}, "/proxyMode");
@@ -95,19 +99,21 @@ Result<> show_ipvsadm(Walkthrough& walkthrough) {
   screen.heading(fmt::format("{}# ipvsadm -L -n", kNode));
   const std::string listed = listing(walkthrough);
   screen.quote(listed);
-  screen.check(listed.find("IP Virtual Server version 1.2.1 (size=") == 0 && listed.find(kHeader) != std::string::npos, "the three header lines",
-               listed.substr(0, listed.find('\n')), "as ipvsadm prints them");
+  screen.check(listed.find("IP Virtual Server version 1.2.1 (size=") == 0 && listed.find(kHeader) != std::string::npos,
+               "the three header lines", listed.substr(0, listed.find('\n')), "as ipvsadm prints them");
   for (const ExpectedServer& expected : expected_servers()) {
     const std::string block = block_of(listed, expected.virtual_server);
-    screen.check(lists(block, expected), expected.virtual_server, block.empty() ? "not listed" : fmt::format("{} real servers", std::count(block.begin(), block.end(), '\n') - 1),
-                 fmt::format("{} real servers, Masq, weight 1", expected.real_servers.size()));
+    screen.check(
+        lists(block, expected), expected.virtual_server,
+        block.empty() ? "not listed" : fmt::format("{} real servers", std::count(block.begin(), block.end(), '\n') - 1),
+        fmt::format("{} real servers, Masq, weight 1", expected.real_servers.size()));
   }
   const auto device = walkthrough.lab.run(kNode, {"ip", "-o", "link", "show", "kube-ipvs0"});
   const std::string shown = device ? device->output : device.error().what;
   screen.heading(fmt::format("{}# ip link show kube-ipvs0", kNode));
   screen.quote(shown);
-  screen.check(shown.find("<BROADCAST,NOARP>") != std::string::npos && shown.find("state DOWN") != std::string::npos, "the device of the addresses",
-               shown.empty() ? "missing" : "there", "<BROADCAST,NOARP>, state DOWN");
+  screen.check(shown.find("<BROADCAST,NOARP>") != std::string::npos && shown.find("state DOWN") != std::string::npos,
+               "the device of the addresses", shown.empty() ? "missing" : "there", "<BROADCAST,NOARP>, state DOWN");
   return {};
 }
 

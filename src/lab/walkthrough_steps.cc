@@ -35,7 +35,8 @@ std::string telling_rules(const std::string& rules) {
 // The rules of the tour's best-known Service are in the kernel.
 Result<> wait_for_rules(const Walkthrough& walkthrough, const std::string& node) {
   const std::string cluster_ip = walkthrough_service("web").cluster_ips.front();
-  return wait_for_proxy(walkthrough, node, [&] { return nat_rules(walkthrough.lab, node).find(cluster_ip) != std::string::npos; });
+  return wait_for_proxy(walkthrough, node,
+                        [&] { return nat_rules(walkthrough.lab, node).find(cluster_ip) != std::string::npos; });
 }
 
 void show_cluster_ips(Walkthrough& walkthrough) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// EndpointSlices are written by a controller that knows nothing of weights, so most people will annotate the Service and name its real
-// servers by what they share: a zone, a node. Who writes slices of their own may annotate those.
+// EndpointSlices are written by a controller that knows nothing of weights, so most people will annotate the Service
+// and name its real servers by what they share: a zone, a node. Who writes slices of their own may annotate those.
 #include "model/weights.h"
 
 #include <fmt/format.h>
@@ -40,7 +40,8 @@ Result<> Weights::add(std::string_view selector, std::uint16_t weight) {
   } else if (const auto address = IpAddress::parse(selector)) {
     added = by_address_.emplace(*address, weight).second;
   } else {
-    return fail(Errc::kInvalid, fmt::format("'{}' is no selector (an IP address, node/NAME, zone/NAME or *)", selector));
+    return fail(Errc::kInvalid,
+                fmt::format("'{}' is no selector (an IP address, node/NAME, zone/NAME or *)", selector));
   }
   if (!added) return fail(Errc::kInvalid, fmt::format("'{}' comes twice", selector));
   return {};

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// healthz is asked by cloud balancers every few seconds and metrics by Prometheus every half minute: little load, but on ports that
-// anybody who reaches the node can open. So everything a stranger can take is bounded (HttpLimits): 256 connections, 16 KiB of
-// header, 64 KiB of body, 30 s for a request to arrive and as long for the answer to leave. One Session per connection lives as
-// long as its pending operation holds it; the server object admits new ones and closes those that are open.
-// Listening and accepting call the kernel directly, because Asio opens descriptors without close-on-exec and we run iptables-restore
-// as a child, which must not inherit anybody's connection.
+// healthz is asked by cloud balancers every few seconds and metrics by Prometheus every half minute: little load, but
+// on ports that anybody who reaches the node can open. So everything a stranger can take is bounded (HttpLimits): 256
+// connections, 16 KiB of header, 64 KiB of body, 30 s for a request to arrive and as long for the answer to leave. One
+// Session per connection lives as long as its pending operation holds it; the server object admits new ones and closes
+// those that are open. Listening and accepting call the kernel directly, because Asio opens descriptors without
+// close-on-exec and we run iptables-restore as a child, which must not inherit anybody's connection.
 #include "net/http_server.h"
 
 #include <fmt/chrono.h>
@@ -37,9 +37,9 @@ namespace beast = boost::beast;
 namespace http = beast::http;
 using asio::ip::tcp;
 
-constexpr std::size_t kAcceptsPerTurnMax = 16;         // then others on the loop get their turn
-constexpr std::chrono::seconds kAcceptPause{1};        // when the process is out of descriptors or memory
-constexpr std::chrono::seconds kLingerTime{1};         // for the peer to read why we hang up
+constexpr std::size_t kAcceptsPerTurnMax = 16;   // then others on the loop get their turn
+constexpr std::chrono::seconds kAcceptPause{1};  // when the process is out of descriptors or memory
+constexpr std::chrono::seconds kLingerTime{1};   // for the peer to read why we hang up
 constexpr std::size_t kLingerBytesMax = 256 * 1024;
 constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
 
@@ -100,8 +100,9 @@ class Session : public std::enable_shared_from_this<Session> {
     parser_->header_limit(shared_->limits.header_bytes);
     parser_->body_limit(shared_->limits.body_bytes);
     stream_.expires_after(shared_->limits.idle);
-    http::async_read_header(stream_, buffer_, *parser_,
-                            [self = shared_from_this()](beast::error_code error, std::size_t) { self->on_header(error); });
+    http::async_read_header(
+        stream_, buffer_, *parser_,
+        [self = shared_from_this()](beast::error_code error, std::size_t) { self->on_header(error); });
   }
 
   // Ends whatever is pending; the session goes away with it.
@@ -114,12 +115,14 @@ class Session : public std::enable_shared_from_this<Session> {
  private:
   void on_header(beast::error_code error) {
     if (error || parser_->is_done()) return on_read(error);
-    const bool wants_continue = parser_->get().version() == 11 && beast::iequals(parser_->get()[http::field::expect], "100-continue");
+    const bool wants_continue =
+        parser_->get().version() == 11 && beast::iequals(parser_->get()[http::field::expect], "100-continue");
     if (!wants_continue) return read_body();
-    asio::async_write(stream_, asio::buffer(kContinue), [self = shared_from_this()](beast::error_code failed, std::size_t) {
-      if (failed) return self->close();
-      self->read_body();
-    });
+    asio::async_write(stream_, asio::buffer(kContinue),
+                      [self = shared_from_this()](beast::error_code failed, std::size_t) {
+                        if (failed) return self->close();
+                        self->read_body();
+                      });
   }
 
   void read_body() {
@@ -163,18 +166,19 @@ class Session : public std::enable_shared_from_this<Session> {
     response_.prepare_payload();
     if (head) response_.body() = {};  // the announced length stays what GET would send
     stream_.expires_after(shared_->limits.idle);
-    http::async_write(stream_, response_, [self = shared_from_this(), keep_alive](beast::error_code error, std::size_t) {
-      self->response_ = {};  // a page of metrics is large; a silent connection need not keep it
-      self->parser_.reset();
-      self->buffer_.shrink_to_fit();
-      if (error || self->shared_->closed) return self->close();
-      if (!keep_alive) return self->linger();
-      self->read();
-    });
+    http::async_write(stream_, response_,
+                      [self = shared_from_this(), keep_alive](beast::error_code error, std::size_t) {
+                        self->response_ = {};  // a page of metrics is large; a silent connection need not keep it
+                        self->parser_.reset();
+                        self->buffer_.shrink_to_fit();
+                        if (error || self->shared_->closed) return self->close();
+                        if (!keep_alive) return self->linger();
+                        self->read();
+                      });
   }
 
-  // Closing a socket that still holds unread bytes makes the kernel send a reset, on which the peer may lose our answer. So say that
-  // we are done and read what it still sends, for a short while.
+  // Closing a socket that still holds unread bytes makes the kernel send a reset, on which the peer may lose our
+  // answer. So say that we are done and read what it still sends, for a short while.
   void linger() {
     beast::error_code ignored;
     stream_.socket().shutdown(tcp::socket::shutdown_send, ignored);
@@ -184,10 +188,12 @@ class Session : public std::enable_shared_from_this<Session> {
 
   void discard(std::size_t so_far) {
     buffer_.clear();
-    stream_.async_read_some(buffer_.prepare(4096), [self = shared_from_this(), so_far](beast::error_code error, std::size_t size) {
-      if (error || self->shared_->closed || so_far + size > kLingerBytesMax) return self->close();
-      self->discard(so_far + size);
-    });
+    stream_.async_read_some(buffer_.prepare(4096),
+                            [self = shared_from_this(), so_far](beast::error_code error, std::size_t size) {
+                              if (error || self->shared_->closed || so_far + size > kLingerBytesMax)
+                                return self->close();
+                              self->discard(so_far + size);
+                            });
   }
 
   beast::tcp_stream stream_;
@@ -201,7 +207,10 @@ class Session : public std::enable_shared_from_this<Session> {
 class TcpServer : public HttpServer {
  public:
   TcpServer(tcp::acceptor acceptor, tcp protocol, Handler handler, const HttpLimits& limits)
-      : acceptor_(std::move(acceptor)), pause_(acceptor_.get_executor()), protocol_(protocol), shared_(std::make_shared<Shared>()) {
+      : acceptor_(std::move(acceptor)),
+        pause_(acceptor_.get_executor()),
+        protocol_(protocol),
+        shared_(std::make_shared<Shared>()) {
     shared_->handler = std::move(handler);
     shared_->limits = limits;
   }
@@ -231,7 +240,8 @@ class TcpServer : public HttpServer {
   }
 
  private:
-  // False when accepting cannot succeed for now (accept(2): EMFILE, ENFILE, ENOBUFS, ENOMEM) and asking again at once would spin.
+  // False when accepting cannot succeed for now (accept(2): EMFILE, ENFILE, ENOBUFS, ENOMEM) and asking again at once
+  // would spin.
   bool accept_ready() {
     for (std::size_t i = 0; i < kAcceptsPerTurnMax; ++i) {
       UniqueFd fd(::accept4(acceptor_.native_handle(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
@@ -263,11 +273,20 @@ class TcpServer : public HttpServer {
 
 Errc errc_of(int error) {
   switch (error) {
-    case EADDRINUSE: return Errc::kAlreadyExists;
-    case EACCES: case EPERM: return Errc::kPermission;
-    case EMFILE: case ENFILE: case ENOBUFS: case ENOMEM: return Errc::kExhausted;
-    case EAFNOSUPPORT: return Errc::kUnsupported;
-    default: return Errc::kUnavailable;  // EADDRNOTAVAIL: the address may yet come
+    case EADDRINUSE:
+      return Errc::kAlreadyExists;
+    case EACCES:
+    case EPERM:
+      return Errc::kPermission;
+    case EMFILE:
+    case ENFILE:
+    case ENOBUFS:
+    case ENOMEM:
+      return Errc::kExhausted;
+    case EAFNOSUPPORT:
+      return Errc::kUnsupported;
+    default:
+      return Errc::kUnavailable;  // EADDRNOTAVAIL: the address may yet come
   }
 }
 
@@ -296,8 +315,8 @@ UniqueFd open_listener(const IpAddress& address, std::uint16_t port, bool v6_onl
 
 }  // namespace
 
-Result<std::unique_ptr<HttpServer>> HttpServer::listen(EventLoop& loop, const IpAddress& address, std::uint16_t port, Handler handler,
-                                                       bool v6_only, const HttpLimits& limits) {
+Result<std::unique_ptr<HttpServer>> HttpServer::listen(EventLoop& loop, const IpAddress& address, std::uint16_t port,
+                                                       Handler handler, bool v6_only, const HttpLimits& limits) {
   const std::string where = fmt::format("listen on tcp {}", join_host_port(address, port));
   UniqueFd fd = open_listener(address, port, v6_only);
   if (!fd) {

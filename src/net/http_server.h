@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A small HTTP/1.1 server on Boost.Beast for healthz, livez, metrics and health-check node ports: any method, keep-alive, one
-// handler, bounded connections and request sizes.
+// A small HTTP/1.1 server on Boost.Beast for healthz, livez, metrics and health-check node ports: any method,
+// keep-alive, one handler, bounded connections and request sizes.
 #pragma once
 
 #include <chrono>
@@ -33,8 +33,8 @@ struct HttpResponse {
   std::string body;
 };
 
-// What strangers may take of us. Beyond `connections` the connection that has been silent for longest makes room for the new one,
-// so that a probe always gets in.
+// What strangers may take of us. Beyond `connections` the connection that has been silent for longest makes room for
+// the new one, so that a probe always gets in.
 struct HttpLimits {
   std::size_t connections = 256;
   std::uint32_t header_bytes = 16 * 1024;
@@ -47,9 +47,11 @@ class HttpServer {
   using Handler = std::function<HttpResponse(const HttpRequest&)>;
   // Listens at once, on the calling thread; serving happens on `loop`. The handler is called on the loop's thread.
   // For an unspecified IPv6 address the socket is IPV6_V6ONLY iff `v6_only`.
-  static Result<std::unique_ptr<HttpServer>> listen(EventLoop& loop, const IpAddress& address, std::uint16_t port, Handler handler,
-                                                    bool v6_only = false, const HttpLimits& limits = {});
-  virtual ~HttpServer() = default;  // closes the listener and its connections; must run on the loop's thread or when it is stopped
+  static Result<std::unique_ptr<HttpServer>> listen(EventLoop& loop, const IpAddress& address, std::uint16_t port,
+                                                    Handler handler, bool v6_only = false,
+                                                    const HttpLimits& limits = {});
+  virtual ~HttpServer() =
+      default;  // closes the listener and its connections; must run on the loop's thread or when it is stopped
   [[nodiscard]] virtual std::uint16_t port() const = 0;  // the port it really listens on (for port 0)
 };
 

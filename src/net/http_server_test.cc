@@ -35,7 +35,8 @@ class HttpServerTest : public testing::Test {
           HttpResponse response;
           response.status = request.path == "/teapot" ? 418 : 200;
           response.headers = {{"X-Kind", "echo"}};
-          response.body = request.method + " " + request.path + " ?" + request.query + " [" + request.accept + "] " + request.body;
+          response.body =
+              request.method + " " + request.path + " ?" + request.query + " [" + request.accept + "] " + request.body;
           if (request.path == "/large") response.body = std::string(4'000'000, 'x');
           return response;
         },
@@ -60,7 +61,8 @@ TEST_F(HttpServerTest, TheHandlerSeesTheRequestAndTheClientItsAnswer) {
   EXPECT_EQ(answer->body, "PUT /a/b ?verbose=1&x [text/plain] hello");
   EXPECT_EQ(answer->headers.at("x-kind"), "echo");
   EXPECT_EQ(answer->headers.at("content-type"), "text/plain; charset=utf-8");
-  EXPECT_THAT(answer->headers.at("date"), testing::MatchesRegex("[A-Z][a-z][a-z], [0-9]+ [A-Z][a-z][a-z] [0-9]+ [0-9:]+ GMT"));
+  EXPECT_THAT(answer->headers.at("date"),
+              testing::MatchesRegex("[A-Z][a-z][a-z], [0-9]+ [A-Z][a-z][a-z] [0-9]+ [0-9:]+ GMT"));
 }
 
 TEST_F(HttpServerTest, AnyMethodAndStatusIsPassedThrough) {
@@ -147,7 +149,8 @@ TEST_F(HttpServerTest, WhatIsNotHttpIsRefusedAndHungUpOn) {
       {"body announced too large", "POST / HTTP/1.1\r\nContent-Length: 65537\r\n\r\n", 413},
       {"body announced beyond any number", "POST / HTTP/1.1\r\nContent-Length: 99999999999999999999999\r\n\r\n", 400},
       {"chunks too large",
-       "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n20000\r\n" + std::string(0x20000, 'x') + "\r\n0\r\n\r\n", 413},
+       "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n20000\r\n" + std::string(0x20000, 'x') + "\r\n0\r\n\r\n",
+       413},
   };
   for (const Row& row : rows) {
     SCOPED_TRACE(row.name);
@@ -258,7 +261,8 @@ TEST_F(HttpServerTest, ManyConnectionsAtOnceAreServed) {
 
 TEST_F(HttpServerTest, OutOfDescriptorsItWaitsAndServesLater) {
 #ifdef __SANITIZE_ADDRESS__
-  GTEST_SKIP() << "UBSan's check of vptrs opens pipes and takes their lack for a bad object; the builds without it run this test";
+  GTEST_SKIP() << "UBSan's check of vptrs opens pipes and takes their lack for a bad object; the builds without it run "
+                  "this test";
 #endif
   const std::uint16_t port = serve();
   rlimit before{};
@@ -305,7 +309,8 @@ TEST_F(HttpServerTest, DestroyingItOnTheLoopEndsItsConnections) {
 
 TEST_F(HttpServerTest, APortThatIsTakenIsAnErrorWithItsName) {
   const std::uint16_t port = serve();
-  const auto second = HttpServer::listen(loop_.loop, kLoopback, port, [](const HttpRequest&) { return HttpResponse{}; });
+  const auto second =
+      HttpServer::listen(loop_.loop, kLoopback, port, [](const HttpRequest&) { return HttpResponse{}; });
   ASSERT_FALSE(second);
   EXPECT_EQ(second.error().code, Errc::kAlreadyExists);
   EXPECT_EQ(second.error().sys_errno, EADDRINUSE);
@@ -313,8 +318,8 @@ TEST_F(HttpServerTest, APortThatIsTakenIsAnErrorWithItsName) {
 }
 
 TEST_F(HttpServerTest, AnAddressThatIsNotOursIsUnavailable) {
-  const auto server =
-      HttpServer::listen(loop_.loop, *IpAddress::parse("192.0.2.1"), 0, [](const HttpRequest&) { return HttpResponse{}; });
+  const auto server = HttpServer::listen(loop_.loop, *IpAddress::parse("192.0.2.1"), 0,
+                                         [](const HttpRequest&) { return HttpResponse{}; });
   ASSERT_FALSE(server);
   EXPECT_EQ(server.error().code, Errc::kUnavailable);
 }

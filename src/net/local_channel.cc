@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// `sluice status` must ask the daemon of the node it runs on. The daemon listens on the abstract socket "\0sluice"; a client
-// writes one line and reads until the end. Who asks is known from SO_PEERCRED, which the kernel fills in and nobody can forge.
+// `sluice status` must ask the daemon of the node it runs on. The daemon listens on the abstract socket "\0sluice"; a
+// client writes one line and reads until the end. Who asks is known from SO_PEERCRED, which the kernel fills in and
+// nobody can forge.
 #include "net/local_channel.h"
 
 #include <fmt/format.h>
@@ -27,7 +28,9 @@ namespace {
 using boost::asio::local::stream_protocol;
 constexpr std::size_t kRequestBytesMax = 4096;
 
-std::string abstract_name(const std::string& name) { return std::string(1, '\0') + name; }
+std::string abstract_name(const std::string& name) {
+  return std::string(1, '\0') + name;
+}
 
 bool peer_is_trusted(int fd) {
   ucred peer{};
@@ -48,7 +51,8 @@ class Session : public std::enable_shared_from_this<Session> {
       std::string line;
       std::getline(stream, line);
       self->handler_(line, [self](std::string answer) {
-        boost::asio::post(self->socket_.get_executor(), [self, answer = std::move(answer)]() mutable { self->send(std::move(answer)); });
+        boost::asio::post(self->socket_.get_executor(),
+                          [self, answer = std::move(answer)]() mutable { self->send(std::move(answer)); });
       });
     });
   }
@@ -73,7 +77,8 @@ class AbstractServer : public LocalServer {
   void accept() {
     acceptor_.async_accept([this](auto error, stream_protocol::socket socket) {
       if (error == boost::asio::error::operation_aborted) return;
-      if (!error && peer_is_trusted(socket.native_handle())) std::make_shared<Session>(std::move(socket), handler_)->start();
+      if (!error && peer_is_trusted(socket.native_handle()))
+        std::make_shared<Session>(std::move(socket), handler_)->start();
       accept();
     });
   }
@@ -100,7 +105,8 @@ Result<std::unique_ptr<LocalServer>> LocalServer::listen(EventLoop& loop, const 
   return server;
 }
 
-Result<std::string> ask_local_server(const std::string& name, const std::string& request, std::chrono::seconds timeout) {
+Result<std::string> ask_local_server(const std::string& name, const std::string& request,
+                                     std::chrono::seconds timeout) {
   const UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
@@ -125,7 +131,8 @@ Result<std::string> ask_local_server(const std::string& name, const std::string&
     if (received == 0) return answer;
     if (received < 0 && errno == EINTR) continue;
     if (received < 0) {
-      return fail(Errc::kUnavailable, fmt::format("no answer from the local socket @{}: {}", name, std::strerror(errno)), errno);
+      return fail(Errc::kUnavailable,
+                  fmt::format("no answer from the local socket @{}: {}", name, std::strerror(errno)), errno);
     }
     answer.append(buffer.data(), static_cast<std::size_t>(received));
   }

@@ -9,12 +9,15 @@
 namespace sluice::net {
 namespace {
 
-std::string test_name(const char* suffix) { return "sluice-test-" + std::to_string(::getpid()) + suffix; }
+std::string test_name(const char* suffix) {
+  return "sluice-test-" + std::to_string(::getpid()) + suffix;
+}
 
 TEST(LocalChannel, AnswersWhatIsAsked) {
   EventLoop loop;
   const std::string name = test_name("ask");
-  auto server = LocalServer::listen(loop, name, [](const std::string& request, const LocalServer::Reply& reply) { reply("got " + request); });
+  auto server = LocalServer::listen(
+      loop, name, [](const std::string& request, const LocalServer::Reply& reply) { reply("got " + request); });
   ASSERT_TRUE(server) << server.error().what;
   std::thread thread([&loop] { loop.run(); });
   const auto answer = ask_local_server(name, "status json", std::chrono::seconds(10));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// For tests of HTTP servers: a thread that runs the loop, and a client that speaks plain bytes over loopback, so that it can also
-// say what no proper client would. Every wait has a bound of 20 s, after which the test fails instead of hanging.
+// For tests of HTTP servers: a thread that runs the loop, and a client that speaks plain bytes over loopback, so that
+// it can also say what no proper client would. Every wait has a bound of 20 s, after which the test fails instead of
+// hanging.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -143,7 +144,8 @@ class Client {
         continue;
       }
       std::string name = line.substr(0, line.find(": "));
-      std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+      std::transform(name.begin(), name.end(), name.begin(),
+                     [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
       result.headers[name] = line.substr(line.find(": ") + 2);
     }
     return result;
@@ -156,11 +158,11 @@ class Client {
 };
 
 // One request on a connection of its own; status 0 when there is no answer.
-inline Answer ask(std::uint16_t port, const std::string& path, const std::string& method = "GET", const std::string& body = "",
-                  const IpAddress& address = IpAddress::from_v4(INADDR_LOOPBACK)) {
+inline Answer ask(std::uint16_t port, const std::string& path, const std::string& method = "GET",
+                  const std::string& body = "", const IpAddress& address = IpAddress::from_v4(INADDR_LOOPBACK)) {
   Client client(port, address);
-  client.send(method + " " + path + " HTTP/1.1\r\nHost: node\r\nConnection: close\r\nContent-Length: " + std::to_string(body.size()) +
-              "\r\n\r\n" + body);
+  client.send(method + " " + path + " HTTP/1.1\r\nHost: node\r\nConnection: close\r\nContent-Length: " +
+              std::to_string(body.size()) + "\r\n\r\n" + body);
   return client.answer(method == "HEAD").value_or(Answer{});
 }
 

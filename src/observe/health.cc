@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// A proxy that is idle is healthy, and so is one that has not begun; one that has work and does not get it done is not. Cloud
-// balancers send a node no new connections while /healthz answers 503, so it also speaks for the node: one that is being deleted,
-// or that the autoscaler is about to remove, should get none. /livez speaks for the process alone, so that nobody restarts it for
-// its node's sake. The bodies are those of kube-proxy 1.36 (pkg/proxy/healthcheck).
+// A proxy that is idle is healthy, and so is one that has not begun; one that has work and does not get it done is not.
+// Cloud balancers send a node no new connections while /healthz answers 503, so it also speaks for the node: one that
+// is being deleted, or that the autoscaler is about to remove, should get none. /livez speaks for the process alone, so
+// that nobody restarts it for its node's sake. The bodies are those of kube-proxy 1.36 (pkg/proxy/healthcheck).
 #include "observe/health.h"
 
 #include <fmt/format.h>
@@ -26,8 +26,8 @@ std::string timestamp(Clock::WallTime time) {
   std::string fraction = fmt::format(".{:09}", since_epoch % 1000000000);
   fraction.erase(fraction.find_last_not_of('0') + 1);
   if (fraction == ".") fraction.clear();
-  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}{}Z", utc.tm_year + 1900, utc.tm_mon + 1, utc.tm_mday, utc.tm_hour, utc.tm_min,
-                     utc.tm_sec, fraction);
+  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}{}Z", utc.tm_year + 1900, utc.tm_mon + 1, utc.tm_mday,
+                     utc.tm_hour, utc.tm_min, utc.tm_sec, fraction);
 }
 
 }  // namespace
@@ -69,8 +69,12 @@ bool Health::healthy() const {
   return family_healthy(families_[0], now) && family_healthy(families_[1], now);
 }
 
-Health::Answer Health::healthz() const { return answer(true); }
-Health::Answer Health::livez() const { return answer(false); }
+Health::Answer Health::healthz() const {
+  return answer(true);
+}
+Health::Answer Health::livez() const {
+  return answer(false);
+}
 
 Health::Answer Health::answer(bool with_node) const {
   const MutexLock lock(mutex_);
@@ -84,8 +88,8 @@ Health::Answer Health::answer(bool with_node) const {
     healthy = healthy && well;
     if (!state.started) continue;
     newest = std::max(newest.value_or(state.last_updated), state.last_updated);
-    families += fmt::format(R"({}"{}":{{"lastUpdated":"{}","healthy":{}}})", families.empty() ? "" : ",", to_string(family),
-                            timestamp(state.last_updated), well);
+    families += fmt::format(R"({}"{}":{{"lastUpdated":"{}","healthy":{}}})", families.empty() ? "" : ",",
+                            to_string(family), timestamp(state.last_updated), well);
   }
   const int status = healthy && (!with_node || node_eligible_) ? kOk : kUnavailable;
   const std::string current = timestamp(clock_.wall_now());

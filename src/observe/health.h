@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Is the proxy well? kube-proxy's rule: a family is unhealthy when a change has waited for longer than twice the sync period.
-// Fed by the control loop, asked by /healthz, /livez and the health-check node ports. Thread-safe.
+// Is the proxy well? kube-proxy's rule: a family is unhealthy when a change has waited for longer than twice the sync
+// period. Fed by the control loop, asked by /healthz, /livez and the health-check node ports. Thread-safe.
 #pragma once
 
 #include <array>

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What one health-check node port answers. Apart from the server, so that whoever tells it what to serve needs no event loop.
+// What one health-check node port answers. Apart from the server, so that whoever tells it what to serve needs no event
+// loop.
 #pragma once
 
 #include <cstddef>

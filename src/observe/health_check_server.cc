@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// A cloud's balancer sends a Service of externalTrafficPolicy Local only to nodes that have endpoints of it. It finds them by asking
-// each node on the Service's healthCheckNodePort: 200 with at least one ready endpoint here, 503 with none. Format: kube-proxy's
-// pkg/proxy/healthcheck, tab-indented JSON without a final newline.
-// The control loop says what to serve, the event loop serves it; between the two stands one mutex, which also lets the destructor
-// wait until no answer is being made from what its caller is about to destroy.
+// A cloud's balancer sends a Service of externalTrafficPolicy Local only to nodes that have endpoints of it. It finds
+// them by asking each node on the Service's healthCheckNodePort: 200 with at least one ready endpoint here, 503 with
+// none. Format: kube-proxy's pkg/proxy/healthcheck, tab-indented JSON without a final newline. The control loop says
+// what to serve, the event loop serves it; between the two stands one mutex, which also lets the destructor wait until
+// no answer is being made from what its caller is about to destroy.
 #include "observe/health_check_server.h"
 
 #include <fmt/format.h>
@@ -111,7 +111,8 @@ struct HealthCheckServer::Impl : std::enable_shared_from_this<Impl> {
     for (HealthCheck& check : *checks) wanted[{check.namespace_name, check.name}].check = std::move(check);
     for (auto& [key, entry] : wanted) {
       const auto known = entries.find(key);
-      if (known != entries.end() && known->second.check.port == entry.check.port) entry.servers = std::move(known->second.servers);
+      if (known != entries.end() && known->second.check.port == entry.check.port)
+        entry.servers = std::move(known->second.servers);
     }
     entries.swap(wanted);
     wanted.clear();  // closes what is no longer wanted, before others open the same port numbers
@@ -129,7 +130,8 @@ struct HealthCheckServer::Impl : std::enable_shared_from_this<Impl> {
   }
 };
 
-HealthCheckServer::HealthCheckServer(net::EventLoop& loop, const Health& health, std::vector<IpAddress> addresses, OnFailure on_failure)
+HealthCheckServer::HealthCheckServer(net::EventLoop& loop, const Health& health, std::vector<IpAddress> addresses,
+                                     OnFailure on_failure)
     : impl_(std::make_shared<Impl>(loop, health, std::move(addresses), std::move(on_failure))) {}
 
 HealthCheckServer::~HealthCheckServer() {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Health-check node ports: for each Service of type LoadBalancer with externalTrafficPolicy Local, an HTTP server on its
-// healthCheckNodePort that tells the cloud's balancer whether this node has ready endpoints. Reference: kube-proxy's healthcheck.
+// Health-check node ports: for each Service of type LoadBalancer with externalTrafficPolicy Local, an HTTP server on
+// its healthCheckNodePort that tells the cloud's balancer whether this node has ready endpoints. Reference:
+// kube-proxy's healthcheck.
 #pragma once
 
 #include <functional>
@@ -18,18 +19,18 @@ namespace sluice::observe {
 
 class HealthCheckServer {
  public:
-  // `addresses`: where to listen; an unspecified address means every address of its family. Each Service listens on all of a
-  // family's addresses or on none of them; one family does not wait for the other.
-  // `on_failure(check, error text)` is called on the loop's thread at each sync() for each port and family that cannot be opened.
+  // `addresses`: where to listen; an unspecified address means every address of its family. Each Service listens on all
+  // of a family's addresses or on none of them; one family does not wait for the other. `on_failure(check, error text)`
+  // is called on the loop's thread at each sync() for each port and family that cannot be opened.
   using OnFailure = std::function<void(const HealthCheck&, const std::string&)>;
   HealthCheckServer(net::EventLoop& loop, const Health& health, std::vector<IpAddress> addresses, OnFailure on_failure);
-  // From any thread. Once it returns, nothing given to the constructor but the loop is used any more; the ports themselves are
-  // closed by the loop's next turn, or with the loop when it runs no more.
+  // From any thread. Once it returns, nothing given to the constructor but the loop is used any more; the ports
+  // themselves are closed by the loop's next turn, or with the loop when it runs no more.
   ~HealthCheckServer();
   HealthCheckServer(const HealthCheckServer&) = delete;
   HealthCheckServer& operator=(const HealthCheckServer&) = delete;
-  // Opens, closes and updates listeners so that they are exactly `checks`. From any thread; the work is posted to the loop, which does
-  // only the newest where several wait.
+  // Opens, closes and updates listeners so that they are exactly `checks`. From any thread; the work is posted to the
+  // loop, which does only the newest where several wait.
   void sync(std::vector<HealthCheck> checks);
 
  private:

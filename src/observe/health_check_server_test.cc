@@ -161,7 +161,8 @@ TEST_F(HealthCheckServerTest, APortThatIsTakenIsReportedAtEachSyncAndOpenedOnceF
   sync(checks);
   EXPECT_EQ(ask(other, "/").status, 200) << "the others are served";
   sync(checks);
-  const auto failure = testing::AllOf(HasSubstr("shop/web: "), HasSubstr("127.0.0.1:" + std::to_string(port)), HasSubstr("in use"));
+  const auto failure =
+      testing::AllOf(HasSubstr("shop/web: "), HasSubstr("127.0.0.1:" + std::to_string(port)), HasSubstr("in use"));
   EXPECT_THAT(failures_, ElementsAre(failure, failure));
   squatter->reset();
   sync(checks);
@@ -179,7 +180,8 @@ TEST_F(HealthCheckServerTest, OnlyTheGivenAddressesListen) {
 
 TEST_F(HealthCheckServerTest, AServiceListensOnAllAddressesOfAFamilyOrNone) {
   const std::uint16_t port = free_port();
-  const auto squatter = net::HttpServer::listen(probe_loop_, kOtherLoopback, port, [](const auto&) { return net::HttpResponse{}; });
+  const auto squatter =
+      net::HttpServer::listen(probe_loop_, kOtherLoopback, port, [](const auto&) { return net::HttpResponse{}; });
   ASSERT_TRUE(squatter);
   serve_on({kLoopback, kOtherLoopback});
   sync({{"shop", "web", port, 1}});

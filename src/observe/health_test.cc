@@ -44,10 +44,11 @@ TEST_F(HealthTest, AHealthyAnswerIsAsFreshAsTheQuestion) {
   clock_.advance(3661s + 120ms);
   health_.synced(Family::kIPv6);
   clock_.advance(1ns);
-  EXPECT_EQ(health_.healthz().body,
-            R"({"lastUpdated":"2019-12-20T01:01:01.120000001Z","currentTime":"2019-12-20T01:01:01.120000001Z","nodeEligible":true,)"
-            R"("healthy":true,"status":{"IPv4":{"lastUpdated":"2019-12-20T00:00:00Z","healthy":true},)"
-            R"("IPv6":{"lastUpdated":"2019-12-20T01:01:01.12Z","healthy":true}}})");
+  EXPECT_EQ(
+      health_.healthz().body,
+      R"({"lastUpdated":"2019-12-20T01:01:01.120000001Z","currentTime":"2019-12-20T01:01:01.120000001Z","nodeEligible":true,)"
+      R"("healthy":true,"status":{"IPv4":{"lastUpdated":"2019-12-20T00:00:00Z","healthy":true},)"
+      R"("IPv6":{"lastUpdated":"2019-12-20T01:01:01.12Z","healthy":true}}})");
 }
 
 TEST_F(HealthTest, AnUnhealthyAnswerTellsTheNewestUpdateOfAnyFamily) {
@@ -58,9 +59,10 @@ TEST_F(HealthTest, AnUnhealthyAnswerTellsTheNewestUpdateOfAnyFamily) {
   clock_.advance(kTimeout);
   const Health::Answer answer = health_.livez();
   EXPECT_EQ(answer.status, 503);
-  EXPECT_EQ(answer.body, R"({"lastUpdated":"2019-12-20T00:00:10Z","currentTime":"2019-12-20T00:02:10Z","healthy":false,)"
-                         R"("status":{"IPv4":{"lastUpdated":"2019-12-20T00:00:00Z","healthy":false},)"
-                         R"("IPv6":{"lastUpdated":"2019-12-20T00:00:10Z","healthy":true}}})");
+  EXPECT_EQ(answer.body,
+            R"({"lastUpdated":"2019-12-20T00:00:10Z","currentTime":"2019-12-20T00:02:10Z","healthy":false,)"
+            R"("status":{"IPv4":{"lastUpdated":"2019-12-20T00:00:00Z","healthy":false},)"
+            R"("IPv6":{"lastUpdated":"2019-12-20T00:00:10Z","healthy":true}}})");
 }
 
 TEST_F(HealthTest, IdleForeverIsHealthy) {

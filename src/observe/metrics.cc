@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Metrics are numbers that grow (counters), numbers that are (gauges) and durations sorted into buckets (histograms); Prometheus
-// reads them all as one text, every half minute or so. prometheus-cpp keeps the numbers and writes the text; what there is, is
-// declared in metrics_table.cc. As with Prometheus' own client, a metric with labels appears with its first value and one without
-// from the start. What the kernel counts for us is read when somebody asks.
+// Metrics are numbers that grow (counters), numbers that are (gauges) and durations sorted into buckets (histograms);
+// Prometheus reads them all as one text, every half minute or so. prometheus-cpp keeps the numbers and writes the text;
+// what there is, is declared in metrics_table.cc. As with Prometheus' own client, a metric with labels appears with its
+// first value and one without from the start. What the kernel counts for us is read when somebody asks.
 #include "observe/metrics.h"
 
 #include <prometheus/counter.h>
@@ -22,9 +22,13 @@
 namespace sluice::observe {
 namespace {
 
-double unix_seconds(Clock::WallTime time) { return std::chrono::duration<double>(time.time_since_epoch()).count(); }
+double unix_seconds(Clock::WallTime time) {
+  return std::chrono::duration<double>(time.time_since_epoch()).count();
+}
 
-std::size_t index_of(MetricId id) { return static_cast<std::size_t>(id); }
+std::size_t index_of(MetricId id) {
+  return static_cast<std::size_t>(id);
+}
 
 // `values` in the order of the table's label names.
 prometheus::Labels labels_of(MetricId id, std::initializer_list<std::string_view> values) {
@@ -39,7 +43,9 @@ prometheus::MetricFamily single_value(MetricId id, double value) {
   const bool counter = row.type == MetricType::kCounter;
   prometheus::ClientMetric metric;
   (counter ? metric.counter.value : metric.gauge.value) = value;
-  return {std::string(row.name), std::string(row.help), counter ? prometheus::MetricType::Counter : prometheus::MetricType::Gauge,
+  return {std::string(row.name),
+          std::string(row.help),
+          counter ? prometheus::MetricType::Counter : prometheus::MetricType::Gauge,
           {std::move(metric)}};
 }
 
@@ -91,7 +97,9 @@ struct Metrics::Impl {
         gauges[i] = &prometheus::BuildGauge().Name(name).Help(help).Register(registry);
         if (!labelled) gauges[i]->Add({});
         break;
-      case MetricType::kHistogram: histograms[i] = &prometheus::BuildHistogram().Name(name).Help(help).Register(registry); break;
+      case MetricType::kHistogram:
+        histograms[i] = &prometheus::BuildHistogram().Name(name).Help(help).Register(registry);
+        break;
     }
   }
 
@@ -105,7 +113,8 @@ struct Metrics::Impl {
     auto& known = found[index_of(id)][static_cast<std::size_t>(family)];
     if (prometheus::Histogram* histogram = known.load(std::memory_order_acquire)) return *histogram;
     // Two threads may come here at once; the library gives both the same one.
-    prometheus::Histogram& added = histograms[index_of(id)]->Add(labels_of(id, {to_string(family)}), bounds_of(declaration_of(id).buckets));
+    prometheus::Histogram& added =
+        histograms[index_of(id)]->Add(labels_of(id, {to_string(family)}), bounds_of(declaration_of(id).buckets));
     known.store(&added, std::memory_order_release);
     return added;
   }
@@ -177,17 +186,25 @@ void Metrics::observe_conntrack_sync(Family family, double seconds, std::size_t 
   impl_->counter(MetricId::kConntrackDeleted, {to_string(family)}).Increment(static_cast<double>(deleted));
 }
 
-void Metrics::add_healthz(int status) { impl_->counter(MetricId::kHealthz, {std::to_string(status)}).Increment(); }
+void Metrics::add_healthz(int status) {
+  impl_->counter(MetricId::kHealthz, {std::to_string(status)}).Increment();
+}
 
-void Metrics::add_livez(int status) { impl_->counter(MetricId::kLivez, {std::to_string(status)}).Increment(); }
+void Metrics::add_livez(int status) {
+  impl_->counter(MetricId::kLivez, {std::to_string(status)}).Increment();
+}
 
 void Metrics::add_rest_request(std::string_view code, std::string_view method, std::string_view host) {
   impl_->counter(MetricId::kRestRequests, {code, host, method}).Increment();
 }
 
-void Metrics::add_refused_object(std::string_view kind) { impl_->counter(MetricId::kObjectsRefused, {kind}).Increment(); }
+void Metrics::add_refused_object(std::string_view kind) {
+  impl_->counter(MetricId::kObjectsRefused, {kind}).Increment();
+}
 
-void Metrics::add_drift_repair(Family family) { impl_->counter(MetricId::kDriftRepairs, {to_string(family)}).Increment(); }
+void Metrics::add_drift_repair(Family family) {
+  impl_->counter(MetricId::kDriftRepairs, {to_string(family)}).Increment();
+}
 
 void Metrics::set_refused_addresses(Family family, std::size_t count) {
   impl_->gauge(MetricId::kRefusedAddresses, {to_string(family)}).Set(static_cast<double>(count));
@@ -206,7 +223,8 @@ std::string Metrics::text() const {
   std::erase_if(families, [](const auto& family) { return family.metric.empty(); });
   std::sort(families.begin(), families.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
   for (prometheus::MetricFamily& family : families) {
-    std::sort(family.metric.begin(), family.metric.end(), [](const auto& a, const auto& b) { return a.label < b.label; });
+    std::sort(family.metric.begin(), family.metric.end(),
+              [](const auto& a, const auto& b) { return a.label < b.label; });
   }
   return prometheus::TextSerializer().Serialize(families);
 }

@@ -48,8 +48,8 @@ class Metrics {
   // Addresses of Services that are not served since serving them would harm the node: sluice_refused_addresses.
   void set_refused_addresses(Family family, std::size_t count);
 
-  // Packet counters that the kernel keeps for us (nfnetlink_acct objects). They are read when somebody asks for the text, on that
-  // thread; a reader that gives nothing leaves its metric out. Set before the first text().
+  // Packet counters that the kernel keeps for us (nfnetlink_acct objects). They are read when somebody asks for the
+  // text, on that thread; a reader that gives nothing leaves its metric out. Set before the first text().
   struct PacketCounters {
     std::optional<std::uint64_t> ct_state_invalid_dropped;
     std::optional<std::uint64_t> localhost_nodeports_accepted;

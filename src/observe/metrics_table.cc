@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The table. A metric of kube-proxy keeps its name, type, labels and buckets to the letter; its help text is ours, after the word
-// with which Kubernetes marks how stable a metric is. Metrics of other proxy modes (nftables) are not declared: they would be empty.
+// The table. A metric of kube-proxy keeps its name, type, labels and buckets to the letter; its help text is ours,
+// after the word with which Kubernetes marks how stable a metric is. Metrics of other proxy modes (nftables) are not
+// declared: they would be empty.
 #include "observe/metrics_table.h"
 
 namespace sluice::observe {
@@ -10,6 +11,7 @@ using enum MetricId;
 using enum MetricType;
 using enum MetricBuckets;
 
+// clang-format off
 constexpr std::array<MetricDeclaration, kMetricCount> kTable{{
     {kSyncDuration, "kubeproxy_sync_proxy_rules_duration_seconds", kHistogram,
      "[ALPHA] Time that a sync of the rules took, in seconds", {"ip_family"}, kExponential},
@@ -61,6 +63,7 @@ constexpr std::array<MetricDeclaration, kMetricCount> kTable{{
     {kProcessStartTime, "process_start_time_seconds", kGauge, "When the process started, in seconds since 1970", {}, kNone, true},
     {kProcessVirtualMemory, "process_virtual_memory_bytes", kGauge, "Address space mapped, in bytes", {}, kNone, true},
 }};
+// clang-format on
 
 constexpr bool in_order_of_ids() {
   for (std::size_t i = 0; i < kMetricCount; ++i) {
@@ -72,14 +75,19 @@ static_assert(in_order_of_ids(), "declaration_of() takes a MetricId for a row nu
 
 }  // namespace
 
-std::span<const MetricDeclaration, kMetricCount> metric_table() { return kTable; }
+std::span<const MetricDeclaration, kMetricCount> metric_table() {
+  return kTable;
+}
 
-const MetricDeclaration& declaration_of(MetricId id) { return kTable[static_cast<std::size_t>(id)]; }
+const MetricDeclaration& declaration_of(MetricId id) {
+  return kTable[static_cast<std::size_t>(id)];
+}
 
 std::vector<double> bounds_of(MetricBuckets buckets) {
   std::vector<double> bounds;
   switch (buckets) {
-    case kNone: break;
+    case kNone:
+      break;
     case kExponential:
       for (int k = 0; k < 15; ++k) bounds.push_back(0.001 * (1 << k));
       break;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The output is read by Prometheus and by the dashboards of people who ran kube-proxy, so it is checked as text: its grammar by a
-// small lint, its names, labels and buckets line by line.
+// The output is read by Prometheus and by the dashboards of people who ran kube-proxy, so it is checked as text: its
+// grammar by a small lint, its names, labels and buckets line by line.
 #include "observe/metrics.h"
 
 #include <gmock/gmock.h>
@@ -63,7 +63,9 @@ std::vector<std::string> lines_of(const std::string& text) {
   return lines;
 }
 
-std::vector<std::string> lines_of(const Metrics& metrics) { return lines_of(metrics.text()); }
+std::vector<std::string> lines_of(const Metrics& metrics) {
+  return lines_of(metrics.text());
+}
 
 // The family that a sample belongs to: a histogram's samples carry a suffix.
 std::string family_of(std::string sample, const std::map<std::string, std::string>& types) {
@@ -110,11 +112,13 @@ std::vector<std::string> lint(const std::string& text) {
     if (!helps.contains(name)) problems.push_back("no HELP: " + name);
     if (!types.contains(name)) problems.push_back("no TYPE: " + name);
     // kube-proxy itself calls some gauges _total; a counter must be.
-    if (types[name] == "counter" && !name.ends_with("_total")) problems.push_back("a counter not named _total: " + name);
+    if (types[name] == "counter" && !name.ends_with("_total"))
+      problems.push_back("a counter not named _total: " + name);
   }
   for (const auto& [name, help] : helps) {
     const bool kubernetes = name.starts_with("kubeproxy_") || name.starts_with("rest_client_");
-    if (!kubernetes && !name.starts_with("sluice_") && !name.starts_with("process_")) problems.push_back("prefix: " + name);
+    if (!kubernetes && !name.starts_with("sluice_") && !name.starts_with("process_"))
+      problems.push_back("prefix: " + name);
     if (help.starts_with("[ALPHA] ") != kubernetes) problems.push_back("stability: " + name);
     if (help.ends_with(".")) problems.push_back("HELP ends with a full stop: " + name);
     if (!types.contains(name)) problems.push_back("HELP without TYPE: " + name);
@@ -127,7 +131,8 @@ TEST(MetricsLint, FindsWhatItIsThereToFind) {
   EXPECT_THAT(lint(head + "kubeproxy_b 1\n"), IsEmpty());
   EXPECT_THAT(lint("kubeproxy_b 1\n"), Contains("no HELP: kubeproxy_b"));
   EXPECT_THAT(lint(head + "kubeproxy_b 1\nkubeproxy_b 1\n"), ElementsAre("second sample kubeproxy_b"));
-  EXPECT_THAT(lint(head + "# HELP kubeproxy_a [ALPHA] x\n# TYPE kubeproxy_a gauge\n"), ElementsAre("not sorted: kubeproxy_a"));
+  EXPECT_THAT(lint(head + "# HELP kubeproxy_a [ALPHA] x\n# TYPE kubeproxy_a gauge\n"),
+              ElementsAre("not sorted: kubeproxy_a"));
   EXPECT_THAT(lint("# HELP go_b x\n# TYPE go_b counter\ngo_b 1\n"),
               UnorderedElementsAre("a counter not named _total: go_b", "prefix: go_b"));
 }
@@ -145,7 +150,8 @@ std::vector<std::string> label_names(const std::vector<std::string>& lines, cons
   for (const std::string& line : lines) {
     if (!line.starts_with(sample + "{")) continue;
     std::size_t at = sample.size() + 1;
-    for (std::size_t equals = 0; (equals = line.find("=\"", at)) != std::string::npos; at = line.find('"', equals + 2) + 2) {
+    for (std::size_t equals = 0; (equals = line.find("=\"", at)) != std::string::npos;
+         at = line.find('"', equals + 2) + 2) {
       names.push_back(line.substr(at, equals - at));
     }
     break;
@@ -161,7 +167,8 @@ TEST(Metrics, EveryDeclaredMetricAppearsWithItsTypeAndLabels) {
   for (const MetricDeclaration& row : metric_table()) {
     const std::string name(row.name);
     SCOPED_TRACE(name);
-    EXPECT_EQ(std::count(lines.begin(), lines.end(), "# TYPE " + name + " " + kTypes[static_cast<std::size_t>(row.type)]), 1);
+    EXPECT_EQ(
+        std::count(lines.begin(), lines.end(), "# TYPE " + name + " " + kTypes[static_cast<std::size_t>(row.type)]), 1);
     std::vector<std::string> labels;
     for (const std::string_view label : row.labels) {
       if (!label.empty()) labels.emplace_back(label);
@@ -230,7 +237,8 @@ TEST(Metrics, AFailedPartialRestoreIsAlsoAFailedRestore) {
   metrics.add_restore_failure(Family::kIPv4, true);
   const std::vector<std::string> lines = lines_of(metrics);
   EXPECT_THAT(lines, Contains(R"(kubeproxy_sync_proxy_rules_iptables_restore_failures_total{ip_family="IPv4"} 2)"));
-  EXPECT_THAT(lines, Contains(R"(kubeproxy_sync_proxy_rules_iptables_partial_restore_failures_total{ip_family="IPv4"} 1)"));
+  EXPECT_THAT(lines,
+              Contains(R"(kubeproxy_sync_proxy_rules_iptables_partial_restore_failures_total{ip_family="IPv4"} 1)"));
 }
 
 // The bounds of a histogram's buckets, as written.
@@ -246,10 +254,11 @@ std::vector<std::string> bounds(const Metrics& metrics, const std::string& name)
 TEST(Metrics, BucketsAreThoseOfKubeProxy) {
   Metrics metrics;
   feed_all(metrics);
-  for (const char* name : {"sync_proxy_rules", "sync_full_proxy_rules", "sync_partial_proxy_rules", "conntrack_reconciler_sync"}) {
+  for (const char* name :
+       {"sync_proxy_rules", "sync_full_proxy_rules", "sync_partial_proxy_rules", "conntrack_reconciler_sync"}) {
     EXPECT_THAT(bounds(metrics, std::string("kubeproxy_") + name + "_duration_seconds"),
-                ElementsAre("0.001", "0.002", "0.004", "0.008", "0.016", "0.032", "0.064", "0.128", "0.256", "0.512", "1.024", "2.048",
-                            "4.096", "8.192", "16.384", "+Inf"))
+                ElementsAre("0.001", "0.002", "0.004", "0.008", "0.016", "0.032", "0.064", "0.128", "0.256", "0.512",
+                            "1.024", "2.048", "4.096", "8.192", "16.384", "+Inf"))
         << name;
   }
   std::vector<std::string> wanted{"0", "0.25", "0.5"};
@@ -265,8 +274,10 @@ TEST(Metrics, AnObservationFallsIntoItsBuckets) {
   metrics.observe_network_programming(Family::kIPv4, 0.25);  // a bound belongs to its own bucket
   const std::vector<std::string> lines = lines_of(metrics);
   EXPECT_THAT(lines, Contains(R"(kubeproxy_network_programming_duration_seconds_bucket{ip_family="IPv4",le="0"} 0)"));
-  EXPECT_THAT(lines, Contains(R"(kubeproxy_network_programming_duration_seconds_bucket{ip_family="IPv4",le="0.25"} 1)"));
-  EXPECT_THAT(lines, Contains(R"(kubeproxy_network_programming_duration_seconds_bucket{ip_family="IPv4",le="+Inf"} 1)"));
+  EXPECT_THAT(lines,
+              Contains(R"(kubeproxy_network_programming_duration_seconds_bucket{ip_family="IPv4",le="0.25"} 1)"));
+  EXPECT_THAT(lines,
+              Contains(R"(kubeproxy_network_programming_duration_seconds_bucket{ip_family="IPv4",le="+Inf"} 1)"));
   EXPECT_THAT(lines, Not(Contains(HasSubstr("IPv6"))));
 }
 
@@ -313,7 +324,8 @@ TEST(Metrics, ThreadsMayRecordWhileOthersRead) {
   }
   for (int i = 0; i < 20; ++i) EXPECT_THAT(lint(metrics.text()), IsEmpty());
   for (std::thread& thread : threads) thread.join();
-  EXPECT_THAT(lines_of(metrics), Contains(R"(kubeproxy_sync_proxy_rules_duration_seconds_count{ip_family="IPv6"} 2000)"));
+  EXPECT_THAT(lines_of(metrics),
+              Contains(R"(kubeproxy_sync_proxy_rules_duration_seconds_count{ip_family="IPv6"} 2000)"));
   EXPECT_THAT(lines_of(metrics), Contains(R"(rest_client_requests_total{code="200",host="h",method="GET"} 2000)"));
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// /proc/self/stat is one line of 52 fields (proc(5)); the second, the program's name in parentheses, may itself hold spaces and
-// parentheses, so the fields are counted from the last ')': the first word behind it is field 3. Times are in clock ticks.
+// /proc/self/stat is one line of 52 fields (proc(5)); the second, the program's name in parentheses, may itself hold
+// spaces and parentheses, so the fields are counted from the last ')': the first word behind it is field 3. Times are
+// in clock ticks.
 #include "observe/process_stats.h"
 
 #include <sys/resource.h>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Add-ons, cloud balancers and people ask a node's proxy on two well-known ports, by paths that kube-proxy has had for years. An
-// address that is taken is tried again every 5 seconds: on a restart the process before us may still be closing.
+// Add-ons, cloud balancers and people ask a node's proxy on two well-known ports, by paths that kube-proxy has had for
+// years. An address that is taken is tried again every 5 seconds: on a restart the process before us may still be
+// closing.
 #include "observe/servers.h"
 
 #include <fmt/format.h>
@@ -31,7 +32,9 @@ net::HttpResponse json(std::string body, int status = 200) {
   return response;
 }
 
-net::HttpResponse not_found() { return plain("404 page not found\n", 404); }
+net::HttpResponse not_found() {
+  return plain("404 page not found\n", 404);
+}
 
 bool query_has(std::string_view query, std::string_view key) {
   while (!query.empty()) {
@@ -95,12 +98,15 @@ net::HttpResponse put_verbosity(const std::function<void(int)>& set, const net::
 }
 
 std::string status_text(const std::string& proxy_mode, const std::function<std::string()>& more) {
-  return fmt::format("sluice statusz\n\nversion: {}\nproxy mode: {}\n{}", SLUICE_VERSION, proxy_mode, more ? more() : "");
+  return fmt::format("sluice statusz\n\nversion: {}\nproxy mode: {}\n{}", SLUICE_VERSION, proxy_mode,
+                     more ? more() : "");
 }
 
 void add_debug_pages(std::map<std::string, Page>& table, const MetricsPages& pages) {
   if (pages.set_verbosity) {
-    table["/debug/flags/v"] = [set = pages.set_verbosity](const net::HttpRequest& request) { return put_verbosity(set, request); };
+    table["/debug/flags/v"] = [set = pages.set_verbosity](const net::HttpRequest& request) {
+      return put_verbosity(set, request);
+    };
   }
   table["/debug/pprof/"] = [](const net::HttpRequest&) {
     return plain("Go's profiles do not exist for this program; perf(1) can profile it\n", 501);
@@ -127,7 +133,9 @@ std::map<std::string, Page> metrics_table(const Metrics& metrics, MetricsPages p
   if (pages.flagz) {
     table["/flagz"] = [flagz = pages.flagz](const net::HttpRequest&) { return plain("sluice flagz\n\n" + flagz()); };
   }
-  table["/statusz"] = [mode = pages.proxy_mode, more = pages.statusz](const net::HttpRequest&) { return plain(status_text(mode, more)); };
+  table["/statusz"] = [mode = pages.proxy_mode, more = pages.statusz](const net::HttpRequest&) {
+    return plain(status_text(mode, more));
+  };
   if (pages.profiling) add_debug_pages(table, pages);
   return table;
 }
@@ -151,8 +159,8 @@ Result<ListenOn> parse_listen_on(std::string_view text) {
   return result;
 }
 
-Result<std::unique_ptr<ObserveServer>> start_healthz_server(net::EventLoop& loop, ServerOptions options, const Health& health,
-                                                            Metrics& metrics) {
+Result<std::unique_ptr<ObserveServer>> start_healthz_server(net::EventLoop& loop, ServerOptions options,
+                                                            const Health& health, Metrics& metrics) {
   return start(loop, std::move(options), [&health, &metrics](const net::HttpRequest& request) {
     if (request.path == "/healthz") {
       Health::Answer answer = health.healthz();
@@ -168,14 +176,15 @@ Result<std::unique_ptr<ObserveServer>> start_healthz_server(net::EventLoop& loop
   });
 }
 
-Result<std::unique_ptr<ObserveServer>> start_metrics_server(net::EventLoop& loop, ServerOptions options, const Metrics& metrics,
-                                                            MetricsPages pages) {
-  return start(loop, std::move(options), [table = metrics_table(metrics, std::move(pages))](const net::HttpRequest& request) {
-    // Everything below /debug/pprof/ is one page.
-    const bool pprof = request.path.starts_with("/debug/pprof");
-    const auto page = table.find(pprof ? "/debug/pprof/" : request.path);
-    return page == table.end() ? not_found() : page->second(request);
-  });
+Result<std::unique_ptr<ObserveServer>> start_metrics_server(net::EventLoop& loop, ServerOptions options,
+                                                            const Metrics& metrics, MetricsPages pages) {
+  return start(loop, std::move(options),
+               [table = metrics_table(metrics, std::move(pages))](const net::HttpRequest& request) {
+                 // Everything below /debug/pprof/ is one page.
+                 const bool pprof = request.path.starts_with("/debug/pprof");
+                 const auto page = table.find(pprof ? "/debug/pprof/" : request.path);
+                 return page == table.end() ? not_found() : page->second(request);
+               });
 }
 
 }  // namespace sluice::observe

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The two HTTP servers that a kube-proxy has: healthz (10256: /healthz, /livez) and metrics (10249: /metrics, /proxyMode, /configz ...).
-// Both are started, called and destroyed on the loop's thread, or while the loop does not run.
+// The two HTTP servers that a kube-proxy has: healthz (10256: /healthz, /livez) and metrics (10249: /metrics,
+// /proxyMode, /configz ...). Both are started, called and destroyed on the loop's thread, or while the loop does not
+// run.
 #pragma once
 
 #include <chrono>
@@ -33,25 +34,25 @@ class ObserveServer {
 
 struct ServerOptions {
   ListenOn listen_on;
-  bool hard_fail = false;                              // not listening at once is an error
+  bool hard_fail = false;                                // not listening at once is an error
   std::function<void(const std::string&)> on_failure{};  // called for each attempt that failed
   std::chrono::milliseconds retry_interval{5'000};
 };
 
 // `health` and `metrics` must outlive the server and the loop's run.
-Result<std::unique_ptr<ObserveServer>> start_healthz_server(net::EventLoop& loop, ServerOptions options, const Health& health,
-                                                            Metrics& metrics);
+Result<std::unique_ptr<ObserveServer>> start_healthz_server(net::EventLoop& loop, ServerOptions options,
+                                                            const Health& health, Metrics& metrics);
 
 // A page whose function is not set is not there (404).
 struct MetricsPages {
-  std::string proxy_mode;                          // "iptables"
-  std::function<std::string()> configz{};          // JSON of the KubeProxyConfiguration
-  std::function<std::string()> flagz{};            // "name=value" lines
-  std::function<std::string()> statusz{};          // further "name: value" lines; the page is there without them
-  bool profiling = false;                          // /debug/flags/v and /debug/pprof are there
+  std::string proxy_mode;                  // "iptables"
+  std::function<std::string()> configz{};  // JSON of the KubeProxyConfiguration
+  std::function<std::string()> flagz{};    // "name=value" lines
+  std::function<std::string()> statusz{};  // further "name: value" lines; the page is there without them
+  bool profiling = false;                  // /debug/flags/v and /debug/pprof are there
   std::function<void(int)> set_verbosity{};
 };
-Result<std::unique_ptr<ObserveServer>> start_metrics_server(net::EventLoop& loop, ServerOptions options, const Metrics& metrics,
-                                                            MetricsPages pages);
+Result<std::unique_ptr<ObserveServer>> start_metrics_server(net::EventLoop& loop, ServerOptions options,
+                                                            const Metrics& metrics, MetricsPages pages);
 
 }  // namespace sluice::observe

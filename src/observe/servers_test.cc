@@ -65,7 +65,9 @@ TEST_F(ServersTest, HealthzAndLivezAnswerAsJsonAndAreCounted) {
   EXPECT_EQ(ask(port, "/healthz", "POST", "x").status, 200);
   EXPECT_EQ(ask(port, "/livez?verbose").status, 200);
   const std::string text = metrics_.text();
-  EXPECT_THAT(text, HasSubstr("kubeproxy_proxy_healthz_total{code=\"200\"} 1\nkubeproxy_proxy_healthz_total{code=\"503\"} 1\n"));
+  EXPECT_THAT(
+      text,
+      HasSubstr("kubeproxy_proxy_healthz_total{code=\"200\"} 1\nkubeproxy_proxy_healthz_total{code=\"503\"} 1\n"));
   EXPECT_THAT(text, HasSubstr("kubeproxy_proxy_livez_total{code=\"200\"} 2\n"));
 }
 
@@ -144,7 +146,8 @@ TEST_F(ServersTest, WithProfilingTheVerbosityCanBePut) {
   const Answer done = ask(port, "/debug/flags/v", "PUT", "4");
   EXPECT_EQ(done.status, 200);
   EXPECT_EQ(done.body, "successfully set klog.logging.verbosity to 4\n");
-  for (const char* wrong : {"", "x", "4x", "99999999999", "1.5"}) EXPECT_EQ(ask(port, "/debug/flags/v", "PUT", wrong).status, 400) << wrong;
+  for (const char* wrong : {"", "x", "4x", "99999999999", "1.5"})
+    EXPECT_EQ(ask(port, "/debug/flags/v", "PUT", wrong).status, 400) << wrong;
   EXPECT_EQ(ask(port, "/debug/flags/v", "GET").status, 406);
   EXPECT_EQ(ask(port, "/debug/pprof/heap").status, 501);
   EXPECT_THAT(levels, ElementsAre(4));
@@ -216,8 +219,8 @@ TEST(ParseListenOn, TakesAnAddressAndAPort) {
 }
 
 TEST(ParseListenOn, RefusesAnythingElseByName) {
-  for (const char* text : {"", "10256", ":10256", "0.0.0.0", "0.0.0.0:", "0.0.0.0:x", "0.0.0.0:65536", "0.0.0.0:-1", "::1:10249", "[::1]",
-                           "[0.0.0.0]:1", "node:10256", "[::1:10249"}) {
+  for (const char* text : {"", "10256", ":10256", "0.0.0.0", "0.0.0.0:", "0.0.0.0:x", "0.0.0.0:65536", "0.0.0.0:-1",
+                           "::1:10249", "[::1]", "[0.0.0.0]:1", "node:10256", "[::1:10249"}) {
     const auto result = parse_listen_on(text);
     ASSERT_FALSE(result) << text;
     EXPECT_THAT(result.error().what, HasSubstr(text));

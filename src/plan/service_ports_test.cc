@@ -398,7 +398,8 @@ TEST(PlanService, CountsPortsForTheHealthCheckThatTheServiceDoesNotName) {
 TEST(PlanService, WeighsRealServersByTheSliceThenByTheServiceThenEvenly) {
   model::Service service = make_service("web", {service_port("p", 80)});
   service.sluice_annotations = {{"sluice.dev/weight", "zone/a=3,10.1.0.2=7"}};
-  model::EndpointSlice slice = make_slice("web-1", "web", {slice_port("p", 8080)}, {"10.1.0.1", "10.1.0.2", "10.1.0.3", "10.1.0.4"});
+  model::EndpointSlice slice =
+      make_slice("web-1", "web", {slice_port("p", 8080)}, {"10.1.0.1", "10.1.0.2", "10.1.0.3", "10.1.0.4"});
   slice.endpoints[0].zone = "a";
   slice.endpoints[2].zone = "a";
   slice.endpoints[2].weight = 0;

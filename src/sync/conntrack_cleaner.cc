@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// A DNS client that keeps its socket open sends from the same port for hours. The kernel decided at its first packet which pod
-// answers, wrote that down in the connection tracking table, and asks the rules no more while packets keep coming; UDP has no end
-// of a connection. When the pod goes, somebody must delete the entry: sync does, right after the rules were changed, because an
-// entry that is deleted earlier would be made again by the old rules.
+// A DNS client that keeps its socket open sends from the same port for hours. The kernel decided at its first packet
+// which pod answers, wrote that down in the connection tracking table, and asks the rules no more while packets keep
+// coming; UDP has no end of a connection. When the pod goes, somebody must delete the entry: sync does, right after the
+// rules were changed, because an entry that is deleted earlier would be made again by the old rules.
 //
-// Deleting too much is harmful as well: a flow that is forwarded to another node, or masqueraded, gets a new source port when its
-// entry is gone, and the other side sees a stranger. See the header for the rule.
+// Deleting too much is harmful as well: a flow that is forwarded to another node, or masqueraded, gets a new source
+// port when its entry is gone, and the other side sees a stranger. See the header for the rule.
 #include "sync/conntrack_cleaner.h"
 
 #include <algorithm>
@@ -41,14 +41,17 @@ bool translated(const sys::Flow& flow) {
 }
 
 template <typename Key>
-void forget(std::map<Key, std::vector<ServicePortPlanPtr>>& owners, const Key& destination, const plan::ServicePortKey& port) {
+void forget(std::map<Key, std::vector<ServicePortPlanPtr>>& owners, const Key& destination,
+            const plan::ServicePortKey& port) {
   const auto found = owners.find(destination);
   if (found == owners.end()) return;
   std::erase_if(found->second, [&port](const ServicePortPlanPtr& owner) { return owner->key == port; });
   if (found->second.empty()) owners.erase(found);
 }
 
-bool is_udp(const plan::Change& change) { return change.key().protocol == Protocol::kUdp; }
+bool is_udp(const plan::Change& change) {
+  return change.key().protocol == Protocol::kUdp;
+}
 
 }  // namespace
 
@@ -56,7 +59,8 @@ bool StaleFlows::Rule::stale(const sys::Flow& flow) const {
   const AddressPort answering{flow.reply_source, flow.reply_source_port};
   if (endpoints.contains(answering)) return false;
   if (!translated(flow)) {
-    // Other zones (Open vSwitch has its own) may see the packet before our rules translate it: no translation is right there.
+    // Other zones (Open vSwitch has its own) may see the packet before our rules translate it: no translation is right
+    // there.
     return !endpoints.empty() && flow.zone == 0;
   }
   return !endpoints.empty() || unknown || gone.contains(answering);
@@ -120,18 +124,23 @@ void ConntrackCleaner::add_rules(const plan::Change& change, StaleFlows& stale) 
   }
   // Where the port answers no more but another one does, flows belong to that one's endpoints.
   for (const AddressPort& each : before) {
-    if (std::find(after.begin(), after.end(), each) == after.end() && addresses_.contains(each)) (void)address_rule(each, stale);
+    if (std::find(after.begin(), after.end(), each) == after.end() && addresses_.contains(each))
+      (void)address_rule(each, stale);
   }
-  if (node_port_before != node_port_after && node_ports_.contains(node_port_before)) (void)node_port_rule(node_port_before, stale);
+  if (node_port_before != node_port_after && node_ports_.contains(node_port_before))
+    (void)node_port_rule(node_port_before, stale);
   if (now.empty()) return;
   // Where there was nothing to translate to until now, early packets left flows without translation.
   for (const AddressPort& each : after) {
-    if (earlier.empty() || std::find(before.begin(), before.end(), each) == before.end()) (void)address_rule(each, stale);
+    if (earlier.empty() || std::find(before.begin(), before.end(), each) == before.end())
+      (void)address_rule(each, stale);
   }
-  if (node_port_after != 0 && (earlier.empty() || node_port_after != node_port_before)) (void)node_port_rule(node_port_after, stale);
+  if (node_port_after != 0 && (earlier.empty() || node_port_after != node_port_before))
+    (void)node_port_rule(node_port_after, stale);
 }
 
-std::optional<StaleFlows> ConntrackCleaner::finish(StaleFlows stale, const std::function<NodePortScope()>& scope) const {
+std::optional<StaleFlows> ConntrackCleaner::finish(StaleFlows stale,
+                                                   const std::function<NodePortScope()>& scope) const {
   if (stale.addresses_.empty() && stale.node_ports_.empty()) return std::nullopt;
   if (!stale.node_ports_.empty()) stale.scope_ = scope();
   stale.known_ = &addresses_;
@@ -148,7 +157,7 @@ std::optional<StaleFlows> ConntrackCleaner::stale_after(const std::vector<plan::
 }
 
 std::optional<StaleFlows> ConntrackCleaner::stale_after_full_sync(const std::vector<plan::Change>& applied,
-                                                                const std::function<NodePortScope()>& scope) const {
+                                                                  const std::function<NodePortScope()>& scope) const {
   StaleFlows stale;
   for (const auto& [destination, owners] : addresses_) address_rule(destination, stale).unknown = true;
   for (const auto& [port, owners] : node_ports_) node_port_rule(port, stale).unknown = true;

@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which UDP flows does the kernel still send to endpoints that are gone? Pure: it is told of the plan's changes and answers a
-// predicate over flows; who dumps and deletes is somebody else. TCP and SCTP flows are never concerned: their endpoints say
-// themselves when a connection is over.
+// Which UDP flows does the kernel still send to endpoints that are gone? Pure: it is told of the plan's changes and
+// answers a predicate over flows; who dumps and deletes is somebody else. TCP and SCTP flows are never concerned: their
+// endpoints say themselves when a connection is over.
 //
-// The rule, by a flow's original destination (a cluster IP, load-balancer IP or external IP with its port, or a node port):
-//  1. Only destinations of Service ports are judged that just changed in a way that can leave stale flows: an endpoint went, or a
-//     destination that had no endpoints has some now. After a full sync (a new process, a failure, a flush) nobody knows what was
-//     live, so all are judged.
-//  2. Endpoints are there: a flow that answers come to from anything else is stale. That includes a flow without any translation
+// The rule, by a flow's original destination (a cluster IP, load-balancer IP or external IP with its port, or a node
+// port):
+//  1. Only destinations of Service ports are judged that just changed in a way that can leave stale flows: an endpoint
+//  went, or a
+//     destination that had no endpoints has some now. After a full sync (a new process, a failure, a flush) nobody
+//     knows what was live, so all are judged.
+//  2. Endpoints are there: a flow that answers come to from anything else is stale. That includes a flow without any
+//  translation
 //     (answers from the destination itself): it was made while there were no endpoints and would never reach one.
-//  3. No endpoints, or the destination is not served any more: stale is what was sent to one of the endpoints that went, nothing
+//  3. No endpoints, or the destination is not served any more: stale is what was sent to one of the endpoints that
+//  went, nothing
 //     else. After a full sync they are not known: stale is then what was sent to anything but the destination itself.
 // kube-proxy differs in 3: it leaves all flows of a Service without endpoints, and those of a deleted one.
 #pragma once
@@ -25,8 +29,8 @@
 
 namespace sluice::sync {
 
-// The addresses that node ports answer on. Nothing: they could not be found out; then only flows to endpoints that are known to
-// have gone are stale.
+// The addresses that node ports answer on. Nothing: they could not be found out; then only flows to endpoints that are
+// known to have gone are stale.
 using NodePortScope = std::optional<std::set<IpAddress>>;
 
 // The predicate. Refers to the ConntrackCleaner that made it, and is good until that is told of more changes.
@@ -56,13 +60,13 @@ class ConntrackCleaner {
   // To be told of every change of the plan, in order. Costs what the change carries; only UDP ports are kept.
   void note(const plan::Change& change);
 
-  // What is stale after `applied` was programmed; nothing if no flow can be, so that the table need not be dumped. `scope` is
-  // asked only where node ports are concerned.
+  // What is stale after `applied` was programmed; nothing if no flow can be, so that the table need not be dumped.
+  // `scope` is asked only where node ports are concerned.
   [[nodiscard]] std::optional<StaleFlows> stale_after(const std::vector<plan::Change>& applied,
                                                       const std::function<NodePortScope()>& scope) const;
   // The same where what was live before is not known: every UDP port that is served, and `applied`.
   [[nodiscard]] std::optional<StaleFlows> stale_after_full_sync(const std::vector<plan::Change>& applied,
-                                                              const std::function<NodePortScope()>& scope) const;
+                                                                const std::function<NodePortScope()>& scope) const;
 
  private:
   void add_rules(const plan::Change& change, StaleFlows& stale) const;

@@ -15,9 +15,13 @@ using plan::Change;
 using plan::ServicePortPlan;
 using plan::ServicePortPlanPtr;
 
-IpAddress ip(const char* text) { return IpAddress::parse(text).value(); }
+IpAddress ip(const char* text) {
+  return IpAddress::parse(text).value();
+}
 
-AddressPort at(const char* address, std::uint16_t port) { return {ip(address), port}; }
+AddressPort at(const char* address, std::uint16_t port) {
+  return {ip(address), port};
+}
 
 // A Service port 10.96.0.10:53 with all kinds of destinations.
 std::shared_ptr<ServicePortPlan> dns(std::vector<AddressPort> serving, Protocol protocol = Protocol::kUdp) {
@@ -32,10 +36,13 @@ std::shared_ptr<ServicePortPlan> dns(std::vector<AddressPort> serving, Protocol 
   return port;
 }
 
-NodePortScope node_addresses() { return std::set<IpAddress>{ip("198.51.100.1"), ip("127.0.0.1")}; }
+NodePortScope node_addresses() {
+  return std::set<IpAddress>{ip("198.51.100.1"), ip("127.0.0.1")};
+}
 
 // A flow from a client to `to` whose answers come from `from`.
-sys::Flow flow(const AddressPort& to, const AddressPort& from, Protocol protocol = Protocol::kUdp, std::uint16_t zone = 0) {
+sys::Flow flow(const AddressPort& to, const AddressPort& from, Protocol protocol = Protocol::kUdp,
+               std::uint16_t zone = 0) {
   return {protocol, ip("10.244.9.9"), to.address, from.address, 40000, to.port, from.port, zone};
 }
 
@@ -71,37 +78,43 @@ void expect_rows(const StaleFlows& stale, const std::vector<Row>& rows) {
 TEST(ConntrackCleaner, FlowsThatDoNotGoToAServingEndpointAreStale) {
   const auto outcome = after_change(dns({kOld}), dns({kNew}));
   ASSERT_TRUE(outcome->stale);
-  expect_rows(*outcome->stale, {
-      {"cluster IP to the endpoint that went", flow(kClusterIp, kOld), true},
-      {"cluster IP to the endpoint that serves", flow(kClusterIp, kNew), false},
-      {"cluster IP to the right address, old port", flow(kClusterIp, at("10.244.1.8", 53)), true},
-      {"cluster IP, never translated", flow(kClusterIp, kClusterIp), true},
-      {"load-balancer IP to the endpoint that went", flow(at("203.0.113.10", 53), kOld), true},
-      {"load-balancer IP to the endpoint that serves", flow(at("203.0.113.10", 53), kNew), false},
-      {"external IP to the endpoint that went", flow(at("192.0.2.10", 53), kOld), true},
-      {"external IP to the endpoint that serves", flow(at("192.0.2.10", 53), kNew), false},
-      {"node port to the endpoint that went", flow(at("198.51.100.1", 30053), kOld), true},
-      {"node port to the endpoint that serves", flow(at("198.51.100.1", 30053), kNew), false},
-      {"node port on loopback to the endpoint that went", flow(at("127.0.0.1", 30053), kOld), true},
-      {"another port of the cluster IP", flow(at("10.96.0.10", 54), kOld), false},
-      {"another Service's cluster IP", flow(at("10.96.0.11", 53), kOld), false},
-      {"straight to the endpoint that went", flow(kOld, kOld), false},
-      {"TCP", flow(kClusterIp, kOld, Protocol::kTcp), false},
-      {"SCTP", flow(kClusterIp, kOld, Protocol::kSctp), false},
-      {"to the endpoint that went, in another zone", flow(kClusterIp, kOld, Protocol::kUdp, 5), true},
-      {"never translated in another zone: not our view of it", flow(kClusterIp, kClusterIp, Protocol::kUdp, 5), false},
-  });
+  expect_rows(*outcome->stale,
+              {
+                  {"cluster IP to the endpoint that went", flow(kClusterIp, kOld), true},
+                  {"cluster IP to the endpoint that serves", flow(kClusterIp, kNew), false},
+                  {"cluster IP to the right address, old port", flow(kClusterIp, at("10.244.1.8", 53)), true},
+                  {"cluster IP, never translated", flow(kClusterIp, kClusterIp), true},
+                  {"load-balancer IP to the endpoint that went", flow(at("203.0.113.10", 53), kOld), true},
+                  {"load-balancer IP to the endpoint that serves", flow(at("203.0.113.10", 53), kNew), false},
+                  {"external IP to the endpoint that went", flow(at("192.0.2.10", 53), kOld), true},
+                  {"external IP to the endpoint that serves", flow(at("192.0.2.10", 53), kNew), false},
+                  {"node port to the endpoint that went", flow(at("198.51.100.1", 30053), kOld), true},
+                  {"node port to the endpoint that serves", flow(at("198.51.100.1", 30053), kNew), false},
+                  {"node port on loopback to the endpoint that went", flow(at("127.0.0.1", 30053), kOld), true},
+                  {"another port of the cluster IP", flow(at("10.96.0.10", 54), kOld), false},
+                  {"another Service's cluster IP", flow(at("10.96.0.11", 53), kOld), false},
+                  {"straight to the endpoint that went", flow(kOld, kOld), false},
+                  {"TCP", flow(kClusterIp, kOld, Protocol::kTcp), false},
+                  {"SCTP", flow(kClusterIp, kOld, Protocol::kSctp), false},
+                  {"to the endpoint that went, in another zone", flow(kClusterIp, kOld, Protocol::kUdp, 5), true},
+                  {"never translated in another zone: not our view of it",
+                   flow(kClusterIp, kClusterIp, Protocol::kUdp, 5), false},
+              });
 }
 
 TEST(ConntrackCleaner, NodePortNumbersOfOtherHostsAreNotOurs) {
   const auto outcome = after_change(dns({kOld}), dns({kNew}));
   ASSERT_TRUE(outcome->stale);
-  expect_rows(*outcome->stale, {
-      {"another host's port of that number, passing through", flow(at("203.0.113.99", 30053), at("203.0.113.99", 30053)), false},
-      {"another host's port, translated by somebody else", flow(at("203.0.113.99", 30053), at("203.0.113.50", 7)), false},
-      {"an address that was the node's until now, to the endpoint that went", flow(at("198.51.100.77", 30053), kOld), true},
-      {"this node's, never translated", flow(at("198.51.100.1", 30053), at("198.51.100.1", 30053)), true},
-  });
+  expect_rows(*outcome->stale,
+              {
+                  {"another host's port of that number, passing through",
+                   flow(at("203.0.113.99", 30053), at("203.0.113.99", 30053)), false},
+                  {"another host's port, translated by somebody else",
+                   flow(at("203.0.113.99", 30053), at("203.0.113.50", 7)), false},
+                  {"an address that was the node's until now, to the endpoint that went",
+                   flow(at("198.51.100.77", 30053), kOld), true},
+                  {"this node's, never translated", flow(at("198.51.100.1", 30053), at("198.51.100.1", 30053)), true},
+              });
 }
 
 TEST(ConntrackCleaner, ANodePortNumberThatIsAnotherServicesPortIsNotMixedUp) {
@@ -127,44 +140,47 @@ TEST(ConntrackCleaner, ANodePortNumberThatIsAnotherServicesPortIsNotMixedUp) {
 TEST(ConntrackCleaner, WithoutTheNodesAddressesOnlyKnownGoneEndpointsCountForNodePorts) {
   const auto outcome = after_change(dns({kOld}), dns({kNew}), std::nullopt);
   ASSERT_TRUE(outcome->stale);
-  expect_rows(*outcome->stale, {
-      {"to the endpoint that went", flow(at("198.51.100.1", 30053), kOld), true},
-      {"to something unknown", flow(at("198.51.100.1", 30053), at("10.244.7.7", 1)), false},
-      {"never translated", flow(at("198.51.100.1", 30053), at("198.51.100.1", 30053)), false},
-      {"the cluster IP needs no addresses", flow(kClusterIp, at("10.244.7.7", 1)), true},
-  });
+  expect_rows(*outcome->stale,
+              {
+                  {"to the endpoint that went", flow(at("198.51.100.1", 30053), kOld), true},
+                  {"to something unknown", flow(at("198.51.100.1", 30053), at("10.244.7.7", 1)), false},
+                  {"never translated", flow(at("198.51.100.1", 30053), at("198.51.100.1", 30053)), false},
+                  {"the cluster IP needs no addresses", flow(kClusterIp, at("10.244.7.7", 1)), true},
+              });
 }
 
 TEST(ConntrackCleaner, AServiceThatLosesAllEndpointsLosesTheFlowsToThemAndNoOthers) {
   const auto outcome = after_change(dns({kOld}), dns({}));
   ASSERT_TRUE(outcome->stale);
   expect_rows(*outcome->stale, {
-      {"to the endpoint that went", flow(kClusterIp, kOld), true},
-      {"node port to the endpoint that went", flow(at("198.51.100.1", 30053), kOld), true},
-      {"never translated", flow(kClusterIp, kClusterIp), false},
-      {"translated by somebody else", flow(kClusterIp, at("10.244.7.7", 53)), false},
-  });
+                                   {"to the endpoint that went", flow(kClusterIp, kOld), true},
+                                   {"node port to the endpoint that went", flow(at("198.51.100.1", 30053), kOld), true},
+                                   {"never translated", flow(kClusterIp, kClusterIp), false},
+                                   {"translated by somebody else", flow(kClusterIp, at("10.244.7.7", 53)), false},
+                               });
 }
 
 TEST(ConntrackCleaner, ADeletedServiceLosesTheFlowsToItsEndpointsAndNoOthers) {
   const auto outcome = after_change(dns({kOld, kNew}), nullptr);
   ASSERT_TRUE(outcome->stale);
-  expect_rows(*outcome->stale, {
-      {"to one endpoint", flow(kClusterIp, kOld), true},
-      {"to the other endpoint, by the external IP", flow(at("192.0.2.10", 53), kNew), true},
-      {"never translated", flow(kClusterIp, kClusterIp), false},
-      {"translated by somebody else", flow(kClusterIp, at("10.244.7.7", 53)), false},
-  });
+  expect_rows(*outcome->stale,
+              {
+                  {"to one endpoint", flow(kClusterIp, kOld), true},
+                  {"to the other endpoint, by the external IP", flow(at("192.0.2.10", 53), kNew), true},
+                  {"never translated", flow(kClusterIp, kClusterIp), false},
+                  {"translated by somebody else", flow(kClusterIp, at("10.244.7.7", 53)), false},
+              });
 }
 
 TEST(ConntrackCleaner, TheFirstEndpointFreesFlowsThatWereNeverTranslated) {
   const auto outcome = after_change(dns({}), dns({kNew}));
   ASSERT_TRUE(outcome->stale);
-  expect_rows(*outcome->stale, {
-      {"never translated", flow(kClusterIp, kClusterIp), true},
-      {"to the endpoint", flow(kClusterIp, kNew), false},
-      {"node port, never translated", flow(at("198.51.100.1", 30053), at("198.51.100.1", 30053)), true},
-  });
+  expect_rows(*outcome->stale,
+              {
+                  {"never translated", flow(kClusterIp, kClusterIp), true},
+                  {"to the endpoint", flow(kClusterIp, kNew), false},
+                  {"node port, never translated", flow(at("198.51.100.1", 30053), at("198.51.100.1", 30053)), true},
+              });
 }
 
 TEST(ConntrackCleaner, ANewDestinationOfAServiceWithEndpointsFreesFlowsThatWereNeverTranslated) {
@@ -172,10 +188,11 @@ TEST(ConntrackCleaner, ANewDestinationOfAServiceWithEndpointsFreesFlowsThatWereN
   before->external_ips.clear();
   const auto outcome = after_change(before, dns({kOld}));
   ASSERT_TRUE(outcome->stale);
-  expect_rows(*outcome->stale, {
-      {"the new external IP, never translated", flow(at("192.0.2.10", 53), at("192.0.2.10", 53)), true},
-      {"the cluster IP is not looked at", flow(kClusterIp, at("10.244.7.7", 53)), false},
-  });
+  expect_rows(*outcome->stale,
+              {
+                  {"the new external IP, never translated", flow(at("192.0.2.10", 53), at("192.0.2.10", 53)), true},
+                  {"the cluster IP is not looked at", flow(kClusterIp, at("10.244.7.7", 53)), false},
+              });
 }
 
 TEST(ConntrackCleaner, AChangedPortNumberLosesTheFlowsToTheEndpointsThatWentWithIt) {
@@ -184,12 +201,13 @@ TEST(ConntrackCleaner, AChangedPortNumberLosesTheFlowsToTheEndpointsThatWentWith
   after->node_port = 30054;
   const auto outcome = after_change(dns({kOld}), after);
   ASSERT_TRUE(outcome->stale);
-  expect_rows(*outcome->stale, {
-      {"old port to the endpoint that went", flow(kClusterIp, kOld), true},
-      {"old port, never translated", flow(kClusterIp, kClusterIp), false},
-      {"old node port to the endpoint that went", flow(at("198.51.100.1", 30053), kOld), true},
-      {"new node port, never translated", flow(at("198.51.100.1", 30054), at("198.51.100.1", 30054)), true},
-  });
+  expect_rows(*outcome->stale,
+              {
+                  {"old port to the endpoint that went", flow(kClusterIp, kOld), true},
+                  {"old port, never translated", flow(kClusterIp, kClusterIp), false},
+                  {"old node port to the endpoint that went", flow(at("198.51.100.1", 30053), kOld), true},
+                  {"new node port, never translated", flow(at("198.51.100.1", 30054), at("198.51.100.1", 30054)), true},
+              });
 }
 
 // The same address and port under another port name: two changes, one destination.
@@ -237,11 +255,11 @@ TEST(ConntrackCleaner, ADestinationThatIsLeftToAnotherServiceGoesToThatOnesEndpo
   const auto stale = cleaner.stale_after({{before, after}}, [] { return node_addresses(); });
   ASSERT_TRUE(stale);
   expect_rows(*stale, {
-      {"external IP to the one that left it", flow(at("192.0.2.10", 53), kOld), true},
-      {"external IP to the one that has it", flow(at("192.0.2.10", 53), kNew), false},
-      {"node port to the one that left it", flow(at("198.51.100.1", 30053), kOld), true},
-      {"the cluster IP is still the first one's", flow(kClusterIp, kOld), false},
-  });
+                          {"external IP to the one that left it", flow(at("192.0.2.10", 53), kOld), true},
+                          {"external IP to the one that has it", flow(at("192.0.2.10", 53), kNew), false},
+                          {"node port to the one that left it", flow(at("198.51.100.1", 30053), kOld), true},
+                          {"the cluster IP is still the first one's", flow(kClusterIp, kOld), false},
+                      });
 }
 
 TEST(ConntrackCleaner, AChosenRealServerIsNeverStaleEvenIfItsSliceCallsItNotServing) {
@@ -304,17 +322,18 @@ TEST(ConntrackCleaner, AfterARestartOnlyFlowsToEndpointsThatAreGoneAreStale) {
   ASSERT_TRUE(stale);
   const AddressPort empty_ip = at("10.96.0.20", 53);
   expect_rows(*stale, {
-      {"to an endpoint that serves", flow(kClusterIp, kNew), false},
-      {"to an endpoint that went", flow(kClusterIp, kOld), true},
-      {"never translated, endpoints are there", flow(kClusterIp, kClusterIp), true},
-      {"node port to an endpoint that serves", flow(at("198.51.100.1", 30053), kNew), false},
-      {"node port to an endpoint that went", flow(at("198.51.100.1", 30053), kOld), true},
-      {"no endpoints, never translated", flow(empty_ip, empty_ip), false},
-      {"no endpoints, translated: its endpoint went", flow(empty_ip, kOld), true},
-      {"not a Service's", flow(at("203.0.113.99", 53), kOld), false},
-      {"another host's port of a node port's number", flow(at("203.0.113.99", 30053), at("203.0.113.99", 30053)), false},
-      {"TCP", flow(kClusterIp, kOld, Protocol::kTcp), false},
-  });
+                          {"to an endpoint that serves", flow(kClusterIp, kNew), false},
+                          {"to an endpoint that went", flow(kClusterIp, kOld), true},
+                          {"never translated, endpoints are there", flow(kClusterIp, kClusterIp), true},
+                          {"node port to an endpoint that serves", flow(at("198.51.100.1", 30053), kNew), false},
+                          {"node port to an endpoint that went", flow(at("198.51.100.1", 30053), kOld), true},
+                          {"no endpoints, never translated", flow(empty_ip, empty_ip), false},
+                          {"no endpoints, translated: its endpoint went", flow(empty_ip, kOld), true},
+                          {"not a Service's", flow(at("203.0.113.99", 53), kOld), false},
+                          {"another host's port of a node port's number",
+                           flow(at("203.0.113.99", 30053), at("203.0.113.99", 30053)), false},
+                          {"TCP", flow(kClusterIp, kOld, Protocol::kTcp), false},
+                      });
 }
 
 TEST(ConntrackCleaner, AfterARestartWithoutUdpNothingIsDumped) {
@@ -336,7 +355,9 @@ TEST(ConntrackCleaner, OfManyServicesAndFlowsExactlyTheStaleOnesAreNamed) {
     port->serving = std::move(serving);
     return port;
   };
-  const auto endpoint = [](std::uint32_t i, std::uint32_t n) { return AddressPort{IpAddress::from_v4(0x0AF40000U + i * 4 + n), 5353}; };
+  const auto endpoint = [](std::uint32_t i, std::uint32_t n) {
+    return AddressPort{IpAddress::from_v4(0x0AF40000U + i * 4 + n), 5353};
+  };
   for (std::uint32_t i = 0; i < kServices; ++i) {
     const auto before = service(i, {endpoint(i, 0), endpoint(i, 1)});
     cleaner.note({nullptr, before});

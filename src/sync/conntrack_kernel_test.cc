@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The whole way in the real kernel: a client that keeps its UDP socket, rules that translate its packets, and the clean-up that makes
-// it change over. Each test has a network namespace of its own. The names E30 and E31 are Kubernetes' own end-to-end tests.
+// The whole way in the real kernel: a client that keeps its UDP socket, rules that translate its packets, and the
+// clean-up that makes it change over. Each test has a network namespace of its own. The names E30 and E31 are
+// Kubernetes' own end-to-end tests.
 #include <arpa/inet.h>
 #include <fmt/format.h>
 #include <gmock/gmock.h>
@@ -28,12 +29,15 @@ template <typename Body>
 void in_fresh_netns(Body body) {
   std::thread([&body] {
     ASSERT_EQ(::unshare(CLONE_NEWNET), 0) << "this test needs root";
-    // 10.1.0.1 and 10.1.0.2 are pods, 10.1.9.9 is the client, 10.96.0.0/16 is where Services are; 192.0.2.1 is the node's address.
-    ASSERT_EQ(std::system("ip link set lo up && for a in 10.1.0.1 10.1.0.2 10.1.9.9 192.0.2.1; do ip addr add $a/32 dev lo; done && "
-                          "ip route add 10.96.0.0/16 dev lo src 10.1.9.9 && nft 'add table ip t; "
-                          "add chain ip t out { type nat hook output priority -100; }; "
-                          "add chain ip t track { type filter hook output priority 0; }; add rule ip t track ct state new counter'"),
-              0);
+    // 10.1.0.1 and 10.1.0.2 are pods, 10.1.9.9 is the client, 10.96.0.0/16 is where Services are; 192.0.2.1 is the
+    // node's address.
+    ASSERT_EQ(
+        std::system(
+            "ip link set lo up && for a in 10.1.0.1 10.1.0.2 10.1.9.9 192.0.2.1; do ip addr add $a/32 dev lo; done && "
+            "ip route add 10.96.0.0/16 dev lo src 10.1.9.9 && nft 'add table ip t; "
+            "add chain ip t out { type nat hook output priority -100; }; "
+            "add chain ip t track { type filter hook output priority 0; }; add rule ip t track ct state new counter'"),
+        0);
     body();
   }).join();
 }
@@ -84,9 +88,10 @@ plan::ServicePortPlanPtr dns(const std::vector<std::string>& pods) {
 // What a data plane would write for it.
 void translate(const std::string& to) {
   const std::string rule = to.empty() ? ""
-                                      : fmt::format("; add rule ip t out ip daddr 10.96.0.10 udp dport 53 dnat to {0}:5353; "
-                                                    "add rule ip t out ip daddr 192.0.2.1 udp dport 30053 dnat to {0}:5353",
-                                                    to);
+                                      : fmt::format(
+                                            "; add rule ip t out ip daddr 10.96.0.10 udp dport 53 dnat to {0}:5353; "
+                                            "add rule ip t out ip daddr 192.0.2.1 udp dport 30053 dnat to {0}:5353",
+                                            to);
   ASSERT_EQ(std::system(fmt::format("nft 'flush chain ip t out{}'", rule).c_str()), 0);
 }
 
@@ -107,7 +112,8 @@ std::size_t clean(const plan::ServicePortPlanPtr& before, const plan::ServicePor
 }
 
 TEST(ConntrackKernel, AClientThatKeepsItsSocketReachesTheNewPodAfterTheOldOneWent) {  // E30
-  for (const auto& [address, port] : {std::pair{"10.96.0.10", std::uint16_t{53}}, {"192.0.2.1", std::uint16_t{30053}}}) {
+  for (const auto& [address, port] :
+       {std::pair{"10.96.0.10", std::uint16_t{53}}, {"192.0.2.1", std::uint16_t{30053}}}) {
     SCOPED_TRACE(address);
     in_fresh_netns([address = address, port = port] {
       UdpSocket first("10.1.0.1", 5353);
@@ -152,9 +158,10 @@ TEST(ConntrackKernel, FlowsOfOthersStay) {
     good_client.send("10.1.0.1", 5353, "straight");
     good_client.send("10.96.7.7", 30053, "somebody else's node port");
     // A TCP connection to the pod that goes: it will be told by the pod itself.
-    ASSERT_EQ(std::system("conntrack -I -p tcp -s 10.1.9.9 -d 10.96.0.10 --sport 40002 --dport 53 -r 10.1.0.1 -q 10.1.9.9 "
-                          "--reply-port-src 5353 --reply-port-dst 40002 --state ESTABLISHED --timeout 300 2>/dev/null"),
-              0);
+    ASSERT_EQ(
+        std::system("conntrack -I -p tcp -s 10.1.9.9 -d 10.96.0.10 --sport 40002 --dport 53 -r 10.1.0.1 -q 10.1.9.9 "
+                    "--reply-port-src 5353 --reply-port-dst 40002 --state ESTABLISHED --timeout 300 2>/dev/null"),
+        0);
     EXPECT_EQ(clean(dns({"10.1.0.1", "10.1.0.2"}), dns({"10.1.0.2"})), 1u);
     EXPECT_EQ(std::system("test $(conntrack -C) -eq 4"), 0);
     EXPECT_NE(std::system("conntrack -L 2>/dev/null | grep -q sport=40000"), 0);

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// An endpoint's change arrives as an Update of one slice. The Snapshot says which Service it belongs to, the Planner works that one
-// Service out again and answers what differs, the family concerned notes it and programs it at once if the last sync is long enough
-// ago. With ten thousand Services that is still one Service's work: nothing here walks over all of them, but for a full sync.
+// An endpoint's change arrives as an Update of one slice. The Snapshot says which Service it belongs to, the Planner
+// works that one Service out again and answers what differs, the family concerned notes it and programs it at once if
+// the last sync is long enough ago. With ten thousand Services that is still one Service's work: nothing here walks
+// over all of them, but for a full sync.
 //
-// Turn by turn: take in everything that was posted (so that a list that came in pieces is programmed whole), let each family do what
-// is due, publish what both share (health-check node ports, gauges), delete stale UDP flows last, because the dump of a large
-// connection table must not delay the other family's rules.
+// Turn by turn: take in everything that was posted (so that a list that came in pieces is programmed whole), let each
+// family do what is due, publish what both share (health-check node ports, gauges), delete stale UDP flows last,
+// because the dump of a large connection table must not delay the other family's rules.
 #include "sync/control_loop.h"
 
 #include <fmt/format.h>
@@ -28,7 +29,8 @@ constexpr auto kIdle = std::chrono::hours(1);
 constexpr std::string_view kToBeDeletedTaint = "ToBeDeletedByClusterAutoscaler";
 
 bool eligible(const model::Node& node) {
-  return !node.deleting && std::find(node.taint_keys.begin(), node.taint_keys.end(), kToBeDeletedTaint) == node.taint_keys.end();
+  return !node.deleting &&
+         std::find(node.taint_keys.begin(), node.taint_keys.end(), kToBeDeletedTaint) == node.taint_keys.end();
 }
 
 std::string zone_of(const model::Node& node) {
@@ -53,7 +55,8 @@ LoopSettings sane(LoopSettings settings) {
   constexpr std::chrono::nanoseconds kShortest = std::chrono::milliseconds(10);
   settings.sync_period = std::max(settings.sync_period, kShortest);
   settings.full_sync_interval = std::max(settings.full_sync_interval, kShortest);
-  if (settings.drift_repair_interval.count() > 0) settings.drift_repair_interval = std::max(settings.drift_repair_interval, kShortest);
+  if (settings.drift_repair_interval.count() > 0)
+    settings.drift_repair_interval = std::max(settings.drift_repair_interval, kShortest);
   return settings;
 }
 
@@ -82,8 +85,8 @@ LoopHooks kernel_hooks() {
   return hooks;
 }
 
-ControlLoop::ControlLoop(LoopSettings settings, LoopHooks hooks, const Clock& clock, observe::Metrics& metrics, observe::Health& health,
-                         std::vector<std::unique_ptr<dataplane::DataPlane>> data_planes)
+ControlLoop::ControlLoop(LoopSettings settings, LoopHooks hooks, const Clock& clock, observe::Metrics& metrics,
+                         observe::Health& health, std::vector<std::unique_ptr<dataplane::DataPlane>> data_planes)
     : settings_(sane(std::move(settings))),
       hooks_(std::move(hooks)),
       clock_(clock),
@@ -92,7 +95,8 @@ ControlLoop::ControlLoop(LoopSettings settings, LoopHooks hooks, const Clock& cl
       context_{settings_, hooks_, clock_, settings_.process_start.value_or(clock.wall_now()), metrics_, health_},
       planner_(settings_.plan),
       facts_(settings_.facts) {
-  for (auto& data_plane : data_planes) families_.push_back(std::make_unique<FamilySync>(context_, std::move(data_plane)));
+  for (auto& data_plane : data_planes)
+    families_.push_back(std::make_unique<FamilySync>(context_, std::move(data_plane)));
   SLUICE_CHECK(families_.size() < 2 || families_[0]->family() != families_[1]->family());
   SLUICE_CHECK(families_.size() <= kFamilies.size());
 }
@@ -110,7 +114,8 @@ void ControlLoop::run() {
   while (!stopping_) {
     const Clock::SteadyTime wake = step();
     const MutexLock lock(mutex_);
-    while (!stopping_ && queue_.empty() && comparisons_.empty() && clock_.steady_now() < wake) wake_.wait_until(mutex_, wake);
+    while (!stopping_ && queue_.empty() && comparisons_.empty() && clock_.steady_now() < wake)
+      wake_.wait_until(mutex_, wake);
   }
   std::vector<ComparisonDone> left;
   {
@@ -200,8 +205,9 @@ void ControlLoop::take_in_node() {
     SLUICE_LOG_WARNING("The node's addresses changed, going on with those from the start", {"node", node.name});
   }
   if (settings_.pod_cidrs && *settings_.pod_cidrs != node.pod_cidrs) {
-    call_fatal(fmt::format("the podCIDRs of Node {} changed from \"{}\" to \"{}\": which sources are local pods is no longer known",
-                           node.name, text(*settings_.pod_cidrs), text(node.pod_cidrs)));
+    call_fatal(fmt::format(
+        "the podCIDRs of Node {} changed from \"{}\" to \"{}\": which sources are local pods is no longer known",
+        node.name, text(*settings_.pod_cidrs), text(node.pod_cidrs)));
   }
   node_ = node;
 }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The control loop: one thread that owns the Snapshot, the plan and the data planes, and with them time. Sources post Updates from
-// any thread; the loop works through all that waits, then programs what changed. Reference: docs/update.md.
+// The control loop: one thread that owns the Snapshot, the plan and the data planes, and with them time. Sources post
+// Updates from any thread; the loop works through all that waits, then programs what changed. Reference:
+// docs/update.md.
 //
-// Nothing is programmed before both Services and EndpointSlices were listed completely: what an earlier process left in the kernel
-// goes on serving until then, and after the loop has stopped.
+// Nothing is programmed before both Services and EndpointSlices were listed completely: what an earlier process left in
+// the kernel goes on serving until then, and after the loop has stopped.
 #pragma once
 
 #include <array>
@@ -31,9 +32,10 @@ namespace sluice::sync {
 
 class ControlLoop {
  public:
-  // Neither starts threads nor touches the kernel. At most one data plane per family; `clock`, `metrics` and `health` outlive it.
-  ControlLoop(LoopSettings settings, LoopHooks hooks, const Clock& clock, observe::Metrics& metrics, observe::Health& health,
-              std::vector<std::unique_ptr<dataplane::DataPlane>> data_planes);
+  // Neither starts threads nor touches the kernel. At most one data plane per family; `clock`, `metrics` and `health`
+  // outlive it.
+  ControlLoop(LoopSettings settings, LoopHooks hooks, const Clock& clock, observe::Metrics& metrics,
+              observe::Health& health, std::vector<std::unique_ptr<dataplane::DataPlane>> data_planes);
   ~ControlLoop();
   ControlLoop(const ControlLoop&) = delete;
   ControlLoop& operator=(const ControlLoop&) = delete;
@@ -48,14 +50,15 @@ class ControlLoop {
   void post(model::Update&& update);
   [[nodiscard]] LoopStatus status() const;
 
-  // Reads back what is live in each family and compares it with the plan, on the loop's thread, after what is due was programmed.
-  // `done` is called on the loop's thread; at once, with errors, where the loop has stopped or too many wait already.
+  // Reads back what is live in each family and compares it with the plan, on the loop's thread, after what is due was
+  // programmed. `done` is called on the loop's thread; at once, with errors, where the loop has stopped or too many
+  // wait already.
   using ComparisonDone = std::function<void(std::vector<FamilyComparison>)>;
   void compare(ComparisonDone done);
   [[nodiscard]] std::future<std::vector<FamilyComparison>> compare();
 
-  // One turn of the loop: takes in what was posted, does what is due, and answers when the next turn shall be unless something is
-  // posted before. run() is made of this; tests call it in its place.
+  // One turn of the loop: takes in what was posted, does what is due, and answers when the next turn shall be unless
+  // something is posted before. run() is made of this; tests call it in its place.
   Clock::SteadyTime step();
 
  private:

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the control loop tells the rest of the program, and what it does after a sync: health, metrics, health-check node ports,
-// UDP flows, status, comparisons.
+// What the control loop tells the rest of the program, and what it does after a sync: health, metrics, health-check
+// node ports, UDP flows, status, comparisons.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -30,7 +30,8 @@ class ControlLoopReportTest : public LoopFixture {
     return make_slice("balanced-4", "balanced", {slice_port("p", 8080)}, endpoints);
   }
   static model::EndpointSlice triggered(model::EndpointSlice slice, Clock::WallTime when) {
-    slice.last_change_trigger_ns = std::chrono::duration_cast<std::chrono::nanoseconds>(when.time_since_epoch()).count();
+    slice.last_change_trigger_ns =
+        std::chrono::duration_cast<std::chrono::nanoseconds>(when.time_since_epoch()).count();
     return slice;
   }
   static model::Service dns() { return make_service("dns", {service_port("dns", 53, Protocol::kUdp)}, {"10.96.0.10"}); }
@@ -101,7 +102,9 @@ TEST_F(ControlLoopReportTest, SyncsAreCountedByKindAndFamily) {
 
 TEST_F(ControlLoopReportTest, TimestampsTellTheLastSuccessAndTheLastRequest) {
   start_with_web();
-  const auto seconds = [](Clock::WallTime when) { return std::chrono::duration<double>(when.time_since_epoch()).count(); };
+  const auto seconds = [](Clock::WallTime when) {
+    return std::chrono::duration<double>(when.time_since_epoch()).count();
+  };
   const double synced = seconds(clock_.wall_now()) - 1;
   EXPECT_EQ(metric4("kubeproxy_sync_proxy_rules_last_timestamp_seconds"), synced);
   v4().failures = 1;
@@ -167,7 +170,8 @@ TEST_F(ControlLoopReportTest, ProgrammingLatencyIsMeasuredFromTheTriggerTimes) {
 TEST_F(ControlLoopReportTest, ATriggerTimeCountsOnceHoweverManyPortsAServiceHas) {
   start_with_web();
   model::EndpointSlice slice = make_slice("many-4", "many", {slice_port("a", 1), slice_port("b", 2)}, {"10.1.0.1"});
-  post(with({make_service("many", {service_port("a", 81), service_port("b", 82)}, {"10.96.0.3"})}, {triggered(slice, clock_.wall_now())}));
+  post(with({make_service("many", {service_port("a", 81), service_port("b", 82)}, {"10.96.0.3"})},
+            {triggered(slice, clock_.wall_now())}));
   step();
   EXPECT_EQ(metric4("kubeproxy_network_programming_duration_seconds_count"), 1);
 }
@@ -190,9 +194,11 @@ TEST_F(ControlLoopReportTest, ServicesWithoutLocalEndpointsAreCounted) {
   make_loop();
   post(complete(with({balanced()}, {balanced_slice({"10.1.0.1 @other"})})));
   step();
-  const char* const external = "kubeproxy_sync_proxy_rules_no_local_endpoints_total{ip_family=\"IPv4\",traffic_policy=\"external\"}";
+  const char* const external =
+      "kubeproxy_sync_proxy_rules_no_local_endpoints_total{ip_family=\"IPv4\",traffic_policy=\"external\"}";
   EXPECT_EQ(metric(external), 1);
-  EXPECT_EQ(metric("kubeproxy_sync_proxy_rules_no_local_endpoints_total{ip_family=\"IPv4\",traffic_policy=\"internal\"}"), 0);
+  EXPECT_EQ(
+      metric("kubeproxy_sync_proxy_rules_no_local_endpoints_total{ip_family=\"IPv4\",traffic_policy=\"internal\"}"), 0);
   post(with({}, {balanced_slice({"10.1.0.1 @self"})}));
   step_after(1s);
   EXPECT_EQ(metric(external), 0);
@@ -243,7 +249,8 @@ TEST_F(ControlLoopReportTest, StaleUdpFlowsGoAfterTheRulesHaveChanged) {
   EXPECT_EQ(flows_during_apply, 2u);
   EXPECT_THAT(flows_left(), ElementsAre("10.1.0.2"));
   EXPECT_THAT(dumps_, ElementsAre(Family::kIPv4));
-  EXPECT_EQ(metric4("kubeproxy_conntrack_reconciler_deleted_entries_total"), 2);  // the fake says one a dump; the first was at start
+  EXPECT_EQ(metric4("kubeproxy_conntrack_reconciler_deleted_entries_total"),
+            2);  // the fake says one a dump; the first was at start
 }
 
 TEST_F(ControlLoopReportTest, ServicesDownToZeroAndDeletedOnesLoseTheirFlows) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a data plane leaves for later, and what it declines to do: drains that end between two syncs, addresses that it refuses.
+// What a data plane leaves for later, and what it declines to do: drains that end between two syncs, addresses that it
+// refuses.
 #include <gtest/gtest.h>
 
 #include "sync/loop_fixture.h"
@@ -48,7 +49,9 @@ TEST_F(ControlLoopTendTest, WhatCouldNotBeFinishedIsTriedAgainAfterASyncPeriod) 
 
 TEST_F(ControlLoopTendTest, ARefusedAddressIsToldOnceAndCountedUntilItIsServed) {
   std::vector<std::string> told;
-  hooks_.address_refused = [&told](const dataplane::Refusal& refusal) { told.push_back(refusal.port.printed_name() + " " + refusal.address.to_string()); };
+  hooks_.address_refused = [&told](const dataplane::Refusal& refusal) {
+    told.push_back(refusal.port.printed_name() + " " + refusal.address.to_string());
+  };
   start_with_web();
   dataplane::Refusal refusal;
   refusal.port.service = {"shop", "web"};

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// When the loop programs what: start, batching, failures, interference by others. What it tells the rest: control_loop_report_test.cc.
+// When the loop programs what: start, batching, failures, interference by others. What it tells the rest:
+// control_loop_report_test.cc.
 #include "sync/control_loop.h"
 
 #include <fmt/format.h>
@@ -155,7 +156,8 @@ TEST_F(ControlLoopTest, AFailedFamilyRetriesInFullAfterTheSyncPeriodAndTheOtherG
   ASSERT_THAT(v4().applied, SizeIs(2));
   EXPECT_THAT(v6().applied, SizeIs(2));
   EXPECT_THAT(kernels_[1].live, SizeIs(2));
-  EXPECT_EQ(wake_ - clock_.steady_now(), 30s - settings_.min_sync_period);  // the canary's turn comes a little before the retry
+  EXPECT_EQ(wake_ - clock_.steady_now(),
+            30s - settings_.min_sync_period);  // the canary's turn comes a little before the retry
 
   step_after(29s);
   EXPECT_THAT(v4().applied, SizeIs(2));

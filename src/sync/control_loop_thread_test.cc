@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The control loop on a thread of its own and on the machine's clock. Nothing here depends on how long things take: what is waited
-// for comes, or the test fails after a generous bound.
+// The control loop on a thread of its own and on the machine's clock. Nothing here depends on how long things take:
+// what is waited for comes, or the test fails after a generous bound.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -62,7 +62,8 @@ TEST_F(ControlLoopThreadTest, WhatManyThreadsPostIsAllProgrammed) {
   std::vector<std::thread> sources;
   for (int source = 0; source < 4; ++source) {
     sources.emplace_back([this, source] {
-      for (int i = 0; i < 50; ++i) post(with({make_service(fmt::format("s{}-{}", source, i), {service_port("p", 80)})}));
+      for (int i = 0; i < 50; ++i)
+        post(with({make_service(fmt::format("s{}-{}", source, i), {service_port("p", 80)})}));
     });
   }
   for (std::thread& source : sources) source.join();

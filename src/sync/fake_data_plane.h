@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// For tests: a data plane whose kernel is a map, that remembers what it was told, fails when it is told to, and minds the contract
-// (dataplane.h) from its own side.
+// For tests: a data plane whose kernel is a map, that remembers what it was told, fails when it is told to, and minds
+// the contract (dataplane.h) from its own side.
 #pragma once
 
 #include <fmt/format.h>
@@ -63,7 +63,8 @@ class FakeDataPlane : public dataplane::DataPlane {
       kernel_.altered = false;
     }
     written_ += prefix;
-    return dataplane::ApplyStats{.rules_written = prefix, .kernel_transactions = 1, .written_by_table = {{"nat", prefix}}};
+    return dataplane::ApplyStats{
+        .rules_written = prefix, .kernel_transactions = 1, .written_by_table = {{"nat", prefix}}};
   }
 
   Result<bool> intact() override {
@@ -87,7 +88,9 @@ class FakeDataPlane : public dataplane::DataPlane {
     return difference;
   }
 
-  [[nodiscard]] std::vector<std::pair<std::string, std::size_t>> rules_by_table() const override { return {{"nat", kernel_.live.size()}}; }
+  [[nodiscard]] std::vector<std::pair<std::string, std::size_t>> rules_by_table() const override {
+    return {{"nat", kernel_.live.size()}};
+  }
 
   Result<std::optional<std::chrono::milliseconds>> tend() override {
     ++tended;
@@ -131,11 +134,13 @@ class FakeDataPlane : public dataplane::DataPlane {
   }
 
   void check_partial(const plan::Change& change, const std::string& port) {
-    if (change.before && change.after && *change.before == *change.after) violations.push_back(port + " did not change");
+    if (change.before && change.after && *change.before == *change.after)
+      violations.push_back(port + " did not change");
     if (!kernel_.canary || kernel_.altered) return;  // the caller cannot know yet
     const auto live = kernel_.live.find(change.key());
     const bool known = live != kernel_.live.end();
-    if (static_cast<bool>(change.before) != known) violations.push_back(port + (known ? " is live, not absent" : " is not live"));
+    if (static_cast<bool>(change.before) != known)
+      violations.push_back(port + (known ? " is live, not absent" : " is not live"));
     if (known && change.before && *live->second != *change.before) violations.push_back(port + " is live otherwise");
   }
 

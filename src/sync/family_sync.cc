@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// The plan says what to serve; this file gets it into the kernel and keeps it there. Five things make that more than a call of
-// DataPlane::apply():
+// The plan says what to serve; this file gets it into the kernel and keeps it there. Five things make that more than a
+// call of DataPlane::apply():
 //  - Frequency. Changes come in bursts; the runner says when the next sync may begin (runner.h).
-//  - Failure. A sync that fails leaves a prefix of its changes live. What was wanted is kept, and the next attempt is a full one,
+//  - Failure. A sync that fails leaves a prefix of its changes live. What was wanted is kept, and the next attempt is a
+//  full one,
 //    which reads what is live; it comes after syncPeriod or with the next change, whichever is first.
-//  - Other people. A firewall's reload flushes our tables. Every syncPeriod the data plane is asked whether it is intact, once an
+//  - Other people. A firewall's reload flushes our tables. Every syncPeriod the data plane is asked whether it is
+//  intact, once an
 //    hour everything is written anew, and with drift repair everything is compared now and then.
-//  - Things that end later. A data plane may have work left after apply(), such as a drain; it is asked when it said so.
+//  - Things that end later. A data plane may have work left after apply(), such as a drain; it is asked when it said
+//  so.
 //  - Old flows. UDP flows to endpoints that went are deleted after the rules have changed (conntrack_cleaner.h).
 #include "sync/family_sync.h"
 
@@ -27,7 +30,9 @@ constexpr std::size_t kLargeClusterEndpoints = 1000;
 constexpr std::size_t kTriggersMax = 10'000;
 constexpr std::size_t kExamplesLogged = 3;
 
-double to_seconds(std::chrono::nanoseconds duration) { return std::chrono::duration<double>(duration).count(); }
+double to_seconds(std::chrono::nanoseconds duration) {
+  return std::chrono::duration<double>(duration).count();
+}
 
 std::string examples(const std::vector<std::string>& all) {
   std::string text;
@@ -36,7 +41,9 @@ std::string examples(const std::vector<std::string>& all) {
 }
 
 RunnerSettings runner_settings(const LoopSettings& settings) {
-  return {.min_interval = settings.min_sync_period, .retry_interval = settings.sync_period, .max_interval = settings.full_sync_interval};
+  return {.min_interval = settings.min_sync_period,
+          .retry_interval = settings.sync_period,
+          .max_interval = settings.full_sync_interval};
 }
 
 }  // namespace
@@ -65,7 +72,8 @@ void FamilySync::note(const plan::Change& change) {
 }
 
 void FamilySync::note_triggers(const plan::ObjectKey& service, const std::vector<std::int64_t>& trigger_times_ns) {
-  const auto start = std::chrono::duration_cast<std::chrono::nanoseconds>(context_.process_start.time_since_epoch()).count();
+  const auto start =
+      std::chrono::duration_cast<std::chrono::nanoseconds>(context_.process_start.time_since_epoch()).count();
   for (const std::int64_t time : trigger_times_ns) {
     if (time < start || triggers_count_ >= kTriggersMax) continue;
     triggers_[service].push_back(time);
@@ -122,15 +130,15 @@ void FamilySync::check_canary() {
   const Result<bool> intact = data_plane_->intact();
   if (!intact) {
     if (!std::exchange(canary_failure_logged_, true)) {
-      SLUICE_LOG_WARNING("Could not look whether our rules are still there, will look again", {"ipFamily", to_string(family_)},
-                         {"err", intact.error().what});
+      SLUICE_LOG_WARNING("Could not look whether our rules are still there, will look again",
+                         {"ipFamily", to_string(family_)}, {"err", intact.error().what});
     }
     return;
   }
   canary_failure_logged_ = false;
   if (*intact) return;
-  SLUICE_LOG_WARNING("Our rules are not as they were written, or the node's addresses changed; writing them anew", {"ipFamily", to_string(family_)},
-                     {"dataPlane", data_plane_->name()});
+  SLUICE_LOG_WARNING("Our rules are not as they were written, or the node's addresses changed; writing them anew",
+                     {"ipFamily", to_string(family_)}, {"dataPlane", data_plane_->name()});
   context_.metrics.add_drift_repair(family_);
   request_full("flushed");
   const MutexLock lock(mutex_);
@@ -143,8 +151,8 @@ void FamilySync::tend() {
     // What is left undone now is found again by the next attempt.
     next_tend_ = context_.clock.steady_now() + context_.settings.sync_period;
     if (!std::exchange(tend_failure_logged_, true)) {
-      SLUICE_LOG_WARNING("Could not finish what earlier syncs left to do, will try again every sync period", {"ipFamily", to_string(family_)},
-                         {"err", again.error().what});
+      SLUICE_LOG_WARNING("Could not finish what earlier syncs left to do, will try again every sync period",
+                         {"ipFamily", to_string(family_)}, {"err", again.error().what});
     }
     return;
   }
@@ -176,7 +184,8 @@ void FamilySync::check_drift(const plan::Planner& planner) {
   if (difference->empty()) return;
   SLUICE_LOG_WARNING("Our rules were changed by somebody else, repairing them", {"ipFamily", to_string(family_)},
                      {"missing", difference->missing.size()}, {"unexpected", difference->unexpected.size()},
-                     {"missingExamples", examples(difference->missing)}, {"unexpectedExamples", examples(difference->unexpected)});
+                     {"missingExamples", examples(difference->missing)},
+                     {"unexpectedExamples", examples(difference->unexpected)});
   context_.metrics.add_drift_repair(family_);
   request_full("drift");
   const MutexLock lock(mutex_);
@@ -190,7 +199,8 @@ void FamilySync::run_checks(const plan::Planner& planner) {
     next_check_ = now + context_.settings.sync_period;
     if (!need_full_) check_canary();
     if (!need_full_ && node_port_addresses() != applied_addresses_) request_full("node port addresses");
-    if (!need_full_ && now - last_full_ >= context_.settings.full_sync_interval && !large_cluster(planner)) request_full("hourly");
+    if (!need_full_ && now - last_full_ >= context_.settings.full_sync_interval && !large_cluster(planner))
+      request_full("hourly");
     if (!waiting() && (clean_everything_ || !unclean_.empty())) clean_due_ = true;  // the last attempt failed
   }
   if (next_drift_check_ && now >= *next_drift_check_) {
@@ -261,8 +271,8 @@ bool FamilySync::sync(const plan::Planner& planner) {
 
 void FamilySync::failed(const dataplane::Changes& changes, const Error& error, double seconds) {
   SLUICE_LOG_ERROR("Sync failed", {"ipFamily", to_string(family_)}, {"dataPlane", data_plane_->name()},
-                   {"retryingTime", fmt::format("{}s", to_seconds(context_.settings.sync_period))}, {"full", changes.full},
-                   {"err", error.what});
+                   {"retryingTime", fmt::format("{}s", to_seconds(context_.settings.sync_period))},
+                   {"full", changes.full}, {"err", error.what});
   context_.metrics.add_restore_failure(family_, !changes.full);
   need_full_ = true;
   const MutexLock lock(mutex_);
@@ -300,7 +310,8 @@ void FamilySync::observe_programming_latency() {
   for (const auto& [service, times] : triggers_) {
     for (const std::int64_t time : times) {
       const auto since = now.time_since_epoch() - std::chrono::nanoseconds(time);
-      context_.metrics.observe_network_programming(family_, std::max(0.0, to_seconds(since)));  // the API server's clock may be ahead
+      context_.metrics.observe_network_programming(
+          family_, std::max(0.0, to_seconds(since)));  // the API server's clock may be ahead
     }
   }
   triggers_.clear();
@@ -313,16 +324,18 @@ void FamilySync::succeeded(const dataplane::Changes& changes, const dataplane::A
     SLUICE_LOG_INFO("Programmed all Services", {"ipFamily", to_string(family_)}, {"dataPlane", data_plane_->name()},
                     {"servicePorts", changes.ports.size()}, {"elapsed", fmt::format("{:.6f}s", seconds)});
     next_check_ = now + context_.settings.sync_period;
-    if (context_.settings.drift_repair_interval.count() > 0) next_drift_check_ = now + context_.settings.drift_repair_interval;
+    if (context_.settings.drift_repair_interval.count() > 0)
+      next_drift_check_ = now + context_.settings.drift_repair_interval;
   }
-  SLUICE_LOG_V(2, "SyncProxyRules complete", {"ipFamily", to_string(family_)}, {"elapsed", fmt::format("{:.6f}s", seconds)},
-               {"full", changes.full}, {"servicePorts", changes.ports.size()}, {"rules", stats.rules_written});
+  SLUICE_LOG_V(2, "SyncProxyRules complete", {"ipFamily", to_string(family_)},
+               {"elapsed", fmt::format("{:.6f}s", seconds)}, {"full", changes.full},
+               {"servicePorts", changes.ports.size()}, {"rules", stats.rules_written});
   synced_ = true;
   need_full_ = false;
   if (changes.full) {
     last_full_ = now;
-    // What was live before is not known: an earlier process' plan, the prefix of a failed sync, or nothing after a flush, when
-    // packets passed without translation. So any flow may be stale.
+    // What was live before is not known: an earlier process' plan, the prefix of a failed sync, or nothing after a
+    // flush, when packets passed without translation. So any flow may be stale.
     clean_everything_ = true;
   }
   applied_addresses_ = changes.node_port_addresses;
@@ -376,8 +389,8 @@ void FamilySync::clean_conntrack() {
     const auto deleted = context_.hooks.delete_udp_flows(family_, std::cref(*stale));
     if (!deleted) {
       if (!std::exchange(clean_failure_logged_, true)) {
-        SLUICE_LOG_ERROR("Failed to delete stale UDP conntrack entries, will try again every sync period", {"ipFamily", to_string(family_)},
-                         {"err", deleted.error().what});
+        SLUICE_LOG_ERROR("Failed to delete stale UDP conntrack entries, will try again every sync period",
+                         {"ipFamily", to_string(family_)}, {"err", deleted.error().what});
       }
       clean_everything_ = true;  // later changes may hide what these would have cleaned up
       return;

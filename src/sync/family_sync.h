@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// One address family's way into the kernel: what waits to be programmed, when, by which data plane, and what to do when that fails
-// or somebody else interferes. The two families share a plan and nothing else: one that fails does not hold up the other.
+// One address family's way into the kernel: what waits to be programmed, when, by which data plane, and what to do when
+// that fails or somebody else interferes. The two families share a plan and nothing else: one that fails does not hold
+// up the other.
 #pragma once
 
 #include <chrono>
@@ -45,7 +46,8 @@ class FamilySync {
 
   // The plan changed: one call per Change of this family, in order, and changed() after the last of a batch.
   void note(const plan::Change& change);
-  // When the slices of `service` changed, in the API server's words; measured against the sync that programs the change.
+  // When the slices of `service` changed, in the API server's words; measured against the sync that programs the
+  // change.
   void note_triggers(const plan::ObjectKey& service, const std::vector<std::int64_t>& trigger_times_ns);
   void forget_triggers(const plan::ObjectKey& service);
   void changed();
@@ -54,7 +56,8 @@ class FamilySync {
 
   // Does what is due; true if it left the kernel forwarding by the plan. May block in the data plane.
   bool step(const plan::Planner& planner);
-  // Deletes stale UDP flows, if the last sync may have left some. Apart from step() so that no family waits for another one's.
+  // Deletes stale UDP flows, if the last sync may have left some. Apart from step() so that no family waits for another
+  // one's.
   void clean_conntrack();
   [[nodiscard]] std::optional<Clock::SteadyTime> next_wake() const;
 
@@ -74,7 +77,8 @@ class FamilySync {
   void request_full(std::string_view reason);
   [[nodiscard]] bool large_cluster(const plan::Planner& planner) const;
   [[nodiscard]] dataplane::NodePortAddresses node_port_addresses() const;
-  [[nodiscard]] dataplane::Changes whole_plan(const plan::Planner& planner, dataplane::NodePortAddresses addresses) const;
+  [[nodiscard]] dataplane::Changes whole_plan(const plan::Planner& planner,
+                                              dataplane::NodePortAddresses addresses) const;
   bool sync(const plan::Planner& planner);
   void succeeded(const dataplane::Changes& changes, const dataplane::ApplyStats& stats, double seconds);
   void failed(const dataplane::Changes& changes, const Error& error, double seconds);
@@ -102,8 +106,8 @@ class FamilySync {
   std::optional<Clock::SteadyTime> next_drift_check_;
 
   ConntrackCleaner cleaner_;
-  PendingChanges unclean_;          // programmed, their flows not yet cleaned up
-  bool clean_everything_ = false;   // also flows of ports that did not change
+  PendingChanges unclean_;         // programmed, their flows not yet cleaned up
+  bool clean_everything_ = false;  // also flows of ports that did not change
   bool clean_due_ = false;
   bool clean_failure_logged_ = false;
   bool canary_failure_logged_ = false;
@@ -113,7 +117,9 @@ class FamilySync {
   // Ordered by the keys that stand in the plans themselves.
   struct ByKey {
     using is_transparent = void;
-    bool operator()(const plan::ServicePortPlanPtr& a, const plan::ServicePortPlanPtr& b) const { return a->key < b->key; }
+    bool operator()(const plan::ServicePortPlanPtr& a, const plan::ServicePortPlanPtr& b) const {
+      return a->key < b->key;
+    }
     bool operator()(const plan::ServicePortPlanPtr& a, const plan::ServicePortKey& b) const { return a->key < b; }
     bool operator()(const plan::ServicePortKey& a, const plan::ServicePortPlanPtr& b) const { return a < b->key; }
   };

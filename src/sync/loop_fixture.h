@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// For tests: a control loop on a clock that stands still, over two fake data planes, with hooks that remember their calls.
+// For tests: a control loop on a clock that stands still, over two fake data planes, with hooks that remember their
+// calls.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -27,9 +28,12 @@ class LoopFixture : public testing::Test {
  protected:
   LoopFixture() {
     settings_.plan.node_name = "self";
-    hooks_.sync_health_checks = [this](std::vector<observe::HealthCheck> checks) { health_checks_.push_back(std::move(checks)); };
+    hooks_.sync_health_checks = [this](std::vector<observe::HealthCheck> checks) {
+      health_checks_.push_back(std::move(checks));
+    };
     hooks_.fatal = [this](std::string why) { fatal_.push_back(std::move(why)); };
-    hooks_.delete_udp_flows = [this](Family family, const std::function<bool(const sys::Flow&)>& stale) -> Result<std::size_t> {
+    hooks_.delete_udp_flows = [this](Family family,
+                                     const std::function<bool(const sys::Flow&)>& stale) -> Result<std::size_t> {
       dumps_.push_back(family);
       if (dumps_fail_) return fail(Errc::kPermission, "the fake table is locked");
       std::erase_if(flows_, stale);
@@ -89,7 +93,9 @@ class LoopFixture : public testing::Test {
     ASSERT_EQ(v4().applied.size(), 1u);
     ASSERT_EQ(v6().applied.size(), 1u);
   }
-  static model::Service web(std::uint16_t port = 80) { return make_service("web", {service_port("p", port)}, {"10.96.0.1", "fd00::1"}); }
+  static model::Service web(std::uint16_t port = 80) {
+    return make_service("web", {service_port("p", port)}, {"10.96.0.1", "fd00::1"});
+  }
   static model::EndpointSlice web_slice(const std::vector<std::string>& endpoints) {
     return make_slice("web-4", "web", {slice_port("p", 8080)}, endpoints);
   }
@@ -115,7 +121,9 @@ class LoopFixture : public testing::Test {
     if (at == std::string::npos) return std::nullopt;
     return std::strtod(text.c_str() + at + name.size() + 2, nullptr);
   }
-  [[nodiscard]] std::optional<double> metric4(const std::string& name) const { return metric(name + "{ip_family=\"IPv4\"}"); }
+  [[nodiscard]] std::optional<double> metric4(const std::string& name) const {
+    return metric(name + "{ip_family=\"IPv4\"}");
+  }
 
   FakeClock clock_;
   observe::Metrics metrics_;

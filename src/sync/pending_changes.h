@@ -12,8 +12,8 @@ namespace sluice::sync {
 
 class PendingChanges {
  public:
-  // Keeps the first `before` and the last `after` of a port. A port that is back at its `before` needs no programming and
-  // vanishes.
+  // Keeps the first `before` and the last `after` of a port. A port that is back at its `before` needs no programming
+  // and vanishes.
   void add(const plan::Change& change);
   [[nodiscard]] std::vector<plan::Change> list() const;  // in order of their keys
   [[nodiscard]] bool contains(const plan::ServicePortKey& key) const { return changes_.contains(key); }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// A rolling update of a large Deployment changes a slice hundreds of times in a few seconds. Programming the kernel each time
-// wastes the node's CPU; waiting for quiet makes the first change late. The compromise is old (kube-proxy's
-// BoundedFrequencyRunner): after a quiet time the first change runs at once, and whatever comes during that run or within
-// min_interval after its end is done together in the next.
+// A rolling update of a large Deployment changes a slice hundreds of times in a few seconds. Programming the kernel
+// each time wastes the node's CPU; waiting for quiet makes the first change late. The compromise is old (kube-proxy's
+// BoundedFrequencyRunner): after a quiet time the first change runs at once, and whatever comes during that run or
+// within min_interval after its end is done together in the next.
 #include "sync/runner.h"
 
 #include <algorithm>
@@ -16,7 +16,9 @@ std::optional<Clock::SteadyTime> BoundedFrequencyRunner::next_run() const {
   }
   Clock::SteadyTime wanted = *finished_ + settings_.max_interval;
   if (retry_) wanted = std::min(wanted, *retry_);
-  if (requested_) wanted = std::min(wanted, *finished_ + (retry_ ? settings_.min_interval_after_failure : std::chrono::nanoseconds(0)));
+  if (requested_)
+    wanted =
+        std::min(wanted, *finished_ + (retry_ ? settings_.min_interval_after_failure : std::chrono::nanoseconds(0)));
   return std::max(wanted, *finished_ + settings_.min_interval);
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// When may the next sync of a family begin? kube-proxy's bounded-frequency runner as a state machine: it never sleeps and calls
-// nobody, it only answers when. Its owner asks, runs, and says how it went.
+// When may the next sync of a family begin? kube-proxy's bounded-frequency runner as a state machine: it never sleeps
+// and calls nobody, it only answers when. Its owner asks, runs, and says how it went.
 #pragma once
 
 #include <chrono>
@@ -14,8 +14,8 @@ struct RunnerSettings {
   std::chrono::nanoseconds min_interval{std::chrono::seconds(1)};     // minSyncPeriod; 0 = as fast as syncs go
   std::chrono::nanoseconds retry_interval{std::chrono::seconds(30)};  // syncPeriod
   std::chrono::nanoseconds max_interval{std::chrono::hours(1)};
-  // After a failed run requests wait at least this long, so that a stream of changes does not turn min_interval 0 into a busy
-  // loop of failing full syncs.
+  // After a failed run requests wait at least this long, so that a stream of changes does not turn min_interval 0 into
+  // a busy loop of failing full syncs.
   std::chrono::nanoseconds min_interval_after_failure{std::chrono::seconds(1)};
 };
 
@@ -29,7 +29,8 @@ class BoundedFrequencyRunner {
   [[nodiscard]] bool due() const;
 
   void begin() { requested_ = false; }  // a run begins: it satisfies all requests so far
-  // The run is over. Intervals count from now. A failed one is due again after retry_interval, a successful one cancels that.
+  // The run is over. Intervals count from now. A failed one is due again after retry_interval, a successful one cancels
+  // that.
   void finish(bool succeeded);
 
  private:

@@ -10,7 +10,9 @@ using namespace std::chrono_literals;
 
 class RunnerTest : public testing::Test {
  protected:
-  RunnerTest() : runner_({.min_interval = 2s, .retry_interval = 5s, .max_interval = 10s, .min_interval_after_failure = 1s}, clock_) {}
+  RunnerTest()
+      : runner_({.min_interval = 2s, .retry_interval = 5s, .max_interval = 10s, .min_interval_after_failure = 1s},
+                clock_) {}
 
   void run(std::chrono::nanoseconds duration = 0s, bool succeeds = true) {
     runner_.begin();
@@ -93,7 +95,8 @@ TEST_F(RunnerTest, AFailedRunIsRetriedAfterTheRetryInterval) {
 }
 
 TEST_F(RunnerTest, ARetryIsNotSoonerThanTheMinimumInterval) {
-  BoundedFrequencyRunner slow({.min_interval = 8s, .retry_interval = 5s, .max_interval = 1h, .min_interval_after_failure = 1s}, clock_);
+  BoundedFrequencyRunner slow(
+      {.min_interval = 8s, .retry_interval = 5s, .max_interval = 1h, .min_interval_after_failure = 1s}, clock_);
   slow.request();
   slow.begin();
   slow.finish(false);
@@ -118,7 +121,8 @@ TEST_F(RunnerTest, ARequestAfterAFailureDoesNotWaitForTheRetry) {
 }
 
 TEST_F(RunnerTest, WithoutAMinimumIntervalFailuresStillPause) {
-  BoundedFrequencyRunner eager({.min_interval = 0s, .retry_interval = 5s, .max_interval = 1h, .min_interval_after_failure = 1s}, clock_);
+  BoundedFrequencyRunner eager(
+      {.min_interval = 0s, .retry_interval = 5s, .max_interval = 1h, .min_interval_after_failure = 1s}, clock_);
   eager.request();
   eager.begin();
   eager.finish(true);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the control loop is told once, at its making: periods from the configuration, and hooks to the rooms that it must not know.
+// What the control loop is told once, at its making: periods from the configuration, and hooks to the rooms that it
+// must not know.
 #pragma once
 
 #include <chrono>
@@ -19,14 +20,16 @@
 namespace sluice::sync {
 
 struct LoopSettings {
-  std::chrono::nanoseconds sync_period{std::chrono::seconds(30)};     // between two looks at the canary; also the retry interval
-  std::chrono::nanoseconds min_sync_period{std::chrono::seconds(1)};  // between the end of one sync and the next
+  std::chrono::nanoseconds sync_period{
+      std::chrono::seconds(30)};  // between two looks at the canary; also the retry interval
+  std::chrono::nanoseconds min_sync_period{std::chrono::seconds(1)};   // between the end of one sync and the next
   std::chrono::nanoseconds full_sync_interval{std::chrono::hours(1)};  // not in large cluster mode
   // How often everything that is live is read back and compared, and repaired where it differs; 0 = never.
   std::chrono::nanoseconds drift_repair_interval{0};
   plan::Settings plan;
   plan::NodeFacts facts;  // as known before the Node is heard of; the zone follows the Node
-  // Set where the local detectors were made of the Node's podCIDRs (detectLocalMode NodeCIDR): other ones need a new process.
+  // Set where the local detectors were made of the Node's podCIDRs (detectLocalMode NodeCIDR): other ones need a new
+  // process.
   std::optional<std::vector<Cidr>> pod_cidrs;
   // Endpoints that changed before are not this process' latency. Absent: since the control loop was made.
   std::optional<Clock::WallTime> process_start;

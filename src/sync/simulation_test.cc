@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Random API events and faults on a clock that stands still: applies that fail half-way, flushed and altered rules, restarts of the
-// process, a connection table that cannot be written. Whatever happened: after some quiet what is live is the plan made from scratch,
-// no UDP flow goes to an endpoint that is gone, and no other flow was deleted.
+// Random API events and faults on a clock that stands still: applies that fail half-way, flushed and altered rules,
+// restarts of the process, a connection table that cannot be written. Whatever happened: after some quiet what is live
+// is the plan made from scratch, no UDP flow goes to an endpoint that is gone, and no other flow was deleted.
 //
-// SLUICE_SIM_SEED=N repeats the run of one seed, which a failure prints; SLUICE_SIM_SEEDS=N runs so many instead of a few.
+// SLUICE_SIM_SEED=N repeats the run of one seed, which a failure prints; SLUICE_SIM_SEEDS=N runs so many instead of a
+// few.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -29,12 +30,14 @@ class SimulationTest : public LoopFixture {
       if (one_in(10)) return fail(Errc::kUnavailable, "no addresses today");
       return std::vector<IpAddress>{ip("192.0.2.1"), ip("192.0.2.2")};
     };
-    hooks_.delete_udp_flows = [this](Family family, const std::function<bool(const sys::Flow&)>& stale) -> Result<std::size_t> {
+    hooks_.delete_udp_flows = [this](Family family,
+                                     const std::function<bool(const sys::Flow&)>& stale) -> Result<std::size_t> {
       if (dumps_fail_) return fail(Errc::kPermission, "the table is locked");
       const plan::Planner planner = plan_from_scratch();
       return std::erase_if(flows_, [&](const sys::Flow& flow) {
         if (flow.source.family() != family || !stale(flow)) return false;
-        EXPECT_TRUE(may_be_deleted(planner.plan(), flow)) << flow.destination.to_string() << " to " << flow.reply_source.to_string();
+        EXPECT_TRUE(may_be_deleted(planner.plan(), flow))
+            << flow.destination.to_string() << " to " << flow.reply_source.to_string();
         return true;
       });
     };
@@ -45,7 +48,8 @@ class SimulationTest : public LoopFixture {
 
   model::Service random_service(std::uint32_t id) {
     const Protocol protocol = one_in(3) ? Protocol::kTcp : Protocol::kUdp;
-    std::vector<model::ServicePort> ports{service_port("a", 53, protocol, static_cast<std::uint16_t>(one_in(2) ? 30000 + id : 0))};
+    std::vector<model::ServicePort> ports{
+        service_port("a", 53, protocol, static_cast<std::uint16_t>(one_in(2) ? 30000 + id : 0))};
     if (one_in(3)) ports.push_back(service_port("b", 54, Protocol::kUdp));
     const std::vector<std::string> addresses{fmt::format("10.96.0.{}", id + 1), fmt::format("fd00::{}", id + 1)};
     model::Service service = make_service(fmt::format("s{}", id), ports, addresses);
@@ -70,8 +74,9 @@ class SimulationTest : public LoopFixture {
       if (one_in(3)) words += one_in(2) ? " zone=a" : " zone=b";
       endpoints.push_back(words);
     }
-    auto slice = make_slice(fmt::format("slice{}-{}", id, to_string(family)), fmt::format("s{}", id),
-                            {slice_port("a", 5353, Protocol::kUdp), slice_port("b", 5454, Protocol::kUdp)}, endpoints, family);
+    auto slice =
+        make_slice(fmt::format("slice{}-{}", id, to_string(family)), fmt::format("s{}", id),
+                   {slice_port("a", 5353, Protocol::kUdp), slice_port("b", 5454, Protocol::kUdp)}, endpoints, family);
     if (one_in(3)) slice.ports[0].protocol = Protocol::kTcp;
     return slice;
   }
@@ -119,7 +124,8 @@ class SimulationTest : public LoopFixture {
         kernel.flush();
         break;
       case 2:
-        if (!kernel.live.empty()) kernel.live.erase(std::next(kernel.live.begin(), below(static_cast<std::uint32_t>(kernel.live.size()))));
+        if (!kernel.live.empty())
+          kernel.live.erase(std::next(kernel.live.begin(), below(static_cast<std::uint32_t>(kernel.live.size()))));
         kernel.altered = altered_ = true;
         break;
       case 3:
@@ -129,7 +135,8 @@ class SimulationTest : public LoopFixture {
         dumps_fail_ = !dumps_fail_;
         break;
       default:
-        addresses_ = one_in(2) ? dataplane::NodePortAddresses{} : dataplane::NodePortAddresses{false, {ip("192.0.2.1")}};
+        addresses_ =
+            one_in(2) ? dataplane::NodePortAddresses{} : dataplane::NodePortAddresses{false, {ip("192.0.2.1")}};
         break;
     }
   }
@@ -169,7 +176,8 @@ class SimulationTest : public LoopFixture {
     sys::Flow flow{port->key.protocol, port->cluster_ip, destination, {}, next_source_port_++, port->port, 0, 0};
     flow.reply_source = flow.destination;
     flow.reply_source_port = flow.destination_port;
-    // Endpoints elsewhere and policy Local: dropped, so there is no flow. Or another Service that claims the same address has some.
+    // Endpoints elsewhere and policy Local: dropped, so there is no flow. Or another Service that claims the same
+    // address has some.
     if (port->real_servers.empty() && served_by_anybody(kernel, flow)) return;
     if (!port->real_servers.empty()) {
       const plan::RealServer& server = port->real_servers[below(static_cast<std::uint32_t>(port->real_servers.size()))];
@@ -186,8 +194,9 @@ class SimulationTest : public LoopFixture {
   }
 
   static bool answers_at(const plan::ServicePortPlan& port, const sys::Flow& flow) {
-    const bool here = port.cluster_ip == flow.destination ||
-                      std::find(port.external_ips.begin(), port.external_ips.end(), flow.destination) != port.external_ips.end();
+    const bool here =
+        port.cluster_ip == flow.destination ||
+        std::find(port.external_ips.begin(), port.external_ips.end(), flow.destination) != port.external_ips.end();
     return here && port.key.protocol == Protocol::kUdp && port.port == flow.destination_port;
   }
 
@@ -230,7 +239,8 @@ class SimulationTest : public LoopFixture {
   void quiet() {
     for (FakeDataPlane* plane : planes_) plane->failures = 0;
     dumps_fail_ = false;
-    const auto end = clock_.steady_now() + (altered_ ? settings_.drift_repair_interval : 0s) + 2 * settings_.sync_period + 2s;
+    const auto end =
+        clock_.steady_now() + (altered_ ? settings_.drift_repair_interval : 0s) + 2 * settings_.sync_period + 2s;
     altered_ = false;
     step();
     int turns = 0;
@@ -297,7 +307,8 @@ class SimulationTest : public LoopFixture {
 
 TEST_F(SimulationTest, AfterQuietWhatIsLiveIsThePlan) {
   const char* given = std::getenv("SLUICE_SIM_SEED");
-  const std::uint32_t first_seed = given != nullptr ? static_cast<std::uint32_t>(std::strtoul(given, nullptr, 10)) : std::random_device{}();
+  const std::uint32_t first_seed =
+      given != nullptr ? static_cast<std::uint32_t>(std::strtoul(given, nullptr, 10)) : std::random_device{}();
   const char* wanted = std::getenv("SLUICE_SIM_SEEDS");
   const int seeds = given != nullptr ? 1 : wanted != nullptr ? std::atoi(wanted) : 4;
   for (int i = 0; i < seeds && !HasFailure(); ++i) {

@@ -20,7 +20,8 @@ ServedPort describe(const plan::ServicePortPlan& port) {
   add(plan::FrontendKind::kClusterIp, port.cluster_ip);
   for (const IpAddress& address : port.external_ips) add(plan::FrontendKind::kExternalIp, address);
   for (const IpAddress& address : port.load_balancer_ips) add(plan::FrontendKind::kLoadBalancerIp, address);
-  if (port.node_port != 0) served.frontends.push_back({plan::FrontendKind::kNodePort, fmt::format("*:{}", port.node_port)});
+  if (port.node_port != 0)
+    served.frontends.push_back({plan::FrontendKind::kNodePort, fmt::format("*:{}", port.node_port)});
   return served;
 }
 

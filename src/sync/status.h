@@ -17,9 +17,9 @@ namespace sluice::sync {
 
 struct FamilyStatus {
   Family family = Family::kIPv4;
-  std::string data_plane;  // "iptables"
-  bool synced = false;     // the kernel has been programmed by this process at least once
-  std::optional<Clock::WallTime> last_sync;     // the last one that succeeded
+  std::string data_plane;                    // "iptables"
+  bool synced = false;                       // the kernel has been programmed by this process at least once
+  std::optional<Clock::WallTime> last_sync;  // the last one that succeeded
   std::optional<Clock::WallTime> last_attempt;
   std::string last_error;  // why the last attempt failed; empty where it succeeded
   double last_duration_seconds = 0;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Watches deliver while the loop programs the kernel, which may take minutes where another program holds the iptables lock. In
-// that time the same few slices may change thousands of times; only their last versions matter, so merging loses nothing that the
-// kernel would ever have seen.
+// Watches deliver while the loop programs the kernel, which may take minutes where another program holds the iptables
+// lock. In that time the same few slices may change thousands of times; only their last versions matter, so merging
+// loses nothing that the kernel would ever have seen.
 #include "sync/update_queue.h"
 
 #include <algorithm>
@@ -17,7 +17,8 @@ using model::Update;
 
 // Empty Updates count as well: the queue's length is what is bounded.
 std::size_t weight(const Update& update) {
-  return 1 + update.services.size() + update.services_removed.size() + update.slices.size() + update.slices_removed.size();
+  return 1 + update.services.size() + update.services_removed.size() + update.slices.size() +
+         update.slices_removed.size();
 }
 
 // What is known of one object: removals come before what is set, as in an Update.

@@ -9,8 +9,8 @@
 
 namespace sluice::sync {
 
-// Memory is bounded however long the loop is busy: when more objects wait than `objects_max` they are merged, so that each object
-// waits at most once, in its newest version; from then on the limit is twice what was left.
+// Memory is bounded however long the loop is busy: when more objects wait than `objects_max` they are merged, so that
+// each object waits at most once, in its newest version; from then on the limit is twice what was left.
 class UpdateQueue {
  public:
   static constexpr std::size_t kObjectsMax = 4096;
@@ -29,7 +29,8 @@ class UpdateQueue {
   std::vector<model::Update> updates_;
 };
 
-// One Update that does to a Snapshot what `updates` do one after the other. Trigger times of versions in between are lost.
+// One Update that does to a Snapshot what `updates` do one after the other. Trigger times of versions in between are
+// lost.
 model::Update merge_updates(std::vector<model::Update>&& updates);
 
 }  // namespace sluice::sync

@@ -111,7 +111,8 @@ TEST(UpdateQueue, MergingChangesNothingInTheEnd) {
     const std::string name = fmt::format("s{}", random() % 6);
     const auto port = static_cast<std::uint16_t>(random() % 1000);
     Update update = random() % 3 == 0 ? remove_service(name) : set_service(name, port);
-    if (random() % 2 == 0) update.slices.push_back(make_slice("slice-" + name, name, {plan::test::slice_port("p", port)}, {"10.1.0.1"}));
+    if (random() % 2 == 0)
+      update.slices.push_back(make_slice("slice-" + name, name, {plan::test::slice_port("p", port)}, {"10.1.0.1"}));
     if (random() % 5 == 0) update.slices_removed.push_back({"shop", fmt::format("slice-s{}", random() % 6)});
     direct.apply(Update(update));
     queue.push(std::move(update));

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// A node of a large cluster carries one address per Service, thousands of them, and asking the kernel for one at a time, each with a
-// socket and an answer of its own, is what made kube-proxy's mode ipvs slow to start. rtnetlink, like all of netlink, works through
-// every message of a datagram before sendmsg(2) returns, and a refused one does not stop the next (netlink_rcv_skb() in
-// net/netlink/af_netlink.c). So many requests go out in one datagram. Refusals are always answered; of the accepted ones only the
-// last asks for an acknowledgement, so the answers fit the socket's buffer whatever happens.
+// A node of a large cluster carries one address per Service, thousands of them, and asking the kernel for one at a
+// time, each with a socket and an answer of its own, is what made kube-proxy's mode ipvs slow to start. rtnetlink, like
+// all of netlink, works through every message of a datagram before sendmsg(2) returns, and a refused one does not stop
+// the next (netlink_rcv_skb() in net/netlink/af_netlink.c). So many requests go out in one datagram. Refusals are
+// always answered; of the accepted ones only the last asks for an acknowledgement, so the answers fit the socket's
+// buffer whatever happens.
 #include "sys/address_batch.h"
 
 #include <fmt/format.h>
@@ -32,7 +33,7 @@ constexpr std::size_t kAnswerSize = 64 * 1024;
 constexpr timeval kPatience{30, 0};
 
 Error batch_error(const std::string& what, int error) {
-  const Errc code = error == EPERM                             ? Errc::kPermission
+  const Errc code = error == EPERM                              ? Errc::kPermission
                     : error == EADDRNOTAVAIL || error == ENODEV ? Errc::kNotFound
                     : error == EEXIST                           ? Errc::kAlreadyExists
                     : error == EINVAL                           ? Errc::kInvalid
@@ -55,7 +56,8 @@ std::string describe(const Task& task, const IpAddress& address) {
   return fmt::format("{} {} {} {}", adds ? "add" : "remove", address.to_string(), adds ? "to" : "from", task.link);
 }
 
-void append_request(std::vector<char>& datagram, std::size_t& used, const Task& task, const IpAddress& address, bool last) {
+void append_request(std::vector<char>& datagram, std::size_t& used, const Task& task, const IpAddress& address,
+                    bool last) {
   nlmsghdr* header = mnl_nlmsg_put_header(datagram.data() + used);
   header->nlmsg_type = task.type;
   header->nlmsg_flags = static_cast<std::uint16_t>(NLM_F_REQUEST | task.flags | (last ? NLM_F_ACK : 0));
@@ -104,7 +106,8 @@ Result<> transact(mnl_socket* socket, const Task& task, std::span<const IpAddres
 Result<SocketPtr> open_socket() {
   SocketPtr socket(mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC), &mnl_socket_close);
   if (!socket) return tl::unexpected(batch_error("open a socket", errno));
-  if (mnl_socket_bind(socket.get(), 0, MNL_SOCKET_AUTOPID) < 0) return tl::unexpected(batch_error("bind the socket", errno));
+  if (mnl_socket_bind(socket.get(), 0, MNL_SOCKET_AUTOPID) < 0)
+    return tl::unexpected(batch_error("bind the socket", errno));
   if (::setsockopt(mnl_socket_get_fd(socket.get()), SOL_SOCKET, SO_RCVTIMEO, &kPatience, sizeof kPatience) < 0) {
     return tl::unexpected(batch_error("set the receive timeout", errno));
   }
@@ -136,7 +139,8 @@ Result<std::vector<AddressFailure>> add_host_addresses(const std::string& link, 
   return run(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, link, addresses);
 }
 
-Result<std::vector<AddressFailure>> remove_host_addresses(const std::string& link, std::span<const IpAddress> addresses) {
+Result<std::vector<AddressFailure>> remove_host_addresses(const std::string& link,
+                                                          std::span<const IpAddress> addresses) {
   return run(RTM_DELADDR, 0, link, addresses);
 }
 

@@ -17,9 +17,12 @@ namespace {
 
 using testing::HasSubstr;
 
-IpAddress ip(std::string_view text) { return IpAddress::parse(text).value(); }
+IpAddress ip(std::string_view text) {
+  return IpAddress::parse(text).value();
+}
 
-// On a thread with a network namespace of its own, which goes with the thread. `link` is a bridge: every kernel has those.
+// On a thread with a network namespace of its own, which goes with the thread. `link` is a bridge: every kernel has
+// those.
 template <typename Body>
 void with_link(const std::string& link, Body body) {
   std::thread([&] {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Node ports answer on the node's own addresses, and a UDP flow to a node port counts only if it went to one of them. The kernel
-// tells them by rtnetlink: one RTM_GETADDR dump with AF_UNSPEC lists both families (rtnetlink(7)).
+// Node ports answer on the node's own addresses, and a UDP flow to a node port counts only if it went to one of them.
+// The kernel tells them by rtnetlink: one RTM_GETADDR dump with AF_UNSPEC lists both families (rtnetlink(7)).
 //
-// IFA_ADDRESS is the peer's address on a point-to-point link and one's own elsewhere; IFA_LOCAL, where it is present, is always
-// one's own (include/uapi/linux/if_addr.h). IFA_LABEL is an alias like "eth0:1", not the interface's name, so names come from
-// the index.
+// IFA_ADDRESS is the peer's address on a point-to-point link and one's own elsewhere; IFA_LOCAL, where it is present,
+// is always one's own (include/uapi/linux/if_addr.h). IFA_LABEL is an alias like "eth0:1", not the interface's name, so
+// names come from the index.
 #include "sys/addresses.h"
 
 #include <libmnl/libmnl.h>

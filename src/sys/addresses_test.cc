@@ -32,13 +32,15 @@ InterfaceAddress row(const char* interface, const char* address, unsigned prefix
 
 TEST(ListAddresses, TellsBothFamiliesOfEveryInterface) {
   in_fresh_netns([] {
-    ASSERT_EQ(std::system("ip link set lo up && ip link add eth0 type bridge && ip addr add 192.0.2.1/24 dev eth0 && "
-                          "ip addr add 192.0.2.77/32 dev eth0 label eth0:1 && ip -6 addr add 2001:db8::1/64 dev eth0 nodad"),
-              0);
+    ASSERT_EQ(
+        std::system("ip link set lo up && ip link add eth0 type bridge && ip addr add 192.0.2.1/24 dev eth0 && "
+                    "ip addr add 192.0.2.77/32 dev eth0 label eth0:1 && ip -6 addr add 2001:db8::1/64 dev eth0 nodad"),
+        0);
     const auto addresses = list_addresses();
     ASSERT_TRUE(addresses) << addresses.error().what;
-    EXPECT_THAT(*addresses, testing::UnorderedElementsAre(row("lo", "127.0.0.1", 8), row("lo", "::1", 128), row("eth0", "192.0.2.1", 24),
-                                                          row("eth0", "192.0.2.77", 32), row("eth0", "2001:db8::1", 64)));
+    EXPECT_THAT(*addresses, testing::UnorderedElementsAre(row("lo", "127.0.0.1", 8), row("lo", "::1", 128),
+                                                          row("eth0", "192.0.2.1", 24), row("eth0", "192.0.2.77", 32),
+                                                          row("eth0", "2001:db8::1", 64)));
   });
 }
 

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// The kernel remembers each flow as two tuples: the original one (who asked whom) and the reply (who answers to whom). For a
-// client that asks the cluster IP 10.96.0.10:53 and was sent to the pod 10.244.1.7:53 the original destination is the former and
-// the reply source the latter. As long as the entry lives, later packets of the flow go to that pod without asking any rule, so
-// a UDP client that keeps its socket talks to a dead pod for ever; deleting the entry makes the next packet choose again.
+// The kernel remembers each flow as two tuples: the original one (who asked whom) and the reply (who answers to whom).
+// For a client that asks the cluster IP 10.96.0.10:53 and was sent to the pod 10.244.1.7:53 the original destination is
+// the former and the reply source the latter. As long as the entry lives, later packets of the flow go to that pod
+// without asking any rule, so a UDP client that keeps its socket talks to a dead pod for ever; deleting the entry makes
+// the next packet choose again.
 //
-// ctnetlink (net/netfilter/nf_conntrack_netlink.c) dumps entries as nested attributes. What a deletion must name is kept as the
-// very bytes that were dumped: the reply tuple, the zone and CTA_ID. The reply tuple and not the original one, because a client may
-// have begun anew meanwhile: its new entry has the same original tuple and often even the same id (the id is a hash of the entry's
-// place in memory and of the original tuple, nf_ct_get_id()), but answers come from elsewhere, so the kernel finds nothing to
-// delete. A deletion without a tuple would flush the whole table, so an entry without one is never a candidate.
+// ctnetlink (net/netfilter/nf_conntrack_netlink.c) dumps entries as nested attributes. What a deletion must name is
+// kept as the very bytes that were dumped: the reply tuple, the zone and CTA_ID. The reply tuple and not the original
+// one, because a client may have begun anew meanwhile: its new entry has the same original tuple and often even the
+// same id (the id is a hash of the entry's place in memory and of the original tuple, nf_ct_get_id()), but answers come
+// from elsewhere, so the kernel finds nothing to delete. A deletion without a tuple would flush the whole table, so an
+// entry without one is never a candidate.
 #include "sys/conntrack.h"
 
 #include <arpa/inet.h>
@@ -36,8 +38,8 @@ using SocketPtr = std::unique_ptr<mnl_socket, decltype(&mnl_socket_close)>;
 using Attributes = std::vector<char>;  // raw, padded netlink attributes
 
 constexpr timeval kAnswerTimeout{10, 0};
-// CTA_FILTER_F_CTA_PROTO_NUM of net/netfilter/nf_internals.h, which is no installed header: compare the protocol number. Kernels
-// before 5.8 know no CTA_FILTER and dump everything, so entries are looked at again here.
+// CTA_FILTER_F_CTA_PROTO_NUM of net/netfilter/nf_internals.h, which is no installed header: compare the protocol
+// number. Kernels before 5.8 know no CTA_FILTER and dump everything, so entries are looked at again here.
 constexpr std::uint32_t kFilterByProtocol = 1U << 3;
 
 // libmnl's own loop macros do not compile as C++ (they assign void pointers).
@@ -71,7 +73,8 @@ IpAddress attribute_address(const nlattr* attribute) {
 }
 
 std::uint16_t attribute_port(const nlattr* attribute) {
-  return mnl_attr_get_payload_len(attribute) < sizeof(std::uint16_t) ? std::uint16_t{0} : ntohs(mnl_attr_get_u16(attribute));
+  return mnl_attr_get_payload_len(attribute) < sizeof(std::uint16_t) ? std::uint16_t{0}
+                                                                     : ntohs(mnl_attr_get_u16(attribute));
 }
 
 void read_addresses(const nlattr* nested, Tuple& tuple) {
@@ -136,11 +139,14 @@ Entry read_entry(const nlmsghdr& answer) {
         break;
     }
   };
-  for_each_attribute(mnl_nlmsg_get_payload_offset(&answer, sizeof(nfgenmsg)), mnl_nlmsg_get_payload_len(&answer) - sizeof(nfgenmsg), read);
+  for_each_attribute(mnl_nlmsg_get_payload_offset(&answer, sizeof(nfgenmsg)),
+                     mnl_nlmsg_get_payload_len(&answer) - sizeof(nfgenmsg), read);
   return entry;
 }
 
-std::uint8_t address_family(Family family) { return family == Family::kIPv4 ? AF_INET : AF_INET6; }
+std::uint8_t address_family(Family family) {
+  return family == Family::kIPv4 ? AF_INET : AF_INET6;
+}
 
 nlmsghdr* put_header(void* buffer, unsigned command, unsigned flags, Family family) {
   nlmsghdr* header = mnl_nlmsg_put_header(buffer);
@@ -165,7 +171,8 @@ void put_protocol_filter(nlmsghdr* header, Protocol protocol) {
   mnl_attr_nest_end(header, filter);
 }
 
-Result<std::vector<Attributes>> find_stale(Family family, Protocol protocol, const std::function<bool(const Flow&)>& stale) {
+Result<std::vector<Attributes>> find_stale(Family family, Protocol protocol,
+                                           const std::function<bool(const Flow&)>& stale) {
   alignas(nlmsghdr) std::array<char, 256> buffer{};
   nlmsghdr* request = put_header(buffer.data(), IPCTNL_MSG_CT_GET, NLM_F_DUMP, family);
   put_protocol_filter(request, protocol);
@@ -189,14 +196,17 @@ Result<std::vector<Attributes>> find_stale(Family family, Protocol protocol, con
 }
 
 Error deletion_error(const char* doing, int error) {
-  return Error{error == EPERM ? Errc::kPermission : Errc::kInternal, fmt::format("{}: {}", doing, std::strerror(error)), error};
+  return Error{error == EPERM ? Errc::kPermission : Errc::kInternal, fmt::format("{}: {}", doing, std::strerror(error)),
+               error};
 }
 
 Result<SocketPtr> open_socket() {
   SocketPtr socket(mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC), &mnl_socket_close);
   if (!socket) return tl::unexpected(deletion_error("open a netlink socket", errno));
-  if (mnl_socket_bind(socket.get(), 0, MNL_SOCKET_AUTOPID) < 0) return tl::unexpected(deletion_error("bind the netlink socket", errno));
-  if (::setsockopt(mnl_socket_get_fd(socket.get()), SOL_SOCKET, SO_RCVTIMEO, &kAnswerTimeout, sizeof kAnswerTimeout) < 0) {
+  if (mnl_socket_bind(socket.get(), 0, MNL_SOCKET_AUTOPID) < 0)
+    return tl::unexpected(deletion_error("bind the netlink socket", errno));
+  if (::setsockopt(mnl_socket_get_fd(socket.get()), SOL_SOCKET, SO_RCVTIMEO, &kAnswerTimeout, sizeof kAnswerTimeout) <
+      0) {
     return tl::unexpected(deletion_error("set the receive timeout", errno));
   }
   return socket;
@@ -235,7 +245,8 @@ Result<std::size_t> delete_flows(Family family, Protocol protocol, const std::fu
     if (failed++ == 0) first_error = error;
   }
   if (failed == 0) return deleted;
-  const std::string doing = fmt::format("conntrack: {} of {} stale flows could not be deleted, the first", failed, found->size());
+  const std::string doing =
+      fmt::format("conntrack: {} of {} stale flows could not be deleted, the first", failed, found->size());
   return tl::unexpected(deletion_error(doing.c_str(), first_error));
 }
 

@@ -35,8 +35,16 @@ void in_fresh_netns(Body body) {
   }).join();
 }
 
-Flow flow(Protocol protocol, const char* source, const char* destination, const char* reply_source, std::uint16_t source_port) {
-  return {protocol, *IpAddress::parse(source), *IpAddress::parse(destination), *IpAddress::parse(reply_source), source_port, 53, 5353, 0};
+Flow flow(Protocol protocol, const char* source, const char* destination, const char* reply_source,
+          std::uint16_t source_port) {
+  return {protocol,
+          *IpAddress::parse(source),
+          *IpAddress::parse(destination),
+          *IpAddress::parse(reply_source),
+          source_port,
+          53,
+          5353,
+          0};
 }
 
 // Puts flows into the table.
@@ -76,7 +84,8 @@ class FlowInserter {
     header->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
     static_cast<nfgenmsg*>(mnl_nlmsg_put_extra_header(header, sizeof(nfgenmsg)))->nfgen_family = family;
     nfct_nlmsg_build(header, entry);
-    if (mnl_socket_sendto(socket_.get(), header, header->nlmsg_len) < 0) return testing::AssertionFailure() << std::strerror(errno);
+    if (mnl_socket_sendto(socket_.get(), header, header->nlmsg_len) < 0)
+      return testing::AssertionFailure() << std::strerror(errno);
     const ssize_t received = mnl_socket_recvfrom(socket_.get(), buffer.data(), buffer.size());
     if (received < 0 || mnl_cb_run(buffer.data(), static_cast<std::size_t>(received), 0, 0, nullptr, nullptr) < 0) {
       return testing::AssertionFailure() << std::strerror(errno);
@@ -134,8 +143,9 @@ TEST(DeleteFlows, DeletesExactlyWhatItIsTold) {
     zoned.zone = 9;
     ASSERT_TRUE(inserter.insert(zoned));
 
-    const auto deleted = delete_flows(Family::kIPv4, Protocol::kUdp,
-                                      [](const Flow& each) { return each.reply_source == *IpAddress::parse("10.244.1.7"); });
+    const auto deleted = delete_flows(Family::kIPv4, Protocol::kUdp, [](const Flow& each) {
+      return each.reply_source == *IpAddress::parse("10.244.1.7");
+    });
     ASSERT_TRUE(deleted) << deleted.error().what;
     EXPECT_EQ(*deleted, 2u);
     EXPECT_THAT(listed(Family::kIPv4, Protocol::kUdp), testing::ElementsAre(1002));
@@ -192,7 +202,8 @@ TEST(DeleteFlows, WithoutTheRightToDoSoItSaysWhy) {
     ASSERT_EQ(::unshare(CLONE_NEWNET), 0) << "this test needs root";
     FlowInserter inserter;
     ASSERT_TRUE(inserter.insert(flow(Protocol::kUdp, "198.51.100.1", "192.0.2.10", "10.244.1.7", 1001)));
-    // A new user namespace has no rights over the network namespace of its parent. unshare(2) wants a process of one thread.
+    // A new user namespace has no rights over the network namespace of its parent. unshare(2) wants a process of one
+    // thread.
     const pid_t child = ::fork();
     if (child == 0) {
       if (::unshare(CLONE_NEWUSER) != 0) ::_exit(2);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A default route is a route to everything: rtm_dst_len 0 in table main. Its gateway stands in RTA_GATEWAY; in RTA_VIA where route and
-// gateway are of different families; or, where there are several next hops, in the rtnexthop entries of RTA_MULTIPATH, each with
-// attributes of its own (rtnetlink(7), include/uapi/linux/rtnetlink.h).
+// A default route is a route to everything: rtm_dst_len 0 in table main. Its gateway stands in RTA_GATEWAY; in RTA_VIA
+// where route and gateway are of different families; or, where there are several next hops, in the rtnexthop entries of
+// RTA_MULTIPATH, each with attributes of its own (rtnetlink(7), include/uapi/linux/rtnetlink.h).
 #include "sys/default_gateways.h"
 
 #include <libmnl/libmnl.h>
@@ -75,7 +75,8 @@ Result<std::vector<IpAddress>> list_default_gateways(Family family) {
     if (answer.nlmsg_type != RTM_NEWROUTE || mnl_nlmsg_get_payload_len(&answer) < sizeof(rtmsg)) return;
     const auto* route = static_cast<const rtmsg*>(mnl_nlmsg_get_payload(&answer));
     if (route->rtm_dst_len != 0 || route->rtm_table != RT_TABLE_MAIN) return;
-    for_each_attribute(mnl_nlmsg_get_payload_offset(&answer, sizeof(rtmsg)), mnl_nlmsg_get_payload_len(&answer) - sizeof(rtmsg),
+    for_each_attribute(mnl_nlmsg_get_payload_offset(&answer, sizeof(rtmsg)),
+                       mnl_nlmsg_get_payload_len(&answer) - sizeof(rtmsg),
                        [&](const nlattr& attribute) { take_gateway(attribute, gateways); });
   };
   if (auto done = dump_netlink(NETLINK_ROUTE, *request, {[&] { gateways.clear(); }, take}); !done) {

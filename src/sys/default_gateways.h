@@ -9,7 +9,8 @@
 
 namespace sluice::sys {
 
-// The gateways of the main table's default routes, sorted, each once. A default route without a gateway has none to tell.
+// The gateways of the main table's default routes, sorted, each once. A default route without a gateway has none to
+// tell.
 Result<std::vector<IpAddress>> list_default_gateways(Family family);
 
 }  // namespace sluice::sys

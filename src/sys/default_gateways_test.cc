@@ -16,7 +16,9 @@ namespace {
 using testing::ElementsAre;
 using testing::IsEmpty;
 
-IpAddress ip(std::string_view text) { return IpAddress::parse(text).value(); }
+IpAddress ip(std::string_view text) {
+  return IpAddress::parse(text).value();
+}
 
 template <typename Body>
 void with_link(Body body) {
@@ -56,7 +58,9 @@ TEST(DefaultGateways, EachFamilyHasItsOwn) {
 
 TEST(DefaultGateways, EveryNextHopOfOneRouteCounts) {
   with_link([] {
-    const auto outcome = run_and_collect({"/usr/sbin/ip", "route", "add", "default", "nexthop", "via", "192.0.2.253", "nexthop", "via", "192.0.2.254"}, "");
+    const auto outcome = run_and_collect(
+        {"/usr/sbin/ip", "route", "add", "default", "nexthop", "via", "192.0.2.253", "nexthop", "via", "192.0.2.254"},
+        "");
     ASSERT_TRUE(outcome) << outcome.error().what;
     ASSERT_EQ(outcome->exit_status, 0) << outcome->error_output;
     EXPECT_THAT(*list_default_gateways(Family::kIPv4), ElementsAre(ip("192.0.2.253"), ip("192.0.2.254")));

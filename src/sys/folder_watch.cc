@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// inotify names entries of a folder, not files: right for us, since a file that is replaced by a rename is another file of the same
-// name. When its queue overflows, or the folder itself goes, the kernel says so once; then nothing that it said before is complete.
+// inotify names entries of a folder, not files: right for us, since a file that is replaced by a rename is another file
+// of the same name. When its queue overflows, or the folder itself goes, the kernel says so once; then nothing that it
+// said before is complete.
 #include "sys/folder_watch.h"
 
 #include <fmt/format.h>
@@ -23,7 +24,9 @@ Result<FolderWatch> FolderWatch::open(const std::string& folder) {
   UniqueFd fd(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
   if (!fd) return fail(Errc::kExhausted, fmt::format("inotify: {}", std::strerror(errno)), errno);
   if (::inotify_add_watch(fd.get(), folder.c_str(), kEntryEvents | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR) < 0) {
-    const Errc code = errno == ENOENT || errno == ENOTDIR ? Errc::kNotFound : errno == EACCES ? Errc::kPermission : Errc::kInternal;
+    const Errc code = errno == ENOENT || errno == ENOTDIR ? Errc::kNotFound
+                      : errno == EACCES                   ? Errc::kPermission
+                                                          : Errc::kInternal;
     return fail(code, fmt::format("watch {}: {}", folder, std::strerror(errno)), errno);
   }
   return FolderWatch(std::move(fd));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// inotify(7): tells when files of one folder change, also through the symlink swaps by which kubelet updates a mounted ConfigMap.
+// inotify(7): tells when files of one folder change, also through the symlink swaps by which kubelet updates a mounted
+// ConfigMap.
 #pragma once
 
 #include <string>
@@ -16,8 +17,8 @@ class FolderWatch {
   static Result<FolderWatch> open(const std::string& folder);
   // For poll(2): readable when read_names() has something to say.
   [[nodiscard]] int fd() const { return fd_.get(); }
-  // Names of entries that changed since last asked, without blocking; "" among them means that events were lost or the folder
-  // itself went: look at everything.
+  // Names of entries that changed since last asked, without blocking; "" among them means that events were lost or the
+  // folder itself went: look at everything.
   Result<std::vector<std::string>> read_names();
 
  private:

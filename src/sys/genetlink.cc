@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// A generic netlink family has a name that stays and a number that the kernel gives out anew at each boot; the controller, a family
-// whose number is fixed (GENL_ID_CTRL), tells one for the other. Requests can be put behind each other in one datagram: the kernel
-// works through all of them before sendmsg(2) returns, a refused one does not stop the next (netlink_rcv_skb()). Acknowledgements
-// wait in the socket's buffer meanwhile, and where that is full they are lost, so a datagram holds no more requests than the default
-// buffer holds answers, and only the last one asks for an acknowledgement: refusals are answered anyway.
+// A generic netlink family has a name that stays and a number that the kernel gives out anew at each boot; the
+// controller, a family whose number is fixed (GENL_ID_CTRL), tells one for the other. Requests can be put behind each
+// other in one datagram: the kernel works through all of them before sendmsg(2) returns, a refused one does not stop
+// the next (netlink_rcv_skb()). Acknowledgements wait in the socket's buffer meanwhile, and where that is full they are
+// lost, so a datagram holds no more requests than the default buffer holds answers, and only the last one asks for an
+// acknowledgement: refusals are answered anyway.
 #include "sys/genetlink.h"
 
 #include <fmt/format.h>
@@ -21,17 +22,18 @@ namespace sluice::sys {
 namespace {
 
 constexpr std::size_t kRequestsPerDatagram = 128;
-// The kernel makes the pieces of a dump as large as the largest buffer that the socket ever offered, up to 32 KiB (netlink_dump()).
+// The kernel makes the pieces of a dump as large as the largest buffer that the socket ever offered, up to 32 KiB
+// (netlink_dump()).
 constexpr std::size_t kBufferSize = 64 * 1024;
 constexpr std::chrono::milliseconds kPatience = std::chrono::seconds(30);
 
 Error system_error(std::string_view doing, int error) {
-  const Errc code = error == EPERM                         ? Errc::kPermission
-                    : error == ENOENT || error == ESRCH    ? Errc::kNotFound
-                    : error == EINVAL                      ? Errc::kInvalid
-                    : error == EOPNOTSUPP                  ? Errc::kUnsupported
+  const Errc code = error == EPERM                           ? Errc::kPermission
+                    : error == ENOENT || error == ESRCH      ? Errc::kNotFound
+                    : error == EINVAL                        ? Errc::kInvalid
+                    : error == EOPNOTSUPP                    ? Errc::kUnsupported
                     : error == ETIMEDOUT || error == ENOBUFS ? Errc::kUnavailable
-                                                           : Errc::kInternal;
+                                                             : Errc::kInternal;
   return Error{code, fmt::format("generic netlink: {}: {}", doing, std::strerror(error)), error};
 }
 
@@ -43,7 +45,9 @@ int carried_error(const nlmsghdr& message) {
   return -negative;
 }
 
-bool is_end(const nlmsghdr& message) { return message.nlmsg_type == NLMSG_ERROR || message.nlmsg_type == NLMSG_DONE; }
+bool is_end(const nlmsghdr& message) {
+  return message.nlmsg_type == NLMSG_ERROR || message.nlmsg_type == NLMSG_DONE;
+}
 
 std::span<const std::uint8_t> attributes_of(const nlmsghdr& message) {
   const std::size_t length = mnl_nlmsg_get_payload_len(&message);
@@ -52,7 +56,9 @@ std::span<const std::uint8_t> attributes_of(const nlmsghdr& message) {
   return {payload + sizeof(genlmsghdr), length - sizeof(genlmsghdr)};
 }
 
-constexpr std::size_t padded(std::size_t length) { return (length + 3) & ~std::size_t{3}; }
+constexpr std::size_t padded(std::size_t length) {
+  return (length + 3) & ~std::size_t{3};
+}
 
 }  // namespace
 
@@ -98,19 +104,24 @@ void for_each_attribute(std::span<const std::uint8_t> bytes, const std::function
     nlattr header{};
     std::memcpy(&header, bytes.data(), sizeof header);
     if (header.nla_len < sizeof header || header.nla_len > bytes.size()) return;
-    visit({static_cast<std::uint16_t>(header.nla_type & NLA_TYPE_MASK), bytes.subspan(sizeof header, header.nla_len - sizeof header)});
+    visit({static_cast<std::uint16_t>(header.nla_type & NLA_TYPE_MASK),
+           bytes.subspan(sizeof header, header.nla_len - sizeof header)});
     bytes = bytes.subspan(std::min(bytes.size(), padded(header.nla_len)));
   }
 }
 
-void GenericNetlink::CloseSocket::operator()(mnl_socket* socket) const { mnl_socket_close(socket); }
+void GenericNetlink::CloseSocket::operator()(mnl_socket* socket) const {
+  mnl_socket_close(socket);
+}
 
-GenericNetlink::GenericNetlink(SocketPtr socket) : socket_(std::move(socket)), family_(GENL_ID_CTRL), buffer_(kBufferSize) {}
+GenericNetlink::GenericNetlink(SocketPtr socket)
+    : socket_(std::move(socket)), family_(GENL_ID_CTRL), buffer_(kBufferSize) {}
 
 Result<GenericNetlink> GenericNetlink::open(const std::string& family) {
   SocketPtr socket(mnl_socket_open2(NETLINK_GENERIC, SOCK_CLOEXEC));
   if (!socket) return tl::unexpected(system_error("open a socket", errno));
-  if (mnl_socket_bind(socket.get(), 0, MNL_SOCKET_AUTOPID) < 0) return tl::unexpected(system_error("bind the socket", errno));
+  if (mnl_socket_bind(socket.get(), 0, MNL_SOCKET_AUTOPID) < 0)
+    return tl::unexpected(system_error("bind the socket", errno));
   int on = 1;  // refusals without a copy of the request in them
   if (mnl_socket_setsockopt(socket.get(), NETLINK_CAP_ACK, &on, sizeof on) < 0) {
     return tl::unexpected(system_error("set NETLINK_CAP_ACK", errno));
@@ -119,24 +130,29 @@ Result<GenericNetlink> GenericNetlink::open(const std::string& family) {
   AttributeWriter name;
   name.put_text(CTRL_ATTR_FAMILY_NAME, family);
   std::uint16_t number = 0;
-  const Result<> asked = opened.ask({CTRL_CMD_GETFAMILY, std::move(name).take()}, [&](std::span<const std::uint8_t> attributes) {
-    for_each_attribute(attributes, [&](const Attribute& attribute) {
-      if (attribute.type == CTRL_ATTR_FAMILY_ID && attribute.value.size() >= sizeof number) {
-        std::memcpy(&number, attribute.value.data(), sizeof number);
-      }
-    });
-  });
+  const Result<> asked =
+      opened.ask({CTRL_CMD_GETFAMILY, std::move(name).take()}, [&](std::span<const std::uint8_t> attributes) {
+        for_each_attribute(attributes, [&](const Attribute& attribute) {
+          if (attribute.type == CTRL_ATTR_FAMILY_ID && attribute.value.size() >= sizeof number) {
+            std::memcpy(&number, attribute.value.data(), sizeof number);
+          }
+        });
+      });
   if (!asked) return annotate(asked.error(), fmt::format("family {}", family));
-  if (number == 0) return fail(Errc::kInternal, fmt::format("generic netlink: the answer about family {} has no number", family), EPROTO);
+  if (number == 0)
+    return fail(Errc::kInternal, fmt::format("generic netlink: the answer about family {} has no number", family),
+                EPROTO);
   opened.family_ = number;
   return opened;
 }
 
-void GenericNetlink::append_message(std::vector<std::uint8_t>& datagram, const GenericRequest& request, std::uint16_t flags) {
+void GenericNetlink::append_message(std::vector<std::uint8_t>& datagram, const GenericRequest& request,
+                                    std::uint16_t flags) {
   const std::size_t begin = datagram.size();
   const std::size_t length = NLMSG_HDRLEN + GENL_HDRLEN + request.attributes.size();
   datagram.resize(begin + padded(length));
-  const nlmsghdr header{static_cast<std::uint32_t>(length), family_, static_cast<std::uint16_t>(NLM_F_REQUEST | flags), ++sequence_, 0};
+  const nlmsghdr header{static_cast<std::uint32_t>(length), family_, static_cast<std::uint16_t>(NLM_F_REQUEST | flags),
+                        ++sequence_, 0};
   const genlmsghdr generic{request.command, 1, 0};
   std::memcpy(datagram.data() + begin, &header, sizeof header);
   std::memcpy(datagram.data() + begin + NLMSG_HDRLEN, &generic, sizeof generic);
@@ -145,11 +161,13 @@ void GenericNetlink::append_message(std::vector<std::uint8_t>& datagram, const G
 }
 
 Result<> GenericNetlink::send(const std::vector<std::uint8_t>& datagram) {
-  if (mnl_socket_sendto(socket_.get(), datagram.data(), datagram.size()) < 0) return tl::unexpected(system_error("send", errno));
+  if (mnl_socket_sendto(socket_.get(), datagram.data(), datagram.size()) < 0)
+    return tl::unexpected(system_error("send", errno));
   return {};
 }
 
-Result<> GenericNetlink::receive(std::chrono::milliseconds patience, const std::function<void(const nlmsghdr&)>& visit) {
+Result<> GenericNetlink::receive(std::chrono::milliseconds patience,
+                                 const std::function<void(const nlmsghdr&)>& visit) {
   pollfd waiting{mnl_socket_get_fd(socket_.get()), POLLIN, 0};
   int ready = 0;
   do {
@@ -187,8 +205,12 @@ Result<> GenericNetlink::converse(const GenericRequest& request, std::uint16_t f
   return {};
 }
 
-Result<> GenericNetlink::ask(const GenericRequest& request, const Answer& answer) { return converse(request, NLM_F_ACK, answer); }
-Result<> GenericNetlink::dump(const GenericRequest& request, const Answer& answer) { return converse(request, NLM_F_DUMP, answer); }
+Result<> GenericNetlink::ask(const GenericRequest& request, const Answer& answer) {
+  return converse(request, NLM_F_ACK, answer);
+}
+Result<> GenericNetlink::dump(const GenericRequest& request, const Answer& answer) {
+  return converse(request, NLM_F_DUMP, answer);
+}
 
 Result<> GenericNetlink::transact_some(std::span<const GenericRequest> requests, std::chrono::milliseconds patience,
                                        std::vector<int>& outcomes) {
@@ -212,7 +234,8 @@ Result<> GenericNetlink::transact_some(std::span<const GenericRequest> requests,
   return {};
 }
 
-Result<std::vector<int>> GenericNetlink::transact(std::span<const GenericRequest> requests, std::chrono::milliseconds patience) {
+Result<std::vector<int>> GenericNetlink::transact(std::span<const GenericRequest> requests,
+                                                  std::chrono::milliseconds patience) {
   std::vector<int> outcomes;
   outcomes.reserve(requests.size());
   while (!requests.empty()) {

@@ -57,9 +57,11 @@ class GenericNetlink {
   GenericNetlink(GenericNetlink&&) = default;
   GenericNetlink& operator=(GenericNetlink&&) = default;
 
-  // Has the kernel do all of it, in order, many requests per system call. One number per request: 0, or the errno of the refusal. An
-  // Error means that some were not asked or not answered; kUnavailable where the last answer did not come within the time.
-  Result<std::vector<int>> transact(std::span<const GenericRequest> requests, std::chrono::milliseconds patience = std::chrono::seconds(30));
+  // Has the kernel do all of it, in order, many requests per system call. One number per request: 0, or the errno of
+  // the refusal. An Error means that some were not asked or not answered; kUnavailable where the last answer did not
+  // come within the time.
+  Result<std::vector<int>> transact(std::span<const GenericRequest> requests,
+                                    std::chrono::milliseconds patience = std::chrono::seconds(30));
   // One question, one answer. Error::sys_errno is the kernel's.
   Result<> ask(const GenericRequest& request, const Answer& answer);
   // One question, any number of answers.
@@ -75,7 +77,8 @@ class GenericNetlink {
   void append_message(std::vector<std::uint8_t>& datagram, const GenericRequest& request, std::uint16_t flags);
   Result<> send(const std::vector<std::uint8_t>& datagram);
   Result<> converse(const GenericRequest& request, std::uint16_t flags, const Answer& answer);
-  Result<> transact_some(std::span<const GenericRequest> requests, std::chrono::milliseconds patience, std::vector<int>& outcomes);
+  Result<> transact_some(std::span<const GenericRequest> requests, std::chrono::milliseconds patience,
+                         std::vector<int>& outcomes);
   // Hands every message of one datagram to the visitor.
   Result<> receive(std::chrono::milliseconds patience, const std::function<void(const nlmsghdr&)>& visit);
 

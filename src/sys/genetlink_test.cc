@@ -59,7 +59,8 @@ TEST(ForEachAttribute, StopsAtWhatDoesNotFitAndReadsNothingBehindTheEnd) {
   for (const Row& row : rows) {
     SCOPED_TRACE(row.name);
     std::vector<std::pair<std::uint16_t, std::size_t>> got;
-    for_each_attribute(row.bytes, [&](const Attribute& attribute) { got.emplace_back(attribute.type, attribute.value.size()); });
+    for_each_attribute(row.bytes,
+                       [&](const Attribute& attribute) { got.emplace_back(attribute.type, attribute.value.size()); });
     EXPECT_EQ(got, row.wanted);
   }
 }
@@ -76,17 +77,20 @@ TEST(GenericNetlink, AsksForOneAndDumpsAll) {
   auto netlink = GenericNetlink::open("nlctrl");
   ASSERT_TRUE(netlink) << netlink.error().what;
   std::vector<std::string> one;
-  ASSERT_TRUE(netlink->ask(ask_for_family("nlctrl"), [&](std::span<const std::uint8_t> a) { one.push_back(family_name(a)); }));
+  ASSERT_TRUE(
+      netlink->ask(ask_for_family("nlctrl"), [&](std::span<const std::uint8_t> a) { one.push_back(family_name(a)); }));
   EXPECT_EQ(one, std::vector<std::string>{"nlctrl"});
   std::vector<std::string> all;
-  ASSERT_TRUE(netlink->dump({CTRL_CMD_GETFAMILY, {}}, [&](std::span<const std::uint8_t> a) { all.push_back(family_name(a)); }));
+  ASSERT_TRUE(
+      netlink->dump({CTRL_CMD_GETFAMILY, {}}, [&](std::span<const std::uint8_t> a) { all.push_back(family_name(a)); }));
   EXPECT_EQ(std::count(all.begin(), all.end(), "nlctrl"), 1);
 }
 
 TEST(GenericNetlink, ARefusalCarriesTheKernelsNumber) {
   auto netlink = GenericNetlink::open("nlctrl");
   ASSERT_TRUE(netlink) << netlink.error().what;
-  const auto asked = netlink->ask(ask_for_family("sluice-none"), [](std::span<const std::uint8_t>) { FAIL() << "an answer"; });
+  const auto asked =
+      netlink->ask(ask_for_family("sluice-none"), [](std::span<const std::uint8_t>) { FAIL() << "an answer"; });
   ASSERT_FALSE(asked);
   EXPECT_EQ(asked.error().sys_errno, ENOENT);
 }

@@ -190,9 +190,13 @@ Result<> add_veth(const VethPair& pair) {
   return outcome(fmt::format("add veth {} with peer {} in {}", pair.name, pair.peer, pair.peer_netns), request.send());
 }
 
-Result<> add_bridge(const std::string& name) { return add_plain_link(name, "bridge"); }
+Result<> add_bridge(const std::string& name) {
+  return add_plain_link(name, "bridge");
+}
 
-Result<> add_dummy(const std::string& name) { return add_plain_link(name, "dummy"); }
+Result<> add_dummy(const std::string& name) {
+  return add_plain_link(name, "dummy");
+}
 
 Result<> set_master(const std::string& link, const std::string& bridge) {
   SLUICE_TRY(const unsigned index, index_of(link));

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// nfnetlink is one netlink protocol (NETLINK_NETFILTER) whose message type is two bytes: the subsystem (nf_tables 10, ipset 6)
-// and its command. nf_tables takes changes only as a batch between NFNL_MSG_BATCH_BEGIN and _END; ipset takes single messages
-// and answers a dump as multi-part messages (net/netfilter/ipset/ip_set_core.c). A subsystem whose module is missing answers
-// EOPNOTSUPP or EINVAL, which means here: there is nothing of that kind.
+// nfnetlink is one netlink protocol (NETLINK_NETFILTER) whose message type is two bytes: the subsystem (nf_tables 10,
+// ipset 6) and its command. nf_tables takes changes only as a batch between NFNL_MSG_BATCH_BEGIN and _END; ipset takes
+// single messages and answers a dump as multi-part messages (net/netfilter/ipset/ip_set_core.c). A subsystem whose
+// module is missing answers EOPNOTSUPP or EINVAL, which means here: there is nothing of that kind.
 #include "sys/netfilter_objects.h"
 
 #include <arpa/inet.h>
@@ -28,8 +28,10 @@ using SocketPtr = std::unique_ptr<mnl_socket, decltype(&mnl_socket_close)>;
 constexpr std::size_t kBufferSize = 64 * 1024;
 
 Error system_error(const std::string& what, int error) {
-  const Errc code = error == EPERM ? Errc::kPermission : error == ENOENT ? Errc::kNotFound : error == EBUSY ? Errc::kUnavailable
-                                                                                                            : Errc::kInternal;
+  const Errc code = error == EPERM    ? Errc::kPermission
+                    : error == ENOENT ? Errc::kNotFound
+                    : error == EBUSY  ? Errc::kUnavailable
+                                      : Errc::kInternal;
   return Error{code, fmt::format("{}: {}", what, std::strerror(error)), error};
 }
 
@@ -42,7 +44,8 @@ Result<SocketPtr> open_socket() {
   return socket;
 }
 
-nlmsghdr* put_header(void* buffer, unsigned type, unsigned flags, std::uint8_t family, std::uint16_t resource, unsigned sequence) {
+nlmsghdr* put_header(void* buffer, unsigned type, unsigned flags, std::uint8_t family, std::uint16_t resource,
+                     unsigned sequence) {
   nlmsghdr* header = mnl_nlmsg_put_header(buffer);
   header->nlmsg_type = static_cast<std::uint16_t>(type);
   header->nlmsg_flags = static_cast<std::uint16_t>(NLM_F_REQUEST | flags);
@@ -61,21 +64,24 @@ int call_on_message(const nlmsghdr* header, void* data) {
   return MNL_CB_OK;
 }
 
-// Sends one request and reads answers until the acknowledgement or the end of the dump. 0, or the errno that the kernel answered.
+// Sends one request and reads answers until the acknowledgement or the end of the dump. 0, or the errno that the kernel
+// answered.
 int converse(mnl_socket* socket, const void* request, std::size_t length, unsigned sequence, OnMessage on_message) {
   if (mnl_socket_sendto(socket, request, length) < 0) return errno;
   std::vector<char> buffer(kBufferSize);
   while (true) {
     const ssize_t received = mnl_socket_recvfrom(socket, buffer.data(), buffer.size());
     if (received < 0) return errno;
-    const int more = mnl_cb_run(buffer.data(), static_cast<std::size_t>(received), sequence, mnl_socket_get_portid(socket),
-                                call_on_message, &on_message);
+    const int more = mnl_cb_run(buffer.data(), static_cast<std::size_t>(received), sequence,
+                                mnl_socket_get_portid(socket), call_on_message, &on_message);
     if (more < 0) return errno;
     if (more == MNL_CB_STOP) return 0;
   }
 }
 
-unsigned ipset_type(unsigned command) { return static_cast<unsigned>(NFNL_SUBSYS_IPSET << 8) | command; }
+unsigned ipset_type(unsigned command) {
+  return static_cast<unsigned>(NFNL_SUBSYS_IPSET << 8) | command;
+}
 
 nlmsghdr* put_ipset_request(void* buffer, unsigned command, unsigned flags, const std::string& name) {
   nlmsghdr* header = put_header(buffer, ipset_type(command), flags, AF_INET, 0, 1);
@@ -98,10 +104,13 @@ void for_each_attribute(const void* payload, std::size_t length, Body body) {
 
 template <typename Body>
 void for_each_answer_attribute(const nlmsghdr* answer, Body body) {
-  for_each_attribute(mnl_nlmsg_get_payload_offset(answer, sizeof(nfgenmsg)), mnl_nlmsg_get_payload_len(answer) - sizeof(nfgenmsg), body);
+  for_each_attribute(mnl_nlmsg_get_payload_offset(answer, sizeof(nfgenmsg)),
+                     mnl_nlmsg_get_payload_len(answer) - sizeof(nfgenmsg), body);
 }
 
-bool subsystem_missing(int error) { return error == EOPNOTSUPP || error == EINVAL || error == EPROTONOSUPPORT; }
+bool subsystem_missing(int error) {
+  return error == EOPNOTSUPP || error == EINVAL || error == EPROTONOSUPPORT;
+}
 
 // Appends the port, or the range of ports, of one element of a set.
 void append_element_ports(const nlattr* element, std::vector<std::uint16_t>& ports) {
@@ -113,7 +122,8 @@ void append_element_ports(const nlattr* element, std::vector<std::uint16_t>& por
     if (mnl_attr_get_type(attribute) == IPSET_ATTR_PORT_TO) last = ntohs(mnl_attr_get_u16(attribute));
   });
   if (first == 0) return;
-  for (unsigned port = first; port <= std::max<unsigned>(first, last); ++port) ports.push_back(static_cast<std::uint16_t>(port));
+  for (unsigned port = first; port <= std::max<unsigned>(first, last); ++port)
+    ports.push_back(static_cast<std::uint16_t>(port));
 }
 
 }  // namespace
@@ -126,15 +136,18 @@ Result<bool> delete_nft_table(Family family, const std::string& name) {
   const std::unique_ptr<mnl_nlmsg_batch, decltype(&mnl_nlmsg_batch_stop)> batch(raw, &mnl_nlmsg_batch_stop);
   put_header(mnl_nlmsg_batch_current(raw), NFNL_MSG_BATCH_BEGIN, 0, AF_UNSPEC, NFNL_SUBSYS_NFTABLES, 1);
   mnl_nlmsg_batch_next(raw);
-  nlmsghdr* header = put_header(mnl_nlmsg_batch_current(raw), NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_DELTABLE, NLM_F_ACK, protocol, 0, 2);
+  nlmsghdr* header =
+      put_header(mnl_nlmsg_batch_current(raw), NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_DELTABLE, NLM_F_ACK, protocol, 0, 2);
   mnl_attr_put_strz(header, NFTA_TABLE_NAME, name.c_str());
   mnl_nlmsg_batch_next(raw);
   put_header(mnl_nlmsg_batch_current(raw), NFNL_MSG_BATCH_END, 0, AF_UNSPEC, NFNL_SUBSYS_NFTABLES, 3);
   mnl_nlmsg_batch_next(raw);
-  const int error = converse(socket.get(), mnl_nlmsg_batch_head(raw), mnl_nlmsg_batch_size(raw), 0, [](const nlmsghdr*) {});
+  const int error =
+      converse(socket.get(), mnl_nlmsg_batch_head(raw), mnl_nlmsg_batch_size(raw), 0, [](const nlmsghdr*) {});
   if (error == 0) return true;
   if (error == ENOENT || subsystem_missing(error)) return false;
-  return tl::unexpected(system_error(fmt::format("nftables: delete table {} {}", family == Family::kIPv4 ? "ip" : "ip6", name), error));
+  return tl::unexpected(
+      system_error(fmt::format("nftables: delete table {} {}", family == Family::kIPv4 ? "ip" : "ip6", name), error));
 }
 
 Result<std::vector<std::string>> list_ipsets() {

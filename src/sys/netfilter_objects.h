@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Removes whole netfilter objects by name through nfnetlink, without the nft and ipset programs: what cleaning up after a proxy
-// mode needs. All functions act on the calling thread's network namespace.
+// Removes whole netfilter objects by name through nfnetlink, without the nft and ipset programs: what cleaning up after
+// a proxy mode needs. All functions act on the calling thread's network namespace.
 #pragma once
 
 #include <cstdint>
@@ -18,8 +18,8 @@ Result<bool> delete_nft_table(Family family, const std::string& name);
 // The names of all IP sets. A kernel without ipset has none.
 Result<std::vector<std::string>> list_ipsets();
 
-// The ports that a set of type bitmap:port or hash:ip,port holds, whatever the addresses; Errc::kNotFound where there is no such
-// set.
+// The ports that a set of type bitmap:port or hash:ip,port holds, whatever the addresses; Errc::kNotFound where there
+// is no such set.
 Result<std::vector<std::uint16_t>> list_ipset_ports(const std::string& name);
 
 // Destroys a set; answers whether there was one. Errc::kUnavailable while a rule still refers to it.

@@ -23,7 +23,10 @@ void in_fresh_netns(Body body) {
 
 TEST(NetfilterObjects, DeletesOneTableAndLeavesOthers) {
   in_fresh_netns([] {
-    ASSERT_EQ(std::system("nft 'add table ip kube-proxy; add chain ip kube-proxy c; add table ip other; add table ip6 kube-proxy'"), 0);
+    ASSERT_EQ(
+        std::system(
+            "nft 'add table ip kube-proxy; add chain ip kube-proxy c; add table ip other; add table ip6 kube-proxy'"),
+        0);
     const auto deleted = delete_nft_table(Family::kIPv4, "kube-proxy");
     ASSERT_TRUE(deleted) << deleted.error().what;
     EXPECT_TRUE(*deleted);
@@ -38,8 +41,9 @@ TEST(NetfilterObjects, DeletesOneTableAndLeavesOthers) {
 
 TEST(NetfilterObjects, ListsAndDestroysSets) {
   in_fresh_netns([] {
-    ASSERT_EQ(std::system("ipset create KUBE-NODE-PORT-TCP bitmap:port range 0-65535 && ipset add KUBE-NODE-PORT-TCP 30080 && "
-                          "ipset add KUBE-NODE-PORT-TCP 30082 && ipset create other hash:ip"),
+    ASSERT_EQ(std::system(
+                  "ipset create KUBE-NODE-PORT-TCP bitmap:port range 0-65535 && ipset add KUBE-NODE-PORT-TCP 30080 && "
+                  "ipset add KUBE-NODE-PORT-TCP 30082 && ipset create other hash:ip"),
               0);
     const auto names = list_ipsets();
     ASSERT_TRUE(names) << names.error().what;

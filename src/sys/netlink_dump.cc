@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// A netlink dump is one question and many answers: the kernel fills a buffer per recvmsg(2) and remembers where it stopped.
-// Between two buffers the table may change; the kernel then sets NLM_F_DUMP_INTR on an answer, which says "some entries may be
-// missing or double" (include/uapi/linux/netlink.h). Busy nodes change their conntrack table thousands of times a second, so
-// giving up on that flag would mean never to finish.
+// A netlink dump is one question and many answers: the kernel fills a buffer per recvmsg(2) and remembers where it
+// stopped. Between two buffers the table may change; the kernel then sets NLM_F_DUMP_INTR on an answer, which says
+// "some entries may be missing or double" (include/uapi/linux/netlink.h). Busy nodes change their conntrack table
+// thousands of times a second, so giving up on that flag would mean never to finish.
 #include "sys/netlink_dump.h"
 
 #include <fmt/format.h>
@@ -19,23 +19,26 @@ namespace sluice::sys {
 namespace {
 
 using SocketPtr = std::unique_ptr<mnl_socket, decltype(&mnl_socket_close)>;
-// The kernel makes its answers as large as the largest buffer that the socket ever offered, up to 32 KiB (netlink_dump()).
+// The kernel makes its answers as large as the largest buffer that the socket ever offered, up to 32 KiB
+// (netlink_dump()).
 constexpr std::size_t kBufferSize = 64 * 1024;
 constexpr timeval kAnswerTimeout{10, 0};
 
 Error dump_error(const char* doing, int error) {
-  const Errc code = error == EPERM                              ? Errc::kPermission
-                    : error == EOPNOTSUPP || error == EINVAL    ? Errc::kUnsupported
-                    : error == EAGAIN || error == ENOBUFS       ? Errc::kUnavailable
-                                                                : Errc::kInternal;
+  const Errc code = error == EPERM                           ? Errc::kPermission
+                    : error == EOPNOTSUPP || error == EINVAL ? Errc::kUnsupported
+                    : error == EAGAIN || error == ENOBUFS    ? Errc::kUnavailable
+                                                             : Errc::kInternal;
   return Error{code, fmt::format("netlink: {}: {}", doing, std::strerror(error)), error};
 }
 
 Result<SocketPtr> open_socket(int bus) {
   SocketPtr socket(mnl_socket_open2(bus, SOCK_CLOEXEC), &mnl_socket_close);
   if (!socket) return tl::unexpected(dump_error("open a socket", errno));
-  if (mnl_socket_bind(socket.get(), 0, MNL_SOCKET_AUTOPID) < 0) return tl::unexpected(dump_error("bind the socket", errno));
-  if (::setsockopt(mnl_socket_get_fd(socket.get()), SOL_SOCKET, SO_RCVTIMEO, &kAnswerTimeout, sizeof kAnswerTimeout) < 0) {
+  if (mnl_socket_bind(socket.get(), 0, MNL_SOCKET_AUTOPID) < 0)
+    return tl::unexpected(dump_error("bind the socket", errno));
+  if (::setsockopt(mnl_socket_get_fd(socket.get()), SOL_SOCKET, SO_RCVTIMEO, &kAnswerTimeout, sizeof kAnswerTimeout) <
+      0) {
     return tl::unexpected(dump_error("set the receive timeout", errno));
   }
   return socket;
@@ -69,7 +72,8 @@ Result<Progress> read_messages(const char* data, int length, const DumpReader& r
 Result<DumpEnd> dump_once(int bus, const nlmsghdr& request, const DumpReader& reader) {
   reader.restart();
   SLUICE_TRY(const SocketPtr socket, open_socket(bus));
-  if (mnl_socket_sendto(socket.get(), &request, request.nlmsg_len) < 0) return tl::unexpected(dump_error("send a dump request", errno));
+  if (mnl_socket_sendto(socket.get(), &request, request.nlmsg_len) < 0)
+    return tl::unexpected(dump_error("send a dump request", errno));
   std::vector<char> buffer(kBufferSize);
   bool interrupted = false;
   while (true) {

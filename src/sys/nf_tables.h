@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// nf_tables without the nft program: tables, chains, rules, sets and elements written in one transaction, and read back. All functions
-// act on the calling thread's network namespace; reading changes nothing.
+// nf_tables without the nft program: tables, chains, rules, sets and elements written in one transaction, and read
+// back. All functions act on the calling thread's network namespace; reading changes nothing.
 #pragma once
 
 #include <compare>
@@ -23,8 +23,8 @@ struct nlmsghdr;
 
 namespace sluice::sys {
 
-// What keys of sets are made of. The numbers are the nft program's own (its include/datatype.h), which prints elements by them; to the
-// kernel a key is bytes.
+// What keys of sets are made of. The numbers are the nft program's own (its include/datatype.h), which prints elements
+// by them; to the kernel a key is bytes.
 enum class NftField : std::uint8_t { kIPv4Address = 7, kIPv6Address = 8, kInetProtocol = 12, kInetService = 13 };
 std::size_t nft_field_length(NftField field);
 // In a key each field starts at a multiple of four bytes, as each stands in 32-bit registers of its own.
@@ -32,14 +32,16 @@ std::size_t nft_key_length(std::span<const NftField> key);
 
 struct NftSet {
   std::string name;
-  std::vector<NftField> key;  // in order; empty, from read_nft_table(), where the set is of a kind that cannot be written here
-  bool intervals = false;     // elements are ranges, field by field; for keys of two or more fields
+  std::vector<NftField>
+      key;  // in order; empty, from read_nft_table(), where the set is of a kind that cannot be written here
+  bool intervals = false;  // elements are ranges, field by field; for keys of two or more fields
   friend auto operator<=>(const NftSet&, const NftSet&) = default;
 };
 
 struct NftElement {
-  std::vector<std::uint8_t> key;      // network order
-  std::vector<std::uint8_t> key_end;  // the last key of the range; as long as `key` in a set of intervals, empty in any other
+  std::vector<std::uint8_t> key;  // network order
+  std::vector<std::uint8_t>
+      key_end;  // the last key of the range; as long as `key` in a set of intervals, empty in any other
   friend auto operator<=>(const NftElement&, const NftElement&) = default;
 };
 
@@ -57,26 +59,29 @@ struct NftChain {
   friend auto operator<=>(const NftChain&, const NftChain&) = default;
 };
 
-// One rule, written left to right: load something into a register, compare it, act. A register is named by the first of its 32-bit
-// slots, 0 to 15; a value of 16 bytes takes four. Values are in network order, where not said otherwise.
+// One rule, written left to right: load something into a register, compare it, act. A register is named by the first of
+// its 32-bit slots, 0 to 15; a value of 16 bytes takes four. Values are in network order, where not said otherwise.
 class NftRule {
  public:
   explicit NftRule(const std::string& chain, const std::string& comment = {});
 
-  NftRule& load_payload(std::uint32_t base, std::uint32_t offset, std::uint32_t length, unsigned slot = 0);  // NFT_PAYLOAD_...
-  NftRule& load_meta(std::uint32_t key, unsigned slot = 0);   // NFT_META_...; numbers in the machine's order
+  NftRule& load_payload(std::uint32_t base, std::uint32_t offset, std::uint32_t length,
+                        unsigned slot = 0);                  // NFT_PAYLOAD_...
+  NftRule& load_meta(std::uint32_t key, unsigned slot = 0);  // NFT_META_...; numbers in the machine's order
   NftRule& store_meta(std::uint32_t key, unsigned slot = 0);
   NftRule& load_conntrack(std::uint32_t key, unsigned slot = 0);  // NFT_CT_...; the machine's order
-  NftRule& load_fib(std::uint32_t result, std::uint32_t flags, unsigned slot = 0);  // NFT_FIB_RESULT_..., NFTA_FIB_F_...
+  NftRule& load_fib(std::uint32_t result, std::uint32_t flags,
+                    unsigned slot = 0);  // NFT_FIB_RESULT_..., NFTA_FIB_F_...
   // register = (register & mask) ^ flipped, both of the register's length.
   NftRule& mask(std::span<const std::uint8_t> mask, std::span<const std::uint8_t> flipped, unsigned slot = 0);
   NftRule& mask(std::uint32_t mask, std::uint32_t flipped, unsigned slot = 0);
   NftRule& compare(std::uint32_t operation, std::span<const std::uint8_t> value, unsigned slot = 0);  // NFT_CMP_...
   NftRule& compare(std::uint32_t operation, std::uint32_t value, unsigned slot = 0);
-  NftRule& lookup(const std::string& set, unsigned slot = 0);  // goes on where the key that starts at `slot` is in the set
+  NftRule& lookup(const std::string& set,
+                  unsigned slot = 0);  // goes on where the key that starts at `slot` is in the set
   NftRule& verdict(std::uint32_t code, const std::string& chain = {});  // NF_..., NFT_...
-  NftRule& masquerade(std::uint32_t flags);  // NF_NAT_RANGE_...
-  NftRule& reject(std::uint32_t type, std::uint8_t code);  // NFT_REJECT_..., code of the ICMP message
+  NftRule& masquerade(std::uint32_t flags);                             // NF_NAT_RANGE_...
+  NftRule& reject(std::uint32_t type, std::uint8_t code);               // NFT_REJECT_..., code of the ICMP message
 
   [[nodiscard]] std::string chain() const;
   // "[ meta load mark => reg 1 ] [ ... ]": equal for two rules that do the same in the same way.
@@ -101,7 +106,8 @@ class NftBatch {
   void add_chain(const NftChain& chain);
   void add_set(const NftSet& set);
   void add_rule(const NftRule& rule);  // behind those that its chain has
-  // An element that is there already is left; one that is to be removed and is not there fails the batch with Errc::kNotFound.
+  // An element that is there already is left; one that is to be removed and is not there fails the batch with
+  // Errc::kNotFound.
   void add_elements(const std::string& set, std::span<const NftElement> elements);
   void remove_elements(const std::string& set, std::span<const NftElement> elements);
 
@@ -112,7 +118,8 @@ class NftBatch {
  private:
   nlmsghdr& begin_message(unsigned type, unsigned flags, std::string description);
   void end_message();
-  void put_elements(unsigned type, unsigned flags, const std::string& set, std::span<const NftElement> elements, std::string_view verb);
+  void put_elements(unsigned type, unsigned flags, const std::string& set, std::span<const NftElement> elements,
+                    std::string_view verb);
 
   Family family_;
   std::string table_;
@@ -126,9 +133,10 @@ class NftBatch {
 // A table as it is, without the elements of its sets.
 struct NftTable {
   bool dormant = false;
-  std::map<std::string, NftChain> chains{};                 // by name
-  std::map<std::string, NftSet> sets{};                     // by name
-  std::map<std::string, std::vector<std::string>> rules{};  // by chain, in order, as NftRule::text(); chains without rules are left out
+  std::map<std::string, NftChain> chains{};  // by name
+  std::map<std::string, NftSet> sets{};      // by name
+  std::map<std::string, std::vector<std::string>>
+      rules{};  // by chain, in order, as NftRule::text(); chains without rules are left out
   friend bool operator==(const NftTable&, const NftTable&) = default;
 };
 // Nothing: there is no such table. Errc::kUnsupported: the kernel has no nf_tables.

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// nf_tables takes changes as a batch: messages between NFNL_MSG_BATCH_BEGIN and _END in one datagram, hence in one sendmsg(2)
-// (nfnetlink_rcv_batch() in net/netfilter/nfnetlink.c). The kernel tries all of them before the call returns; if one is refused, all
-// are undone, and the answers that wait then in the socket tell which. So
-//  - the socket must take the whole datagram: 100,000 elements are 6 MB, far above the usual 208 KiB. SO_SNDBUFFORCE lets root go
+// nf_tables takes changes as a batch: messages between NFNL_MSG_BATCH_BEGIN and _END in one datagram, hence in one
+// sendmsg(2) (nfnetlink_rcv_batch() in net/netfilter/nfnetlink.c). The kernel tries all of them before the call
+// returns; if one is refused, all are undone, and the answers that wait then in the socket tell which. So
+//  - the socket must take the whole datagram: 100,000 elements are 6 MB, far above the usual 208 KiB. SO_SNDBUFFORCE
+//  lets root go
 //    beyond net.core.wmem_max;
-//  - only the last change asks for an acknowledgement, for refusals are answered anyway: the answers do not grow with the batch;
-//  - a list of elements is one attribute, and an attribute's length has 16 bits: elements go in messages of less than 64 KiB.
+//  - only the last change asks for an acknowledgement, for refusals are answered anyway: the answers do not grow with
+//  the batch;
+//  - a list of elements is one attribute, and an attribute's length has 16 bits: elements go in messages of less than
+//  64 KiB.
 #include <fmt/format.h>
 #include <libmnl/libmnl.h>
 #include <libnftnl/chain.h>
@@ -36,7 +39,8 @@ using TablePtr = std::unique_ptr<nftnl_table, decltype(&nftnl_table_free)>;
 using ChainPtr = std::unique_ptr<nftnl_chain, decltype(&nftnl_chain_free)>;
 using SetPtr = std::unique_ptr<nftnl_set, decltype(&nftnl_set_free)>;
 
-// libnftnl writes into the buffer without looking at its end: twice what an attribute can hold is enough for any message.
+// libnftnl writes into the buffer without looking at its end: twice what an attribute can hold is enough for any
+// message.
 constexpr std::size_t kScratchSize = 128 * 1024;
 constexpr std::size_t kElementBytesMax = 60'000;
 // Headers of the element, its key and its key's data, with the padding.
@@ -51,7 +55,8 @@ SetPtr make_set(const std::string& table, const std::string& name) {
   return set;
 }
 
-// nft numbers the type of a key of several fields by putting the fields' numbers of 6 bits behind each other (its TYPE_BITS).
+// nft numbers the type of a key of several fields by putting the fields' numbers of 6 bits behind each other (its
+// TYPE_BITS).
 std::uint32_t key_type(std::span<const NftField> key) {
   std::uint32_t type = 0;
   for (const NftField field : key) type = type << 6 | static_cast<std::uint32_t>(field);
@@ -94,7 +99,8 @@ void append_element(nftnl_set& set, const NftElement& element) {
 Result<SocketPtr> open_socket(std::size_t datagram) {
   SocketPtr socket(mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC), &mnl_socket_close);
   if (!socket) return tl::unexpected(nft_error("open a socket", errno));
-  if (mnl_socket_bind(socket.get(), 0, MNL_SOCKET_AUTOPID) < 0) return tl::unexpected(nft_error("bind the socket", errno));
+  if (mnl_socket_bind(socket.get(), 0, MNL_SOCKET_AUTOPID) < 0)
+    return tl::unexpected(nft_error("bind the socket", errno));
   int on = 1;  // refusals without a copy of what was refused
   if (mnl_socket_setsockopt(socket.get(), NETLINK_CAP_ACK, &on, sizeof on) < 0) {
     return tl::unexpected(nft_error("set NETLINK_CAP_ACK", errno));
@@ -137,7 +143,8 @@ Result<Answers> receive_answers(mnl_socket& socket) {
       read_answers(buffer.data(), static_cast<int>(received), answers);
     } else if (errno == EAGAIN) {
       return answers;
-    } else if (errno != EINTR && errno != ENOBUFS) {  // ENOBUFS: more refusals than the buffer holds, the first ones among them
+    } else if (errno != EINTR &&
+               errno != ENOBUFS) {  // ENOBUFS: more refusals than the buffer holds, the first ones among them
       return tl::unexpected(nft_error("receive the answers", errno));
     }
   }
@@ -145,19 +152,21 @@ Result<Answers> receive_answers(mnl_socket& socket) {
 
 }  // namespace
 
-std::uint8_t nft_family(Family family) { return family == Family::kIPv4 ? NFPROTO_IPV4 : NFPROTO_IPV6; }
+std::uint8_t nft_family(Family family) {
+  return family == Family::kIPv4 ? NFPROTO_IPV4 : NFPROTO_IPV6;
+}
 
 std::string nft_table_name(Family family, const std::string& table) {
   return fmt::format("table {} {}", family == Family::kIPv4 ? "ip" : "ip6", table);
 }
 
 Error nft_error(const std::string& doing, int error) {
-  const Errc code = error == EPERM || error == EACCES                                              ? Errc::kPermission
-                    : error == ENOENT                                                              ? Errc::kNotFound
-                    : error == EEXIST || error == ENOTEMPTY                                        ? Errc::kAlreadyExists
-                    : error == EINVAL || error == ERANGE                                           ? Errc::kInvalid
-                    : error == EOPNOTSUPP || error == EPROTONOSUPPORT || error == EAFNOSUPPORT     ? Errc::kUnsupported
-                    : error == EMSGSIZE || error == ENFILE || error == ENOSPC || error == EMLINK   ? Errc::kExhausted
+  const Errc code = error == EPERM || error == EACCES                                            ? Errc::kPermission
+                    : error == ENOENT                                                            ? Errc::kNotFound
+                    : error == EEXIST || error == ENOTEMPTY                                      ? Errc::kAlreadyExists
+                    : error == EINVAL || error == ERANGE                                         ? Errc::kInvalid
+                    : error == EOPNOTSUPP || error == EPROTONOSUPPORT || error == EAFNOSUPPORT   ? Errc::kUnsupported
+                    : error == EMSGSIZE || error == ENFILE || error == ENOSPC || error == EMLINK ? Errc::kExhausted
                     : error == EAGAIN || error == EBUSY || error == ENOBUFS || error == ENOMEM || error == EINTR
                         ? Errc::kUnavailable
                         : Errc::kInternal;
@@ -166,10 +175,14 @@ Error nft_error(const std::string& doing, int error) {
 
 std::size_t nft_field_length(NftField field) {
   switch (field) {
-    case NftField::kIPv4Address: return 4;
-    case NftField::kIPv6Address: return 16;
-    case NftField::kInetProtocol: return 1;
-    case NftField::kInetService: return 2;
+    case NftField::kIPv4Address:
+      return 4;
+    case NftField::kIPv6Address:
+      return 16;
+    case NftField::kInetProtocol:
+      return 1;
+    case NftField::kInetService:
+      return 2;
   }
   SLUICE_CHECK(false);
 }
@@ -186,15 +199,16 @@ NftBatch::NftBatch(Family family, std::string table) : family_(family), table_(s
 nlmsghdr& NftBatch::begin_message(unsigned type, unsigned flags, std::string description) {
   scratch_.resize(kScratchSize);
   described_.push_back(std::move(description));
-  return *nftnl_nlmsg_build_hdr(scratch_.data(), static_cast<std::uint16_t>(type), nft_family(family_), static_cast<std::uint16_t>(flags),
-                                static_cast<std::uint32_t>(described_.size()));
+  return *nftnl_nlmsg_build_hdr(scratch_.data(), static_cast<std::uint16_t>(type), nft_family(family_),
+                                static_cast<std::uint16_t>(flags), static_cast<std::uint32_t>(described_.size()));
 }
 
 void NftBatch::end_message() {
   const auto* message = reinterpret_cast<const nlmsghdr*>(scratch_.data());
   SLUICE_CHECK(message->nlmsg_len <= scratch_.size());
   last_begins_ = messages_.size();
-  messages_.insert(messages_.end(), scratch_.begin(), scratch_.begin() + static_cast<std::ptrdiff_t>(MNL_ALIGN(message->nlmsg_len)));
+  messages_.insert(messages_.end(), scratch_.begin(),
+                   scratch_.begin() + static_cast<std::ptrdiff_t>(MNL_ALIGN(message->nlmsg_len)));
 }
 
 void NftBatch::add_table() {
@@ -232,7 +246,8 @@ void NftBatch::add_chain(const NftChain& chain) {
 void NftBatch::add_set(const NftSet& set) {
   const SetPtr added = make_set(table_, set.name);
   describe_key(*added, set);
-  nftnl_set_set_u32(added.get(), NFTNL_SET_ID, ++sets_);  // the kernel wants one, though only rules of the same batch would use it
+  nftnl_set_set_u32(added.get(), NFTNL_SET_ID,
+                    ++sets_);  // the kernel wants one, though only rules of the same batch would use it
   nlmsghdr& message = begin_message(NFT_MSG_NEWSET, NLM_F_CREATE, "add set " + set.name);
   nftnl_set_nlmsg_build_payload(&message, added.get());
   end_message();
@@ -288,10 +303,12 @@ Result<> NftBatch::commit() const {
   SLUICE_TRY(const Answers answers, receive_answers(*socket));
   if (answers.error != 0) {
     const bool known = answers.sequence >= 1 && answers.sequence <= described_.size();
-    const std::string what = known ? described_[answers.sequence - 1] : fmt::format("commit {} changes", described_.size());
+    const std::string what =
+        known ? described_[answers.sequence - 1] : fmt::format("commit {} changes", described_.size());
     return tl::unexpected(nft_error(fmt::format("{}: {}", table, what), answers.error));
   }
-  if (!answers.any) return tl::unexpected(nft_error(fmt::format("{}: no answer to {} changes", table, described_.size()), EPROTO));
+  if (!answers.any)
+    return tl::unexpected(nft_error(fmt::format("{}: no answer to {} changes", table, described_.size()), EPROTO));
   return {};
 }
 

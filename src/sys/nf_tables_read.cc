@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// nf_tables lists its tables, chains, rules, sets and elements by netlink dumps. The kernel picks rules and sets by table; tables and
-// chains come all of the family and are picked here. A dump during which any table of the namespace changed, whosever it is, is
-// repeated (netlink_dump.h); where others change theirs all the time, the last attempt counts, and what is missing in it is written
-// again by the caller, which does no harm.
+// nf_tables lists its tables, chains, rules, sets and elements by netlink dumps. The kernel picks rules and sets by
+// table; tables and chains come all of the family and are picked here. A dump during which any table of the namespace
+// changed, whosever it is, is repeated (netlink_dump.h); where others change theirs all the time, the last attempt
+// counts, and what is missing in it is written again by the caller, which does no harm.
 #include <fmt/format.h>
 #include <libmnl/libmnl.h>
 #include <libnftnl/chain.h>
@@ -46,7 +46,8 @@ nlmsghdr& put_dump_request(RequestBuffer& buffer, unsigned type, Family family) 
 Result<> dump(nlmsghdr& request, const std::string& what, const DumpReader& reader) {
   const auto dumped = dump_netlink(NETLINK_NETFILTER, request, reader);
   if (dumped) return {};
-  // A kernel without nf_tables does not know the subsystem and answers EINVAL (nfnetlink_rcv_msg()); netlink_dump says unsupported then.
+  // A kernel without nf_tables does not know the subsystem and answers EINVAL (nfnetlink_rcv_msg()); netlink_dump says
+  // unsupported then.
   if (dumped.error().sys_errno == ENOENT) return tl::unexpected(nft_error(what, ENOENT));
   return annotate(dumped.error(), "nftables: " + what);
 }
@@ -66,7 +67,8 @@ Result<bool> read_table(const Reading& reading, NftTable& table) {
                             if (nftnl_table_nlmsg_parse(&message, one.get()) < 0) return;
                             if (!reading.is_ours(nftnl_table_get_str(one.get(), NFTNL_TABLE_NAME))) return;
                             found = true;
-                            table.dormant = (nftnl_table_get_u32(one.get(), NFTNL_TABLE_FLAGS) & NFT_TABLE_F_DORMANT) != 0;
+                            table.dormant =
+                                (nftnl_table_get_u32(one.get(), NFTNL_TABLE_FLAGS) & NFT_TABLE_F_DORMANT) != 0;
                           }};
   SLUICE_CHECK_OK(dump(put_dump_request(buffer, NFT_MSG_GETTABLE, reading.family), "list the tables", reader));
   return found;
@@ -75,8 +77,9 @@ Result<bool> read_table(const Reading& reading, NftTable& table) {
 NftChain chain_from(const nftnl_chain& chain) {
   NftChain result{nftnl_chain_get_str(&chain, NFTNL_CHAIN_NAME), std::nullopt};
   if (const char* type = nftnl_chain_get_str(&chain, NFTNL_CHAIN_TYPE); type != nullptr) {
-    result.hook = NftHook{type, nftnl_chain_get_u32(&chain, NFTNL_CHAIN_HOOKNUM), nftnl_chain_get_s32(&chain, NFTNL_CHAIN_PRIO),
-                          nftnl_chain_get_u32(&chain, NFTNL_CHAIN_POLICY)};
+    result.hook =
+        NftHook{type, nftnl_chain_get_u32(&chain, NFTNL_CHAIN_HOOKNUM), nftnl_chain_get_s32(&chain, NFTNL_CHAIN_PRIO),
+                nftnl_chain_get_u32(&chain, NFTNL_CHAIN_POLICY)};
   }
   return result;
 }
@@ -157,7 +160,8 @@ std::vector<std::uint8_t> key_of(nftnl_set_elem& element, std::uint16_t attribut
 }
 
 int append_element(nftnl_set_elem* element, void* data) {
-  static_cast<std::vector<NftElement>*>(data)->push_back({key_of(*element, NFTNL_SET_ELEM_KEY), key_of(*element, NFTNL_SET_ELEM_KEY_END)});
+  static_cast<std::vector<NftElement>*>(data)->push_back(
+      {key_of(*element, NFTNL_SET_ELEM_KEY), key_of(*element, NFTNL_SET_ELEM_KEY_END)});
   return 0;
 }
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// A rule of nf_tables is a small program for a register machine: "[ meta load mark => reg 1 ] [ cmp eq reg 1 0x4000 ] [ masq ]". The
-// registers are 64 bytes, addressed either as sixteen of 4 bytes (NFT_REG32_00 to _15) or as four of 16 (NFT_REG_1 to _4). Where both
-// names fit, the kernel gives back the latter (nft_dump_register() in net/netfilter/nf_tables_api.c), and so it is written here: a rule
-// that was read then looks like the rule that was written. Neighbours: nf_tables_batch.cc sends rules, nf_tables_read.cc reads them.
+// A rule of nf_tables is a small program for a register machine: "[ meta load mark => reg 1 ] [ cmp eq reg 1 0x4000 ] [
+// masq ]". The registers are 64 bytes, addressed either as sixteen of 4 bytes (NFT_REG32_00 to _15) or as four of 16
+// (NFT_REG_1 to _4). Where both names fit, the kernel gives back the latter (nft_dump_register() in
+// net/netfilter/nf_tables_api.c), and so it is written here: a rule that was read then looks like the rule that was
+// written. Neighbours: nf_tables_batch.cc sends rules, nf_tables_read.cc reads them.
 #include <cstdio>  // libnftnl/expr.h needs it and does not say so
 
 #include <libnftnl/expr.h>
@@ -20,7 +21,9 @@
 namespace sluice::sys {
 namespace {
 
-std::uint32_t register_of(unsigned slot) { return slot % 4 == 0 ? NFT_REG_1 + slot / 4 : NFT_REG32_00 + slot; }
+std::uint32_t register_of(unsigned slot) {
+  return slot % 4 == 0 ? NFT_REG_1 + slot / 4 : NFT_REG32_00 + slot;
+}
 
 std::span<const std::uint8_t> bytes_of(const std::uint32_t& number) {
   return {reinterpret_cast<const std::uint8_t*>(&number), sizeof number};
@@ -40,7 +43,8 @@ void set_comment(nftnl_rule& rule, std::string comment) {
   std::vector<std::uint8_t> data{NFTNL_UDATA_RULE_COMMENT, static_cast<std::uint8_t>(comment.size() + 1)};
   data.insert(data.end(), comment.begin(), comment.end());
   data.push_back(0);
-  SLUICE_CHECK(nftnl_rule_set_data(&rule, NFTNL_RULE_USERDATA, data.data(), static_cast<std::uint32_t>(data.size())) == 0);
+  SLUICE_CHECK(nftnl_rule_set_data(&rule, NFTNL_RULE_USERDATA, data.data(), static_cast<std::uint32_t>(data.size())) ==
+               0);
 }
 
 int append_text(nftnl_expr* expression, void* data) {
@@ -59,7 +63,9 @@ int append_text(nftnl_expr* expression, void* data) {
 
 }  // namespace
 
-void NftRule::Free::operator()(nftnl_rule* rule) const { nftnl_rule_free(rule); }
+void NftRule::Free::operator()(nftnl_rule* rule) const {
+  nftnl_rule_free(rule);
+}
 
 NftRule::NftRule(const std::string& chain, const std::string& comment) : rule_(nftnl_rule_alloc()) {
   SLUICE_CHECK(rule_ != nullptr);
@@ -135,7 +141,9 @@ NftRule& NftRule::compare(std::uint32_t operation, std::span<const std::uint8_t>
   return *this;
 }
 
-NftRule& NftRule::compare(std::uint32_t operation, std::uint32_t value, unsigned slot) { return compare(operation, bytes_of(value), slot); }
+NftRule& NftRule::compare(std::uint32_t operation, std::uint32_t value, unsigned slot) {
+  return compare(operation, bytes_of(value), slot);
+}
 
 NftRule& NftRule::lookup(const std::string& set, unsigned slot) {
   nftnl_expr& expression = append("lookup");
@@ -166,9 +174,13 @@ NftRule& NftRule::reject(std::uint32_t type, std::uint8_t code) {
   return *this;
 }
 
-std::string NftRule::chain() const { return nftnl_rule_get_str(rule_.get(), NFTNL_RULE_CHAIN); }
+std::string NftRule::chain() const {
+  return nftnl_rule_get_str(rule_.get(), NFTNL_RULE_CHAIN);
+}
 
-std::string NftRule::text() const { return nft_rule_text(*rule_); }
+std::string NftRule::text() const {
+  return nft_rule_text(*rule_);
+}
 
 std::string nft_rule_text(nftnl_rule& rule) {
   std::string text;

@@ -56,12 +56,15 @@ TEST(NftKeyLength, PadsFieldsOfConcatenationsAlone) {
 
 TEST(NftRule, ReadsLikeTheProgramThatItIs) {
   NftRule rule("chain", "why");
-  rule.load_payload(NFT_PAYLOAD_NETWORK_HEADER, 16, 4).load_meta(NFT_META_L4PROTO, 1).load_payload(NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2, 4);
+  rule.load_payload(NFT_PAYLOAD_NETWORK_HEADER, 16, 4)
+      .load_meta(NFT_META_L4PROTO, 1)
+      .load_payload(NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2, 4);
   rule.lookup("set").verdict(static_cast<std::uint32_t>(NFT_JUMP), "other");
   EXPECT_EQ(rule.chain(), "chain");
-  EXPECT_EQ(rule.text(), "[ payload load 4b @ network header + 16 => reg 1 ] [ meta load l4proto => reg 9 ] "
-                         "[ payload load 2b @ transport header + 2 => reg 2 ] [ lookup reg 1 set set 0x0 ] "
-                         "[ immediate reg 0 jump -> other ]");
+  EXPECT_EQ(rule.text(),
+            "[ payload load 4b @ network header + 16 => reg 1 ] [ meta load l4proto => reg 9 ] "
+            "[ payload load 2b @ transport header + 2 => reg 2 ] [ lookup reg 1 set set 0x0 ] "
+            "[ immediate reg 0 jump -> other ]");
 }
 
 TEST(NftBatch, WhatIsWrittenIsWhatIsRead) {
@@ -76,7 +79,8 @@ TEST(NftBatch, WhatIsWrittenIsWhatIsRead) {
     NftRule rule("base", "a comment");
     rule.load_conntrack(NFT_CT_STATE).mask(2, 0U).compare(NFT_CMP_NEQ, 0U).verdict(NF_ACCEPT);
     batch.add_rule(rule);
-    const std::vector<NftElement> ranges{{{10, 0, 0, 0, 6, 0, 0, 0, 0, 80, 0, 0}, {10, 255, 255, 255, 6, 0, 0, 0, 0, 81, 0, 0}}};
+    const std::vector<NftElement> ranges{
+        {{10, 0, 0, 0, 6, 0, 0, 0, 0, 80, 0, 0}, {10, 255, 255, 255, 6, 0, 0, 0, 0, 81, 0, 0}}};
     batch.add_elements("ranges", ranges);
     EXPECT_EQ(batch.messages(), 7U);
     const auto committed = batch.commit();
@@ -107,9 +111,11 @@ TEST(NftBatch, IsDoneAsAWholeOrNotAtAllAndNamesTheCulprit) {
   const std::vector<Row> rows{
       {"a set that is not there", [](NftBatch& b) { b.add_elements("none", std::vector<NftElement>{{{0, 1}, {}}}); },
        "nftables: table ip t: add 1 elements of set none: ", Errc::kNotFound},
-      {"an element that is not there", [](NftBatch& b) { b.remove_elements("ports", std::vector<NftElement>{{{0, 1}, {}}}); },
+      {"an element that is not there",
+       [](NftBatch& b) { b.remove_elements("ports", std::vector<NftElement>{{{0, 1}, {}}}); },
        "nftables: table ip t: remove 1 elements of set ports: ", Errc::kNotFound},
-      {"a key of another length", [](NftBatch& b) { b.add_elements("ports", std::vector<NftElement>{{{1, 2, 3, 4}, {}}}); },
+      {"a key of another length",
+       [](NftBatch& b) { b.add_elements("ports", std::vector<NftElement>{{{1, 2, 3, 4}, {}}}); },
        "nftables: table ip t: add 1 elements of set ports: ", Errc::kInvalid},
       {"a chain of an unknown type", [](NftBatch& b) { b.add_chain({"c", NftHook{"none", NF_INET_LOCAL_IN, 0}}); },
        "nftables: table ip t: add chain c: ", Errc::kNotFound},
@@ -121,9 +127,10 @@ TEST(NftBatch, IsDoneAsAWholeOrNotAtAllAndNamesTheCulprit) {
        "nftables: table ip t: add to chain c the rule [ immediate reg 0 jump -> none ]: ", Errc::kNotFound},
       {"ranges that overlap",
        [](NftBatch& b) {
-         b.add_elements("ranges",
-                        std::vector<NftElement>{{{10, 0, 0, 0, 6, 0, 0, 0, 0, 80, 0, 0}, {10, 0, 0, 9, 6, 0, 0, 0, 0, 80, 0, 0}},
-                                                {{10, 0, 0, 5, 6, 0, 0, 0, 0, 80, 0, 0}, {10, 0, 0, 6, 6, 0, 0, 0, 0, 80, 0, 0}}});
+         b.add_elements(
+             "ranges",
+             std::vector<NftElement>{{{10, 0, 0, 0, 6, 0, 0, 0, 0, 80, 0, 0}, {10, 0, 0, 9, 6, 0, 0, 0, 0, 80, 0, 0}},
+                                     {{10, 0, 0, 5, 6, 0, 0, 0, 0, 80, 0, 0}, {10, 0, 0, 6, 6, 0, 0, 0, 0, 80, 0, 0}}});
        },
        "nftables: table ip t: add 2 elements of set ranges: ", Errc::kAlreadyExists},
   };
@@ -148,8 +155,10 @@ TEST(NftBatch, IsDoneAsAWholeOrNotAtAllAndNamesTheCulprit) {
 
 TEST(NftBatch, ElementsThatAreThereAreLeftAndOnesThatGoMakeRoom) {
   in_fresh_netns([] {
-    const std::vector<NftElement> wide{{{10, 0, 0, 0, 6, 0, 0, 0, 0, 80, 0, 0}, {10, 255, 255, 255, 6, 0, 0, 0, 0, 80, 0, 0}}};
-    const std::vector<NftElement> narrow{{{10, 1, 0, 0, 6, 0, 0, 0, 0, 80, 0, 0}, {10, 1, 255, 255, 6, 0, 0, 0, 0, 80, 0, 0}}};
+    const std::vector<NftElement> wide{
+        {{10, 0, 0, 0, 6, 0, 0, 0, 0, 80, 0, 0}, {10, 255, 255, 255, 6, 0, 0, 0, 0, 80, 0, 0}}};
+    const std::vector<NftElement> narrow{
+        {{10, 1, 0, 0, 6, 0, 0, 0, 0, 80, 0, 0}, {10, 1, 255, 255, 6, 0, 0, 0, 0, 80, 0, 0}}};
     NftBatch first(Family::kIPv4, "t");
     first.add_table();
     first.add_set(kRanges);
@@ -212,15 +221,16 @@ TEST(NftBatch, ATableCanBeReplacedInOneGo) {
 TEST(ReadNftTable, TellsWhatOthersMake) {
   in_fresh_netns([] {
     EXPECT_FALSE(*read_nft_table(Family::kIPv4, "t"));
-    nft({"-f", "-"}, "table ip t {\n"
-                     " set plain { type inet_proto . inet_service; }\n"
-                     " set timed { type inet_service; timeout 1h; }\n"
-                     " set other { type mark; }\n"
-                     " map verdicts { type inet_service : verdict; }\n"
-                     " chain a { counter; }\n"
-                     "}\n"
-                     "table ip t { flags dormant; }\n"
-                     "table ip u { set more { type inet_service; }; chain b { accept; }; }\n");
+    nft({"-f", "-"},
+        "table ip t {\n"
+        " set plain { type inet_proto . inet_service; }\n"
+        " set timed { type inet_service; timeout 1h; }\n"
+        " set other { type mark; }\n"
+        " map verdicts { type inet_service : verdict; }\n"
+        " chain a { counter; }\n"
+        "}\n"
+        "table ip t { flags dormant; }\n"
+        "table ip u { set more { type inet_service; }; chain b { accept; }; }\n");
     const NftTable read = must_read(Family::kIPv4, "t");
     EXPECT_TRUE(read.dormant);
     EXPECT_EQ(read.chains.size(), 1U);

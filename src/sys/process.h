@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs a program and talks to it through pipes, both ways at once, so that a large input or output never stands in memory
-// as a whole and never deadlocks. Programs inherit this process' network namespace and nothing else but stdio.
+// Runs a program and talks to it through pipes, both ways at once, so that a large input or output never stands in
+// memory as a whole and never deadlocks. Programs inherit this process' network namespace and nothing else but stdio.
 #pragma once
 
 #include <chrono>
@@ -27,7 +27,8 @@ struct ProcessOptions {
   std::chrono::milliseconds timeout{std::chrono::minutes(5)};  // then SIGKILL and Errc::kUnavailable
 };
 
-// An Error only if the program could not be run to its end (not found, timeout); an exit status other than 0 is an outcome.
+// An Error only if the program could not be run to its end (not found, timeout); an exit status other than 0 is an
+// outcome.
 Result<ProcessOutcome> run_process(const ProcessOptions& options);
 
 // The usual small case: output collected, no input.

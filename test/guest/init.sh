@@ -16,7 +16,6 @@ while read -r module; do /bin/busybox insmod "$module"; done </modules
 for word in $(/bin/busybox cat /proc/cmdline); do
 	case $word in sluice.script=*) script=${word#sluice.script=} ;; esac
 done
-/bin/busybox mount -t tmpfs tmpfs /newroot/tmp
 /bin/busybox mount -t tmpfs tmpfs /newroot/run
 /bin/busybox mount -o move /proc /newroot/proc
 /bin/busybox mount -o move /sys /newroot/sys

@@ -8,6 +8,7 @@ export SLUICE_RESULTS=/mnt/results
 mount -t cgroup2 cgroup2 /sys/fs/cgroup 2>/dev/null
 # modprobe looks below /lib/modules, where the host has nothing for this kernel.
 mkdir -p "/lib/modules/$(uname -r)" && mount --bind "$kernel/lib/modules/$(uname -r)" "/lib/modules/$(uname -r)"
+ln -sfn /proc/self/fd /dev/fd
 ip link set lo up
 modprobe -a ip_vs ip_vs_rr ip_vs_wrr ip_vs_lc ip_vs_wlc ip_vs_lblc ip_vs_lblcr ip_vs_dh ip_vs_sh ip_vs_fo ip_vs_ovf ip_vs_sed ip_vs_nq ip_vs_mh ip_vs_ftp dummy veth
 cd "$directory" || exit

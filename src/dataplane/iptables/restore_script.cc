@@ -181,7 +181,8 @@ class ScriptInput {
  private:
   static void add_to_table(Table table, std::size_t rules, ApplyStats& stats) {
     const std::string_view name = to_string(table);
-    const auto known = std::find_if(stats.written_by_table.begin(), stats.written_by_table.end(), [&](const auto& entry) { return entry.first == name; });
+    const auto known = std::find_if(stats.written_by_table.begin(), stats.written_by_table.end(),
+                                    [&](const auto& entry) { return entry.first == name; });
     if (known == stats.written_by_table.end()) {
       stats.written_by_table.emplace_back(name, rules);
     } else {

@@ -42,7 +42,7 @@ class Update : public ItemSource {
   // out).
   [[nodiscard]] const std::array<std::ptrdiff_t, 2>& rule_count_change() const {
     return rule_count_change_;
-  }                                             // filter, nat
+  }  // filter, nat
   [[nodiscard]] Difference difference() const;  // with a LiveState only
 
   ItemText text(Item item) override;

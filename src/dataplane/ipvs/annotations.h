@@ -21,7 +21,8 @@ struct Scheduler {
   friend bool operator==(const Scheduler&, const Scheduler&) = default;
 };
 
-// "wlc", or with flags in ipvsadm's words: "mh,mh-port", "sh,sh-fallback,sh-port". Whether the kernel has it is not looked at.
+// "wlc", or with flags in ipvsadm's words: "mh,mh-port", "sh,sh-fallback,sh-port". Whether the kernel has it is not
+// looked at.
 Result<Scheduler> parse_scheduler(std::string_view text);
 // The same for the configuration's default: empty is rr, and a plain "mh" gets the port flag, as kube-proxy does it.
 Result<Scheduler> parse_default_scheduler(std::string_view text);

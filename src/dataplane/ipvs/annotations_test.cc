@@ -62,9 +62,24 @@ TEST(DrainTimeoutText, GoDurationsUpToAYear) {
     std::optional<std::int64_t> milliseconds;
   };
   const Row rows[] = {
-      {"0", 0},           {"0s", 0},           {"30s", 30'000},     {"5m", 300'000},  {"1m30s", 90'000}, {"1.5h", 5'400'000}, {"250ms", 250},
-      {"8760h", 31'536'000'000}, {"8761h", std::nullopt}, {"", std::nullopt}, {"30", std::nullopt}, {"-5s", std::nullopt}, {"5 m", std::nullopt},
-      {"s", std::nullopt}, {"nan", std::nullopt}, {"infs", std::nullopt}, {"1e3s", std::nullopt}, {"9999999999999999999999h", std::nullopt},
+      {"0", 0},
+      {"0s", 0},
+      {"30s", 30'000},
+      {"5m", 300'000},
+      {"1m30s", 90'000},
+      {"1.5h", 5'400'000},
+      {"250ms", 250},
+      {"8760h", 31'536'000'000},
+      {"8761h", std::nullopt},
+      {"", std::nullopt},
+      {"30", std::nullopt},
+      {"-5s", std::nullopt},
+      {"5 m", std::nullopt},
+      {"s", std::nullopt},
+      {"nan", std::nullopt},
+      {"infs", std::nullopt},
+      {"1e3s", std::nullopt},
+      {"9999999999999999999999h", std::nullopt},
   };
   for (const Row& row : rows) {
     const auto parsed = parse_drain_timeout(row.text);

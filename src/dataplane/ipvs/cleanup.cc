@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// kube-proxy's own cleanup empties the whole table of IPVS, also of virtual servers that somebody made by hand or that another program
-// balances. What is ours can be told from the rest: it stands on an address that kube-ipvs0 carries, or it is a node port's, on an
-// address of the node with a port that we, or kube-proxy's IP sets, have on record.
+// kube-proxy's own cleanup empties the whole table of IPVS, also of virtual servers that somebody made by hand or that
+// another program balances. What is ours can be told from the rest: it stands on an address that kube-ipvs0 carries, or
+// it is a node port's, on an address of the node with a port that we, or kube-proxy's IP sets, have on record.
 #include "dataplane/ipvs/cleanup.h"
 
 #include <fmt/format.h>
@@ -25,9 +25,12 @@ struct NodePortSet {
 };
 // pkg/proxy/ipvs/ipset.go; for IPv6 "KUBE-" becomes "KUBE-6-". Those of policy Local are listed in these, too.
 constexpr std::array kNodePortSets{
-    NodePortSet{"KUBE-NODE-PORT-TCP", Protocol::kTcp},         NodePortSet{"KUBE-NODE-PORT-UDP", Protocol::kUdp},
-    NodePortSet{"KUBE-NODE-PORT-SCTP-HASH", Protocol::kSctp},  NodePortSet{"KUBE-6-NODE-PORT-TCP", Protocol::kTcp},
-    NodePortSet{"KUBE-6-NODE-PORT-UDP", Protocol::kUdp},       NodePortSet{"KUBE-6-NODE-PORT-SCTP-HASH", Protocol::kSctp},
+    NodePortSet{"KUBE-NODE-PORT-TCP", Protocol::kTcp},
+    NodePortSet{"KUBE-NODE-PORT-UDP", Protocol::kUdp},
+    NodePortSet{"KUBE-NODE-PORT-SCTP-HASH", Protocol::kSctp},
+    NodePortSet{"KUBE-6-NODE-PORT-TCP", Protocol::kTcp},
+    NodePortSet{"KUBE-6-NODE-PORT-UDP", Protocol::kUdp},
+    NodePortSet{"KUBE-6-NODE-PORT-SCTP-HASH", Protocol::kSctp},
 };
 
 std::set<NodePort> known_node_ports(const std::string& state_folder, Cleaned& cleaned) {
@@ -50,7 +53,8 @@ std::set<NodePort> known_node_ports(const std::string& state_folder, Cleaned& cl
 void remove_virtual_servers(sluice::ipvs::Engine& engine, const std::vector<sys::InterfaceAddress>& addresses,
                             const std::set<NodePort>& node_ports, Cleaned& cleaned) {
   std::vector<VirtualServerKey> live;
-  const auto listed = engine.list([&](const sluice::ipvs::VirtualServerState& state) { live.push_back(state.server.key); });
+  const auto listed =
+      engine.list([&](const sluice::ipvs::VirtualServerState& state) { live.push_back(state.server.key); });
   if (!listed) return cleaned.problems.push_back(listed.error().what);
   std::vector<sluice::ipvs::Change> removals;
   for (const VirtualServerKey& key : owned_virtual_servers(live, addresses, node_ports)) {
@@ -68,7 +72,8 @@ void remove_device(Cleaned& cleaned) {
   const auto exists = sys::link_exists(kServiceDevice);
   if (!exists) return cleaned.problems.push_back(exists.error().what);
   if (!*exists) return;
-  if (const auto removed = sys::remove_link(kServiceDevice); !removed) return cleaned.problems.push_back(removed.error().what);
+  if (const auto removed = sys::remove_link(kServiceDevice); !removed)
+    return cleaned.problems.push_back(removed.error().what);
   cleaned.removed.push_back(fmt::format("the device {}", kServiceDevice));
 }
 
@@ -78,7 +83,8 @@ void remove_tables(Cleaned& cleaned) {
     if (!removed) {
       cleaned.problems.push_back(removed.error().what);
     } else if (*removed) {
-      cleaned.removed.push_back(fmt::format("the nftables table {} sluice-ipvs", family == Family::kIPv4 ? "ip" : "ip6"));
+      cleaned.removed.push_back(
+          fmt::format("the nftables table {} sluice-ipvs", family == Family::kIPv4 ? "ip" : "ip6"));
     }
   }
 }
@@ -106,7 +112,8 @@ std::vector<VirtualServerKey> owned_virtual_servers(const std::vector<VirtualSer
   std::vector<VirtualServerKey> owned;
   std::copy_if(live.begin(), live.end(), std::back_inserter(owned), [&](const VirtualServerKey& key) {
     if (key.firewall_mark != 0) return false;
-    return of_services.contains(key.address) || (of_node.contains(key.address) && ports.contains({key.protocol, key.port}));
+    return of_services.contains(key.address) ||
+           (of_node.contains(key.address) && ports.contains({key.protocol, key.port}));
   });
   return owned;
 }
@@ -126,7 +133,8 @@ Cleaned cleanup_ipvs(sluice::ipvs::Engine* engine, const std::string& state_fold
   if (state_folder.empty()) return cleaned;
   restore_settings(state_folder, cleaned);
   for (const Family family : kFamilies) {
-    if (const auto removed = NodePortRecord(state_folder, family).remove(); !removed) cleaned.problems.push_back(removed.error().what);
+    if (const auto removed = NodePortRecord(state_folder, family).remove(); !removed)
+      cleaned.problems.push_back(removed.error().what);
   }
   return cleaned;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What `sluice status` prints and drift repair acts on. The words name the object as ipvsadm and ip(8) show it, so that a reader can
-// look for himself. What is being drained is neither wanted nor wrong: a real server of weight 0 that nobody wants is left out, also
-// where it was drained by an earlier life of this process.
+// What `sluice status` prints and drift repair acts on. The words name the object as ipvsadm and ip(8) show it, so that
+// a reader can look for himself. What is being drained is neither wanted nor wrong: a real server of weight 0 that
+// nobody wants is left out, also where it was drained by an earlier life of this process.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -11,19 +11,23 @@
 namespace sluice::dataplane::ipvs {
 namespace {
 
-std::string name_of(const VirtualServerKey& key) { return "virtual server " + sluice::ipvs::to_string(key); }
+std::string name_of(const VirtualServerKey& key) {
+  return "virtual server " + sluice::ipvs::to_string(key);
+}
 
 std::string name_of(const RealServerKey& key, const VirtualServerKey& of) {
   return fmt::format("real server {} of {}", sluice::ipvs::to_string(key), sluice::ipvs::to_string(of));
 }
 
-std::string name_of(const IpAddress& address) { return fmt::format("address {} on {}", address.to_string(), kServiceDevice); }
+std::string name_of(const IpAddress& address) {
+  return fmt::format("address {} on {}", address.to_string(), kServiceDevice);
+}
 
 void compare_settings(const VirtualServer& wanted, const VirtualServer& live, Difference& difference) {
   if (wanted == live) return;
   const auto describe = [](const VirtualServer& server) {
-    return fmt::format("{} with scheduler {}, flags {:#x}, persistence {} s", name_of(server.key), server.scheduler, server.flags,
-                       server.persistence_timeout_s);
+    return fmt::format("{} with scheduler {}, flags {:#x}, persistence {} s", name_of(server.key), server.scheduler,
+                       server.flags, server.persistence_timeout_s);
   };
   difference.missing.push_back(describe(wanted));
   difference.unexpected.push_back(describe(live));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Any row of changes must end where one full sync on an empty node ends, whatever the ports share and whoever meddles in between. The
-// seed of a failure is printed.
+// Any row of changes must end where one full sync on an empty node ends, whatever the ports share and whoever meddles
+// in between. The seed of a failure is printed.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -48,9 +48,11 @@ std::map<std::string, std::vector<std::string>> table_of(World& world) {
   std::map<std::string, std::vector<std::string>> table;
   (void)world.engine.list([&](const sluice::ipvs::VirtualServerState& state) {
     const VirtualServer& server = state.server;
-    auto& servers = table[fmt::format("{} {} {} {}", sluice::ipvs::to_string(server.key), server.scheduler, server.flags, server.persistence_timeout_s)];
+    auto& servers = table[fmt::format("{} {} {} {}", sluice::ipvs::to_string(server.key), server.scheduler,
+                                      server.flags, server.persistence_timeout_s)];
     for (const auto& each : state.real_servers) {
-      if (each.server.weight != 0) servers.push_back(fmt::format("{} w{}", sluice::ipvs::to_string(each.server.key), each.server.weight));
+      if (each.server.weight != 0)
+        servers.push_back(fmt::format("{} w{}", sluice::ipvs::to_string(each.server.key), each.server.weight));
     }
     std::sort(servers.begin(), servers.end());
   });
@@ -104,7 +106,8 @@ TEST(IpvsDataPlaneRandom, AnyRowOfChangesEndsWhereAFullSyncEnds) {
     }
     const auto difference = plane->compare(whole());
     ASSERT_TRUE(difference);
-    EXPECT_TRUE(difference->empty()) << testing::PrintToString(difference->missing) << testing::PrintToString(difference->unexpected);
+    EXPECT_TRUE(difference->empty()) << testing::PrintToString(difference->missing)
+                                     << testing::PrintToString(difference->unexpected);
     World fresh;
     const auto other = open_plane(fresh);
     expect_applied(*other, whole());

@@ -48,10 +48,11 @@ TEST(IpvsDataPlane, FirstSyncServesTheApiServerAndDnsBeforeTheRest) {
   auto dns = service_port("kube-system/kube-dns", "172.30.0.10", Protocol::kUdp);
   dns.port = 53;
   add_server(dns, "10.2.0.3", 53);
-  expect_applied(*open_plane(world), full({service_port("a/first-by-name", "172.30.0.5"), service_port("default/kubernetes", "172.30.0.1"), dns}));
+  expect_applied(*open_plane(world), full({service_port("a/first-by-name", "172.30.0.5"),
+                                           service_port("default/kubernetes", "172.30.0.1"), dns}));
   EXPECT_THAT(world.events, ElementsAre("replace elements", "add TCP 172.30.0.1:80", "add UDP 172.30.0.10:53",
-                                        "add real server 10.2.0.3:53 to UDP 172.30.0.10:53", "bind 172.30.0.1", "bind 172.30.0.10",
-                                        "add TCP 172.30.0.5:80", "bind 172.30.0.5"));
+                                        "add real server 10.2.0.3:53 to UDP 172.30.0.10:53", "bind 172.30.0.1",
+                                        "bind 172.30.0.10", "add TCP 172.30.0.5:80", "bind 172.30.0.5"));
 }
 
 TEST(IpvsDataPlane, AnAddressIsBoundOnceAllItsPortsAreThere) {
@@ -84,7 +85,8 @@ TEST(IpvsDataPlane, RestartChangesNothingThatIsRight) {
 TEST(IpvsDataPlane, AForeignVirtualServerGoesUnlessItIsExcludedOrOfAMark) {
   World world;
   const auto add = [&](const VirtualServerKey& key) {
-    ASSERT_TRUE(world.engine.apply(std::vector<TableChange>{sluice::ipvs::AddVirtualServer{VirtualServer::of(key)}})->empty());
+    ASSERT_TRUE(
+        world.engine.apply(std::vector<TableChange>{sluice::ipvs::AddVirtualServer{VirtualServer::of(key)}})->empty());
   };
   add(tcp("203.0.113.9", 80));
   add(tcp("198.18.0.1", 80));
@@ -110,7 +112,8 @@ TEST(IpvsDataPlane, EachFamilyTouchesOnlyItsOwn) {
   six.localhost_node_ports = false;
   expect_applied(*open_plane(world, four), full({port4}));
   expect_applied(*open_plane(world, six), full({port6}));
-  const std::vector<std::string> all{"TCP 172.30.10.20:80", "TCP 192.168.0.2:30080", "TCP 192.168.1.2:30080", "TCP [2001:db8::2]:30080", "TCP [fd00::20]:80"};
+  const std::vector<std::string> all{"TCP 172.30.10.20:80", "TCP 192.168.0.2:30080", "TCP 192.168.1.2:30080",
+                                     "TCP [2001:db8::2]:30080", "TCP [fd00::20]:80"};
   EXPECT_EQ(virtual_servers(world), all);
   EXPECT_THAT(world.bound, UnorderedElementsAre(ip("172.30.10.20"), ip("fd00::20")));
   expect_applied(*open_plane(world, four), full({port4}));
@@ -141,9 +144,10 @@ TEST(IpvsDataPlane, NewBeforeOldAndElementsOutermost) {
   world.forget();
   expect_applied(*plane, change(&before, &after));
   EXPECT_THAT(world.events,
-              ElementsAre("elements +2 -0", "add real server 10.2.0.3:8080 to TCP 172.30.10.20:80", "add TCP 192.0.2.80:80",
-                          "add real server 10.2.0.2:8080 to TCP 192.0.2.80:80", "add real server 10.2.0.3:8080 to TCP 192.0.2.80:80",
-                          "bind 192.0.2.80", "edit real server 10.2.0.1:8080 of TCP 172.30.10.20:80", "find TCP 172.30.10.20:80",
+              ElementsAre("elements +2 -0", "add real server 10.2.0.3:8080 to TCP 172.30.10.20:80",
+                          "add TCP 192.0.2.80:80", "add real server 10.2.0.2:8080 to TCP 192.0.2.80:80",
+                          "add real server 10.2.0.3:8080 to TCP 192.0.2.80:80", "bind 192.0.2.80",
+                          "edit real server 10.2.0.1:8080 of TCP 172.30.10.20:80", "find TCP 172.30.10.20:80",
                           "remove real server 10.2.0.1:8080 from TCP 172.30.10.20:80"));
   world.forget();
   expect_applied(*plane, change(&after, &before));
@@ -158,7 +162,8 @@ TEST(IpvsDataPlane, OneEndpointsChangeCostsTheSameAmongTwoOrTwoThousandServices)
     for (std::uint32_t i = 0; i < services; ++i) {
       auto port = service_port(fmt::format("shop/web-{}", i), IpAddress::from_v4(0xac1e0001 + i).to_string());
       port.node_port = static_cast<std::uint16_t>(30000 + i);
-      for (std::uint32_t e = 0; e < 10; ++e) add_server(port, IpAddress::from_v4(0x0a020001 + 10 * i + e).to_string(), 8080);
+      for (std::uint32_t e = 0; e < 10; ++e)
+        add_server(port, IpAddress::from_v4(0x0a020001 + 10 * i + e).to_string(), 8080);
       ports.push_back(port);
     }
     const auto plane = open_plane(world);
@@ -189,7 +194,8 @@ TEST(IpvsDataPlane, WeightsAndSettingsAreEditedInPlace) {
   after.real_servers[1].weight = 9;
   world.forget();
   expect_applied(*plane, change(&before, &after));
-  EXPECT_THAT(world.events, ElementsAre("edit TCP 172.30.10.20:80", "edit real server 10.2.0.2:8080 of TCP 172.30.10.20:80"));
+  EXPECT_THAT(world.events,
+              ElementsAre("edit TCP 172.30.10.20:80", "edit real server 10.2.0.2:8080 of TCP 172.30.10.20:80"));
   const auto* state = world.engine.live(tcp("172.30.10.20", 80));
   EXPECT_EQ(state->server.scheduler, "mh");
   EXPECT_EQ(state->server.flags, 0x11u);
@@ -315,7 +321,8 @@ TEST(IpvsDataPlane, AForeignHandIsNoticedByTheNextChangeAndMended) {
   auto after = before;
   add_server(after, "10.2.0.3", 8080);
   expect_applied(*plane, change(&before, &after));
-  EXPECT_THAT(real_servers(world, tcp("172.30.10.20", 80)), ElementsAre("10.2.0.1:8080 w1", "10.2.0.2:8080 w1", "10.2.0.3:8080 w1"));
+  EXPECT_THAT(real_servers(world, tcp("172.30.10.20", 80)),
+              ElementsAre("10.2.0.1:8080 w1", "10.2.0.2:8080 w1", "10.2.0.3:8080 w1"));
   EXPECT_THAT(virtual_servers(world), Contains("TCP 172.30.10.21:80"));
   ASSERT_EQ(world.warnings.size(), 1u);
   EXPECT_THAT(world.warnings[0].what, HasSubstr("somebody else"));
@@ -330,7 +337,8 @@ TEST(IpvsDataPlane, AnAddressOfTwoServicesGoesWithTheLast) {
   two.external_ips = {ip("198.51.100.7")};
   add_server(two, "10.2.9.9", 8080);
   expect_applied(*plane, full({one, two}));
-  EXPECT_THAT(real_servers(world, tcp("198.51.100.7", 80)), ElementsAre("10.2.0.1:8080 w1", "10.2.0.2:8080 w1")) << "the smaller name has it";
+  EXPECT_THAT(real_servers(world, tcp("198.51.100.7", 80)), ElementsAre("10.2.0.1:8080 w1", "10.2.0.2:8080 w1"))
+      << "the smaller name has it";
   expect_applied(*plane, change(&one, nullptr));
   EXPECT_THAT(real_servers(world, tcp("198.51.100.7", 80)), Contains("10.2.9.9:8080 w1")) << "the other inherits it";
   EXPECT_TRUE(world.bound.contains(ip("198.51.100.7")));
@@ -342,13 +350,16 @@ TEST(IpvsDataPlane, AnAddressOfTwoServicesGoesWithTheLast) {
 TEST(IpvsDataPlane, FiveThousandAddressesComeInOneSyncAndGoInOne) {
   World world;
   std::vector<plan::ServicePortPlan> ports;
-  for (std::uint32_t i = 0; i < 5000; ++i) ports.push_back(service_port(fmt::format("shop/s{}", i), IpAddress::from_v4(0xac1e0001 + i).to_string()));
+  for (std::uint32_t i = 0; i < 5000; ++i)
+    ports.push_back(service_port(fmt::format("shop/s{}", i), IpAddress::from_v4(0xac1e0001 + i).to_string()));
   const auto plane = open_plane(world);
   expect_applied(*plane, full(ports));
   EXPECT_EQ(world.bound.size(), 5000u);
   EXPECT_EQ(virtual_servers(world).size(), 5000u);
-  const auto first_bound = std::find_if(world.events.begin(), world.events.end(), [](const auto& event) { return event.starts_with("bind"); });
-  EXPECT_THAT(std::vector(first_bound, world.events.end()), Contains(testing::StartsWith("add"))) << "the first do not wait for the last";
+  const auto first_bound = std::find_if(world.events.begin(), world.events.end(),
+                                        [](const auto& event) { return event.starts_with("bind"); });
+  EXPECT_THAT(std::vector(first_bound, world.events.end()), Contains(testing::StartsWith("add")))
+      << "the first do not wait for the last";
   expect_applied(*plane, full({}));
   EXPECT_THAT(world.bound, IsEmpty());
   EXPECT_THAT(virtual_servers(world), IsEmpty());
@@ -396,8 +407,10 @@ TEST(IpvsDataPlaneCompare, NamesWhatIsMissingAndWhatIsUnexpected) {
       sluice::ipvs::EditVirtualServer{edited},
       sluice::ipvs::RemoveRealServer{tcp("172.30.10.20", 80), RealServerKey::of(ip("10.2.0.1"), 8080)},
       sluice::ipvs::EditRealServer{tcp("172.30.10.20", 80), heavy},
-      sluice::ipvs::AddRealServer{tcp("172.30.10.20", 80), to_real_server({RealServerKey::of(ip("10.2.0.9"), 8080), 1})},
-      sluice::ipvs::AddRealServer{tcp("172.30.10.20", 80), to_real_server({RealServerKey::of(ip("10.2.0.8"), 8080), 0})},
+      sluice::ipvs::AddRealServer{tcp("172.30.10.20", 80),
+                                  to_real_server({RealServerKey::of(ip("10.2.0.9"), 8080), 1})},
+      sluice::ipvs::AddRealServer{tcp("172.30.10.20", 80),
+                                  to_real_server({RealServerKey::of(ip("10.2.0.8"), 8080), 0})},
       sluice::ipvs::RemoveVirtualServer{tcp("172.30.10.21", 80)},
       sluice::ipvs::AddVirtualServer{VirtualServer::of(tcp("203.0.113.9", 80))},
   };
@@ -405,12 +418,15 @@ TEST(IpvsDataPlaneCompare, NamesWhatIsMissingAndWhatIsUnexpected) {
   const auto difference = plane->compare(wanted);
   ASSERT_TRUE(difference);
   EXPECT_THAT(difference->missing,
-              UnorderedElementsAre("elements", "virtual server TCP 172.30.10.20:80 with scheduler rr, flags 0x0, persistence 0 s",
-                                   "real server 10.2.0.1:8080 of TCP 172.30.10.20:80", "real server 10.2.0.2:8080 of TCP 172.30.10.20:80 with weight 1",
+              UnorderedElementsAre("elements",
+                                   "virtual server TCP 172.30.10.20:80 with scheduler rr, flags 0x0, persistence 0 s",
+                                   "real server 10.2.0.1:8080 of TCP 172.30.10.20:80",
+                                   "real server 10.2.0.2:8080 of TCP 172.30.10.20:80 with weight 1",
                                    "virtual server TCP 172.30.10.21:80", "address 172.30.10.20 on kube-ipvs0"));
   EXPECT_THAT(difference->unexpected,
               UnorderedElementsAre("virtual server TCP 172.30.10.20:80 with scheduler lc, flags 0x0, persistence 0 s",
-                                   "real server 10.2.0.2:8080 of TCP 172.30.10.20:80 with weight 5", "real server 10.2.0.9:8080 of TCP 172.30.10.20:80",
+                                   "real server 10.2.0.2:8080 of TCP 172.30.10.20:80 with weight 5",
+                                   "real server 10.2.0.9:8080 of TCP 172.30.10.20:80",
                                    "virtual server TCP 203.0.113.9:80", "address 172.30.99.99 on kube-ipvs0"));
   expect_applied(*plane, wanted);
   EXPECT_TRUE(plane->compare(wanted)->empty()) << "a full sync mends all of it";
@@ -426,8 +442,9 @@ TEST(IpvsDataPlaneOpen, SetsTimeoutsAndRefusesABadScheduler) {
   (void)open_plane(world, options);
   ASSERT_EQ(world.warnings.size(), 1u) << "refused timeouts stop nothing";
   options.scheduler = "two words";
-  const auto bad = IpvsDataPlane::open(options, std::make_unique<WorldEngine>(world), std::make_unique<WorldTable>(world),
-                                       std::make_unique<WorldDevice>(world), world.clock);
+  const auto bad =
+      IpvsDataPlane::open(options, std::make_unique<WorldEngine>(world), std::make_unique<WorldTable>(world),
+                          std::make_unique<WorldDevice>(world), world.clock);
   ASSERT_FALSE(bad);
   EXPECT_THAT(bad.error().what, HasSubstr("ipvs.scheduler"));
 }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// A real server that is no longer wanted may still have connections. Weight 0 keeps those and lets no new ones in; somebody must then
-// take it away, when its connections have ended or when they have had time enough. kube-proxy looks once a minute and waits for ever.
-// Here the first look comes after a second, since most connections are short, and the later ones at growing intervals, since what has
-// not ended in a minute will last; each look costs one request per virtual server, however many of its real servers are drained.
+// A real server that is no longer wanted may still have connections. Weight 0 keeps those and lets no new ones in;
+// somebody must then take it away, when its connections have ended or when they have had time enough. kube-proxy looks
+// once a minute and waits for ever. Here the first look comes after a second, since most connections are short, and the
+// later ones at growing intervals, since what has not ended in a minute will last; each look costs one request per
+// virtual server, however many of its real servers are drained.
 #include "dataplane/ipvs/drain.h"
 
 #include <algorithm>
@@ -26,7 +27,9 @@ bool Drains::end(const VirtualServerKey& of, const RealServerKey& real_server) {
   return true;
 }
 
-void Drains::end_all(const VirtualServerKey& of) { drains_.erase(of); }
+void Drains::end_all(const VirtualServerKey& of) {
+  drains_.erase(of);
+}
 
 std::optional<Drains::Time> Drains::deadline(const VirtualServerKey& of, const RealServerKey& real_server) const {
   const auto drains = drains_.find(of);
@@ -61,7 +64,8 @@ void Drains::looked_at(const VirtualServerKey& of, Time now) {
   OfVirtualServer& drains = found->second;
   drains.interval = std::min(2 * drains.interval, kIntervalMax);
   drains.next = now + drains.interval;
-  for (const auto& [key, deadline] : drains.deadlines) drains.next = std::min(drains.next, std::max(deadline, now + kIntervalMin));
+  for (const auto& [key, deadline] : drains.deadlines)
+    drains.next = std::min(drains.next, std::max(deadline, now + kIntervalMin));
 }
 
 std::size_t Drains::size() const {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which real servers are being drained, until when, and when to look at them again. A schedule only; nothing is asked or told here.
+// Which real servers are being drained, until when, and when to look at them again. A schedule only; nothing is asked
+// or told here.
 #pragma once
 
 #include <chrono>
@@ -22,7 +23,8 @@ class Drains {
   static constexpr std::chrono::milliseconds kIntervalMax{16'000};
 
   // A drain that has begun already keeps its deadline.
-  void begin(const sluice::ipvs::VirtualServerKey& of, const sluice::ipvs::RealServerKey& real_server, Time deadline, Time now);
+  void begin(const sluice::ipvs::VirtualServerKey& of, const sluice::ipvs::RealServerKey& real_server, Time deadline,
+             Time now);
   // Answers whether it was being drained.
   bool end(const sluice::ipvs::VirtualServerKey& of, const sluice::ipvs::RealServerKey& real_server);
   void end_all(const sluice::ipvs::VirtualServerKey& of);
@@ -32,8 +34,10 @@ class Drains {
     std::erase_if(drains_, [&](const auto& entry) { return !keep(entry.first); });
   }
 
-  [[nodiscard]] std::optional<Time> deadline(const sluice::ipvs::VirtualServerKey& of, const sluice::ipvs::RealServerKey& real_server) const;
-  [[nodiscard]] bool contains(const sluice::ipvs::VirtualServerKey& of, const sluice::ipvs::RealServerKey& real_server) const {
+  [[nodiscard]] std::optional<Time> deadline(const sluice::ipvs::VirtualServerKey& of,
+                                             const sluice::ipvs::RealServerKey& real_server) const;
+  [[nodiscard]] bool contains(const sluice::ipvs::VirtualServerKey& of,
+                              const sluice::ipvs::RealServerKey& real_server) const {
     return deadline(of, real_server).has_value();
   }
   // Its real servers that are being drained, with their deadlines.

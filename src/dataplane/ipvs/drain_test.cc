@@ -171,7 +171,10 @@ TEST_F(DrainTest, GoesWithItsServiceAndComesBackAfresh) {
 
 TEST_F(DrainTest, OneThatSomebodyElseRemovedIsForgotten) {
   begin();
-  ASSERT_TRUE(world_.engine.apply(std::vector<TableChange>{sluice::ipvs::RemoveRealServer{key_, RealServerKey::of(ip("10.2.0.1"), 8080)}})->empty());
+  ASSERT_TRUE(world_.engine
+                  .apply(std::vector<TableChange>{
+                      sluice::ipvs::RemoveRealServer{key_, RealServerKey::of(ip("10.2.0.1"), 8080)}})
+                  ->empty());
   pass(seconds(2));
   EXPECT_EQ(tend(), std::nullopt);
   expect_applied(*plane_, change(&one_, &both_));
@@ -180,7 +183,10 @@ TEST_F(DrainTest, OneThatSomebodyElseRemovedIsForgotten) {
 
 TEST_F(DrainTest, OneThatSomebodyElseRemovedComesBackByAFullSync) {
   begin();
-  ASSERT_TRUE(world_.engine.apply(std::vector<TableChange>{sluice::ipvs::RemoveRealServer{key_, RealServerKey::of(ip("10.2.0.1"), 8080)}})->empty());
+  ASSERT_TRUE(world_.engine
+                  .apply(std::vector<TableChange>{
+                      sluice::ipvs::RemoveRealServer{key_, RealServerKey::of(ip("10.2.0.1"), 8080)}})
+                  ->empty());
   expect_applied(*plane_, full({both_}));
   EXPECT_THAT(servers(), ElementsAre("10.2.0.1:8080 w1", "10.2.0.2:8080 w1"));
 }

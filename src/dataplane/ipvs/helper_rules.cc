@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Why IPVS needs rules beside it, and where they must stand. IPVS takes packets that are for this node, at the end of LOCAL_IN
-// (priorities 98 and 99) or in LOCAL_OUT (-99 and -98), rewrites their destination and sends them on by LOCAL_OUT and POST_ROUTING
-// (ip_vs_ops4 in net/netfilter/ipvs/ip_vs_core.c, kernel 6.1). So a Service's address is still to be seen in PRE_ROUTING, in LOCAL_IN at
-// priority 0, and in LOCAL_OUT before -99; in POST_ROUTING it is the real server's.
+// Why IPVS needs rules beside it, and where they must stand. IPVS takes packets that are for this node, at the end of
+// LOCAL_IN (priorities 98 and 99) or in LOCAL_OUT (-99 and -98), rewrites their destination and sends them on by
+// LOCAL_OUT and POST_ROUTING (ip_vs_ops4 in net/netfilter/ipvs/ip_vs_core.c, kernel 6.1). So a Service's address is
+// still to be seen in PRE_ROUTING, in LOCAL_IN at priority 0, and in LOCAL_OUT before -99; in POST_ROUTING it is the
+// real server's.
 //
 //   client -> PRE_ROUTING  mark-prerouting: shall the client be hidden? then a bit of the packet's mark
 //          -> LOCAL_IN     filter-input: source ranges, and what is not served at a Service's address
@@ -10,9 +11,9 @@
 //          -> POST_ROUTING masquerade-postrouting: by the mark, or because a pod has reached itself
 //          -> real server
 //
-// Chains of type nat see only the first packet of a connection; connection tracking does the same to the others. What the rules ask
-// about Services they look up in sets, so there are as many rules for one Service as for ten thousand. A key is made in registers as
-// an element stands in its set: address, protocol, port, each from a register of its own.
+// Chains of type nat see only the first packet of a connection; connection tracking does the same to the others. What
+// the rules ask about Services they look up in sets, so there are as many rules for one Service as for ten thousand. A
+// key is made in registers as an element stands in its set: address, protocol, port, each from a register of its own.
 #include "dataplane/ipvs/helper_rules.h"
 
 #include <net/if.h>
@@ -80,7 +81,8 @@ class Writer {
 
   NftRule& load_address(NftRule& rule, End end, unsigned slot = 0) const {
     const std::uint32_t source = family_ == Family::kIPv4 ? 12 : 8;  // struct iphdr, struct ipv6hdr
-    return rule.load_payload(NFT_PAYLOAD_NETWORK_HEADER, end == End::kSource ? source : source + address_length(), address_length(), slot);
+    return rule.load_payload(NFT_PAYLOAD_NETWORK_HEADER, end == End::kSource ? source : source + address_length(),
+                             address_length(), slot);
   }
 
   // The destination port stands at the same place for TCP, UDP and SCTP.
@@ -89,8 +91,12 @@ class Writer {
   }
 
   // address . protocol . port
-  NftRule& load_served(NftRule& rule, End end) const { return load_protocol_and_port(load_address(rule, end), address_slots()); }
-  NftRule& match_served(NftRule& rule, const char* set, End end = End::kDestination) const { return load_served(rule, end).lookup(set); }
+  NftRule& load_served(NftRule& rule, End end) const {
+    return load_protocol_and_port(load_address(rule, end), address_slots());
+  }
+  NftRule& match_served(NftRule& rule, const char* set, End end = End::kDestination) const {
+    return load_served(rule, end).lookup(set);
+  }
 
   NftRule& set_mark(NftRule& rule) const {
     return rule.load_meta(NFT_META_MARK).mask(~bit_, bit_).store_meta(NFT_META_MARK);
@@ -116,15 +122,16 @@ class Writer {
     rule.load_meta(NFT_META_IIFNAME).compare(NFT_CMP_NEQ, std::span(padded).first(prefix ? length : padded.size()));
   }
 
-  // New connections to cluster IPs from what is no pod of this node. Those that a process of this node opens have no interface that
-  // they came in by, and count as such.
+  // New connections to cluster IPs from what is no pod of this node. Those that a process of this node opens have no
+  // interface that they came in by, and count as such.
   void write_cluster_ips() {
     using Kind = plan::LocalDetector::Kind;
     const Kind kind = policy_.detector.kind;
     if (policy_.masquerade_all) {
       set_mark(match_served(rule(kServices, "cluster IPs, from everywhere"), kClusterIps));
     } else if (kind == Kind::kNone) {
-      // Pods cannot be told from others. What is sure to be no pod is this node where it speaks from the Service's own address.
+      // Pods cannot be told from others. What is sure to be no pod is this node where it speaks from the Service's own
+      // address.
       set_mark(match_served(rule(kServices, "cluster IPs, from this node"), kClusterIps, End::kSource));
     } else {
       NftRule& marked = rule(kServices, "cluster IPs, from others than this node's pods");
@@ -153,7 +160,9 @@ class Writer {
 
   void write_masquerade() {
     NftRule& hairpin = rule(kMasquerade, "a pod that reached itself through a Service");
-    load_address(load_address(hairpin, End::kSource), End::kDestination, address_slots()).lookup(kLocalRealServers).masquerade(0);
+    load_address(load_address(hairpin, End::kSource), End::kDestination, address_slots())
+        .lookup(kLocalRealServers)
+        .masquerade(0);
     // The bit goes, for this packet may come by again in a tunnel.
     rule(kMasquerade, "marked above")
         .load_meta(NFT_META_MARK)
@@ -166,7 +175,8 @@ class Writer {
   }
 
   void jump_to_source_ranges(const char* chain) {
-    match_served(rule(chain, "loadBalancerSourceRanges"), kFirewalled).verdict(static_cast<std::uint32_t>(NFT_JUMP), kSourceRangesChain);
+    match_served(rule(chain, "loadBalancerSourceRanges"), kFirewalled)
+        .verdict(static_cast<std::uint32_t>(NFT_JUMP), kSourceRangesChain);
   }
 
   void write_filter() {
@@ -177,8 +187,12 @@ class Writer {
     rule(kSourceRangesChain).verdict(NF_DROP);
 
     NftRule& unserved = rule(kFilterInput, "new connections to Service addresses");
-    unserved.load_conntrack(NFT_CT_STATE).mask(NF_CT_STATE_BIT(IP_CT_NEW), std::uint32_t{0}).compare(NFT_CMP_NEQ, std::uint32_t{0});
-    load_address(unserved, End::kDestination).lookup(kServiceAddresses).verdict(static_cast<std::uint32_t>(NFT_JUMP), kUnserved);
+    unserved.load_conntrack(NFT_CT_STATE)
+        .mask(NF_CT_STATE_BIT(IP_CT_NEW), std::uint32_t{0})
+        .compare(NFT_CMP_NEQ, std::uint32_t{0});
+    load_address(unserved, End::kDestination)
+        .lookup(kServiceAddresses)
+        .verdict(static_cast<std::uint32_t>(NFT_JUMP), kUnserved);
     write_unserved();
   }
 
@@ -186,8 +200,8 @@ class Writer {
     rule.load_meta(NFT_META_L4PROTO).compare(NFT_CMP_EQ, std::span(&protocol, 1));
   }
 
-  // What remains of packets to a Service's address is for this node only because the address is on kube-ipvs0: without these rules
-  // its ssh server would answer there.
+  // What remains of packets to a Service's address is for this node only because the address is on kube-ipvs0: without
+  // these rules its ssh server would answer there.
   void write_unserved() {
     const auto leave = [](NftRule& rule) { rule.verdict(static_cast<std::uint32_t>(NFT_RETURN)); };
     for (const char* set : {kClusterIps, kMasqueraded, kUnmasqueraded}) leave(match_served(rule(kUnserved), set));
@@ -199,7 +213,8 @@ class Writer {
     match_protocol(ping, v4 ? std::uint8_t{IPPROTO_ICMP} : std::uint8_t{IPPROTO_ICMPV6});
     const std::uint8_t echo = v4 ? ICMP_ECHO : ICMP6_ECHO_REQUEST;
     leave(ping.load_payload(NFT_PAYLOAD_TRANSPORT_HEADER, 0, 1).compare(NFT_CMP_EQ, std::span(&echo, 1)));
-    // The kernel sends ICMP errors to one peer no faster than once a second, after a handful (net.ipv4.icmp_ratelimit); a reset always.
+    // The kernel sends ICMP errors to one peer no faster than once a second, after a handful (net.ipv4.icmp_ratelimit);
+    // a reset always.
     NftRule& refused = rule(kUnserved);
     match_protocol(refused, IPPROTO_TCP);
     refused.reject(NFT_REJECT_TCP_RST, 0);
@@ -244,6 +259,8 @@ std::vector<NftChain> helper_chains() {
   };
 }
 
-std::vector<NftRule> helper_rules(const HelperSettings& settings) { return Writer(settings).write(); }
+std::vector<NftRule> helper_rules(const HelperSettings& settings) {
+  return Writer(settings).write();
+}
 
 }  // namespace sluice::dataplane::ipvs

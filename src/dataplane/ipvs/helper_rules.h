@@ -12,7 +12,8 @@ namespace sluice::dataplane::ipvs {
 
 inline constexpr const char* kHelperTableName = "sluice-ipvs";
 
-// The sets' names, which operators read in `nft list table ip sluice-ipvs`. Each is HelperElements' member of that name.
+// The sets' names, which operators read in `nft list table ip sluice-ipvs`. Each is HelperElements' member of that
+// name.
 inline constexpr const char* kClusterIps = "cluster-ips";
 inline constexpr const char* kMasqueraded = "masqueraded";
 inline constexpr const char* kUnmasqueraded = "unmasqueraded";

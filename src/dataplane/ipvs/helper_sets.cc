@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// An element's key is what the rules put into registers: each field in network order, with zeros up to four bytes. 10.96.0.10, UDP, 53
-// is 0a 60 00 0a, 11 00 00 00, 00 35 00 00. A range of sources has a second key with the last address of the range, and is kept in the
-// kernel by an algorithm that knows no priorities (net/netfilter/nft_set_pipapo.c): of 10.0.0.0/8 and 10.1.0.0/16 for one Service it
-// would refuse the second. Only the widest ranges are written, which say the same.
+// An element's key is what the rules put into registers: each field in network order, with zeros up to four
+// bytes. 10.96.0.10, UDP, 53 is 0a 60 00 0a, 11 00 00 00, 00 35 00 00. A range of sources has a second key with the
+// last address of the range, and is kept in the kernel by an algorithm that knows no priorities
+// (net/netfilter/nft_set_pipapo.c): of 10.0.0.0/8 and 10.1.0.0/16 for one Service it would refuse the second. Only the
+// widest ranges are written, which say the same.
 #include "dataplane/ipvs/helper_sets.h"
 
 #include "dataplane/ipvs/helper_rules.h"
@@ -22,7 +23,9 @@ void append_address(Bytes& key, const IpAddress& address) {
   key.insert(key.end(), bytes.begin(), bytes.end());
 }
 
-void append_protocol(Bytes& key, Protocol protocol) { key.insert(key.end(), {ip_protocol_number(protocol), 0, 0, 0}); }
+void append_protocol(Bytes& key, Protocol protocol) {
+  key.insert(key.end(), {ip_protocol_number(protocol), 0, 0, 0});
+}
 
 // Without padding, as the key of a single field has none.
 void append_port(Bytes& key, std::uint16_t port) {
@@ -92,9 +95,12 @@ std::string protocol_text(std::uint8_t number) {
 std::string field_text(NftField field, std::span<const std::uint8_t> bytes) {
   switch (field) {
     case NftField::kIPv4Address:
-    case NftField::kIPv6Address: return IpAddress::from_bytes(bytes).value_or(IpAddress()).to_string();
-    case NftField::kInetProtocol: return protocol_text(bytes[0]);
-    case NftField::kInetService: return std::to_string(bytes[0] << 8 | bytes[1]);
+    case NftField::kIPv6Address:
+      return IpAddress::from_bytes(bytes).value_or(IpAddress()).to_string();
+    case NftField::kInetProtocol:
+      return protocol_text(bytes[0]);
+    case NftField::kInetService:
+      return std::to_string(bytes[0] << 8 | bytes[1]);
   }
   return {};
 }
@@ -126,9 +132,11 @@ std::map<std::string, NftElements> encode_elements(const HelperElements& element
   encode_into(sets, kUnmasqueraded, elements.unmasqueraded, plain(served_key));
   encode_into(sets, kMasqueradedNodePorts, elements.masqueraded_node_ports, plain(node_port_key));
   encode_into(sets, kFirewalled, elements.firewalled, plain(served_key));
-  encode_into(sets, kServiceAddresses, elements.service_addresses, plain([](const IpAddress& a) { return address_key(a, 1); }));
+  encode_into(sets, kServiceAddresses, elements.service_addresses,
+              plain([](const IpAddress& a) { return address_key(a, 1); }));
   encode_into(sets, kHealthCheckPorts, elements.health_check_ports, plain(port_key));
-  encode_into(sets, kLocalRealServers, elements.local_real_servers, plain([](const IpAddress& a) { return address_key(a, 2); }));
+  encode_into(sets, kLocalRealServers, elements.local_real_servers,
+              plain([](const IpAddress& a) { return address_key(a, 2); }));
   std::map<ServedAddress, std::set<Cidr>> ranges;
   for (const SourceRange& range : elements.source_ranges) ranges[range.to].insert(range.from);
   std::set<SourceRange> written;

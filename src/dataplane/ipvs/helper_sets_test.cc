@@ -40,11 +40,13 @@ TEST(EncodeElements, KeysAreAsLongAsTheSetsOfTheirFamilySay) {
     const char* address;
     const char* range;
   };
-  for (const Row& row : {Row{Family::kIPv4, "192.0.2.1", "192.0.2.0/24"}, Row{Family::kIPv6, "2001:db8::1", "2001:db8::/32"}}) {
+  for (const Row& row :
+       {Row{Family::kIPv4, "192.0.2.1", "192.0.2.0/24"}, Row{Family::kIPv6, "2001:db8::1", "2001:db8::/32"}}) {
     SCOPED_TRACE(row.address);
     const ServedAddress served = tcp(row.address, 1);
-    HelperElements e{{served}, {served}, {served}, {{Protocol::kTcp, 1}}, {served}, {{served, cidr(row.range)}},
-                     {ip(row.address)}, {1}, {ip(row.address)}};
+    HelperElements e{
+        {served},          {served}, {served},         {{Protocol::kTcp, 1}}, {served}, {{served, cidr(row.range)}},
+        {ip(row.address)}, {1},      {ip(row.address)}};
     const auto elements = encode_elements(e);
     const auto sets = helper_sets(row.family);
     EXPECT_EQ(elements.size(), sets.size());
@@ -62,24 +64,28 @@ TEST(EncodeSourceRange, EndsWithTheLastAddressOfTheRange) {
     const char* range;
     const char* last;
   };
-  for (const Row& row : {Row{"10.0.0.0/8", "10.255.255.255"}, Row{"0.0.0.0/0", "255.255.255.255"}, Row{"192.0.2.1/32", "192.0.2.1"},
-                         Row{"192.0.2.128/25", "192.0.2.255"}, Row{"10.0.0.0/15", "10.1.255.255"},
-                         Row{"2001:db8::/47", "2001:db8:1:ffff:ffff:ffff:ffff:ffff"},
-                         Row{"::/0", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"}}) {
+  for (const Row& row :
+       {Row{"10.0.0.0/8", "10.255.255.255"}, Row{"0.0.0.0/0", "255.255.255.255"}, Row{"192.0.2.1/32", "192.0.2.1"},
+        Row{"192.0.2.128/25", "192.0.2.255"}, Row{"10.0.0.0/15", "10.1.255.255"},
+        Row{"2001:db8::/47", "2001:db8:1:ffff:ffff:ffff:ffff:ffff"},
+        Row{"::/0", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"}}) {
     SCOPED_TRACE(row.range);
     const IpAddress to = cidr(row.range).family() == Family::kIPv4 ? ip("203.0.113.7") : ip("2001:db8::7");
     const auto element = encode_source_range({{to, Protocol::kTcp, 443}, cidr(row.range)});
     const IpAddress last = ip(row.last);
     const auto wanted = last.bytes();
     ASSERT_EQ(element.key_end.size(), element.key.size());
-    EXPECT_TRUE(std::equal(wanted.begin(), wanted.end(), element.key_end.end() - static_cast<std::ptrdiff_t>(wanted.size())));
+    EXPECT_TRUE(
+        std::equal(wanted.begin(), wanted.end(), element.key_end.end() - static_cast<std::ptrdiff_t>(wanted.size())));
   }
 }
 
 TEST(Widest, LeavesOutWhatLiesInAnotherRange) {
-  EXPECT_THAT(widest({cidr("10.0.0.0/8"), cidr("10.1.0.0/16"), cidr("10.1.2.3/32"), cidr("11.0.0.0/8"), cidr("192.0.2.0/24")}),
-              UnorderedElementsAre(cidr("10.0.0.0/8"), cidr("11.0.0.0/8"), cidr("192.0.2.0/24")));
-  EXPECT_THAT(widest({cidr("10.0.0.0/9"), cidr("10.128.0.0/9")}), UnorderedElementsAre(cidr("10.0.0.0/9"), cidr("10.128.0.0/9")));
+  EXPECT_THAT(
+      widest({cidr("10.0.0.0/8"), cidr("10.1.0.0/16"), cidr("10.1.2.3/32"), cidr("11.0.0.0/8"), cidr("192.0.2.0/24")}),
+      UnorderedElementsAre(cidr("10.0.0.0/8"), cidr("11.0.0.0/8"), cidr("192.0.2.0/24")));
+  EXPECT_THAT(widest({cidr("10.0.0.0/9"), cidr("10.128.0.0/9")}),
+              UnorderedElementsAre(cidr("10.0.0.0/9"), cidr("10.128.0.0/9")));
   EXPECT_THAT(widest({cidr("0.0.0.0/0"), cidr("10.0.0.0/8")}), ElementsAre(cidr("0.0.0.0/0")));
   EXPECT_TRUE(widest({}).empty());
 }
@@ -96,7 +102,8 @@ TEST(ElementText, ReadsAsNftPrintsIt) {
             "203.0.113.7 . tcp . 443 . 10.0.0.0-10.255.255.255");
   HelperElements six;
   six.local_real_servers = {ip("fd00::9")};
-  EXPECT_EQ(element_text(set_named(v6, kLocalRealServers).key, encode_elements(six).at(kLocalRealServers)[0]), "fd00::9 . fd00::9");
+  EXPECT_EQ(element_text(set_named(v6, kLocalRealServers).key, encode_elements(six).at(kLocalRealServers)[0]),
+            "fd00::9 . fd00::9");
   EXPECT_EQ(element_text(set_named(v4, kMasqueradedNodePorts).key, {{99, 0, 0, 0, 0, 1, 0, 0}, {}}), "99 . 1");
   EXPECT_EQ(element_text(set_named(v4, kClusterIps).key, {{10, 0}, {}}), "") << "a key too short for its fields";
 }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The helper table in the kernel. nf_tables changes a table as a whole or not at all, so writing it anew, old rules out and new ones in,
-// leaves no moment without rules, and a change of one Service is one small transaction. What is live is always read from the kernel; the
-// one thing kept here is the source ranges, because removing a wide range must bring back those that lay in it (helper_sets.cc), and the
-// kernel was never told of these. Neighbours: helper_rules.cc says what the rules are, sys/nf_tables.h talks to the kernel.
+// The helper table in the kernel. nf_tables changes a table as a whole or not at all, so writing it anew, old rules out
+// and new ones in, leaves no moment without rules, and a change of one Service is one small transaction. What is live
+// is always read from the kernel; the one thing kept here is the source ranges, because removing a wide range must
+// bring back those that lay in it (helper_sets.cc), and the kernel was never told of these. Neighbours: helper_rules.cc
+// says what the rules are, sys/nf_tables.h talks to the kernel.
 #include "dataplane/ipvs/helper_table.h"
 
 #include <fmt/format.h>
@@ -75,7 +76,10 @@ RangesByAddress ranges_by_address(const std::set<SourceRange>& ranges) {
 class NetlinkHelperTable : public HelperTable {
  public:
   explicit NetlinkHelperTable(const HelperSettings& settings)
-      : family_(settings.family), sets_(helper_sets(family_)), chains_(helper_chains()), rules_(helper_rules(settings)) {
+      : family_(settings.family),
+        sets_(helper_sets(family_)),
+        chains_(helper_chains()),
+        rules_(helper_rules(settings)) {
     for (const sys::NftChain& chain : chains_) wanted_.chains.emplace(chain.name, chain);
     for (const sys::NftSet& set : sets_) wanted_.sets.emplace(set.name, set);
     for (const sys::NftRule& rule : rules_) wanted_.rules[rule.chain()].push_back(rule.text());
@@ -84,7 +88,8 @@ class NetlinkHelperTable : public HelperTable {
   Result<std::size_t> replace(const HelperElements& wanted) override {
     SLUICE_TRY(const std::optional<NftTable> live, sys::read_nft_table(family_, kHelperTableName));
     const ElementsBySet elements = encode_elements(wanted);
-    SLUICE_TRY(const std::size_t written, live && *live == wanted_ ? write_difference(elements) : write_anew(elements, live.has_value()));
+    SLUICE_TRY(const std::size_t written,
+               live && *live == wanted_ ? write_difference(elements) : write_anew(elements, live.has_value()));
     ranges_ = ranges_by_address(wanted.source_ranges);
     return written;
   }
@@ -115,7 +120,8 @@ class NetlinkHelperTable : public HelperTable {
     SLUICE_TRY(const std::optional<NftTable> live, sys::read_nft_table(family_, kHelperTableName));
     Difference difference;
     if (!live || live->dormant) {
-      difference.missing.push_back(fmt::format("nftables table {} {}", family_ == Family::kIPv4 ? "ip" : "ip6", kHelperTableName));
+      difference.missing.push_back(
+          fmt::format("nftables table {} {}", family_ == Family::kIPv4 ? "ip" : "ip6", kHelperTableName));
       return difference;
     }
     append_missing(difference.missing, "nftables chain", wanted_.chains, live->chains);
@@ -169,8 +175,8 @@ class NetlinkHelperTable : public HelperTable {
     return changes.size();
   }
 
-  // Where the kernel knows nothing of an element that is to go, all that go are added first, in the same transaction. There is a
-  // message that removes what may be missing (NFT_MSG_DESTROYSETELEM), but only since kernel 6.3.
+  // Where the kernel knows nothing of an element that is to go, all that go are added first, in the same transaction.
+  // There is a message that removes what may be missing (NFT_MSG_DESTROYSETELEM), but only since kernel 6.3.
   [[nodiscard]] Result<> commit(const ElementChanges& changes) const {
     NftBatch batch(family_, kHelperTableName);
     put_changes(batch, changes);
@@ -182,8 +188,10 @@ class NetlinkHelperTable : public HelperTable {
     return second.commit();
   }
 
-  // Fills in the elements of the set of source ranges, and answers the ranges of the addresses concerned as they are to be.
-  RangesByAddress change_ranges(const std::set<SourceRange>& add, const std::set<SourceRange>& remove, ElementChanges& changes) const {
+  // Fills in the elements of the set of source ranges, and answers the ranges of the addresses concerned as they are to
+  // be.
+  RangesByAddress change_ranges(const std::set<SourceRange>& add, const std::set<SourceRange>& remove,
+                                ElementChanges& changes) const {
     RangesByAddress after;
     const auto concerned = [&](const ServedAddress& to) -> std::set<Cidr>& {
       const auto [at, fresh] = after.try_emplace(to);
@@ -224,6 +232,8 @@ Result<std::unique_ptr<HelperTable>> open_helper_table(const HelperSettings& set
   return std::unique_ptr<HelperTable>(std::make_unique<NetlinkHelperTable>(settings));
 }
 
-Result<bool> remove_helper_table(Family family) { return sys::delete_nft_table(family, kHelperTableName); }
+Result<bool> remove_helper_table(Family family) {
+  return sys::delete_nft_table(family, kHelperTableName);
+}
 
 }  // namespace sluice::dataplane::ipvs

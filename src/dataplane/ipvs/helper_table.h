@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The filter and masquerade rules that IPVS needs beside its virtual servers, as one nftables table per family, "sluice-ipvs". Its
-// rules never change; Services are elements of its sets, so a change costs its elements. Reference: docs/mode-ipvs.md.
+// The filter and masquerade rules that IPVS needs beside its virtual servers, as one nftables table per family,
+// "sluice-ipvs". Its rules never change; Services are elements of its sets, so a change costs its elements. Reference:
+// docs/mode-ipvs.md.
 #pragma once
 
 #include <compare>
@@ -36,15 +37,16 @@ struct NodePort {
 
 // What the sets hold. All of one family.
 struct HelperElements {
-  std::set<ServedAddress> cluster_ips;        // masqueraded by the policy: sources that are no local pods, or all
-  std::set<ServedAddress> masqueraded;        // external and load-balancer addresses whose clients are hidden (policy Cluster)
+  std::set<ServedAddress> cluster_ips;  // masqueraded by the policy: sources that are no local pods, or all
+  std::set<ServedAddress>
+      masqueraded;  // external and load-balancer addresses whose clients are hidden (policy Cluster)
   std::set<ServedAddress> unmasqueraded;      // those whose clients stay visible (policy Local)
   std::set<NodePort> masqueraded_node_ports;  // node ports with policy Cluster
   std::set<ServedAddress> firewalled;         // reached only from source_ranges
   std::set<SourceRange> source_ranges;
-  std::set<IpAddress> service_addresses;      // on kube-ipvs0: what is not served there is rejected
-  std::set<std::uint16_t> health_check_ports; // TCP, reachable on every address
-  std::set<IpAddress> local_real_servers;     // pods of this node: masqueraded where one reaches itself through a Service
+  std::set<IpAddress> service_addresses;       // on kube-ipvs0: what is not served there is rejected
+  std::set<std::uint16_t> health_check_ports;  // TCP, reachable on every address
+  std::set<IpAddress> local_real_servers;  // pods of this node: masqueraded where one reaches itself through a Service
   friend bool operator==(const HelperElements&, const HelperElements&) = default;
 };
 
@@ -57,8 +59,8 @@ struct HelperSettings {
 class HelperTable {
  public:
   virtual ~HelperTable() = default;
-  // Makes the table what it must be, in one transaction: written anew where it is missing or its rules differ, otherwise only the
-  // elements that differ. Answers how many objects (rules, sets, elements) were written.
+  // Makes the table what it must be, in one transaction: written anew where it is missing or its rules differ,
+  // otherwise only the elements that differ. Answers how many objects (rules, sets, elements) were written.
   virtual Result<std::size_t> replace(const HelperElements& wanted) = 0;
   // Adds and removes elements in one transaction. An element that is there, or is not, is no error.
   virtual Result<std::size_t> change(const HelperElements& add, const HelperElements& remove) = 0;
@@ -68,7 +70,8 @@ class HelperTable {
   [[nodiscard]] virtual std::size_t rules() const = 0;
 };
 
-// By netlink (libnftnl), in the calling thread's network namespace. kUnsupported where the kernel has no nf_tables for the family.
+// By netlink (libnftnl), in the calling thread's network namespace. kUnsupported where the kernel has no nf_tables for
+// the family.
 Result<std::unique_ptr<HelperTable>> open_helper_table(const HelperSettings& settings);
 // Removes the family's table; answers whether there was one.
 Result<bool> remove_helper_table(Family family);

@@ -271,11 +271,14 @@ TEST_P(HelperTableOf, ForeignChangesAreSeenAndMended) {
       {"a chain is empty", fmt::format("flush chain {} masquerade-postrouting", name_),
        "- rule 2 of chain masquerade-postrouting: ", false},
       {"a rule is added", fmt::format("add rule {} unserved accept", name_), "+ rule 8 of chain unserved: ", false},
-      {"a rule is put before", fmt::format("insert rule {} unserved accept", name_), "+ rule 1 of chain unserved: ", false},
-      {"a rule with a counter", fmt::format("add rule {} services counter", name_), "+ rule 5 of chain services: [ counter ", false},
+      {"a rule is put before", fmt::format("insert rule {} unserved accept", name_),
+       "+ rule 1 of chain unserved: ", false},
+      {"a rule with a counter", fmt::format("add rule {} services counter", name_),
+       "+ rule 5 of chain services: [ counter ", false},
       {"a chain is added", fmt::format("add chain {} mine", name_), "+ nftables chain mine", false},
       {"a set is added", fmt::format("add set {} mine {{ type mark; }}", name_), "+ nftables set mine", false},
-      {"a policy is drop", fmt::format("add chain {} filter-input {{ policy drop; }}", name_), "- nftables chain filter-input", false},
+      {"a policy is drop", fmt::format("add chain {} filter-input {{ policy drop; }}", name_),
+       "- nftables chain filter-input", false},
       {"an element is gone", fmt::format("delete element {} health-check-ports {{ 32123 }}", name_),
        "- element 32123 of nftables set health-check-ports", true},
       {"an element is added", fmt::format("add element {} masqueraded-node-ports {{ sctp . 5 }}", name_),
@@ -284,7 +287,8 @@ TEST_P(HelperTableOf, ForeignChangesAreSeenAndMended) {
        v4 ? "add element ip sluice-ipvs source-ranges { 203.0.113.7 . tcp . 443 . 172.16.0.0/12 }"
           : "add element ip6 sluice-ipvs source-ranges { 2001:db8:1::7 . tcp . 443 . fd00::/8 }",
        v4 ? "+ element 203.0.113.7 . tcp . 443 . 172.16.0.0-172.31.255.255 of nftables set source-ranges"
-          : "+ element 2001:db8:1::7 . tcp . 443 . fd00::-fdff:ffff:ffff:ffff:ffff:ffff:ffff:ffff of nftables set source-ranges",
+          : "+ element 2001:db8:1::7 . tcp . 443 . fd00::-fdff:ffff:ffff:ffff:ffff:ffff:ffff:ffff of nftables set "
+            "source-ranges",
        true},
   };
   for (const Row& row : rows) {
@@ -306,7 +310,8 @@ TEST_P(HelperTableOf, ForeignChangesAreSeenAndMended) {
 TEST_P(HelperTableOf, OtherTablesAreLeftAlone) {
   in_fresh_netns([this] {
     const Family other_family = family_ == Family::kIPv4 ? Family::kIPv6 : Family::kIPv4;
-    nft(fmt::format("table {} other {{\n"
+    nft(
+        fmt::format("table {} other {{\n"
                     " set cluster-ips {{ type inet_service; elements = {{ 1 }} }}\n"
                     " chain services {{ accept; }}\n}}\n",
                     nft_name(family_)));
@@ -341,8 +346,9 @@ TEST_P(HelperTableOf, TakesTwentyThousandElementsInOneTransaction) {
       many.service_addresses.insert(address);
     }
     for (unsigned i = 0; i < 2000; ++i) {
-      many.source_ranges.insert({*many.cluster_ips.begin(),
-                                 cidr(v4 ? fmt::format("172.{}.{}.0/24", 16 + i / 250, i % 250) : fmt::format("fd01:{:x}::/32", i))});
+      many.source_ranges.insert(
+          {*many.cluster_ips.begin(),
+           cidr(v4 ? fmt::format("172.{}.{}.0/24", 16 + i / 250, i % 250) : fmt::format("fd01:{:x}::/32", i))});
     }
     const auto table = open_table(settings_of(family_));
     EXPECT_EQ(written(table->replace(many)), static_cast<long>(9 + table->rules() + 42000));

@@ -19,7 +19,8 @@
 
 namespace sluice::dataplane::ipvs {
 
-// Runs `body` on a thread with a network namespace of its own, which the programs it starts share, and which goes with the thread.
+// Runs `body` on a thread with a network namespace of its own, which the programs it starts share, and which goes with
+// the thread.
 template <typename Body>
 void in_fresh_netns(Body body) {
   std::thread([&body] {
@@ -38,11 +39,17 @@ inline std::string run(const std::vector<std::string>& arguments, std::string_vi
   return outcome->output;
 }
 
-inline void nft(std::string_view script) { run({"nft", "-f", "-"}, script); }
+inline void nft(std::string_view script) {
+  run({"nft", "-f", "-"}, script);
+}
 
-inline std::string nft_name(Family family) { return family == Family::kIPv4 ? "ip" : "ip6"; }
+inline std::string nft_name(Family family) {
+  return family == Family::kIPv4 ? "ip" : "ip6";
+}
 
-inline std::string listed(Family family) { return run({"nft", "-n", "list", "table", nft_name(family), "sluice-ipvs"}); }
+inline std::string listed(Family family) {
+  return run({"nft", "-n", "list", "table", nft_name(family), "sluice-ipvs"});
+}
 
 // Compares byte for byte with a file of test/golden/ipvs-helper; SLUICE_UPDATE_GOLDEN=1 writes it instead.
 inline void expect_golden(const std::string& name, const std::string& text) {
@@ -56,10 +63,18 @@ inline void expect_golden(const std::string& name, const std::string& text) {
   EXPECT_EQ(text, wanted.str()) << path << ": if this is what shall be written, run with SLUICE_UPDATE_GOLDEN=1";
 }
 
-inline IpAddress ip(std::string_view text) { return IpAddress::parse(text).value(); }
-inline Cidr cidr(std::string_view text) { return Cidr::parse(text).value(); }
-inline ServedAddress tcp(std::string_view address, std::uint16_t port) { return {ip(address), Protocol::kTcp, port}; }
-inline ServedAddress udp(std::string_view address, std::uint16_t port) { return {ip(address), Protocol::kUdp, port}; }
+inline IpAddress ip(std::string_view text) {
+  return IpAddress::parse(text).value();
+}
+inline Cidr cidr(std::string_view text) {
+  return Cidr::parse(text).value();
+}
+inline ServedAddress tcp(std::string_view address, std::uint16_t port) {
+  return {ip(address), Protocol::kTcp, port};
+}
+inline ServedAddress udp(std::string_view address, std::uint16_t port) {
+  return {ip(address), Protocol::kUdp, port};
+}
 
 inline std::unique_ptr<HelperTable> open_table(const HelperSettings& settings) {
   auto table = open_helper_table(settings);

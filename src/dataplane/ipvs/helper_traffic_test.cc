@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the rules do to packets. Four namespaces:
 //
-//   client (.2 and .77) -- node -- pod        the node has the Services' addresses on kube-ipvs0, as the data plane binds them
+//   client (.2 and .77) -- node -- pod        the node has the Services' addresses on kube-ipvs0, as the data plane
+//   binds them
 //                            `---- other pod
 //
-// Where connections must reach a pod, nft's dnat stands in for IPVS: it also rewrites the destination after the marks were made and
-// before the source is masqueraded. Where they need not, a server on the node is what IPVS would have taken them from.
+// Where connections must reach a pod, nft's dnat stands in for IPVS: it also rewrites the destination after the marks
+// were made and before the source is masqueraded. Where they need not, a server on the node is what IPVS would have
+// taken them from.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <netinet/icmp6.h>
@@ -88,8 +90,10 @@ std::uint16_t checksum(std::span<const std::uint8_t> bytes) {
 // Is an echo request answered? In the calling thread's namespace.
 bool ping(const IpAddress& to) {
   const bool v4 = to.family() == Family::kIPv4;
-  const UniqueFd socket(::socket(v4 ? AF_INET : AF_INET6, SOCK_RAW | SOCK_CLOEXEC, v4 ? int{IPPROTO_ICMP} : int{IPPROTO_ICMPV6}));
-  std::array<std::uint8_t, 8> request{v4 ? std::uint8_t{ICMP_ECHO} : std::uint8_t{ICMP6_ECHO_REQUEST}, 0, 0, 0, 0x51, 0x1c, 0, 1};
+  const UniqueFd socket(
+      ::socket(v4 ? AF_INET : AF_INET6, SOCK_RAW | SOCK_CLOEXEC, v4 ? int{IPPROTO_ICMP} : int{IPPROTO_ICMPV6}));
+  std::array<std::uint8_t, 8> request{
+      v4 ? std::uint8_t{ICMP_ECHO} : std::uint8_t{ICMP6_ECHO_REQUEST}, 0, 0, 0, 0x51, 0x1c, 0, 1};
   if (v4) {  // for the other family the kernel does it
     const std::uint16_t sum = checksum(request);
     request[2] = static_cast<std::uint8_t>(sum >> 8);
@@ -102,7 +106,8 @@ bool ping(const IpAddress& to) {
   const auto bytes = to.bytes();
   std::memcpy(v4 ? static_cast<void*>(&four.sin_addr) : static_cast<void*>(&six.sin6_addr), bytes.data(), bytes.size());
   const auto* address = v4 ? reinterpret_cast<const sockaddr*>(&four) : reinterpret_cast<const sockaddr*>(&six);
-  if (::sendto(socket.get(), request.data(), request.size(), 0, address, v4 ? sizeof four : sizeof six) < 0) return false;
+  if (::sendto(socket.get(), request.data(), request.size(), 0, address, v4 ? sizeof four : sizeof six) < 0)
+    return false;
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(2);
   while (std::chrono::steady_clock::now() < deadline) {
     pollfd waiting{socket.get(), POLLIN, 0};
@@ -166,7 +171,8 @@ class Traffic : public testing::TestWithParam<Family> {
     inside(role, [&] {
       must(sys::set_up("eth0"));
       for (const char* address : addresses) must(sys::add_address("eth0", ip(address), a_.subnet_length));
-      must(sys::add_route({.destination = cidr(family_ == Family::kIPv4 ? "0.0.0.0/0" : "::/0"), .gateway = ip(gateway), .link = ""}));
+      must(sys::add_route(
+          {.destination = cidr(family_ == Family::kIPv4 ? "0.0.0.0/0" : "::/0"), .gateway = ip(gateway), .link = ""}));
     });
     wait_for_link("node", role);
     wait_for_link(role, "eth0");
@@ -212,9 +218,11 @@ class Traffic : public testing::TestWithParam<Family> {
   // Sends connections to address:port on to the pod's port 8080, as IPVS would.
   void stand_in(const char* address, std::uint16_t port) {
     const std::string family = nft_name(family_);
-    const std::string rule = fmt::format("{} daddr {} tcp dport {} dnat to {}", family, address, port, sys::to_string({ip(a_.pod), 8080}));
+    const std::string rule =
+        fmt::format("{} daddr {} tcp dport {} dnat to {}", family, address, port, sys::to_string({ip(a_.pod), 8080}));
     inside("node", [&] {
-      nft(fmt::format("table {} stand-in {{\n"
+      nft(
+          fmt::format("table {} stand-in {{\n"
                       " chain pre {{ type nat hook prerouting priority -90; {}; }}\n"
                       " chain out {{ type nat hook output priority -90; {}; }}\n}}\n",
                       family, rule, rule));
@@ -232,14 +240,17 @@ class Traffic : public testing::TestWithParam<Family> {
   }
 
   // 0, or the errno that connect(2) answers.
-  int reach(const std::string& from, const char* to, std::uint16_t port, const char* source = nullptr, milliseconds patience = kPatience) {
-    sys::ConnectSpec spec{.netns = netns_.at(from), .protocol = Protocol::kTcp, .to = {ip(to), port}, .from = std::nullopt};
+  int reach(const std::string& from, const char* to, std::uint16_t port, const char* source = nullptr,
+            milliseconds patience = kPatience) {
+    sys::ConnectSpec spec{
+        .netns = netns_.at(from), .protocol = Protocol::kTcp, .to = {ip(to), port}, .from = std::nullopt};
     spec.timeout = patience;
     if (source != nullptr) spec.from = sys::SocketAddress{ip(source), 0};
     const auto connected = sys::connect_socket(spec);
     return connected ? 0 : connected.error().sys_errno;
   }
-  testing::AssertionResult is_dropped(const std::string& from, const char* to, std::uint16_t port, const char* source = nullptr) {
+  testing::AssertionResult is_dropped(const std::string& from, const char* to, std::uint16_t port,
+                                      const char* source = nullptr) {
     const int error = reach(from, to, port, source, kSilence);
     if (error == ETIMEDOUT) return testing::AssertionSuccess();
     return testing::AssertionFailure() << (error == 0 ? "it passed" : std::strerror(error));
@@ -271,7 +282,8 @@ INSTANTIATE_TEST_SUITE_P(Families, Traffic, testing::ValuesIn(kFamilies),
 
 TEST_P(Traffic, WhatIsNotServedAtAServiceAddressIsRefusedAtOnce) {
   const UniqueFd ssh = listen("node", 22);
-  EXPECT_EQ(reach("client", a_.balancer, 22), 0) << "without the table the node answers: this is what the rules are for";
+  EXPECT_EQ(reach("client", a_.balancer, 22), 0)
+      << "without the table the node answers: this is what the rules are for";
   HelperElements e;
   e.service_addresses = {ip(a_.balancer), ip(a_.cluster_ip)};
   install(e);
@@ -297,7 +309,8 @@ TEST_P(Traffic, UdpIsRefusedByAnIcmpMessage) {
   e.service_addresses = {ip(a_.balancer)};
   install(e);
   const auto answer = [this](const char* to) {
-    auto socket = sys::connect_socket({.netns = netns_.at("client"), .protocol = Protocol::kUdp, .to = {ip(to), 53}, .from = std::nullopt});
+    auto socket = sys::connect_socket(
+        {.netns = netns_.at("client"), .protocol = Protocol::kUdp, .to = {ip(to), 53}, .from = std::nullopt});
     if (!socket || !sys::send_within(*socket, "?", kPatience)) return -1;
     const auto received = sys::receive_within(*socket, kSilence);
     return received ? 0 : received.error().sys_errno;
@@ -312,10 +325,11 @@ TEST_P(Traffic, WhatIsServedAndHealthChecksPassTheFilter) {
     void (*fill)(HelperElements&, const ServedAddress&);
   };
   const UniqueFd server = listen("node", 80);
-  for (const Row& row : {Row{"cluster IP", [](HelperElements& e, const ServedAddress& s) { e.cluster_ips.insert(s); }},
-                         Row{"policy Cluster", [](HelperElements& e, const ServedAddress& s) { e.masqueraded.insert(s); }},
-                         Row{"policy Local", [](HelperElements& e, const ServedAddress& s) { e.unmasqueraded.insert(s); }},
-                         Row{"health checks", [](HelperElements& e, const ServedAddress& s) { e.health_check_ports.insert(s.port); }}}) {
+  for (const Row& row :
+       {Row{"cluster IP", [](HelperElements& e, const ServedAddress& s) { e.cluster_ips.insert(s); }},
+        Row{"policy Cluster", [](HelperElements& e, const ServedAddress& s) { e.masqueraded.insert(s); }},
+        Row{"policy Local", [](HelperElements& e, const ServedAddress& s) { e.unmasqueraded.insert(s); }},
+        Row{"health checks", [](HelperElements& e, const ServedAddress& s) { e.health_check_ports.insert(s.port); }}}) {
     SCOPED_TRACE(row.name);
     HelperElements e;
     e.service_addresses = {ip(a_.balancer)};
@@ -336,9 +350,7 @@ TEST_P(Traffic, PingIsAnsweredByServiceAddresses) {
   e.service_addresses = {ip(a_.balancer)};
   e.firewalled = {tcp(a_.balancer, 443)};
   install(e);
-  inside("client", [this] {
-    EXPECT_TRUE(ping(ip(a_.balancer)));
-  });
+  inside("client", [this] { EXPECT_TRUE(ping(ip(a_.balancer))); });
 }
 
 TEST_P(Traffic, SourceRangesLetThoseInsidePassAndDropTheOthers) {
@@ -365,7 +377,8 @@ TEST_P(Traffic, SourceRangesLetThoseInsidePassAndDropTheOthers) {
 // The kernel picks the Service's own address as the source, for it is local.
 TEST_P(Traffic, TheNodeItselfIsFirewalledUnlessTheServiceAddressIsInTheRanges) {
   const UniqueFd server = listen("pod", 8080);
-  stand_in(a_.balancer, 443);  // so the packet does not come back into the node by loopback, where another chain would take it
+  stand_in(a_.balancer,
+           443);  // so the packet does not come back into the node by loopback, where another chain would take it
   const ServedAddress to = tcp(a_.balancer, 443);
   HelperElements e;
   e.firewalled = {to};
@@ -415,7 +428,8 @@ TEST_P(Traffic, TheSourceToAClusterIpIsHiddenByThePolicy) {
     HelperElements e;
     e.cluster_ips = {tcp(a_.cluster_ip, 80)};
     install(e, row.policy);
-    EXPECT_EQ(seen_source(server, "client", a_.cluster_ip, 80, a_.client), row.client_hidden ? a_.node_to_pod : a_.client);
+    EXPECT_EQ(seen_source(server, "client", a_.cluster_ip, 80, a_.client),
+              row.client_hidden ? a_.node_to_pod : a_.client);
     EXPECT_EQ(seen_source(server, "other", a_.cluster_ip, 80), row.pod_hidden ? a_.node_to_pod : a_.other_pod);
     EXPECT_EQ(seen_source(server, "node", a_.cluster_ip, 80), row.node_hidden ? a_.node_to_pod : a_.cluster_ip);
   }
@@ -428,7 +442,8 @@ TEST_P(Traffic, TheNodesLoopbackAddressIsNeverHidden) {
   e.cluster_ips = {tcp(a_.cluster_ip, 80)};
   install(e, {.detector = {}, .masquerade_all = true});
   EXPECT_EQ(seen_source(server, "node", a_.cluster_ip, 80, loopback), loopback);
-  EXPECT_EQ(seen_source(server, "client", a_.cluster_ip, 80, a_.client), a_.client) << "nothing leaves the node, nothing to hide";
+  EXPECT_EQ(seen_source(server, "client", a_.cluster_ip, 80, a_.client), a_.client)
+      << "nothing leaves the node, nothing to hide";
 }
 
 TEST_P(Traffic, ClientsOfAnExternalAddressAreHiddenWithPolicyClusterOnly) {
@@ -454,7 +469,8 @@ TEST_P(Traffic, ClientsOfANodePortAreHiddenWithPolicyClusterOnly) {
   node_port.masqueraded_node_ports = {{Protocol::kTcp, 30080}};
   install(node_port);
   EXPECT_EQ(seen_source(server, "client", a_.node_to_client, 30080, a_.client), a_.node_to_pod);
-  EXPECT_EQ(seen_source(far_server, "client", a_.beyond, 30080, a_.client), a_.client) << "the same port of another machine";
+  EXPECT_EQ(seen_source(far_server, "client", a_.beyond, 30080, a_.client), a_.client)
+      << "the same port of another machine";
   change({}, node_port);
   EXPECT_EQ(seen_source(server, "client", a_.node_to_client, 30080, a_.client), a_.client);
 }
@@ -465,7 +481,8 @@ TEST_P(Traffic, APodReachesItselfThroughAService) {
   HelperElements e;
   e.cluster_ips = {tcp(a_.cluster_ip, 80)};
   install(e);
-  EXPECT_TRUE(is_dropped("pod", a_.cluster_ip, 80)) << "a packet that comes in with the pod's own address as its source";
+  EXPECT_TRUE(is_dropped("pod", a_.cluster_ip, 80))
+      << "a packet that comes in with the pod's own address as its source";
   HelperElements local;
   local.local_real_servers = {ip(a_.pod)};
   change(local, {});
@@ -478,11 +495,13 @@ TEST_P(Traffic, TheMarksOtherBitsStayAndOursGoes) {
   const UniqueFd server = listen("pod", 8080);
   stand_in(a_.cluster_ip, 80);
   inside("node", [this] {
-    nft(fmt::format("table {} watch {{\n"
-                    " chain pre {{ type filter hook prerouting priority -150; meta mark set 0x8001; }}\n"
-                    " chain route {{ type filter hook forward priority 0; meta mark 0xc001 tcp flags syn / syn,ack counter; }}\n"
-                    " chain post {{ type filter hook postrouting priority 200; meta mark 0x8001 tcp flags syn / syn,ack counter; }}\n}}\n",
-                    nft_name(family_)));
+    nft(fmt::format(
+        "table {} watch {{\n"
+        " chain pre {{ type filter hook prerouting priority -150; meta mark set 0x8001; }}\n"
+        " chain route {{ type filter hook forward priority 0; meta mark 0xc001 tcp flags syn / syn,ack counter; }}\n"
+        " chain post {{ type filter hook postrouting priority 200; meta mark 0x8001 tcp flags syn / syn,ack counter; "
+        "}}\n}}\n",
+        nft_name(family_)));
   });
   HelperElements e;
   e.cluster_ips = {tcp(a_.cluster_ip, 80)};

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// One change of a Service touches four things: elements of the helper table, virtual servers, addresses on kube-ipvs0, and drains. The
-// order is always the same, and each step leaves the node serving: elements come before the traffic that needs them and go after it;
-// virtual servers before their addresses; what is no longer wanted goes last.
+// One change of a Service touches four things: elements of the helper table, virtual servers, addresses on kube-ipvs0,
+// and drains. The order is always the same, and each step leaves the node serving: elements come before the traffic
+// that needs them and go after it; virtual servers before their addresses; what is no longer wanted goes last.
 //
-// What is live is read once by a full apply and known from then on, so an incremental one reads nothing: the number of its requests
-// depends on the change alone. Where the kernel then refuses something that can only mean that somebody else was here, everything is
-// compared at once, and the change is served within the same call.
+// What is live is read once by a full apply and known from then on, so an incremental one reads nothing: the number of
+// its requests depends on the change alone. Where the kernel then refuses something that can only mean that somebody
+// else was here, everything is compared at once, and the change is served within the same call.
 #include "dataplane/ipvs/ipvs_data_plane.h"
 
 #include <fmt/format.h>
@@ -29,7 +29,9 @@ constexpr std::size_t kProblemsTold = 3;
 
 // First those that others wait for; then by address, so that an address is bound when all its ports are there.
 void put_in_order(std::vector<Served::VirtualServerChange>& changes) {
-  const auto rank = [](const Served::VirtualServerChange& change) { return std::make_tuple(!change.first, change.key.address); };
+  const auto rank = [](const Served::VirtualServerChange& change) {
+    return std::make_tuple(!change.first, change.key.address);
+  };
   std::stable_sort(changes.begin(), changes.end(), [&](const auto& a, const auto& b) { return rank(a) < rank(b); });
 }
 
@@ -57,7 +59,8 @@ VirtualServer* virtual_server_in(TableChange& change) {
 
 Error summary(const std::vector<Error>& problems) {
   std::string text;
-  for (std::size_t i = 0; i < std::min(problems.size(), kProblemsTold); ++i) text += (i == 0 ? "" : "; ") + problems[i].what;
+  for (std::size_t i = 0; i < std::min(problems.size(), kProblemsTold); ++i)
+    text += (i == 0 ? "" : "; ") + problems[i].what;
   if (problems.size() > kProblemsTold) text += fmt::format("; and {} more", problems.size() - kProblemsTold);
   return Error{problems.front().code, std::move(text), problems.front().sys_errno};
 }
@@ -69,8 +72,9 @@ bool node_ports_differ(const plan::Change& change) {
 
 }  // namespace
 
-IpvsDataPlane::IpvsDataPlane(Options options, WantedSettings settings, std::unique_ptr<Engine> engine, std::unique_ptr<HelperTable> table,
-                             std::unique_ptr<ServiceDevice> device, const Clock& clock)
+IpvsDataPlane::IpvsDataPlane(Options options, WantedSettings settings, std::unique_ptr<Engine> engine,
+                             std::unique_ptr<HelperTable> table, std::unique_ptr<ServiceDevice> device,
+                             const Clock& clock)
     : options_(std::move(options)),
       settings_(std::move(settings)),
       engine_(std::move(engine)),
@@ -79,11 +83,13 @@ IpvsDataPlane::IpvsDataPlane(Options options, WantedSettings settings, std::uniq
       clock_(clock),
       node_port_record_(options_.state_folder, options_.family) {}
 
-Result<std::unique_ptr<IpvsDataPlane>> IpvsDataPlane::open(Options options, std::unique_ptr<Engine> engine, std::unique_ptr<HelperTable> table) {
+Result<std::unique_ptr<IpvsDataPlane>> IpvsDataPlane::open(Options options, std::unique_ptr<Engine> engine,
+                                                           std::unique_ptr<HelperTable> table) {
   return open(std::move(options), std::move(engine), std::move(table), open_service_device(), system_clock());
 }
 
-Result<std::unique_ptr<IpvsDataPlane>> IpvsDataPlane::open(Options options, std::unique_ptr<Engine> engine, std::unique_ptr<HelperTable> table,
+Result<std::unique_ptr<IpvsDataPlane>> IpvsDataPlane::open(Options options, std::unique_ptr<Engine> engine,
+                                                           std::unique_ptr<HelperTable> table,
                                                            std::unique_ptr<ServiceDevice> device, const Clock& clock) {
   WantedSettings settings;
   settings.family = options.family;
@@ -93,8 +99,8 @@ Result<std::unique_ptr<IpvsDataPlane>> IpvsDataPlane::open(Options options, std:
   settings.drain_timeout = options.drain_timeout;
   settings.localhost_node_ports = options.localhost_node_ports;
   settings.api_server_addresses = options.api_server_addresses;
-  std::unique_ptr<IpvsDataPlane> opened(
-      new IpvsDataPlane(std::move(options), std::move(settings), std::move(engine), std::move(table), std::move(device), clock));
+  std::unique_ptr<IpvsDataPlane> opened(new IpvsDataPlane(std::move(options), std::move(settings), std::move(engine),
+                                                          std::move(table), std::move(device), clock));
   if (opened->options_.timeouts != sluice::ipvs::Timeouts{}) {
     if (auto set = opened->engine_->set_timeouts(opened->options_.timeouts); !set) {
       opened->warn_once(std::nullopt, set.error().what + "; keeping the timeouts as they are");
@@ -124,13 +130,15 @@ Result<ApplyStats> IpvsDataPlane::apply(const Changes& changes) {
   return run.stats;
 }
 
-Result<NodeAddresses> IpvsDataPlane::read_node(const NodePortAddresses& node_ports, const std::vector<sys::InterfaceAddress>& listed) {
+Result<NodeAddresses> IpvsDataPlane::read_node(const NodePortAddresses& node_ports,
+                                               const std::vector<sys::InterfaceAddress>& listed) {
   SLUICE_TRY(const auto gateways, device_->list_default_gateways(settings_.family));
   return node_addresses(settings_, node_ports, listed, gateways);
 }
 
 bool IpvsDataPlane::excluded(const IpAddress& address) const {
-  return std::any_of(options_.exclude_cidrs.begin(), options_.exclude_cidrs.end(), [&](const Cidr& cidr) { return cidr.contains(address); });
+  return std::any_of(options_.exclude_cidrs.begin(), options_.exclude_cidrs.end(),
+                     [&](const Cidr& cidr) { return cidr.contains(address); });
 }
 
 void IpvsDataPlane::count_elements(std::size_t elements, Run& run) {
@@ -233,7 +241,8 @@ std::optional<TableChange> IpvsDataPlane::with_fallback(const TableChange& chang
   const plan::ServicePortKey* port = served_->owner(server->key);
   const bool from_annotation = port != nullptr && server->scheduler != settings_.scheduler.name;
   settings_.missing_schedulers.insert(server->scheduler);
-  warn_once(from_annotation ? std::optional(port->service) : std::nullopt, describe_missing_scheduler(server->scheduler));
+  warn_once(from_annotation ? std::optional(port->service) : std::nullopt,
+            describe_missing_scheduler(server->scheduler));
   server->scheduler = Scheduler{}.name;
   server->flags &= sluice::ipvs::kPersistentFlag;
   return changed;
@@ -312,7 +321,8 @@ Result<> IpvsDataPlane::finish_drains(const std::vector<VirtualServerKey>& keys,
     if (!state && state.error().sys_errno != ESRCH) return tl::unexpected(state.error());
     std::map<RealServerKey, std::uint32_t> connections;
     if (state) {
-      for (const auto& each : state->real_servers) connections[each.server.key] = each.active_connections + each.inactive_connections;
+      for (const auto& each : state->real_servers)
+        connections[each.server.key] = each.active_connections + each.inactive_connections;
     }
     for (const auto& [real_server, deadline] : drains_.of(key)) {
       const auto there = connections.find(real_server);
@@ -353,7 +363,9 @@ Result<bool> IpvsDataPlane::intact() {
   return bound >= served_->counts().service_addresses();
 }
 
-std::vector<std::pair<std::string, std::size_t>> IpvsDataPlane::rules_by_table() const { return {{"nftables", table_->rules()}}; }
+std::vector<std::pair<std::string, std::size_t>> IpvsDataPlane::rules_by_table() const {
+  return {{"nftables", table_->rules()}};
+}
 
 void IpvsDataPlane::warn_of_annotations(const std::vector<plan::Change>& ports) {
   const auto& bad = served_->bad_annotations();

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// IpvsDataPlane: kube-proxy's ipvs mode for one family, on any engine, with batches, drains that end, and schedulers per Service.
+// IpvsDataPlane: kube-proxy's ipvs mode for one family, on any engine, with batches, drains that end, and schedulers
+// per Service.
 #pragma once
 
 #include <chrono>
@@ -33,35 +34,39 @@ struct Warning {
 
 struct Options {
   Family family = Family::kIPv4;
-  std::string scheduler;                          // ipvs.scheduler; empty is rr
-  std::vector<Cidr> exclude_cidrs;                // virtual servers in these that nobody wants are left alone
+  std::string scheduler;            // ipvs.scheduler; empty is rr
+  std::vector<Cidr> exclude_cidrs;  // virtual servers in these that nobody wants are left alone
   std::chrono::milliseconds drain_timeout{std::chrono::minutes(15)};  // 0: cut at once
   bool localhost_node_ports = true;
-  std::vector<IpAddress> api_server_addresses;    // never served as external or load-balancer addresses
-  sluice::ipvs::Timeouts timeouts;                // seconds; 0 leaves the kernel's
-  std::string state_folder;                       // "/run/sluice"; empty: cleanup will not know our node ports
+  std::vector<IpAddress> api_server_addresses;  // never served as external or load-balancer addresses
+  sluice::ipvs::Timeouts timeouts;              // seconds; 0 leaves the kernel's
+  std::string state_folder;                     // "/run/sluice"; empty: cleanup will not know our node ports
   std::function<void(const Warning&)> warn = [](const Warning&) {};
 };
 
 class IpvsDataPlane : public DataPlane {
  public:
-  // Sets the timeouts. kInvalid for a scheduler that cannot be one. Each family needs an engine and a helper table of its own.
+  // Sets the timeouts. kInvalid for a scheduler that cannot be one. Each family needs an engine and a helper table of
+  // its own.
   static Result<std::unique_ptr<IpvsDataPlane>> open(Options options, std::unique_ptr<sluice::ipvs::Engine> engine,
                                                      std::unique_ptr<HelperTable> table);
   // With another device and clock than the node's; the clock must outlive the data plane.
   static Result<std::unique_ptr<IpvsDataPlane>> open(Options options, std::unique_ptr<sluice::ipvs::Engine> engine,
-                                                     std::unique_ptr<HelperTable> table, std::unique_ptr<ServiceDevice> device,
-                                                     const Clock& clock);
+                                                     std::unique_ptr<HelperTable> table,
+                                                     std::unique_ptr<ServiceDevice> device, const Clock& clock);
 
   [[nodiscard]] std::string_view name() const override { return "ipvs"; }
   [[nodiscard]] Family family() const override { return settings_.family; }
   // Where single changes are refused, the others are done all the same and the error names those.
   Result<ApplyStats> apply(const Changes& changes) override;
-  // Also false after the node's own addresses changed: which addresses may be served, and where node ports answer, depends on them.
+  // Also false after the node's own addresses changed: which addresses may be served, and where node ports answer,
+  // depends on them.
   Result<bool> intact() override;
   Result<Difference> compare(const Changes& wanted) override;
   Result<std::optional<std::chrono::milliseconds>> tend() override;
-  [[nodiscard]] std::vector<Refusal> refusals() const override { return served_ ? served_->refusals() : std::vector<Refusal>(); }
+  [[nodiscard]] std::vector<Refusal> refusals() const override {
+    return served_ ? served_->refusals() : std::vector<Refusal>();
+  }
   [[nodiscard]] std::vector<std::pair<std::string, std::size_t>> rules_by_table() const override;
 
  private:
@@ -72,8 +77,8 @@ class IpvsDataPlane : public DataPlane {
     std::optional<Error> surprise;  // the kernel is not as it was known to be
     std::set<VirtualServerKey> failed;
   };
-  IpvsDataPlane(Options options, WantedSettings settings, std::unique_ptr<sluice::ipvs::Engine> engine, std::unique_ptr<HelperTable> table,
-                std::unique_ptr<ServiceDevice> device, const Clock& clock);
+  IpvsDataPlane(Options options, WantedSettings settings, std::unique_ptr<sluice::ipvs::Engine> engine,
+                std::unique_ptr<HelperTable> table, std::unique_ptr<ServiceDevice> device, const Clock& clock);
 
   Result<> apply_full(const std::vector<plan::Change>& ports, Run& run);
   Result<> apply_incremental(const std::vector<plan::Change>& ports, Run& run);
@@ -85,7 +90,8 @@ class IpvsDataPlane : public DataPlane {
   Result<> unbind(const std::vector<IpAddress>& addresses, Run& run);
   // Takes away what is drained, at these virtual servers.
   Result<> finish_drains(const std::vector<VirtualServerKey>& keys, Run& run);
-  Result<NodeAddresses> read_node(const NodePortAddresses& node_ports, const std::vector<sys::InterfaceAddress>& listed);
+  Result<NodeAddresses> read_node(const NodePortAddresses& node_ports,
+                                  const std::vector<sys::InterfaceAddress>& listed);
   [[nodiscard]] bool excluded(const IpAddress& address) const;
   void count_elements(std::size_t elements, Run& run);
   void warn_of_annotations(const std::vector<plan::Change>& ports);

@@ -6,8 +6,8 @@
 //  - vs/conn_reuse_mode: before 5.9 a reused source port cost the client a second.
 //  - ip_forward: packets to real servers are forwarded packets.
 //  - arp_ignore and arp_announce: with strictARP, no other interface answers for addresses on kube-ipvs0.
-// They belong to the node, not to us, and other software reads them; so they are given back when we leave for good. kube-proxy does
-// not, which has left nodes with a strict ARP that nobody could explain.
+// They belong to the node, not to us, and other software reads them; so they are given back when we leave for good.
+// kube-proxy does not, which has left nodes with a strict ARP that nobody could explain.
 #include "dataplane/ipvs/ipvs_sysctls.h"
 
 #include <fmt/format.h>
@@ -35,7 +35,9 @@ struct Kept {
 };
 using Record = std::map<std::string, Kept>;
 
-std::string path_in(const std::string& folder) { return folder + "/ipvs-sysctls"; }
+std::string path_in(const std::string& folder) {
+  return folder + "/ipvs-sysctls";
+}
 
 // Lines of "name before ours". None of these settings has blanks in its value.
 Record read_record(const std::string& folder) {
@@ -83,7 +85,8 @@ SysctlAccess system_sysctls() {
           }};
 }
 
-SysctlReport apply_sysctls(const std::vector<SysctlSetting>& wanted, const std::string& folder, const SysctlAccess& access) {
+SysctlReport apply_sysctls(const std::vector<SysctlSetting>& wanted, const std::string& folder,
+                           const SysctlAccess& access) {
   SysctlReport report;
   Record record = read_record(folder);
   for (const SysctlSetting& setting : wanted) {
@@ -126,7 +129,8 @@ SysctlReport restore_sysctls(const std::string& folder, const SysctlAccess& acce
   if (!record.empty()) {
     if (auto noted = write_record(folder, record); !noted) report.problems.push_back(noted.error());
   } else if (::unlink(path_in(folder).c_str()) != 0 && errno != ENOENT) {
-    report.problems.push_back({Errc::kInternal, fmt::format("remove {}: {}", path_in(folder), std::strerror(errno)), errno});
+    report.problems.push_back(
+        {Errc::kInternal, fmt::format("remove {}: {}", path_in(folder), std::strerror(errno)), errno});
   }
   return report;
 }

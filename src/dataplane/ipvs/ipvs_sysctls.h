@@ -39,9 +39,10 @@ struct SysctlReport {
   std::vector<Error> problems;  // each names the setting, which is left as it is
 };
 
-// Writes where the value differs. What was there before is kept in FOLDER/ipvs-sysctls, and written there first; of a setting that was
-// changed before, the oldest value is kept.
-SysctlReport apply_sysctls(const std::vector<SysctlSetting>& wanted, const std::string& folder, const SysctlAccess& access = system_sysctls());
+// Writes where the value differs. What was there before is kept in FOLDER/ipvs-sysctls, and written there first; of a
+// setting that was changed before, the oldest value is kept.
+SysctlReport apply_sysctls(const std::vector<SysctlSetting>& wanted, const std::string& folder,
+                           const SysctlAccess& access = system_sysctls());
 // Puts back what is kept, except where somebody else has changed the value since, and removes the file.
 SysctlReport restore_sysctls(const std::string& folder, const SysctlAccess& access = system_sysctls());
 

@@ -76,7 +76,8 @@ TEST_F(SysctlsTest, AMissingOrReadOnlySettingIsAProblemAndTheOthersAreSet) {
   read_only_ = true;
   EXPECT_EQ(restore_sysctls(folder_, access()).problems.size(), 1u);
   read_only_ = false;
-  EXPECT_THAT(restore_sysctls(folder_, access()).changed, ElementsAre(SysctlSetting{"a", "0"})) << "what could not be put back stays on record";
+  EXPECT_THAT(restore_sysctls(folder_, access()).changed, ElementsAre(SysctlSetting{"a", "0"}))
+      << "what could not be put back stays on record";
 }
 
 TEST_F(SysctlsTest, NoRecordIsAProblemAndTheSettingIsMadeAllTheSame) {
@@ -91,12 +92,14 @@ TEST(WantedSysctls, ByKernelAndStrictArp) {
     for (const auto& each : settings) found.push_back(each.name + "=" + each.value);
     return found;
   };
-  EXPECT_THAT(names(wanted_sysctls(false, {6, 1})), ElementsAre("net/ipv4/vs/conntrack=1", "net/ipv4/vs/expire_nodest_conn=1",
-                                                              "net/ipv4/vs/expire_quiescent_template=1", "net/ipv4/ip_forward=1"));
+  EXPECT_THAT(names(wanted_sysctls(false, {6, 1})),
+              ElementsAre("net/ipv4/vs/conntrack=1", "net/ipv4/vs/expire_nodest_conn=1",
+                          "net/ipv4/vs/expire_quiescent_template=1", "net/ipv4/ip_forward=1"));
   EXPECT_THAT(names(wanted_sysctls(false, {5, 8})), testing::Contains("net/ipv4/vs/conn_reuse_mode=0"));
   EXPECT_THAT(names(wanted_sysctls(false, {5, 10})), testing::Not(testing::Contains("net/ipv4/vs/conn_reuse_mode=0")));
   EXPECT_THAT(names(wanted_sysctls(true, {6, 1})),
-              testing::IsSupersetOf({std::string("net/ipv4/conf/all/arp_ignore=1"), std::string("net/ipv4/conf/all/arp_announce=2")}));
+              testing::IsSupersetOf(
+                  {std::string("net/ipv4/conf/all/arp_ignore=1"), std::string("net/ipv4/conf/all/arp_announce=2")}));
   EXPECT_GE(kernel_version(), (KernelVersion{4, 0}));
 }
 

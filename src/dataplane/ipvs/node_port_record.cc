@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A virtual server on a Service's address is recognised by kube-ipvs0, which carries that address. One for a node port stands on an
-// address of the node, like any that an administrator may have made by hand; only the port tells them apart. The file lists them, one
-// "tcp 30080" a line, in a folder that a reboot empties as it empties ip_vs (/run).
+// A virtual server on a Service's address is recognised by kube-ipvs0, which carries that address. One for a node port
+// stands on an address of the node, like any that an administrator may have made by hand; only the port tells them
+// apart. The file lists them, one "tcp 30080" a line, in a folder that a reboot empties as it empties ip_vs (/run).
 #include "dataplane/ipvs/node_port_record.h"
 
 #include <fcntl.h>
@@ -27,8 +27,10 @@ std::set<NodePort> read_ports(const std::string& path) {
   std::ifstream file(path);
   std::string protocol;
   for (unsigned port = 0; file >> protocol >> port;) {
-    const auto* known = std::find_if(kProtocols.begin(), kProtocols.end(), [&](Protocol each) { return lower_name(each) == protocol; });
-    if (known != kProtocols.end() && port > 0 && port <= 65535) ports.insert({*known, static_cast<std::uint16_t>(port)});
+    const auto* known =
+        std::find_if(kProtocols.begin(), kProtocols.end(), [&](Protocol each) { return lower_name(each) == protocol; });
+    if (known != kProtocols.end() && port > 0 && port <= 65535)
+      ports.insert({*known, static_cast<std::uint16_t>(port)});
   }
   return ports;
 }
@@ -79,10 +81,13 @@ Result<> NodePortRecord::before(const std::set<NodePort>& wanted) {
   return write(both);
 }
 
-Result<> NodePortRecord::after(const std::set<NodePort>& wanted) { return write(wanted); }
+Result<> NodePortRecord::after(const std::set<NodePort>& wanted) {
+  return write(wanted);
+}
 
 Result<> NodePortRecord::remove() {
-  if (!path_.empty() && ::unlink(path_.c_str()) != 0 && errno != ENOENT) return tl::unexpected(file_error(path_, errno));
+  if (!path_.empty() && ::unlink(path_.c_str()) != 0 && errno != ENOENT)
+    return tl::unexpected(file_error(path_, errno));
   recorded_.clear();
   return {};
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which node ports have virtual servers by our will, in a small file: cleaning up needs it, when nobody knows the Services any more.
+// Which node ports have virtual servers by our will, in a small file: cleaning up needs it, when nobody knows the
+// Services any more.
 #pragma once
 
 #include <set>

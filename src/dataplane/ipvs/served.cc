@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Most of what a Service port wants is its own, but some things are shared: two ports of one Service have one address on kube-ipvs0, a
-// pod serves many Services, a node port's number may be used by TCP and UDP. Such a thing must come with the first who wants it and go
-// with the last, without looking at all the others. So everything is counted, and an update adds what is wanted now before it takes
-// away what was wanted before: what both want never passes zero.
+// Most of what a Service port wants is its own, but some things are shared: two ports of one Service have one address
+// on kube-ipvs0, a pod serves many Services, a node port's number may be used by TCP and UDP. Such a thing must come
+// with the first who wants it and go with the last, without looking at all the others. So everything is counted, and an
+// update adds what is wanted now before it takes away what was wanted before: what both want never passes zero.
 #include "dataplane/ipvs/served.h"
 
 #include <utility>
@@ -62,7 +62,8 @@ void merge(HelperElements&& from, HelperElements& into) {
 
 }  // namespace
 
-const WantedPort& Served::compute(const plan::ServicePortKey& key, const WantedSettings& settings, Computed& computed) const {
+const WantedPort& Served::compute(const plan::ServicePortKey& key, const WantedSettings& settings,
+                                  Computed& computed) const {
   const auto known = computed.find(key);
   if (known != computed.end()) return known->second;
   return computed.emplace(key, wanted_of(*ports_.at(key), settings, node_)).first->second;
@@ -73,7 +74,8 @@ const plan::ServicePortKey* Served::owner(const VirtualServerKey& key) const {
   return claims == claims_.end() ? nullptr : &*claims->second.begin();
 }
 
-std::optional<WantedVirtualServer> Served::winner(const VirtualServerKey& key, const WantedSettings& settings, Computed& computed) const {
+std::optional<WantedVirtualServer> Served::winner(const VirtualServerKey& key, const WantedSettings& settings,
+                                                  Computed& computed) const {
   const plan::ServicePortKey* port = owner(key);
   if (port == nullptr) return std::nullopt;
   for (const WantedVirtualServer& server : compute(*port, settings, computed).virtual_servers) {

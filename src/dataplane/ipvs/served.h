@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What all Service ports of one family together want, and what a change of some of them changes. Pure; its cost follows the change.
+// What all Service ports of one family together want, and what a change of some of them changes. Pure; its cost follows
+// the change.
 #pragma once
 
 #include <cstddef>
@@ -20,7 +21,9 @@ class ElementCounts {
   HelperElements add(const HelperElements& elements);
   HelperElements remove(const HelperElements& elements);
   [[nodiscard]] std::size_t service_addresses() const { return service_addresses_.size(); }
-  [[nodiscard]] bool has_service_address(const IpAddress& address) const { return service_addresses_.contains(address); }
+  [[nodiscard]] bool has_service_address(const IpAddress& address) const {
+    return service_addresses_.contains(address);
+  }
 
  private:
   template <typename T>
@@ -56,7 +59,8 @@ class Served {
     HelperElements removed;
     std::set<IpAddress> first_addresses;  // of those added
   };
-  // Takes in the `after` sides. What was known of these ports before is known here; the `before` sides are not looked at.
+  // Takes in the `after` sides. What was known of these ports before is known here; the `before` sides are not looked
+  // at.
   Delta update(const std::vector<plan::Change>& changes, const WantedSettings& settings);
 
   // Every port that is served, as changes from nothing.
@@ -69,19 +73,22 @@ class Served {
   [[nodiscard]] std::vector<Refusal> refusals() const;  // in order
   [[nodiscard]] std::set<NodePort> node_ports() const;
   // In words, of each Service port that has any.
-  [[nodiscard]] const std::map<plan::ServicePortKey, std::vector<std::string>>& bad_annotations() const { return bad_annotations_; }
+  [[nodiscard]] const std::map<plan::ServicePortKey, std::vector<std::string>>& bad_annotations() const {
+    return bad_annotations_;
+  }
 
  private:
   using Computed = std::map<plan::ServicePortKey, WantedPort>;
   void add_port(const plan::ServicePortPlanPtr& port, const WantedPort& wanted, Delta& delta);
   void remove_port(const plan::ServicePortKey& key, const WantedPort& wanted);  // all but its elements
   const WantedPort& compute(const plan::ServicePortKey& key, const WantedSettings& settings, Computed& computed) const;
-  [[nodiscard]] std::optional<WantedVirtualServer> winner(const VirtualServerKey& key, const WantedSettings& settings, Computed& computed) const;
+  [[nodiscard]] std::optional<WantedVirtualServer> winner(const VirtualServerKey& key, const WantedSettings& settings,
+                                                          Computed& computed) const;
 
   NodeAddresses node_;
   std::map<plan::ServicePortKey, plan::ServicePortPlanPtr> ports_;
-  // Who wants a virtual server. Two Services may list the same external IP and port: the one whose key is smallest has it, so that it
-  // does not depend on who came first, and the next one inherits it.
+  // Who wants a virtual server. Two Services may list the same external IP and port: the one whose key is smallest has
+  // it, so that it does not depend on who came first, and the next one inherits it.
   std::map<VirtualServerKey, std::set<plan::ServicePortKey>> claims_;
   std::map<NodePort, std::size_t> node_ports_;
   std::map<plan::ServicePortKey, std::vector<Refusal>> refusals_;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The device is of type dummy and never set up: operators know it as `<BROADCAST,NOARP>` in state DOWN. An address on it is local all
-// the same (the kernel's local routes do not ask for the link's state), and being down it neither answers neighbours nor gets
-// link-local addresses. Addresses are host addresses, since a wider prefix would draw a whole network to the device.
+// The device is of type dummy and never set up: operators know it as `<BROADCAST,NOARP>` in state DOWN. An address on
+// it is local all the same (the kernel's local routes do not ask for the link's state), and being down it neither
+// answers neighbours nor gets link-local addresses. Addresses are host addresses, since a wider prefix would draw a
+// whole network to the device.
 #include "dataplane/ipvs/service_device.h"
 
 #include "dataplane/ipvs/wanted.h"
@@ -36,7 +37,9 @@ class LinkDevice : public ServiceDevice {
   }
 
   Result<std::vector<sys::InterfaceAddress>> list_addresses() override { return sys::list_addresses(); }
-  Result<std::vector<IpAddress>> list_default_gateways(Family family) override { return sys::list_default_gateways(family); }
+  Result<std::vector<IpAddress>> list_default_gateways(Family family) override {
+    return sys::list_default_gateways(family);
+  }
 
  private:
   static std::vector<Error> without(std::vector<sys::AddressFailure> failures, Errc harmless) {
@@ -50,6 +53,8 @@ class LinkDevice : public ServiceDevice {
 
 }  // namespace
 
-std::unique_ptr<ServiceDevice> open_service_device() { return std::make_unique<LinkDevice>(); }
+std::unique_ptr<ServiceDevice> open_service_device() {
+  return std::make_unique<LinkDevice>();
+}
 
 }  // namespace sluice::dataplane::ipvs

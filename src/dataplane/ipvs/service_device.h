@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// kube-ipvs0: the device that carries the addresses of Services, so that the kernel takes packets to them as its own. And what else
-// the data plane asks of the node's links and routes: an interface, so that tests need neither.
+// kube-ipvs0: the device that carries the addresses of Services, so that the kernel takes packets to them as its own.
+// And what else the data plane asks of the node's links and routes: an interface, so that tests need neither.
 #pragma once
 
 #include <memory>
@@ -19,7 +19,8 @@ class ServiceDevice {
   virtual Result<bool> exists() = 0;
   // Creates it where it is missing. A device of that name is taken as it is, whatever its type.
   virtual Result<> ensure() = 0;
-  // Each tries every address and answers what was refused. An address that is there already, or is gone already, is no error.
+  // Each tries every address and answers what was refused. An address that is there already, or is gone already, is no
+  // error.
   virtual Result<std::vector<Error>> add(std::span<const IpAddress> addresses) = 0;
   virtual Result<std::vector<Error>> remove(std::span<const IpAddress> addresses) = 0;
 

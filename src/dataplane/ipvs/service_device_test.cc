@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Against the kernel, in a network namespace of the test's own. Where the kernel has no dummy links a bridge stands in: a device of
-// that name is taken as it is.
+// Against the kernel, in a network namespace of the test's own. Where the kernel has no dummy links a bridge stands in:
+// a device of that name is taken as it is.
 #include "dataplane/ipvs/service_device.h"
 
 #include <gmock/gmock.h>
@@ -134,13 +134,17 @@ TEST_F(CleanupTest, TakesWhatStandsOnTheDeviceOrOnARecordedNodePort) {
     ASSERT_TRUE(sys::add_address("eth0", ip("192.0.2.1"), 24));
     ASSERT_TRUE(NodePortRecord(folder_, Family::kIPv4).before({{Protocol::kTcp, 30080}}));
     sluice::ipvs::FakeEngine engine;
-    const std::vector<VirtualServerKey> keys{tcp("172.30.0.1", 443),  tcp("fd00::1", 443),      tcp("192.0.2.1", 30080),
-                                             udp("192.0.2.1", 30080), tcp("198.51.100.1", 30080), VirtualServerKey::of_mark(Family::kIPv4, 7)};
-    for (const auto& key : keys) ASSERT_TRUE(engine.apply(std::vector<TableChange>{sluice::ipvs::AddVirtualServer{VirtualServer::of(key)}})->empty());
+    const std::vector<VirtualServerKey> keys{tcp("172.30.0.1", 443),     tcp("fd00::1", 443),
+                                             tcp("192.0.2.1", 30080),    udp("192.0.2.1", 30080),
+                                             tcp("198.51.100.1", 30080), VirtualServerKey::of_mark(Family::kIPv4, 7)};
+    for (const auto& key : keys)
+      ASSERT_TRUE(
+          engine.apply(std::vector<TableChange>{sluice::ipvs::AddVirtualServer{VirtualServer::of(key)}})->empty());
     const Cleaned cleaned = cleanup_ipvs(&engine, folder_);
     EXPECT_THAT(cleaned.problems, IsEmpty());
     EXPECT_THAT(cleaned.removed, ElementsAre("3 virtual servers", "the device kube-ipvs0"));
-    for (std::size_t i = 0; i < keys.size(); ++i) EXPECT_EQ(engine.live(keys[i]) == nullptr, i < 3) << sluice::ipvs::to_string(keys[i]);
+    for (std::size_t i = 0; i < keys.size(); ++i)
+      EXPECT_EQ(engine.live(keys[i]) == nullptr, i < 3) << sluice::ipvs::to_string(keys[i]);
     EXPECT_FALSE(*sys::link_exists(kServiceDevice));
     EXPECT_TRUE(std::filesystem::is_empty(folder_));
     const Cleaned again = cleanup_ipvs(nullptr, folder_);

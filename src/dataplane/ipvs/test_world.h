@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// For this room's tests: a node whose kernel is made of maps. It outlives the data planes that are opened on it, as a kernel does.
+// For this room's tests: a node whose kernel is made of maps. It outlives the data planes that are opened on it, as a
+// kernel does.
 #pragma once
 
 #include <fmt/format.h>
@@ -35,8 +36,9 @@ struct World {
   bool device_there = false;
   bool device_possible = true;
   std::set<IpAddress> bound;
-  std::vector<sys::InterfaceAddress> interfaces{{"lo", ip("127.0.0.1"), 8},      {"eth0", ip("192.168.0.2"), 24}, {"eth1", ip("192.168.1.2"), 24},
-                                                {"eth0", ip("2001:db8::2"), 64}, {"eth0", ip("fe80::2"), 64},     {"lo", ip("::1"), 128}};
+  std::vector<sys::InterfaceAddress> interfaces{{"lo", ip("127.0.0.1"), 8},      {"eth0", ip("192.168.0.2"), 24},
+                                                {"eth1", ip("192.168.1.2"), 24}, {"eth0", ip("2001:db8::2"), 64},
+                                                {"eth0", ip("fe80::2"), 64},     {"lo", ip("::1"), 128}};
   std::vector<IpAddress> gateways{ip("192.168.0.1"), ip("2001:db8::1")};
   std::set<IpAddress> unbindable;  // refused by the kernel
   std::vector<std::string> events;
@@ -77,7 +79,9 @@ class WorldEngine : public sluice::ipvs::FakeEngine {
     for (const TableChange& change : changes) world_.events.push_back(sluice::ipvs::to_string(change));
     return world_.engine.apply(changes);
   }
-  Result<> set_timeouts(const sluice::ipvs::Timeouts& timeouts) override { return world_.engine.set_timeouts(timeouts); }
+  Result<> set_timeouts(const sluice::ipvs::Timeouts& timeouts) override {
+    return world_.engine.set_timeouts(timeouts);
+  }
 
  private:
   World& world_;
@@ -166,12 +170,14 @@ class WorldDevice : public ServiceDevice {
   }
   Result<std::vector<sys::InterfaceAddress>> list_addresses() override {
     auto all = world_.interfaces;
-    for (const IpAddress& address : world_.bound) all.push_back({kServiceDevice, address, static_cast<unsigned>(address.bytes().size() * 8)});
+    for (const IpAddress& address : world_.bound)
+      all.push_back({kServiceDevice, address, static_cast<unsigned>(address.bytes().size() * 8)});
     return all;
   }
   Result<std::vector<IpAddress>> list_default_gateways(Family family) override {
     std::vector<IpAddress> gateways;
-    std::copy_if(world_.gateways.begin(), world_.gateways.end(), std::back_inserter(gateways), [&](const IpAddress& g) { return g.family() == family; });
+    std::copy_if(world_.gateways.begin(), world_.gateways.end(), std::back_inserter(gateways),
+                 [&](const IpAddress& g) { return g.family() == family; });
     return gateways;
   }
 
@@ -181,8 +187,9 @@ class WorldDevice : public ServiceDevice {
 
 inline std::unique_ptr<IpvsDataPlane> open_plane(World& world, Options options = {}) {
   options.warn = [&world](const Warning& warning) { world.warnings.push_back(warning); };
-  auto opened = IpvsDataPlane::open(std::move(options), std::make_unique<WorldEngine>(world), std::make_unique<WorldTable>(world),
-                                    std::make_unique<WorldDevice>(world), world.clock);
+  auto opened =
+      IpvsDataPlane::open(std::move(options), std::make_unique<WorldEngine>(world), std::make_unique<WorldTable>(world),
+                          std::make_unique<WorldDevice>(world), world.clock);
   if (!opened) {
     ADD_FAILURE() << opened.error().what;
     std::abort();
@@ -192,7 +199,8 @@ inline std::unique_ptr<IpvsDataPlane> open_plane(World& world, Options options =
 
 enum class Where : std::uint8_t { kHere, kElsewhere };
 
-inline void add_server(plan::ServicePortPlan& port, std::string_view address, std::uint16_t number, Where where = Where::kElsewhere) {
+inline void add_server(plan::ServicePortPlan& port, std::string_view address, std::uint16_t number,
+                       Where where = Where::kElsewhere) {
   plan::RealServer server;
   server.address = ip(address);
   server.port = number;
@@ -203,17 +211,21 @@ inline void add_server(plan::ServicePortPlan& port, std::string_view address, st
   port.real_servers.push_back(server);
 }
 
-inline plan::ServicePortPlan service_port(std::string_view name, std::string_view address, Protocol protocol = Protocol::kTcp) {
+inline plan::ServicePortPlan service_port(std::string_view name, std::string_view address,
+                                          Protocol protocol = Protocol::kTcp) {
   plan::ServicePortPlan port;
   const std::size_t slash = name.find('/');
-  port.key = {{std::string(name.substr(0, slash)), std::string(name.substr(slash + 1))}, "", protocol, ip(address).family()};
+  port.key = {
+      {std::string(name.substr(0, slash)), std::string(name.substr(slash + 1))}, "", protocol, ip(address).family()};
   port.cluster_ip = ip(address);
   port.port = 80;
   port.uses_cluster_pool = true;
   return port;
 }
 
-inline plan::ServicePortPlanPtr shared(plan::ServicePortPlan port) { return std::make_shared<const plan::ServicePortPlan>(std::move(port)); }
+inline plan::ServicePortPlanPtr shared(plan::ServicePortPlan port) {
+  return std::make_shared<const plan::ServicePortPlan>(std::move(port));
+}
 
 inline Changes full(const std::vector<plan::ServicePortPlan>& ports) {
   Changes changes;
@@ -234,15 +246,20 @@ inline void expect_applied(IpvsDataPlane& plane, const Changes& changes) {
   EXPECT_TRUE(applied) << applied.error().what;
 }
 
-inline VirtualServerKey tcp(std::string_view address, std::uint16_t port) { return VirtualServerKey::of(Protocol::kTcp, ip(address), port); }
-inline VirtualServerKey udp(std::string_view address, std::uint16_t port) { return VirtualServerKey::of(Protocol::kUdp, ip(address), port); }
+inline VirtualServerKey tcp(std::string_view address, std::uint16_t port) {
+  return VirtualServerKey::of(Protocol::kTcp, ip(address), port);
+}
+inline VirtualServerKey udp(std::string_view address, std::uint16_t port) {
+  return VirtualServerKey::of(Protocol::kUdp, ip(address), port);
+}
 
 // "10.2.0.1:80 w1", sorted; "absent" where there is no such virtual server.
 inline std::vector<std::string> real_servers(World& world, const VirtualServerKey& key) {
   const auto* state = world.engine.live(key);
   if (state == nullptr) return {"absent"};
   std::vector<std::string> found;
-  for (const auto& each : state->real_servers) found.push_back(fmt::format("{} w{}", sluice::ipvs::to_string(each.server.key), each.server.weight));
+  for (const auto& each : state->real_servers)
+    found.push_back(fmt::format("{} w{}", sluice::ipvs::to_string(each.server.key), each.server.weight));
   std::sort(found.begin(), found.end());
   return found;
 }
@@ -254,7 +271,8 @@ inline std::vector<std::string> virtual_servers(World& world) {
   return found;
 }
 
-inline void set_connections(World& world, const VirtualServerKey& key, std::string_view address, std::uint32_t active, std::uint32_t inactive = 0) {
+inline void set_connections(World& world, const VirtualServerKey& key, std::string_view address, std::uint32_t active,
+                            std::uint32_t inactive = 0) {
   for (auto& each : world.engine.live(key)->real_servers) {
     if (each.server.key.address != ip(address)) continue;
     each.active_connections = active;

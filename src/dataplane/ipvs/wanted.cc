@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// IPVS knows neither Services nor policies: a virtual server is an address, a port and a protocol, and every packet to it is sent to
-// one of its real servers, wherever it came from. So one Service port with a cluster IP, a load-balancer IP and a node port, on a node
-// with three addresses, is five virtual servers. They exist whether or not there are real servers: an empty one makes the kernel
-// answer "port unreachable", which is what clients shall see then. What depends on the source (masquerading, source ranges) is left
-// to the helper table.
+// IPVS knows neither Services nor policies: a virtual server is an address, a port and a protocol, and every packet to
+// it is sent to one of its real servers, wherever it came from. So one Service port with a cluster IP, a load-balancer
+// IP and a node port, on a node with three addresses, is five virtual servers. They exist whether or not there are real
+// servers: an empty one makes the kernel answer "port unreachable", which is what clients shall see then. What depends
+// on the source (masquerading, source ranges) is left to the helper table.
 //
-// A virtual server works only for addresses that are local to the node, since IPVS hooks into the local input path (LOCAL_IN); hence
-// the device kube-ipvs0 that carries them. An address that is local takes the whole address to this node, which is why one that
-// belongs to the node itself, to its gateway or to the API server must not be bound: the node would lose its own connections, and
-// with them its way to be told of the mistake.
+// A virtual server works only for addresses that are local to the node, since IPVS hooks into the local input path
+// (LOCAL_IN); hence the device kube-ipvs0 that carries them. An address that is local takes the whole address to this
+// node, which is why one that belongs to the node itself, to its gateway or to the API server must not be bound: the
+// node would lose its own connections, and with them its way to be told of the mistake.
 #include "dataplane/ipvs/wanted.h"
 
 #include <fmt/format.h>
@@ -22,7 +22,8 @@ namespace {
 using sluice::ipvs::ForwardMethod;
 using sluice::ipvs::kPersistentFlag;
 
-// The pool of the policy; where it is Local and nothing is here, the cluster's (mode-ipvs.md, section 4): better far than nowhere.
+// The pool of the policy; where it is Local and nothing is here, the cluster's (mode-ipvs.md, section 4): better far
+// than nowhere.
 std::shared_ptr<const RealServers> select(const plan::ServicePortPlan& port, plan::Pool pool) {
   if (pool == plan::Pool::kLocal && port.pool_empty(plan::Pool::kLocal)) pool = plan::Pool::kCluster;
   auto chosen = std::make_shared<RealServers>();
@@ -41,7 +42,8 @@ const std::string* annotation(const plan::ServicePortPlan& port, std::string_vie
   return found == port.sluice_annotations.end() ? nullptr : &found->second;
 }
 
-Scheduler scheduler_of(const plan::ServicePortPlan& port, const WantedSettings& settings, std::vector<std::string>& bad) {
+Scheduler scheduler_of(const plan::ServicePortPlan& port, const WantedSettings& settings,
+                       std::vector<std::string>& bad) {
   Scheduler scheduler = settings.scheduler;
   if (const std::string* text = annotation(port, kSchedulerAnnotation)) {
     auto parsed = parse_scheduler(*text);
@@ -56,26 +58,30 @@ Scheduler scheduler_of(const plan::ServicePortPlan& port, const WantedSettings& 
   return Scheduler{};  // rr
 }
 
-std::chrono::milliseconds drain_timeout_of(const plan::ServicePortPlan& port, const WantedSettings& settings, std::vector<std::string>& bad) {
+std::chrono::milliseconds drain_timeout_of(const plan::ServicePortPlan& port, const WantedSettings& settings,
+                                           std::vector<std::string>& bad) {
   const std::string* text = annotation(port, kDrainTimeoutAnnotation);
   if (text == nullptr) return settings.drain_timeout;
   const auto parsed = parse_drain_timeout(*text);
   if (parsed) return *parsed;
-  bad.push_back(fmt::format("{}: {}; using the configured {} ms", kDrainTimeoutAnnotation, parsed.error().what, settings.drain_timeout.count()));
+  bad.push_back(fmt::format("{}: {}; using the configured {} ms", kDrainTimeoutAnnotation, parsed.error().what,
+                            settings.drain_timeout.count()));
   return settings.drain_timeout;
 }
 
 // Why this address of a Service must not be served, or nothing.
-std::optional<std::string> reason_to_refuse(const IpAddress& address, plan::FrontendKind kind, const WantedSettings& settings,
-                                            const NodeAddresses& node) {
+std::optional<std::string> reason_to_refuse(const IpAddress& address, plan::FrontendKind kind,
+                                            const WantedSettings& settings, const NodeAddresses& node) {
   const std::string text = address.to_string();
   if (address.is_unspecified()) return text + " is no address";
   if (address.is_loopback()) return text + " is the loopback";
   if (address.is_multicast()) return text + " is a multicast address";
   if (address.family() == Family::kIPv6 && address.is_link_local()) return text + " is a link-local address";
-  if (const auto own = node.own.find(address); own != node.own.end()) return fmt::format("{} is an address of this node ({})", text, own->second);
+  if (const auto own = node.own.find(address); own != node.own.end())
+    return fmt::format("{} is an address of this node ({})", text, own->second);
   if (node.gateways.contains(address)) return text + " is the default gateway of this node";
-  // A proxy that runs in the cluster may reach the API server by the cluster IP of default/kubernetes, which must be served of course.
+  // A proxy that runs in the cluster may reach the API server by the cluster IP of default/kubernetes, which must be
+  // served of course.
   const auto& api = settings.api_server_addresses;
   if (kind != plan::FrontendKind::kClusterIp && std::find(api.begin(), api.end(), address) != api.end()) {
     return text + " is the address of the API server";
@@ -87,7 +93,10 @@ std::optional<std::string> reason_to_refuse(const IpAddress& address, plan::Fron
 class PortBuilder {
  public:
   PortBuilder(const plan::ServicePortPlan& port, const WantedSettings& settings, const NodeAddresses& node)
-      : port_(port), settings_(settings), node_(node), scheduler_(scheduler_of(port, settings, wanted_.bad_annotations)) {
+      : port_(port),
+        settings_(settings),
+        node_(node),
+        scheduler_(scheduler_of(port, settings, wanted_.bad_annotations)) {
     drain_timeout_ = drain_timeout_of(port, settings, wanted_.bad_annotations);
     internal_ = select(port, port.internal_pool());
     external_ = port.external_pool() == port.internal_pool() ? internal_ : select(port, port.external_pool());
@@ -135,7 +144,8 @@ class PortBuilder {
   }
 
  private:
-  void add_virtual_server(const IpAddress& address, std::uint16_t number, const std::shared_ptr<const RealServers>& real_servers) {
+  void add_virtual_server(const IpAddress& address, std::uint16_t number,
+                          const std::shared_ptr<const RealServers>& real_servers) {
     WantedVirtualServer wanted;
     wanted.server = VirtualServer::of(VirtualServerKey::of(port_.key.protocol, address, number));
     const auto present = [&](const WantedVirtualServer& other) { return other.server.key == wanted.server.key; };

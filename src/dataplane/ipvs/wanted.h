@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What one Service port wants of this node in mode ipvs: virtual servers with their real servers, addresses on kube-ipvs0, elements of
-// the helper table. Pure: the node's addresses come in, nothing is asked. Reference: docs/mode-ipvs.md.
+// What one Service port wants of this node in mode ipvs: virtual servers with their real servers, addresses on
+// kube-ipvs0, elements of the helper table. Pure: the node's addresses come in, nothing is asked. Reference:
+// docs/mode-ipvs.md.
 #pragma once
 
 #include <chrono>
@@ -41,11 +42,12 @@ struct WantedSettings {
 
 // What of this node matters to Services.
 struct NodeAddresses {
-  std::vector<IpAddress> node_ports;          // where node ports answer, sorted
-  std::map<IpAddress, std::string> own;       // on other interfaces than kube-ipvs0, with their names
+  std::vector<IpAddress> node_ports;     // where node ports answer, sorted
+  std::map<IpAddress, std::string> own;  // on other interfaces than kube-ipvs0, with their names
   std::set<IpAddress> gateways;
 };
-// Are Services served the same way? On which interface an address is makes no difference: a CNI may put one on every pod's.
+// Are Services served the same way? On which interface an address is makes no difference: a CNI may put one on every
+// pod's.
 bool same(const NodeAddresses& a, const NodeAddresses& b);
 // `listed` are the addresses of all interfaces and families.
 NodeAddresses node_addresses(const WantedSettings& settings, const NodePortAddresses& node_ports,

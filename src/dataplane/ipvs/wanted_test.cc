@@ -94,9 +94,11 @@ TEST(WantedVirtualServers, AreThereWithoutRealServersOnEveryAddress) {
   WantedSettings settings;
   settings.localhost_node_ports = true;
   const WantedPort wanted = wanted_of(port, settings, node_of(World(), settings));
-  EXPECT_THAT(keys_of(wanted), UnorderedElementsAre("TCP 172.30.10.20:80", "TCP 198.51.100.7:80", "TCP 192.0.2.80:80", "TCP 127.0.0.1:30080",
-                                                    "TCP 192.168.0.2:30080", "TCP 192.168.1.2:30080"));
-  EXPECT_THAT(wanted.elements.service_addresses, UnorderedElementsAre(ip("172.30.10.20"), ip("198.51.100.7"), ip("192.0.2.80")));
+  EXPECT_THAT(keys_of(wanted),
+              UnorderedElementsAre("TCP 172.30.10.20:80", "TCP 198.51.100.7:80", "TCP 192.0.2.80:80",
+                                   "TCP 127.0.0.1:30080", "TCP 192.168.0.2:30080", "TCP 192.168.1.2:30080"));
+  EXPECT_THAT(wanted.elements.service_addresses,
+              UnorderedElementsAre(ip("172.30.10.20"), ip("198.51.100.7"), ip("192.0.2.80")));
 }
 
 TEST(WantedVirtualServers, NodePortsAnswerWhereTheConfigurationSays) {
@@ -107,10 +109,12 @@ TEST(WantedVirtualServers, NodePortsAnswerWhereTheConfigurationSays) {
   settings.localhost_node_ports = true;
   EXPECT_THAT(node_of(world, settings).node_ports, ElementsAre(ip("127.0.0.1"), ip("192.168.0.2"), ip("192.168.1.2")));
   const NodePortAddresses chosen{false, {ip("172.30.0.1"), ip("192.168.1.2")}};
-  EXPECT_THAT(node_of(world, settings, chosen).node_ports, ElementsAre(ip("192.168.1.2"))) << "a Service's address is none of the node's";
+  EXPECT_THAT(node_of(world, settings, chosen).node_ports, ElementsAre(ip("192.168.1.2")))
+      << "a Service's address is none of the node's";
   settings.family = Family::kIPv6;
   settings.localhost_node_ports = false;
-  EXPECT_THAT(node_of(world, settings).node_ports, ElementsAre(ip("2001:db8::2"))) << "link-local addresses are left out";
+  EXPECT_THAT(node_of(world, settings).node_ports, ElementsAre(ip("2001:db8::2")))
+      << "link-local addresses are left out";
 }
 
 TEST(WantedVirtualServers, AffinityIsPersistenceOfTheWholeClient) {
@@ -158,9 +162,19 @@ TEST(WantedAnnotations, OverrideTheConfigurationOrAreToldOf) {
       {"a scheduler", {{"sluice.dev/scheduler", "sh,sh-port"}}, "sh", 0x10, 60, nullptr},
       {"a drain timeout", {{"sluice.dev/drain-timeout", "5m"}}, "lc", 0, 300, nullptr},
       {"no drain", {{"sluice.dev/drain-timeout", "0"}}, "lc", 0, 0, nullptr},
-      {"a bad scheduler", {{"sluice.dev/scheduler", "fastest!"}}, "lc", 0, 60, "'fastest!' is not the name of a scheduler; using lc"},
+      {"a bad scheduler",
+       {{"sluice.dev/scheduler", "fastest!"}},
+       "lc",
+       0,
+       60,
+       "'fastest!' is not the name of a scheduler; using lc"},
       {"a bad timeout", {{"sluice.dev/drain-timeout", "soon"}}, "lc", 0, 60, "'soon' is not a duration"},
-      {"a scheduler that the kernel lacks", {{"sluice.dev/scheduler", "twos"}}, "rr", 0, 60, "'twos' is not known here"},
+      {"a scheduler that the kernel lacks",
+       {{"sluice.dev/scheduler", "twos"}},
+       "rr",
+       0,
+       60,
+       "'twos' is not known here"},
   };
   for (const Row& row : rows) {
     SCOPED_TRACE(row.name);
@@ -203,7 +217,8 @@ TEST(WantedElements, SourceRangesGuardLoadBalancerAddressesAlone) {
   const ServedAddress balanced{ip("192.0.2.80"), Protocol::kTcp, 80};
   EXPECT_THAT(wanted_of(port, {}, {}).elements.firewalled, ElementsAre(balanced));
   EXPECT_THAT(wanted_of(port, {}, {}).elements.source_ranges,
-              UnorderedElementsAre(SourceRange{balanced, cidr("203.0.113.0/25")}, SourceRange{balanced, cidr("192.168.0.0/24")}));
+              UnorderedElementsAre(SourceRange{balanced, cidr("203.0.113.0/25")},
+                                   SourceRange{balanced, cidr("192.168.0.0/24")}));
   port.node_ip_in_source_ranges = true;
   EXPECT_TRUE(wanted_of(port, {}, {}).elements.source_ranges.contains({balanced, cidr("192.0.2.80/32")}))
       << "the node speaks to the address from the address";

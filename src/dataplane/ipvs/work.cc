@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The order is what keeps traffic going. New real servers come before old ones go, so no virtual server is ever empty without need. An
-// address is bound after its virtual server is complete: before, packets to it travel on to other nodes or wait, but they would be
-// refused by a local address that nothing serves. Large tables are written in pieces, so that the Services that all others wait for
-// (the API server's, DNS) do not wait for the last of thousands.
+// The order is what keeps traffic going. New real servers come before old ones go, so no virtual server is ever empty
+// without need. An address is bound after its virtual server is complete: before, packets to it travel on to other
+// nodes or wait, but they would be refused by a local address that nothing serves. Large tables are written in pieces,
+// so that the Services that all others wait for (the API server's, DNS) do not wait for the last of thousands.
 #include "dataplane/ipvs/work.h"
 
 #include <algorithm>
@@ -17,16 +17,20 @@ using namespace sluice::ipvs;  // NOLINT(google-build-using-namespace): the name
 constexpr std::size_t kPieceChanges = 4096;
 
 const RealServer* find_real(const std::vector<RealServer>& sorted, const RealServerKey& key) {
-  const auto found = std::lower_bound(sorted.begin(), sorted.end(), key, [](const RealServer& r, const RealServerKey& k) { return r.key < k; });
+  const auto found = std::lower_bound(sorted.begin(), sorted.end(), key,
+                                      [](const RealServer& r, const RealServerKey& k) { return r.key < k; });
   return found != sorted.end() && found->key == key ? &*found : nullptr;
 }
 
 bool wants(const RealServers& sorted, const RealServerKey& key) {
-  const auto found = std::lower_bound(sorted.begin(), sorted.end(), key, [](const auto& r, const RealServerKey& k) { return r.first < k; });
+  const auto found = std::lower_bound(sorted.begin(), sorted.end(), key,
+                                      [](const auto& r, const RealServerKey& k) { return r.first < k; });
   return found != sorted.end() && found->first == key;
 }
 
-bool can_drain(const VirtualServerKey& key) { return key.protocol == ip_protocol_number(Protocol::kTcp); }
+bool can_drain(const VirtualServerKey& key) {
+  return key.protocol == ip_protocol_number(Protocol::kTcp);
+}
 
 }  // namespace
 
@@ -41,7 +45,8 @@ LiveVirtualServer as_live(const VirtualServerState& state) {
   LiveVirtualServer live{state.server, {}, true};
   live.real_servers.reserve(state.real_servers.size());
   for (const RealServerState& each : state.real_servers) live.real_servers.push_back(each.server);
-  std::sort(live.real_servers.begin(), live.real_servers.end(), [](const RealServer& a, const RealServer& b) { return a.key < b.key; });
+  std::sort(live.real_servers.begin(), live.real_servers.end(),
+            [](const RealServer& a, const RealServer& b) { return a.key < b.key; });
   return live;
 }
 

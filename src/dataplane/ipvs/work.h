@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// From what is live and what is wanted to what must be done, in its order. Pure but for the drains, which it begins and ends.
+// From what is live and what is wanted to what must be done, in its order. Pure but for the drains, which it begins and
+// ends.
 #pragma once
 
 #include <cstddef>
@@ -30,7 +31,8 @@ using LiveTable = std::map<VirtualServerKey, LiveVirtualServer>;
 // The family's virtual servers without those of firewall marks, which are never ours.
 Result<LiveTable> list_live(sluice::ipvs::Engine& engine, Family family);
 
-// Part of the work, done before the next one is begun: so the first Services are served while the last ones are still waiting.
+// Part of the work, done before the next one is begun: so the first Services are served while the last ones are still
+// waiting.
 struct Piece {
   std::vector<TableChange> changes;  // add, or edit in place
   std::vector<IpAddress> addresses;  // to bind after that
@@ -38,18 +40,19 @@ struct Piece {
 
 struct Work {
   std::vector<Piece> pieces;
-  std::vector<TableChange> removals;     // weights of 0, and what goes at once
-  std::set<VirtualServerKey> drained;    // where a drain began: its connections may be none
-  std::vector<IpAddress> superfluous;    // addresses to unbind
+  std::vector<TableChange> removals;   // weights of 0, and what goes at once
+  std::set<VirtualServerKey> drained;  // where a drain began: its connections may be none
+  std::vector<IpAddress> superfluous;  // addresses to unbind
 };
 
 class WorkBuilder {
  public:
   // `to_bind` are the addresses that are wanted and not bound yet.
-  WorkBuilder(Drains& drains, Clock::SteadyTime now, std::set<IpAddress> to_bind) : drains_(drains), now_(now), to_bind_(std::move(to_bind)) {}
+  WorkBuilder(Drains& drains, Clock::SteadyTime now, std::set<IpAddress> to_bind)
+      : drains_(drains), now_(now), to_bind_(std::move(to_bind)) {}
 
-  // Makes `live` (null: there is none) what is `wanted` (null: nothing). In the order in which they shall be served, those of one
-  // address behind each other; removals any time.
+  // Makes `live` (null: there is none) what is `wanted` (null: nothing). In the order in which they shall be served,
+  // those of one address behind each other; removals any time.
   void add(const VirtualServerKey& key, const LiveVirtualServer* live, const WantedVirtualServer* wanted);
   // What comes next must wait until all before is done.
   void end_piece();

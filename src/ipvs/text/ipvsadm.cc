@@ -79,19 +79,25 @@ int run_ipvsadm(const Invocation& invocation, const OpenEngine& open_engine, Nam
   });
 }
 
+// Looks at its options before anything else, and past words that are none.
 int run_ipvsadm_save(const Invocation& invocation, const OpenEngine& open_engine, Names& names, const Console& console) {
-  return with_engine(invocation, open_engine, console, [&](const Invocation& rest, Engine& engine) {
-    std::vector<std::string> words{"-S"};
-    for (const std::string& word : rest.arguments) {
-      if (word != "-n") {
-        console.err("ipvsadm-save: Script to save the IPVS table to stdout.\n"
-                    "   With the -n option, prints out the table in numeric format.\n");
-        return 1;
-      }
+  Invocation rest = invocation;
+  if (const auto problem = take_engine(rest)) {
+    console.err(*problem + '\n');
+    return kUsage;
+  }
+  std::vector<std::string> words{"-S"};
+  for (const std::string& word : rest.arguments) {
+    if (word == "-n") {
       words.assign({"-S", "-n"});
+    } else if (word.starts_with('-')) {
+      console.err("ipvsadm-save: Script to save the IPVS table to stdout.\n"
+                  "   With the -n option, prints out the table in numeric format.\n");
+      return 1;
     }
-    return Session("ipvsadm", engine, names, console).run(words);
-  });
+  }
+  return with_engine(invocation, open_engine, console,
+                     [&](const Invocation&, Engine& engine) { return Session("ipvsadm", engine, names, console).run(words); });
 }
 
 // All of the input is read before the table is cleared: "ipvsadm-save | ipvsadm-restore" must not save an empty table.

@@ -59,9 +59,11 @@ std::string engine_message(Command command, const Error& error) {
   return found != kCommandTexts.end() ? found->text : general_text(error.sys_errno);
 }
 
+// Where there is no IPVS, the original lets modprobe say why before; we say it ourselves.
 std::string opening_message(const Error& error) {
-  const std::string text = error.sys_errno == 0 ? error.what : general_text(error.sys_errno);
-  return fmt::format("Can't initialize ipvs: {}\nAre you sure that IP Virtual Server is built in the kernel or as module?", text);
+  const std::string why = error.sys_errno == ENOPROTOOPT ? error.what + '\n' : "";
+  return fmt::format("{}Can't initialize ipvs: {}\nAre you sure that IP Virtual Server is built in the kernel or as module?", why,
+                     general_text(error.sys_errno));
 }
 
 }  // namespace sluice::ipvs::text

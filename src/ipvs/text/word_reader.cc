@@ -62,7 +62,10 @@ WordReader::Event WordReader::read_short() {
   if (word == nullptr) return error(kUnknown);
   std::string rest = group.substr(1);
   if (rest.empty()) return with_argument(*word, std::nullopt);
-  if (rest.front() == '=') rest.erase(0, 1);
+  if (rest.front() == '=') {
+    if (word->argument == Argument::kNone) return error(kUnwanted);
+    rest.erase(0, 1);
+  }
   if (word->argument != Argument::kNone) return with_argument(*word, std::move(rest));
   group_ = std::move(rest);
   return with_argument(*word, std::nullopt);

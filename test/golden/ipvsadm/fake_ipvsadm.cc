@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "ipvs/borrowed_engine.h"
 #include "ipvs/fake_engine.h"
 #include "ipvs/text/ipvsadm.h"
 
@@ -112,28 +113,6 @@ void append_call(const std::string& path, const Call& call) {
   put(file, call.input);
 }
 
-// Hands the one engine that all calls share to one of them.
-class Borrowed : public Engine {
- public:
-  explicit Borrowed(Engine& engine) : engine_(engine) {}
-  [[nodiscard]] std::string_view name() const override { return engine_.name(); }
-  Result<sluice::ipvs::EngineInfo> info() override { return engine_.info(); }
-  Result<> list(const std::function<void(sluice::ipvs::VirtualServerState)>& visit) override { return engine_.list(visit); }
-  Result<sluice::ipvs::VirtualServerState> find(const sluice::ipvs::VirtualServerKey& key) override { return engine_.find(key); }
-  Result<> connections(const std::function<void(const sluice::ipvs::Connection&)>& visit) override { return engine_.connections(visit); }
-  Result<std::vector<sluice::ipvs::Failure>> apply(std::span<const sluice::ipvs::Change> c) override { return engine_.apply(c); }
-  Result<> flush() override { return engine_.flush(); }
-  Result<> zero(const std::optional<sluice::ipvs::VirtualServerKey>& key) override { return engine_.zero(key); }
-  Result<sluice::ipvs::Timeouts> timeouts() override { return engine_.timeouts(); }
-  Result<> set_timeouts(const sluice::ipvs::Timeouts& t) override { return engine_.set_timeouts(t); }
-  Result<std::vector<sluice::ipvs::SyncDaemon>> sync_daemons() override { return engine_.sync_daemons(); }
-  Result<> start_sync_daemon(const sluice::ipvs::SyncDaemon& d) override { return engine_.start_sync_daemon(d); }
-  Result<> stop_sync_daemon(sluice::ipvs::SyncRole role) override { return engine_.stop_sync_daemon(role); }
-
- private:
-  Engine& engine_;
-};
-
 int perform(const Call& call, Engine& engine, text::Names& names, bool heard) {
   std::istringstream input(call.input);
   text::Console console = text::standard_console();
@@ -145,7 +124,7 @@ int perform(const Call& call, Engine& engine, text::Names& names, bool heard) {
   };
   const std::string path = call.words.front();
   text::Invocation invocation{path.substr(path.rfind('/') + 1), {call.words.begin() + 1, call.words.end()}};
-  const auto open = [&](std::string_view) -> Result<std::unique_ptr<Engine>> { return std::make_unique<Borrowed>(engine); };
+  const auto open = [&](std::string_view) -> Result<std::unique_ptr<Engine>> { return std::make_unique<sluice::ipvs::BorrowedEngine>(engine); };
   if (invocation.program == "ipvsadm-save") return text::run_ipvsadm_save(invocation, open, names, console);
   if (invocation.program == "ipvsadm-restore") return text::run_ipvsadm_restore(invocation, open, names, console);
   return text::run_ipvsadm(invocation, open, names, console);

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// For tests: an Engine that hands every call on to another one, which goes on living when this one is gone. So a FakeEngine can be opened
+// again and again, as the kernel's table can.
+#pragma once
+
+#include <string_view>
+
+#include "ipvs/engine.h"
+
+namespace sluice::ipvs {
+
+class BorrowedEngine : public Engine {
+ public:
+  explicit BorrowedEngine(Engine& engine) : engine_(engine) {}
+  [[nodiscard]] std::string_view name() const override { return engine_.name(); }
+  Result<EngineInfo> info() override { return engine_.info(); }
+  Result<> list(const std::function<void(VirtualServerState)>& visit) override { return engine_.list(visit); }
+  Result<VirtualServerState> find(const VirtualServerKey& key) override { return engine_.find(key); }
+  Result<> connections(const std::function<void(const Connection&)>& visit) override { return engine_.connections(visit); }
+  Result<std::vector<Failure>> apply(std::span<const Change> changes) override { return engine_.apply(changes); }
+  Result<> flush() override { return engine_.flush(); }
+  Result<> zero(const std::optional<VirtualServerKey>& key) override { return engine_.zero(key); }
+  Result<Timeouts> timeouts() override { return engine_.timeouts(); }
+  Result<> set_timeouts(const Timeouts& timeouts) override { return engine_.set_timeouts(timeouts); }
+  Result<std::vector<SyncDaemon>> sync_daemons() override { return engine_.sync_daemons(); }
+  Result<> start_sync_daemon(const SyncDaemon& daemon) override { return engine_.start_sync_daemon(daemon); }
+  Result<> stop_sync_daemon(SyncRole role) override { return engine_.stop_sync_daemon(role); }
+
+ private:
+  Engine& engine_;
+};
+
+}  // namespace sluice::ipvs

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+// How an engine is chosen, and what is said when there is none. What ipvsadm does with one is in the recorded sessions (test/golden/ipvsadm).
+#include "ipvs/text/ipvsadm.h"
+
+#include <gtest/gtest.h>
+
+#include <cerrno>
+
+#include "ipvs/borrowed_engine.h"
+#include "ipvs/fake_engine.h"
+
+namespace sluice::ipvs::text {
+namespace {
+
+class NoNames : public Names {
+ public:
+  std::optional<IpAddress> host_address(const std::string&) override { return std::nullopt; }
+  std::optional<std::uint16_t> service_port(const std::string&, std::uint16_t) override { return std::nullopt; }
+  std::optional<std::string> host_name(Family, const IpAddress&) override { return std::nullopt; }
+  std::optional<std::string> service_name(std::uint16_t, std::uint16_t) override { return std::nullopt; }
+};
+
+struct Outcome {
+  int status = 0;
+  std::string out;
+  std::string err;
+  std::string asked_for;  // the engine that was opened, or would have been
+};
+
+class Ipvsadm : public testing::Test {
+ protected:
+  using Program = int (*)(const Invocation&, const OpenEngine&, Names&, const Console&);
+
+  Outcome run(std::vector<std::string> arguments, std::string engine = "auto", Program program = &run_ipvsadm) {
+    Outcome outcome;
+    const Console console{[&](std::string_view text) { outcome.out += text; }, [&](std::string_view text) { outcome.err += text; },
+                          [&]() -> std::optional<std::string> {
+                            if (input_.empty()) return std::nullopt;
+                            std::string line = input_.front();
+                            input_.erase(input_.begin());
+                            return line;
+                          }};
+    const OpenEngine open = [&](std::string_view choice) -> Result<std::unique_ptr<Engine>> {
+      outcome.asked_for = choice;
+      if (problem_) return tl::unexpected(*problem_);
+      return std::make_unique<BorrowedEngine>(engine_);
+    };
+    NoNames names;
+    outcome.status = program({"ipvsadm", std::move(arguments), std::move(engine)}, open, names, console);
+    return outcome;
+  }
+
+  FakeEngine engine_;
+  std::optional<Error> problem_;
+  std::vector<std::string> input_;
+};
+
+TEST_F(Ipvsadm, TheEngineIsThatOfTheFirstOptionElseOfTheCaller) {
+  struct Row {
+    std::vector<std::string> arguments;
+    std::string wanted;
+  };
+  const std::vector<Row> rows{{{"-L"}, "auto"},
+                              {{}, "auto"},
+                              {{"--engine", "kernel", "-L"}, "kernel"},
+                              {{"--engine=ebpf", "-L"}, "ebpf"},
+                              {{"--engine=kernel"}, "kernel"},
+                              {{"--engine="}, ""}};
+  for (const Row& row : rows) EXPECT_EQ(run(row.arguments).asked_for, row.wanted);
+  EXPECT_EQ(run({"-L"}, "kernel").asked_for, "kernel");
+  EXPECT_EQ(run({"--engine", "ebpf", "-L"}, "kernel").asked_for, "ebpf");
+}
+
+TEST_F(Ipvsadm, EngineIsNoOptionBehindACommand) {
+  const Outcome outcome = run({"-L", "--engine", "kernel"});
+  EXPECT_EQ(outcome.status, 255);
+  EXPECT_EQ(outcome.err, "--engine: unknown option\n");
+}
+
+TEST_F(Ipvsadm, EngineNeedsAName) {
+  const Outcome outcome = run({"--engine"});
+  EXPECT_EQ(outcome.status, 2);
+  EXPECT_EQ(outcome.err, "--engine: missing argument\n");
+}
+
+TEST_F(Ipvsadm, WithoutIpvsEvenHelpFailsAndSaysWhy) {
+  problem_ = Error{Errc::kUnavailable, "ipvs: this kernel has none: kernel module ip_vs cannot be loaded", ENOPROTOOPT};
+  const Outcome outcome = run({"--help"});
+  EXPECT_EQ(outcome.status, 2);
+  EXPECT_EQ(outcome.out, "");
+  EXPECT_EQ(outcome.err,
+            "ipvs: this kernel has none: kernel module ip_vs cannot be loaded\n"
+            "Can't initialize ipvs: Protocol not available\n"
+            "Are you sure that IP Virtual Server is built in the kernel or as module?\n");
+}
+
+TEST_F(Ipvsadm, WhoIsNotRootIsToldSoAsByTheOriginal) {
+  problem_ = Error{Errc::kPermission, "ipvs: open: not permitted", EPERM};
+  EXPECT_EQ(run({"-L"}).err,
+            "Can't initialize ipvs: Permission denied (you must be root)\n"
+            "Are you sure that IP Virtual Server is built in the kernel or as module?\n");
+}
+
+TEST_F(Ipvsadm, AChoiceThatCannotBeIsShownAsItIs) {
+  problem_ = Error{Errc::kUnsupported, "the IPVS engine 'ebpf' is not built into this program", 0};
+  const Outcome outcome = run({"--engine", "ebpf", "-L"});
+  EXPECT_EQ(outcome.status, 2);
+  EXPECT_EQ(outcome.err, "the IPVS engine 'ebpf' is not built into this program\n");
+}
+
+TEST_F(Ipvsadm, CompanionsTakeTheEngineToo) {
+  EXPECT_EQ(run({"--engine", "kernel", "-n"}, "auto", &run_ipvsadm_save).asked_for, "kernel");
+  EXPECT_EQ(run({"--engine=kernel"}, "auto", &run_ipvsadm_restore).asked_for, "kernel");
+}
+
+TEST_F(Ipvsadm, SaveRefusesOptionsThatItDoesNotKnowBeforeItAsksForAnEngine) {
+  problem_ = Error{Errc::kPermission, "ipvs: open: not permitted", EPERM};
+  const Outcome outcome = run({"-n", "-x"}, "auto", &run_ipvsadm_save);
+  EXPECT_EQ(outcome.status, 1);
+  EXPECT_TRUE(outcome.err.starts_with("ipvsadm-save: ")) << outcome.err;
+  EXPECT_EQ(outcome.asked_for, "");
+}
+
+TEST_F(Ipvsadm, SaveLooksPastWordsThatAreNoOptions) {
+  ASSERT_EQ(run({"-A", "-t", "10.0.0.1:80", "-s", "rr"}).status, 0);
+  EXPECT_EQ(run({"foo", "-n", "bar"}, "auto", &run_ipvsadm_save).out, "-A -t 10.0.0.1:80 -s rr\n");
+}
+
+TEST_F(Ipvsadm, AFlagTakesNoArgumentInEitherSpelling) {
+  EXPECT_EQ(run({"-L", "-n=3"}).err, "-n=3: option does not take an argument\n");
+  EXPECT_EQ(run({"-Ln="}).err, "-Ln=: option does not take an argument\n");
+  EXPECT_EQ(run({"-L", "--numeric="}).err, "--numeric=: option does not take an argument\n");
+}
+
+// 3000 lines are three batches; a refusal in the middle is told and hides nothing.
+TEST_F(Ipvsadm, ALongRestoreGoesToTheEngineInBatches) {
+  for (int port = 1; port <= 1500; ++port) {
+    input_.push_back("-A -t 10.0.0.1:" + std::to_string(port));
+    input_.push_back(port == 700 ? "-A -t 10.0.0.1:1" : "-a -t 10.0.0.1:" + std::to_string(port) + " -r 10.2.0.1 -m");
+  }
+  const Outcome outcome = run({"-R"});
+  EXPECT_EQ(outcome.status, 0);
+  EXPECT_EQ(outcome.err, "Service already exists\n");
+  EXPECT_EQ(engine_.apply_calls, 3U);
+  const auto all = list_all(engine_);
+  ASSERT_TRUE(all);
+  EXPECT_EQ(all->size(), 1500U);
+}
+
+}  // namespace
+}  // namespace sluice::ipvs::text

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two namespaces alike, the real ipvsadm in one and ours in the other: the same shell commands must do and say the same in both."""
+import concurrent.futures
+import subprocess
+
+import director
+import replay
+
+SIDES = ("twin-real", "twin-ours")
+# One list of each kind.
+LISTS = ("-Ln", "-L", "-Ln --nosort", "-Ln --stats", "-L --stats --exact", "-Ln --rate", "-Ln --rate --exact", "-Ln --thresholds",
+         "-L --thresholds", "-Ln --persistent-conn", "-Ln --tun-info", "-L --tun-info", "-Lnc", "-Lc", "-Lnc --persistent-conn",
+         "-Ln --timeout", "-Ln --daemon", "-Sn", "-S")
+FEW_LISTS = ("-Ln", "-Sn")
+ATTEMPTS_MAX = 10
+
+
+def run_in(namespace, programs, command, input_bytes=b""):
+    environment = {"PATH": f"{programs}:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "HOME": "/root"}
+    return replay.masked(b"%s[rc=%d]\n" % replay.run(command, environment, input_bytes))
+
+
+class Twins:
+    """Use as a context. `problems` counts what differed; each difference is printed."""
+
+    def __init__(self):
+        self.ours, self.real = director.program_folders()
+        self.problems = self.commands = self.lists = 0
+
+    def __enter__(self):
+        self.remove()
+        director.ip(None, [f"netns add {name}" for name in SIDES])
+        self.threads = {}
+        for name in SIDES:
+            self.add_side(name)
+            director.ip(name, [
+                "link set lo up", "link add eth0 type dummy", "link set eth0 multicast on up", "address add 172.31.0.1/24 dev eth0",
+                "link add eth1 type dummy", "link set eth1 multicast on mtu 9000 up",
+                "address add 192.0.2.1/24 dev eth1", "address add fd00:2::1/64 dev eth1 nodad",
+                *(f"address add {address}/32 dev lo" for address in director.VIRTUAL_V4),
+            ])
+        return self
+
+    def __exit__(self, *_):
+        for name in list(self.threads):
+            self.remove_side(name)
+        self.remove()
+
+    def add_side(self, namespace):
+        """One thread for each: programs that it starts are in its namespace."""
+        self.threads[namespace] = concurrent.futures.ThreadPoolExecutor(1, initializer=director.enter, initargs=(namespace,))
+
+    def remove_side(self, namespace):
+        self.threads.pop(namespace).shutdown()
+
+    @staticmethod
+    def remove():
+        for name in SIDES:
+            subprocess.run(["ip", "netns", "delete", name], stderr=subprocess.DEVNULL, check=False)
+
+    def on(self, side, programs, command, input_bytes=b""):
+        return self.threads[side].submit(run_in, side, programs, command, input_bytes)
+
+    def reset(self):
+        for each in [self.on("twin-real", self.real, replay.RESET), self.on("twin-ours", self.ours, replay.RESET)]:
+            each.result()
+
+    def report(self, what, by_real, by_ours):
+        if by_real == by_ours:
+            return True
+        self.problems += 1
+        print(f"DIFFERENT {what}\n{replay.difference(by_real, by_ours, 'real ipvsadm', 'ours')}")
+        return False
+
+    def same(self, command, input_bytes=b""):
+        """Both do it; its output and status."""
+        self.commands += 1
+        answers = [self.on("twin-real", self.real, command, input_bytes), self.on("twin-ours", self.ours, command, input_bytes)]
+        by_real, by_ours = (each.result() for each in answers)
+        self.report(command, by_real, by_ours)
+        return by_ours
+
+    def compare_lists(self, side, lists=LISTS):
+        """Both list one and the same table. Counters and times go on meanwhile, so a difference is looked at again."""
+        for arguments in lists:
+            command = f"ipvsadm {arguments}"
+            for _ in range(ATTEMPTS_MAX):
+                by_real, by_ours = (self.on(side, programs, command).result() for programs in (self.real, self.ours))
+                if by_real == by_ours:
+                    break
+            self.lists += 1
+            self.report(f"{command} (of the table in {side})", by_real, by_ours)
+
+    def compare_tables(self):
+        """What each has written, listed by each. Is there anything?"""
+        tables = []
+        for side in SIDES:
+            self.compare_lists(side, FEW_LISTS)
+            tables.append(self.on(side, self.real, "ipvsadm -Sn").result())
+        # By lines: the order of lists depends on the kernel's where addresses are far apart, and that differs by namespace.
+        self.report("what each has written", *(b"\n".join(sorted(table.splitlines())) + b"\n" for table in tables))
+        return tables[0] != b"[rc=0]\n"
