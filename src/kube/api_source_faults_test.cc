@@ -4,6 +4,8 @@
 #include <filesystem>
 #include <fstream>
 #include <random>
+#include <set>
+#include <sstream>
 
 #include "kube/api_fixture.h"
 #include "kube/json_stream.h"
@@ -72,12 +74,15 @@ TEST_F(ApiSourceFaults, AWatchThatBreaksInAnyWayIsTakenUpAgain) {
     removed_.clear();
     snapshot_ = {};
     FakeApiServer& server = start_with_web();
+    const int version = server.set(Kind::kService, key_of("web"), service_members("10.96.0.11"));
+    ASSERT_TRUE(run_until([&] { return ip_of("web") == "10.96.0.11"; }));
     const std::size_t before = server.watches(Kind::kService).size();
     if (!row.bytes.empty()) server.say(Kind::kService, row.bytes);
     run_for(20ms);
     server.end_watches(row.reset);
     ASSERT_TRUE(
         run_until([&] { return server.watches(Kind::kService).size() > before && server.open_watches() == 3; }));
+    EXPECT_EQ(server.watches(Kind::kService).back().query["resourceVersion"], std::to_string(version));
     expect_that_changes_arrive();
     EXPECT_EQ(ip_of("half"), "") << "half an event is no event";
     EXPECT_EQ(server.lists(Kind::kService).size(), 1U);
@@ -169,6 +174,57 @@ TEST_F(ApiSourceFaults, AListOfPagesThatExpiresInBetweenStartsOver) {
   EXPECT_EQ(server.lists(Kind::kService).size(), 2U);
 }
 
+TEST_F(ApiSourceFaults, APageThatFailsStartsTheListOverAndRemovesNothing) {
+  FakeApiServer::Options options;
+  options.page = 2;
+  FakeApiServer& server = serve(options);
+  for (int i = 1; i <= 5; ++i)
+    server.set(Kind::kService, key_of(fmt::format("s{}", i)), service_members(fmt::format("10.96.0.{}", i)));
+  std::atomic<int> pages{0};
+  server.intercept([&](const Request& request, Peer& peer) {
+    // The third page of the first list, the second of the next one.
+    const bool later = kind_of(request) == Kind::kService && request.query.contains("continue");
+    const int number = later ? ++pages : 0;
+    if (number == 2) return peer.send(net::test::answer(503, "busy"));
+    return number == 3 && peer.send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"kind\":\"Serv");
+  });
+  start();
+  ASSERT_TRUE(run_until_watching());
+  EXPECT_THAT(service_names(), ElementsAre("s1", "s2", "s3", "s4", "s5"));
+  EXPECT_EQ(server.lists(Kind::kService).size(), 3U);
+  EXPECT_THAT(removed_, IsEmpty());
+}
+
+TEST_F(ApiSourceFaults, EachWaitIsLongerThanTheLastUpToABoundAndNoTwoClientsWaitInStep) {
+  timing_.backoff_min = 4ms;
+  timing_.backoff_max = 16ms;
+  FakeApiServer& server = serve();
+  server.intercept([](const Request&, Peer& peer) { return peer.send(net::test::answer(503, "busy")); });
+  testing::internal::CaptureStderr();
+  start();
+  const bool enough = run_until([&] { return server.lists(Kind::kService).size() >= 40; });
+  source_.reset();
+  const std::string log = testing::internal::GetCapturedStderr();
+  ASSERT_TRUE(enough);
+  std::vector<int> waits;
+  std::istringstream lines(log);
+  for (std::string line; std::getline(lines, line);) {
+    const std::size_t at = line.find("retryInMs=\"");
+    if (line.find("kind=\"Service\"") == std::string::npos || at == std::string::npos) continue;
+    EXPECT_THAT(line, testing::AllOf(HasSubstr("doing=\"list\""), HasSubstr("503")));
+    waits.push_back(std::stoi(line.substr(at + 11)));
+  }
+  ASSERT_GE(waits.size(), 39U);
+  for (std::size_t i = 0; i < waits.size(); ++i) {
+    SCOPED_TRACE(i);
+    const int base = std::min(4 << std::min<std::size_t>(i, 2), 16);
+    EXPECT_GE(waits[i], base);
+    EXPECT_LE(waits[i], 2 * base);
+  }
+  const std::set<int> different(waits.begin() + 2, waits.end());
+  EXPECT_GT(different.size(), 3U) << "without chance in them, all nodes ask a server that comes back at once";
+}
+
 TEST_F(ApiSourceFaults, AListThatBreaksStartsOverAndRemovesNothing) {
   struct Row {
     const char* name;
@@ -185,6 +241,7 @@ TEST_F(ApiSourceFaults, AListThatBreaksStartsOverAndRemovesNothing) {
       {"an empty body", net::test::answer(200, "")},
       {"a list of something else",
        net::test::answer(200, R"({"kind":"PodList","metadata":{"resourceVersion":"1"},"items":[]})")},
+      {"a list that names no version", net::test::answer(200, R"({"kind":"ServiceList","metadata":{},"items":[]})")},
       {"items that are no objects",
        net::test::answer(200, R"({"kind":"ServiceList","metadata":{},"items":[{"kind":"Pod"}]})")},
       {"an object larger than the bound",
@@ -230,6 +287,24 @@ TEST_F(ApiSourceFaults, AnObjectThatCannotBeUsedKeepsItsLastGoodStateAndIsSaidOn
   ASSERT_TRUE(run_until([&] { return refused_.size() == 2; }));
   server.remove(Kind::kService, key_of("web"));
   ASSERT_TRUE(run_until([&] { return ip_of("web").empty(); }));
+}
+
+TEST_F(ApiSourceFaults, AnObjectThatCannotBeUsedIsNoHostageTakerAndTheLogNamesItAndItsField) {
+  FakeApiServer& server = serve();
+  server.set(Kind::kService, key_of("bad"), service_members("10.96.0.11", 70000));
+  server.set(Kind::kService, key_of("web"), service_members("10.96.0.10"));
+  server.set(Kind::kSlice, key_of("bad-1"), R"("addressType":"IPX")", slice_metadata("bad"));
+  server.set(Kind::kSlice, key_of("web-1"), slice_members("10.244.1.5"), slice_metadata("web"));
+  testing::internal::CaptureStderr();
+  start();
+  const bool watching = run_until_watching();
+  EXPECT_THAT(testing::internal::GetCapturedStderr(),
+              testing::AllOf(HasSubstr("object=\"shop/bad\" err=\"spec.ports[0].port: 70000"),
+                             HasSubstr("object=\"shop/bad-1\" err=\"addressType: ")));
+  ASSERT_TRUE(watching);
+  EXPECT_THAT(service_names(), ElementsAre("web"));
+  EXPECT_EQ(snapshot_.slices_count(), 1U);
+  EXPECT_THAT(refused_, testing::UnorderedElementsAre("Service", "EndpointSlice"));
 }
 
 TEST_F(ApiSourceFaults, ARefusedTokenIsReplacedByTheOneThatStandsInItsFileByThen) {

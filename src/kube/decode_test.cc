@@ -124,6 +124,229 @@ TEST(DecodeNode, AddressesCidrsTaintsAndLabels) {
   EXPECT_EQ(node.uid, "u-1");
 }
 
+TEST(DecodeService, DefaultsAreThoseOfTheApiServer) {
+  const auto service = decoded<model::Service>(
+      R"({"kind":"Service","metadata":{"name":"w","namespace":"s"},
+          "spec":{"clusterIP":"","ports":[{"port":80},{"port":9,"name":"x","protocol":"SCTP","nodePort":0}]}})");
+  EXPECT_EQ(service.type, model::ServiceType::kClusterIp);
+  EXPECT_FALSE(service.headless);
+  EXPECT_FALSE(service.other_proxy);
+  EXPECT_TRUE(service.cluster_ips.empty());
+  ASSERT_EQ(service.ports.size(), 2U);
+  EXPECT_EQ(service.ports[0], (model::ServicePort{"", Protocol::kTcp, 80, 0}));
+  EXPECT_EQ(service.ports[1], (model::ServicePort{"x", Protocol::kSctp, 9, 0}));
+  EXPECT_EQ(service.external_traffic_policy, model::TrafficPolicy::kCluster);
+  EXPECT_EQ(service.internal_traffic_policy, model::TrafficPolicy::kCluster);
+  EXPECT_EQ(service.health_check_node_port, 0);
+  EXPECT_FALSE(service.affinity_seconds);
+  EXPECT_FALSE(service.has_external_ips);
+  EXPECT_TRUE(service.ingress.empty());
+  EXPECT_TRUE(service.sluice_annotations.empty());
+}
+
+TEST(DecodeService, TypesAndClusterIps) {
+  const auto with = [](const char* spec) {
+    return decoded<model::Service>(
+        fmt::format(R"({{"kind":"Service","metadata":{{"name":"w","namespace":"s"}},"spec":{}}})", spec));
+  };
+  EXPECT_EQ(with(R"({"type":"NodePort"})").type, model::ServiceType::kNodePort);
+  EXPECT_EQ(with(R"({"type":"ClusterIP"})").type, model::ServiceType::kClusterIp);
+  EXPECT_TRUE(with(R"({"clusterIP":"None","clusterIPs":["None"]})").headless);
+  // The second address of a family is what no API server sends; the first counts.
+  EXPECT_EQ(text(with(R"({"clusterIPs":["10.96.0.1","10.96.0.2","fd00::1"]})").cluster_ips), "10.96.0.1 fd00::1");
+  // What is not proxied need not make sense.
+  const auto external = with(R"({"type":"ExternalName","externalName":"h.example","ports":[{"port":0}]})");
+  EXPECT_EQ(external.type, model::ServiceType::kExternalName);
+  EXPECT_TRUE(external.ports.empty());
+}
+
+TEST(DecodeSlice, PortsAreKeptWithTheirNamesAndProtocols) {
+  const auto slice = decoded<model::EndpointSlice>(R"({"kind":"EndpointSlice","metadata":{"name":"x","namespace":"s",
+      "labels":{"kubernetes.io/service-name":"w"}},"addressType":"IPv6","unknown":{"a":[]},
+      "ports":[{"name":"","port":1},{"name":"u","protocol":"UDP","port":65535,"appProtocol":"h2c"},{"name":"all"},{"port":null}],
+      "endpoints":[{"addresses":["fd00::1","fd00::2"],"hostname":"h","targetRef":{"kind":"Pod"}}]})");
+  EXPECT_EQ(slice.family, Family::kIPv6);
+  EXPECT_THAT(slice.ports,
+              ElementsAre(model::EndpointPort{"", Protocol::kTcp, 1}, model::EndpointPort{"u", Protocol::kUdp, 65535}));
+  ASSERT_EQ(slice.endpoints.size(), 1U);
+  EXPECT_EQ(slice.endpoints[0].address.to_string(), "fd00::1");
+  EXPECT_TRUE(slice.endpoints[0].ready && slice.endpoints[0].serving && !slice.endpoints[0].terminating);
+}
+
+TEST(DecodeSlice, WhatMakesItNobodysOrAbsent) {
+  Decoder decoder;
+  const auto object = [&](const char* labels, const char* type) {
+    const auto result = decoder.decode(
+        fmt::format(R"({{"metadata":{{"name":"x","namespace":"s","labels":{{{}}}}},"addressType":"{}"}})", labels,
+                    type),
+        "EndpointSlice");
+    EXPECT_TRUE(result && result->problems.empty());
+    return std::holds_alternative<std::monostate>(result->object)
+               ? "absent"
+               : "of " + std::get<model::EndpointSlice>(result->object).service_name;
+  };
+  EXPECT_EQ(object(R"("kubernetes.io/service-name":"w")", "IPv4"), "of w");
+  EXPECT_EQ(object("", "IPv4"), "of ");
+  EXPECT_EQ(object(R"("kubernetes.io/service-name":"w","service.kubernetes.io/headless":"")", "IPv4"), "absent");
+  EXPECT_EQ(object(R"("kubernetes.io/service-name":"w")", "FQDN"), "absent");
+}
+
+TEST(DecodeSlice, TheTriggerTimeIsRfc3339OrAbsent) {
+  const auto nanoseconds = [](const char* time) {
+    return decoded<model::EndpointSlice>(
+               fmt::format(R"({{"kind":"EndpointSlice","addressType":"IPv4","metadata":{{"name":"x","namespace":"s",
+                 "annotations":{{"endpoints.kubernetes.io/last-change-trigger-time":"{}"}}}}}})",
+                           time))
+        .last_change_trigger_ns;
+  };
+  constexpr std::int64_t kSecond = 1'000'000'000;
+  EXPECT_EQ(nanoseconds("1970-01-01T00:00:01Z"), kSecond);
+  EXPECT_EQ(nanoseconds("2026-11-23T00:00:01Z"), 1795392001 * kSecond);
+  EXPECT_EQ(nanoseconds("2026-11-23T02:00:01+02:00"), 1795392001 * kSecond);
+  EXPECT_EQ(nanoseconds("2026-11-22T22:30:01-01:30"), 1795392001 * kSecond);
+  EXPECT_EQ(nanoseconds("2026-11-23T00:00:01.25Z"), 1795392001 * kSecond + kSecond / 4);
+  EXPECT_EQ(nanoseconds("2026-11-23T00:00:01.1234567891234Z"), 1795392001 * kSecond + 123456789);
+  for (const char* bad : {"", "now", "2026-11-23", "2026-11-23T00:00:01", "2026-11-23T00:00:01+2",
+                          "1969-12-31T23:59:59Z", "9999-12-31T23:59:59Z"}) {
+    EXPECT_EQ(nanoseconds(bad), 0) << bad;
+  }
+}
+
+TEST(DecodeNode, OldServersKnowOnePodCidrAndABareNodeIsANode) {
+  EXPECT_EQ(decoded<model::Node>(R"({"kind":"Node","metadata":{"name":"a"},"spec":{"podCIDR":"10.244.1.0/24"}})")
+                .pod_cidrs.size(),
+            1U);
+  const auto bare = decoded<model::Node>(R"({"kind":"Node","metadata":{"name":"a"}})");
+  EXPECT_EQ(bare.name, "a");
+  EXPECT_FALSE(bare.deleting);
+  const auto labelled = decoded<model::Node>(R"({"kind":"Node","metadata":{"name":"a","labels":{"x":"1","y":""}}})");
+  EXPECT_THAT(labelled.labels, ElementsAre(testing::Pair("x", "1"), testing::Pair("y", "")));
+}
+
+// What an object is refused for, field by field; the text begins with the field's path.
+TEST(Decode, AFieldOfTheWrongTypeOrRangeRefusesTheObject) {
+  struct Row {
+    const char* kind;
+    const char* members;  // beside metadata
+    const char* problem;
+  };
+  const Row rows[] = {
+      {"Service", R"("a":1)", "spec: must be there"},
+      {"Service", R"("spec":[])", "spec: must be an object"},
+      {"Service", R"("spec":{"type":"Fancy"})", "spec.type: unknown value 'Fancy'"},
+      {"Service", R"("spec":{"type":7})", "spec.type: must be a string"},
+      {"Service", R"("spec":{"clusterIP":7})", "spec.clusterIP: must be a string"},
+      {"Service", R"("spec":{"clusterIP":"10.96.0"})", "spec.clusterIPs[0]: '10.96.0' is no IP address"},
+      {"Service", R"("spec":{"clusterIPs":["10.96.0.1","::g"]})", "spec.clusterIPs[1]: '::g' is no IP address"},
+      {"Service", R"("spec":{"clusterIPs":"10.96.0.1"})", "spec.clusterIPs: must be a list"},
+      {"Service", R"("spec":{"clusterIPs":[1]})", "spec.clusterIPs[0]: must be a string"},
+      {"Service", R"("spec":{"ports":[80]})", "spec.ports[0]: must be an object"},
+      {"Service", R"("spec":{"ports":[{}]})", "spec.ports[0].port: must be there"},
+      {"Service", R"("spec":{"ports":[{"port":0}]})", "spec.ports[0].port: 0 is not between 1 and 65535"},
+      {"Service", R"("spec":{"ports":[{"port":"80"}]})", "spec.ports[0].port: must be a whole number"},
+      {"Service", R"("spec":{"ports":[{"port":80.5}]})", "spec.ports[0].port: must be a whole number"},
+      {"Service", R"("spec":{"ports":[{"port":1e30}]})", "spec.ports[0].port: must be a whole number"},
+      {"Service", R"("spec":{"ports":[{"port":80,"name":1}]})", "spec.ports[0].name: must be a string"},
+      {"Service", R"("spec":{"ports":[{"port":80,"nodePort":-1}]})",
+       "spec.ports[0].nodePort: -1 is not between 0 and 65535"},
+      {"Service", R"("spec":{"ports":[{"port":80,"protocol":true}]})", "spec.ports[0].protocol: must be a string"},
+      {"Service", R"("spec":{"sessionAffinity":"Cookie"})", "spec.sessionAffinity: unknown value 'Cookie'"},
+      {"Service", R"("spec":{"sessionAffinity":"ClientIP","sessionAffinityConfig":{"clientIP":{"timeoutSeconds":0}}})",
+       "spec.sessionAffinityConfig.clientIP.timeoutSeconds: 0 is not between 1 and 86400"},
+      {"Service", R"("spec":{"externalTrafficPolicy":"Near"})", "spec.externalTrafficPolicy: unknown value 'Near'"},
+      {"Service", R"("spec":{"internalTrafficPolicy":"Near"})", "spec.internalTrafficPolicy: unknown value 'Near'"},
+      {"Service", R"("spec":{"healthCheckNodePort":65536})",
+       "spec.healthCheckNodePort: 65536 is not between 0 and 65535"},
+      {"Service", R"("spec":{"externalIPs":{"a":1}})", "spec.externalIPs: must be a list"},
+      {"Service", R"("spec":{"loadBalancerSourceRanges":[1]})", "spec.loadBalancerSourceRanges[0]: must be a string"},
+      {"Service", R"("spec":{},"status":{"loadBalancer":{"ingress":[{"ip":"192.0.2.1","ipMode":"Odd"}]}})",
+       "status.loadBalancer.ingress[0].ipMode: unknown value 'Odd'"},
+      {"Service", R"("spec":{},"status":7)", "status: must be an object"},
+      {"EndpointSlice", R"("ports":[])", "addressType: unknown address type ''"},
+      {"EndpointSlice", R"("addressType":"IPv4","ports":{})", "ports: must be a list"},
+      {"EndpointSlice", R"("addressType":"IPv4","ports":[{"port":70000}])",
+       "ports[0].port: 70000 is not between 0 and 65535"},
+      {"EndpointSlice", R"("addressType":"IPv4","ports":[{"port":80,"protocol":"ICMP"}])",
+       "ports[0].protocol: unknown protocol 'ICMP': TCP, UDP and SCTP are there"},
+      {"EndpointSlice", R"("addressType":"IPv4","endpoints":["10.0.0.1"])", "endpoints[0]: must be an object"},
+      {"EndpointSlice", R"("addressType":"IPv4","endpoints":[{"addresses":"10.0.0.1"}])",
+       "endpoints[0].addresses: must be a list"},
+      {"EndpointSlice", R"("addressType":"IPv4","endpoints":[{"addresses":["10.0.0.1"],"conditions":{"ready":"yes"}}])",
+       "endpoints[0].conditions.ready: must be true or false"},
+      {"EndpointSlice", R"("addressType":"IPv4","endpoints":[{"addresses":["10.0.0.1"],"conditions":{"serving":1}}])",
+       "endpoints[0].conditions.serving: must be true or false"},
+      {"EndpointSlice", R"("addressType":"IPv4","endpoints":[{"addresses":["10.0.0.1"],"nodeName":{}}])",
+       "endpoints[0].nodeName: must be a string"},
+      {"EndpointSlice", R"("addressType":"IPv4","endpoints":[{"addresses":["10.0.0.1"],"hints":{"forZones":[7]}}])",
+       "endpoints[0].hints.forZones[0]: must be an object"},
+      {"EndpointSlice", R"("addressType":"IPv4","endpoints":[{"addresses":["10.0.0.1"],"topology":{"a":1}}])",
+       "endpoints[0].topology.a: must be a string"},
+      {"Node", R"("spec":{"podCIDRs":7})", "spec.podCIDRs: must be a list"},
+      {"Node", R"("spec":{"taints":["a"]})", "spec.taints[0]: must be an object"},
+      {"Node", R"("status":{"addresses":[{"type":7}]})", "status.addresses[0].type: must be a string"},
+  };
+  Decoder decoder;
+  for (const Row& row : rows) {
+    SCOPED_TRACE(row.members);
+    const auto result = decoder.decode(
+        fmt::format(R"({{"kind":"{}","metadata":{{"name":"w","namespace":"s"}},{}}})", row.kind, row.members), "");
+    ASSERT_TRUE(result) << result.error().what;
+    ASSERT_EQ(result->problems.size(), 1U);
+    EXPECT_EQ(result->problems[0].path + ": " + result->problems[0].text, row.problem);
+    EXPECT_TRUE(std::holds_alternative<std::monostate>(result->object));
+    EXPECT_EQ(result->metadata.key.to_string(), "s/w") << "whoever logs it must know which object it is";
+  }
+}
+
+// Oddities that cost only themselves: the object is used, and what was left out is said.
+TEST(Decode, AnAddressThatDoesNotParseCostsOnlyItself) {
+  const auto service = R"({"kind":"Service","metadata":{"name":"w","namespace":"s"},
+    "spec":{"clusterIP":"10.96.0.1","externalIPs":["1.2.3","203.0.113.1"],"loadBalancerSourceRanges":["10.0.0.0/33","10.0.0.0/8"]},
+    "status":{"loadBalancer":{"ingress":[{"ip":"lb"},{"ip":"203.0.113.9"}]}}})";
+  EXPECT_EQ(complaints(service),
+            "spec.externalIPs[0]: '1.2.3' is no IP address, ignored; "
+            "spec.loadBalancerSourceRanges[0]: '10.0.0.0/33' is no CIDR, ignored; "
+            "status.loadBalancer.ingress[0].ip: 'lb' is no IP address, ignored");
+  const auto kept = decoded<model::Service>(service);
+  EXPECT_EQ(text(kept.external_ips), "203.0.113.1");
+  EXPECT_TRUE(kept.has_external_ips);
+  EXPECT_EQ(kept.source_ranges.size(), 1U);
+  ASSERT_EQ(kept.ingress.size(), 1U);
+  EXPECT_EQ(kept.ingress[0].ip.to_string(), "203.0.113.9");
+  EXPECT_EQ(kept.ingress[0].ip_mode, model::IpMode::kVip);
+
+  const auto slice = R"({"kind":"EndpointSlice","metadata":{"name":"x","namespace":"s"},"addressType":"IPv4",
+    "endpoints":[{"addresses":["pod"]},{"addresses":["fd00::1"]},{"addresses":[]},{},{"addresses":["10.0.0.1"]}]})";
+  EXPECT_EQ(complaints(slice),
+            "metadata.labels: has no label kubernetes.io/service-name: belongs to no Service; "
+            "endpoints[0].addresses[0]: 'pod' is no IP address, ignored; "
+            "endpoints[1].addresses[0]: 'fd00::1' is not of the slice's address type, ignored; "
+            "endpoints[2]: has no address, ignored; endpoints[3]: has no address, ignored");
+  EXPECT_EQ(decoded<model::EndpointSlice>(slice).endpoints.size(), 1U);
+
+  const auto node = R"({"kind":"Node","metadata":{"name":"a"},"spec":{"podCIDRs":["x","10.244.1.0/24"]},
+    "status":{"addresses":[{"type":"InternalIP","address":"y"},{"type":"InternalIP","address":"192.0.2.1"}]}})";
+  EXPECT_EQ(complaints(node),
+            "spec.podCIDRs[0]: 'x' is no CIDR, ignored; status.addresses[0].address: 'y' is no IP address, ignored");
+  EXPECT_EQ(text(decoded<model::Node>(node).internal_ips), "192.0.2.1");
+}
+
+TEST(Decode, AnObjectIsToldByItsKindOrByWhatItsListSays) {
+  Decoder decoder;
+  const auto kind = [&](const char* json, const char* hint) {
+    const auto result = decoder.decode(json, hint);
+    return result ? result->metadata.kind + fmt::format(" {}", result->object.index()) : result.error().what;
+  };
+  EXPECT_EQ(kind(R"({"metadata":{"name":"a"}})", "Node"), "Node 3");
+  EXPECT_EQ(kind(R"({"kind":"Node","metadata":{"name":"a"}})", "Service"), "Node 3");
+  EXPECT_EQ(kind(R"({"kind":"ConfigMap","metadata":{"name":"a"}})", ""), "ConfigMap 0");
+  EXPECT_EQ(complaints(R"({"kind":"Node","metadata":{}})"), "metadata.name: must be there");
+  EXPECT_EQ(complaints(R"({"kind":"Node"})"), "metadata.name: must be there");
+  EXPECT_EQ(complaints(R"({"kind":"Node","metadata":{"name":"a","labels":{"x":1}}})"),
+            "metadata.labels.x: must be a string");
+  EXPECT_THAT(complaints("{\"kind\":\"Node\",\"metadata\":{\"name\":\"\xff\"}}"), testing::HasSubstr("not JSON"));
+}
+
 TEST(Decode, AFaultNamesItsFieldAndAnOddityIsNoted) {
   const auto with = [](const char* spec) {
     return fmt::format(R"({{"kind":"Service","metadata":{{"name":"w","namespace":"s"}},"spec":{}}})", spec);

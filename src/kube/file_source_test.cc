@@ -143,6 +143,137 @@ TEST_F(FileSourceTest, ABrokenFileKeepsItsLastGoodStateAndTheErrorNamesFileLineA
   EXPECT_TRUE(becomes("web=10.96.0.9")) << services();
 }
 
+// Whatever hides which object it is that broke: nothing of the file may go.
+TEST_F(FileSourceTest, AFileWhoseObjectsCannotBeToldApartKeepsThemAll) {
+  struct Row {
+    const char* name;
+    std::string text;
+    std::vector<std::string> log;
+  };
+  const std::string head = "apiVersion: v1\nkind: Service\n";
+  const Row rows[] = {
+      {"a.yaml",
+       service("web", "10.96.0.9") + "---\n" + head + "metadata:\n  namespace: shop\n",
+       {"14: Service: metadata.name: must be there"}},
+      {"a.yaml", head + "metadata:\n  name: [web]\n", {"4: Service: metadata.name: must be a string"}},
+      {"a.yaml", head + "metadata:\n  name: web\n  namespace: 7\n", {"5: Service: metadata.namespace: "}},
+      {"a.yaml", head + "metadata: web\n", {"3: Service: metadata: must be an object"}},
+      {"a.yaml", "apiVersion: v1\nmetadata: {name: web}\n", {"1: kind: must be there"}},
+      {"a.yaml", "kind: {a: b}\nmetadata: {name: web}\n", {"1: kind: must be there"}},
+      {"a.yaml", "kind: Service\napiVersion: 1\nmetadata: {name: web}\n", {"2: Service: apiVersion: "}},
+      {"a.yaml", "web: &a\n  b: *b\n", {"2: "}},
+      {"a.yaml", "- kind: Service\n", {"1: a Kubernetes object must be a map"}},
+      {"l.json", "{\"kind\":\"List\",\"items\":[\n{\"kind\":\"Service\",}]}", {"2: not JSON"}},
+      {"l.json", "{\"kind\":\"List\",\"items\":[\n{\"kind\":\"Service\"", {"l.json", "2: "}},
+      {"l.json", "", {"l.json", "1: "}},
+      {"l.json", "[]", {"l.json", "1: "}},
+  };
+  const std::string list = R"({"apiVersion":"v1","kind":"ServiceList","items":[)"
+                           R"({"metadata":{"name":"api","namespace":"shop"},"spec":{"clusterIP":"10.96.0.2"}}]})";
+  write("a.yaml", service("web", "10.96.0.1"));
+  write("l.json", list);
+  start();
+  ASSERT_TRUE(becomes("api=10.96.0.2 web=10.96.0.1"));
+  for (const Row& row : rows) {
+    SCOPED_TRACE(row.text);
+    refused_.clear();
+    testing::internal::CaptureStderr();
+    write(row.name, row.text);
+    const bool refused = run_until([this] { return !refused_.empty(); });
+    const std::string log = testing::internal::GetCapturedStderr();
+    ASSERT_TRUE(refused) << log;
+    EXPECT_EQ(refused_, std::vector<std::string>{"file"});
+    EXPECT_THAT(log, HasSubstr(row.name));
+    for (const std::string& part : row.log) EXPECT_THAT(log, HasSubstr(part));
+    EXPECT_EQ(services(), "api=10.96.0.2 web=10.96.0.1");
+  }
+  write("a.yaml", service("web", "10.96.0.3"));
+  EXPECT_TRUE(becomes("api=10.96.0.2 web=10.96.0.3")) << services();
+  fs::remove(folder_ / "l.json");
+  EXPECT_TRUE(becomes("web=10.96.0.3")) << services();
+}
+
+TEST_F(FileSourceTest, ABadFieldOfAJsonListIsToldWithItsLine) {
+  testing::internal::CaptureStderr();
+  write("l.json",
+        "{\"kind\":\"List\",\"items\":[\n"
+        "{\"kind\":\"Service\",\"metadata\":{\"name\":\"web\"},\"spec\":{\"clusterIP\":\"10.96.0.1\"}},\n"
+        "{\"kind\":\"EndpointSlice\",\"metadata\":{\"name\":\"web-1\"},\n"
+        "\"addressType\":\"IPv4\",\n\"ports\":[{\"name\":\"a\",\n\"port\":\"http\"}]}]}");
+  start();
+  EXPECT_TRUE(becomes("web=10.96.0.1")) << services();
+  EXPECT_THAT(testing::internal::GetCapturedStderr(),
+              testing::AllOf(HasSubstr("l.json"), HasSubstr("line=\"6\""), HasSubstr("object=\"default/web-1\""),
+                             HasSubstr("field=\"ports[0].port\""), HasSubstr("must be a whole number")));
+  EXPECT_EQ(refused_, std::vector<std::string>{"EndpointSlice"});
+}
+
+TEST_F(FileSourceTest, AFileThatCannotBeOpenedKeepsItsLastGoodState) {
+  write("a.yaml", service("web", "10.96.0.1"));
+  start();
+  ASSERT_TRUE(becomes("web=10.96.0.1"));
+  fs::create_symlink("a.yaml", folder_ / "circle");  // "Too many levels of symbolic links", even for root
+  testing::internal::CaptureStderr();
+  fs::rename(folder_ / "circle", folder_ / "a.yaml");
+  EXPECT_TRUE(run_until([this] { return !refused_.empty(); }));
+  EXPECT_THAT(testing::internal::GetCapturedStderr(), testing::AllOf(HasSubstr("a.yaml"), HasSubstr("symbolic")));
+  EXPECT_EQ(services(), "web=10.96.0.1");
+  fs::remove(folder_ / "a.yaml");
+  EXPECT_TRUE(becomes("")) << services();
+}
+
+TEST_F(FileSourceTest, AnEmptyFolderIsACompleteListOfNothing) {
+  start();
+  EXPECT_TRUE(run_until([this] { return snapshot_.complete(); }));
+  EXPECT_EQ(services(), "");
+}
+
+TEST_F(FileSourceTest, AFolderThatIsNeverAtRestIsReadAllTheSame) {
+  start();
+  ASSERT_TRUE(run_until([this] { return snapshot_.complete(); }));
+  write("a.yaml", service("web", "10.96.0.1"));
+  EXPECT_TRUE(run_until([this] {
+    write("busy.log", "something\n");
+    return services() == "web=10.96.0.1";
+  }));
+}
+
+TEST_F(FileSourceTest, OnlyKubernetesOwnKindsAndThisNodeCount) {
+  write("a.yaml",
+        "apiVersion: serving.knative.dev/v1\nkind: Service\nmetadata: {name: knative}\nspec: {template: {}}\n---\n"
+        "apiVersion: networking.example/v1\nkind: EndpointSlice\nmetadata: {name: strange}\naddressType: IPv4\n---\n"
+        "apiVersion: v1\nkind: Node\nmetadata: {name: node-b}\n---\n"
+        "apiVersion: discovery.k8s.io/v1beta1\nkind: EndpointSlice\nmetadata: {name: old}\naddressType: IPv4\n---\n" +
+            service("web", "10.96.0.1"));
+  start();
+  EXPECT_TRUE(becomes("web=10.96.0.1")) << services();
+  EXPECT_EQ(snapshot_.slices_count(), 1U);
+  EXPECT_FALSE(snapshot_.node());
+  EXPECT_TRUE(refused_.empty());
+}
+
+TEST_F(FileSourceTest, TheNodeComesChangesAndGoes) {
+  write("node.yaml", "kind: Node\nmetadata: {name: node-a, labels: {v: '1'}}\n");
+  start();
+  ASSERT_TRUE(run_until([this] { return snapshot_.node().has_value(); }));
+  write("node.yaml", "kind: Node\nmetadata: {name: node-a, labels: {v: '2'}}\nspec: {taints: [{key: new}]}\n");
+  EXPECT_TRUE(run_until([this] { return snapshot_.node()->labels.at("v") == "2"; }));
+  write("node.yaml", "kind: Node\nmetadata: {name: node-a, labels: {v: '3'}}\nspec: {taints: no}\n");
+  EXPECT_TRUE(run_until([this] { return refused_ == std::vector<std::string>{"Node"}; }));
+  EXPECT_EQ(snapshot_.node()->labels.at("v"), "2") << "a bad Node keeps its last good state";
+  fs::remove(folder_ / "node.yaml");
+  EXPECT_TRUE(run_until([this] { return !snapshot_.node(); }));
+}
+
+TEST_F(FileSourceTest, OfAnObjectTwiceInAFileTheFirstCountsAndTheLogSaysSo) {
+  testing::internal::CaptureStderr();
+  write("a.yaml", service("web", "10.96.0.1") + "---\n" + service("web", "10.96.0.2"));
+  start();
+  EXPECT_TRUE(becomes("web=10.96.0.1")) << services();
+  EXPECT_THAT(testing::internal::GetCapturedStderr(),
+              testing::AllOf(HasSubstr("a.yaml"), HasSubstr("line=\"11\""), HasSubstr("shop/web")));
+}
+
 TEST_F(FileSourceTest, AFileThatIsRenamedOverAndAFolderBehindALinkAreFollowed) {
   fs::create_directory(root_ / "v1");
   fs::create_directory(root_ / "v2");

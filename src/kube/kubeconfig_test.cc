@@ -42,6 +42,11 @@ class KubeconfigTest : public testing::Test {
     return loaded ? "no error" : loaded.error().what;
   }
 
+  static std::string token_error(const ClientConfig& config) {
+    const auto header = authorization(config);
+    return header ? "no error" : header.error().what;
+  }
+
   fs::path folder_;
 };
 
@@ -66,6 +71,135 @@ TEST_F(KubeconfigTest, ATokenFileIsReadAnewEachTimeAndMayBeRelative) {
   EXPECT_EQ(*authorization(*loaded), "Bearer second");
   fs::remove(token);
   EXPECT_FALSE(authorization(*loaded));
+}
+
+TEST_F(KubeconfigTest, CertificatesStandInTheFileOrBesideIt) {
+  write("pki/ca.crt", "the authority");
+  write("pki/me.crt", "my certificate");
+  const std::string key = write("me.key", "my key");
+  const auto beside =
+      load_kubeconfig(config("{server: 'https://h', certificate-authority: pki/ca.crt, tls-server-name: api.example}",
+                             fmt::format("{{client-certificate: pki/me.crt, client-key: {}}}", key)),
+                      "");
+  ASSERT_TRUE(beside) << beside.error().what;
+  const auto within = load_kubeconfig(
+      config("{server: 'https://h', certificate-authority: nowhere, certificate-authority-data: dGhlIGF1dGhvcml0eQ==, "
+             "tls-server-name: api.example}",
+             "{client-certificate-data: bXkgY2VydGlmaWNhdGU=, client-key-data: bXkga2V5}"),
+      "");
+  ASSERT_TRUE(within) << within.error().what;
+  for (const auto* loaded : {&*beside, &*within}) {
+    EXPECT_EQ(loaded->target.tls_settings.ca_pem, "the authority");
+    EXPECT_EQ(loaded->target.tls_settings.client_certificate_pem, "my certificate");
+    EXPECT_EQ(loaded->target.tls_settings.client_key_pem, "my key");
+    EXPECT_EQ(loaded->target.tls_settings.server_name, "api.example");
+    EXPECT_FALSE(loaded->target.tls_settings.insecure);
+    EXPECT_EQ(*authorization(*loaded), "");
+  }
+  EXPECT_THAT(error_of(config("{server: 'https://h'}", "{client-certificate-data: bXkga2V5}")),
+              HasSubstr("users[u].user: client-certificate and client-key belong together"));
+}
+
+TEST_F(KubeconfigTest, ServersAreNotTrustedBlindlyUnlessSaidSo) {
+  const auto insecure = [&](const std::string& value) {
+    const auto loaded =
+        load_kubeconfig(config("{server: 'https://h', insecure-skip-tls-verify: " + value + "}", "{}"), "");
+    return loaded ? std::string(loaded->target.tls_settings.insecure ? "insecure" : "verified") : loaded.error().what;
+  };
+  EXPECT_EQ(insecure("true"), "insecure");
+  EXPECT_EQ(insecure("True"), "insecure");
+  EXPECT_EQ(insecure("false"), "verified");
+  EXPECT_EQ(insecure("null"), "verified");
+  EXPECT_THAT(insecure("maybe"), HasSubstr("clusters[c].cluster.insecure-skip-tls-verify: must be true or false"));
+  EXPECT_THAT(insecure("[]"), HasSubstr("must be true or false"));
+  EXPECT_THAT(insecure("true, certificate-authority-data: bXkga2V5"), HasSubstr("exclude each other"));
+}
+
+TEST_F(KubeconfigTest, TheServerIsAUrl) {
+  struct Row {
+    const char* url;
+    const char* server;  // or a part of the error
+    bool good = true;
+  };
+  const Row rows[] = {
+      {"https://api.example", "https://api.example"},
+      {"https://api.example:443/", "https://api.example"},
+      {"https://10.0.0.1:6443", "https://10.0.0.1:6443"},
+      {"https://[fd00::1]:6443/k8s/", "https://[fd00::1]:6443/k8s"},
+      {"http://127.0.0.1:8001", "http://127.0.0.1:8001"},
+      {"127.0.0.1:8001", "http://127.0.0.1:8001"},
+      {"ftp://h", "neither an http nor an https URL", false},
+      {"https://h:0", "no valid port", false},
+      {"https://h:65536", "no valid port", false},
+      {"https://h:https", "no valid port", false},
+      {"https://[fd00::1", "no closing bracket", false},
+      {"https://:6443", "names no host", false},
+      {"https:///path", "names no host", false},
+  };
+  for (const Row& row : rows) {
+    SCOPED_TRACE(row.url);
+    const auto loaded = master_config(row.url);
+    ASSERT_EQ(static_cast<bool>(loaded), row.good);
+    if (row.good) {
+      // Which of them name the port that https means anyway is the Host header's business.
+      EXPECT_THAT(loaded->server(), testing::AnyOf(row.server, fmt::format("{}:443", row.server)));
+      EXPECT_EQ(*authorization(*loaded), "");
+    } else {
+      EXPECT_THAT(loaded.error().what, testing::AllOf(HasSubstr("--master"), HasSubstr(row.server)));
+    }
+  }
+}
+
+TEST_F(KubeconfigTest, WhatCannotBeReadIsAnErrorEvenWhereItOpens) {
+  fs::create_directory(folder_ / "folder");
+  const std::string folder = (folder_ / "folder").string();
+  EXPECT_THAT(error_of(folder), HasSubstr(folder));
+  EXPECT_THAT(error_of("/dev/zero"), HasSubstr("larger than"));
+  EXPECT_THAT(error_of(config("{server: 'https://h', certificate-authority: folder}", "{}")),
+              testing::AllOf(HasSubstr("certificate-authority"), HasSubstr(folder)));
+  const auto loaded = load_kubeconfig(config("{server: 'https://h'}", "{tokenFile: folder}"), "");
+  ASSERT_TRUE(loaded) << loaded.error().what;
+  EXPECT_THAT(token_error(*loaded), HasSubstr(folder));
+}
+
+TEST_F(KubeconfigTest, ATokenCannotSmuggleHeaderLines) {
+  const std::string token = write("token", "secret\r\nX-Remote-User: admin\n");
+  const auto loaded = load_kubeconfig(config("{server: 'https://h'}", "{tokenFile: token}"), "");
+  ASSERT_TRUE(loaded) << loaded.error().what;
+  EXPECT_THAT(token_error(*loaded), testing::AllOf(HasSubstr(token), HasSubstr("is no token")));
+  write("token", " \n");
+  EXPECT_THAT(token_error(*loaded), HasSubstr("holds no token"));
+}
+
+TEST_F(KubeconfigTest, EntriesThatAreNotThereAreNamed) {
+  struct Row {
+    const char* text;
+    const char* error;
+  };
+  const Row rows[] = {
+      {"{kind: Config}", "current-context: names no context"},
+      {"{current-context: [a]}", "current-context: must be a string"},
+      {"{current-context: a, contexts: 7}", "contexts: there is no entry named 'a'"},
+      {"{current-context: a, contexts: [{name: b}, 7, {name: [a]}]}", "contexts: there is no entry named 'a'"},
+      {"{current-context: a, contexts: [{name: a, context: {cluster: c}}]}", "clusters: there is no entry named 'c'"},
+      {"{current-context: a, contexts: [{name: a, context: {cluster: c, user: u}}], clusters: [{name: c, cluster: "
+       "{server: 'https://h'}}]}",
+       "users: there is no entry named 'u'"},
+      {"{current-context: a, contexts: [{name: a, context: {cluster: c}}], clusters: [{name: c}]}",
+       "clusters[c].cluster.server: must be there"},
+      {"{current-context: a, contexts: [{name: a, context: {cluster: c}}], clusters: [{name: c, cluster: {server: "
+       "[h]}}]}",
+       "server: must be a string"},
+  };
+  for (const Row& row : rows) {
+    const std::string path = write("rows", row.text);
+    EXPECT_EQ(error_of(path), fmt::format("{}: {}", path, row.error));
+  }
+  // A context without a user is anonymous.
+  EXPECT_EQ(error_of(write("anonymous",
+                           "{current-context: a, contexts: [{name: a, context: {cluster: c}}], clusters: [{name: c, "
+                           "cluster: {server: 'https://h'}}]}")),
+            "no error");
 }
 
 TEST_F(KubeconfigTest, WhatIsMissingOrUnsupportedIsNamed) {

@@ -89,6 +89,32 @@ TEST(YamlManifests, ScalarsKeepTheTypesThatKubectlSees) {
   }
 }
 
+// A disk that fails after some bytes, as libstdc++'s file buffer tells it.
+class FailingDisk : public std::streambuf {
+ public:
+  explicit FailingDisk(std::string text) : text_(std::move(text)) {
+    setg(text_.data(), text_.data(), text_.data() + text_.size());
+  }
+
+ private:
+  int_type underflow() override { throw std::ios_base::failure("error reading the file"); }
+  std::string text_;
+};
+
+TEST(Manifests, AFileThatCannotBeReadToItsEndIsNotTakenForAShorterOne) {
+  struct Row {
+    ReadManifests how;
+    const char* text;
+  };
+  for (const Row& row :
+       {Row{read_yaml_manifests, "kind: Service\n---\n"}, Row{read_json_manifests, "{\"kind\":\"Service\"}\n"}}) {
+    SCOPED_TRACE(row.text);
+    FailingDisk disk(row.text + std::string(100'000, '\n'));  // more than is read at once
+    std::istream in(&disk);
+    EXPECT_FALSE(row.how(in, [](const ManifestText&) {}));
+  }
+}
+
 TEST(YamlManifests, DocumentsComeOneByOneAndEmptyOnesAreNone) {
   const Found found = yaml("---\n# only a comment\n---\nkind: A\n---\n---\nkind: B\n...\n");
   EXPECT_TRUE(found.outcome);

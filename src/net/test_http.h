@@ -16,7 +16,7 @@
 #include <cctype>
 #include <cstring>
 #include <functional>
-#include <future>
+#include <latch>
 #include <map>
 #include <optional>
 #include <string>
@@ -41,12 +41,12 @@ class LoopThread {
 
   // Runs `what` on the loop's thread and waits for it.
   void run(const std::function<void()>& what) {
-    std::promise<void> done;
+    std::latch done(1);
     boost::asio::post(loop, [&] {
       what();
-      done.set_value();
+      done.count_down();
     });
-    done.get_future().wait();
+    done.wait();
   }
   void stop() {
     loop.stop();

@@ -216,7 +216,9 @@ class KubectlTest(unittest.TestCase):
         failures, stop = [], threading.Event()
 
         def traffic():
-            while not stop.is_set():
+            # Not as fast as it can: it would come round to a port from which wait_answers() asked before there were rules, and whose
+            # connection the kernel tracks without translation for two minutes more.
+            while not stop.wait(0.01):
                 # Two retransmissions (after 1 s and 3 s): a busy machine loses packets, too, and rules that are missing lose them all.
                 who, _ = self.rig.probe("client-pod", "TCP", "10.104.247.11", 80, timeout=3.5)
                 if not who.startswith("web"):

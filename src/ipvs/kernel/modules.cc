@@ -21,7 +21,11 @@ bool is_module_name(const std::string& name) {
   });
 }
 
-std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
+// An operator's "install ip_vs /bin/false" says nothing.
+std::string reason(const sys::CollectedOutcome& outcome) {
+  if (outcome.error_output.empty()) return fmt::format("modprobe ended with status {}", outcome.exit_status);
+  return outcome.error_output.substr(0, outcome.error_output.find('\n'));
+}
 
 }  // namespace
 
@@ -30,7 +34,7 @@ Result<> load_module(const std::string& name) {
   const auto outcome = sys::run_and_collect({kModprobe, "--", name}, {}, std::chrono::seconds(30));
   if (!outcome) return fail(Errc::kUnsupported, fmt::format("kernel module {} cannot be loaded: {}", name, outcome.error().what));
   if (outcome->exit_status != 0) {
-    return fail(Errc::kUnsupported, fmt::format("kernel module {} cannot be loaded: {}", name, first_line(outcome->error_output)));
+    return fail(Errc::kUnsupported, fmt::format("kernel module {} cannot be loaded: {}", name, reason(*outcome)));
   }
   return {};
 }
