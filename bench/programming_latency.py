@@ -15,31 +15,20 @@ usage: programming_latency.py [--sizes 100,1000,5000] [--endpoints 10] [--flavou
 """
 
 import argparse
-import contextlib
-import http.client
 import os
 import pathlib
-import queue
-import re
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
-import threading
 import time
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "test/cluster/lib"))
-from rig import ROOT, ControlPlane, Rig, ask, enter, inside, kubernetes_programs, run  # noqa: E402
+from load import SLICES, endpoint_slice, figures, fill, say, service, synced_once
+from rig import ROOT, ControlPlane, Rig, ask, inside, kubernetes_programs, run
 
 PODS = {"podA": "10.191.255.1", "podB": "10.191.255.2"}
 CLIENT_ADDRESS, NODE_ADDRESS, FLIP_ADDRESS = "10.191.255.3", "192.0.2.2", "10.96.255.250"
-SLICES = "/apis/discovery.k8s.io/v1beta1/namespaces/load/endpointslices"
 PROGRAMMED_SECONDS_MAX, FLIP_SECONDS_MAX = 1500, 1500
-
-
-def say(text):
-    print(f"[{time.strftime('%H:%M:%S')}] {text}", flush=True)
 
 
 def make_rig():
@@ -61,59 +50,12 @@ def flush(rig):
     run("ip", "netns", "exec", rig.ns("node"), "conntrack", "-F", check=False)
 
 
-def fill(plane, services, endpoints):
-    first = plane.connect()
-    plane.request(first, "POST", "/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "load"}})
-    plane.add_node_object("node1", NODE_ADDRESS)
-    work = queue.Queue()
-    for index in range(services):
-        work.put(index)
-    errors = []
-
-    def worker():
-        connection = plane.connect()
-        with contextlib.suppress(queue.Empty):
-            while not errors:
-                index = work.get_nowait()
-                try:
-                    plane.request(connection, "POST", "/api/v1/namespaces/load/services", service(f"s{index}", cluster_ip(index)))
-                    plane.request(connection, "POST", SLICES, endpoint_slice(f"s{index}", [endpoint_ip(index, j) for j in range(endpoints)]))
-                except Exception as error:  # raised below, on the main thread
-                    errors.append(error)
-        connection.close()
-
-    threads = [threading.Thread(target=worker) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
-    plane.request(first, "POST", "/api/v1/namespaces/load/services", service("flip", FLIP_ADDRESS))
-    plane.request(first, "POST", SLICES, endpoint_slice("flip", [PODS["podA"]]))
-    first.close()
-
-
-def cluster_ip(index):
-    index += 256
-    return f"10.{96 + (index >> 16)}.{index >> 8 & 255}.{index & 255}"
-
-
-def endpoint_ip(service_index, endpoint_index):
-    number = service_index * 16 + endpoint_index
-    return f"10.{128 + (number >> 16)}.{number >> 8 & 255}.{number & 255}"
-
-
-def service(name, address):
-    return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "load"},
-            "spec": {"clusterIP": address, "ports": [{"name": "p", "port": 80, "protocol": "TCP", "targetPort": 8080}]}}
-
-
-def endpoint_slice(name, addresses):
-    return {"apiVersion": "discovery.k8s.io/v1beta1", "kind": "EndpointSlice", "addressType": "IPv4",
-            "metadata": {"name": f"{name}-x", "namespace": "load", "labels": {"kubernetes.io/service-name": name}},
-            "endpoints": [{"addresses": [a], "conditions": {"ready": True}} for a in addresses],
-            "ports": [{"name": "p", "port": 8080, "protocol": "TCP"}]}
+def add_flip(plane):
+    """The Service whose one endpoint changes."""
+    connection = plane.connect()
+    plane.request(connection, "POST", "/api/v1/namespaces/load/services", service("flip", FLIP_ADDRESS))
+    plane.request(connection, "POST", SLICES, endpoint_slice("flip", [PODS["podA"]]))
+    connection.close()
 
 
 class Proxy:
@@ -143,27 +85,12 @@ class Proxy:
         while time.time() - self.started < PROGRAMMED_SECONDS_MAX:
             if self.process.poll() is not None:
                 raise RuntimeError(f"{self.name} ended with {self.process.returncode}; see {self.log}")
-            if self.synced_once():
+            if synced_once(self.rig, "node"):
                 listed = run("ip", "netns", "exec", self.rig.ns("node"), *tool, check=False)
                 if listed.count("-j KUBE-SVC-") >= services:
                     return time.time() - self.started
             time.sleep(0.02)
         raise RuntimeError(f"{self.name} did not program {services} Services within {PROGRAMMED_SECONDS_MAX} s")
-
-    def synced_once(self):
-        """The proxy's own metric; asking it is cheap, asking the kernel for a large chain is not."""
-        try:
-            _, text = self.rig.get("node", 10249, "/metrics")
-        except (OSError, http.client.HTTPException):
-            return False
-        found = re.findall(r"^kubeproxy_sync_proxy_rules_last_timestamp_seconds(?:{[^}]*})? (\S+)", text, re.M)
-        return any(float(value) > 0 for value in found)
-
-    def figures(self):
-        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
-        stat = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        ticks = sum(int(value) for value in stat[11:15])  # utime, stime, and those of children that ended
-        return int(re.search(r"VmRSS:\s+(\d+)", status).group(1)) / 1024, ticks / os.sysconf("SC_CLK_TCK")
 
 
 def ask_flip():
@@ -204,7 +131,7 @@ def measure(rig, name, command, flavour, plane, folder, services, rounds):
         programmed = proxy.wait_programmed(services)
         say(f"  {name}: {services} Services programmed after {programmed:.2f} s")
         latencies, failures = measure_flips(rig, plane, rounds)
-        memory, cpu = proxy.figures()
+        memory, cpu = figures(proxy.process)
         say(f"  {name}: one change {statistics.median(latencies) * 1e3:.1f} ms median of {len(latencies)} "
             f"({min(latencies) * 1e3:.1f} to {max(latencies) * 1e3:.1f}), {failures} failed connections, {memory:.0f} MiB, {cpu:.2f} CPU s")
         return programmed, statistics.median(latencies), memory, cpu
@@ -231,7 +158,8 @@ def main():
         with tempfile.TemporaryDirectory(prefix="sluice-bench-") as folder, make_rig() as rig, \
                 ControlPlane(rig, "node", NODE_ADDRESS, pathlib.Path(folder) / "cluster") as plane:
             say(f"{services} Services x {options.endpoints} endpoints, iptables-{options.flavour}: filling the API server")
-            fill(plane, services, options.endpoints)
+            fill(plane, NODE_ADDRESS, services, options.endpoints)
+            add_flip(plane)
             figures = {name: measure(rig, name, command, options.flavour, plane, pathlib.Path(folder), services, options.rounds)
                        for name, command in peers.items()}
             rows.append((services, figures))

@@ -28,7 +28,7 @@ bool ipvs_carries_connections() {
   const auto engine = ipvs::engines::open_engine("kernel");
   if (!engine) return false;
   std::uint64_t active = 0;
-  const auto listed = (*engine)->list([&active](const ipvs::VirtualServerState& state) {
+  const auto listed = (*engine)->list(ipvs::every_virtual_server, [&active](const ipvs::VirtualServerState& state) {
     for (const ipvs::RealServerState& real_server : state.real_servers) active += real_server.active_connections;
   });
   return listed && active > 0;

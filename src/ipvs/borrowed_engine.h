@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// For tests: an Engine that hands every call on to another one, which goes on living when this one is gone. So a FakeEngine can be opened
-// again and again, as the kernel's table can.
+// For tests: an Engine that hands every call on to another one, which goes on living when this one is gone. So a
+// FakeEngine can be opened again and again, as the kernel's table can.
 #pragma once
 
 #include <string_view>
@@ -14,9 +14,13 @@ class BorrowedEngine : public Engine {
   explicit BorrowedEngine(Engine& engine) : engine_(engine) {}
   [[nodiscard]] std::string_view name() const override { return engine_.name(); }
   Result<EngineInfo> info() override { return engine_.info(); }
-  Result<> list(const std::function<void(VirtualServerState)>& visit) override { return engine_.list(visit); }
+  Result<> list(const Wanted& wanted, const std::function<void(VirtualServerState)>& visit) override {
+    return engine_.list(wanted, visit);
+  }
   Result<VirtualServerState> find(const VirtualServerKey& key) override { return engine_.find(key); }
-  Result<> connections(const std::function<void(const Connection&)>& visit) override { return engine_.connections(visit); }
+  Result<> connections(const std::function<void(const Connection&)>& visit) override {
+    return engine_.connections(visit);
+  }
   Result<std::vector<Failure>> apply(std::span<const Change> changes) override { return engine_.apply(changes); }
   Result<> flush() override { return engine_.flush(); }
   Result<> zero(const std::optional<VirtualServerKey>& key) override { return engine_.zero(key); }

@@ -35,7 +35,8 @@ struct RemoveRealServer {
   RealServerKey key;
 };
 
-using Change = std::variant<AddVirtualServer, EditVirtualServer, RemoveVirtualServer, AddRealServer, EditRealServer, RemoveRealServer>;
+using Change = std::variant<AddVirtualServer, EditVirtualServer, RemoveVirtualServer, AddRealServer, EditRealServer,
+                            RemoveRealServer>;
 
 std::string to_string(const Change& change);  // "add real server 10.2.0.1:80 to TCP 10.0.0.1:80"
 

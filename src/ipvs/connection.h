@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One entry of the connection table, as people see it: a connection, or a template that binds a client to a real server.
+// One entry of the connection table, as people see it: a connection, or a template that binds a client to a real
+// server.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +23,7 @@ struct Connection {
   ConnectionEnd virtual_end;
   Family real_family = Family::kIPv4;
   ConnectionEnd real;
-  std::string state;               // "ESTABLISHED", "UDP", "ASSURED": the kernel's names
+  std::string state;  // "ESTABLISHED", "UDP", "ASSURED": the kernel's names
   std::uint32_t expires_s = 0;
   std::string persistence_engine;  // of a template whose server has one; otherwise empty
   std::string engine_data;

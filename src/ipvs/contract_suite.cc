@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Two engines that agree on the easy things and differ in which errno a doubtful change gets would make every caller know both. So what
-// engine.h promises is tried here on each of them, errno for errno; where several answers were possible, the kernel's is the one.
+// Two engines that agree on the easy things and differ in which errno a doubtful change gets would make every caller
+// know both. So what engine.h promises is tried here on each of them, errno for errno; where several answers were
+// possible, the kernel's is the one.
 #include "ipvs/contract_suite.h"
 
 #include <algorithm>
@@ -20,9 +21,15 @@ using std::chrono::steady_clock;
 constexpr auto kStatisticsPatience = std::chrono::seconds(20);
 constexpr auto kStatisticsPause = std::chrono::milliseconds(50);
 
-IpAddress ip(const char* text) { return *IpAddress::parse(text); }
-VirtualServerKey tcp(const char* address, std::uint16_t port) { return VirtualServerKey::of(Protocol::kTcp, ip(address), port); }
-VirtualServerKey udp(const char* address, std::uint16_t port) { return VirtualServerKey::of(Protocol::kUdp, ip(address), port); }
+IpAddress ip(const char* text) {
+  return *IpAddress::parse(text);
+}
+VirtualServerKey tcp(const char* address, std::uint16_t port) {
+  return VirtualServerKey::of(Protocol::kTcp, ip(address), port);
+}
+VirtualServerKey udp(const char* address, std::uint16_t port) {
+  return VirtualServerKey::of(Protocol::kUdp, ip(address), port);
+}
 
 RealServer real(const char* address, std::uint16_t port, ForwardMethod method = ForwardMethod::kMasquerade) {
   RealServer server;
@@ -65,11 +72,13 @@ std::vector<Settings> settings_of(const std::vector<VirtualServerState>& states)
 
 void PrintTo(const Settings& settings, std::ostream* out) {
   const VirtualServer& s = settings.server;
-  *out << to_string(s.key) << " scheduler=" << s.scheduler << " flags=" << s.flags << " timeout=" << s.persistence_timeout_s
-       << " mask=" << s.persistence_mask << " engine=" << s.persistence_engine;
+  *out << to_string(s.key) << " scheduler=" << s.scheduler << " flags=" << s.flags
+       << " timeout=" << s.persistence_timeout_s << " mask=" << s.persistence_mask
+       << " engine=" << s.persistence_engine;
   for (const RealServer& r : settings.real_servers) {
-    *out << " {" << to_string(r.key) << " method=" << static_cast<int>(r.method) << " weight=" << r.weight << " thresholds="
-         << r.upper_threshold << "," << r.lower_threshold << " tunnel=" << static_cast<int>(r.tunnel.type) << "," << r.tunnel.port << ","
+    *out << " {" << to_string(r.key) << " method=" << static_cast<int>(r.method) << " weight=" << r.weight
+         << " thresholds=" << r.upper_threshold << "," << r.lower_threshold
+         << " tunnel=" << static_cast<int>(r.tunnel.type) << "," << r.tunnel.port << ","
          << static_cast<int>(r.tunnel.checksum) << "}";
   }
 }
@@ -116,7 +125,8 @@ std::vector<VirtualServerState> EngineContract::list() {
   auto all = list_all(*engine_);
   EXPECT_TRUE(all) << all.error().what;
   if (!all) return {};
-  std::sort(all->begin(), all->end(), [](const VirtualServerState& a, const VirtualServerState& b) { return a.server.key < b.server.key; });
+  std::sort(all->begin(), all->end(),
+            [](const VirtualServerState& a, const VirtualServerState& b) { return a.server.key < b.server.key; });
   return *std::move(all);
 }
 
@@ -152,31 +162,36 @@ TEST_P(EngineContract, ListsVirtualServersAsTheyWereGiven) {
       {"a mark", VirtualServer::of(VirtualServerKey::of_mark(Family::kIPv4, 7))},
       {"the same mark, IPv6", VirtualServer::of(VirtualServerKey::of_mark(Family::kIPv6, 7))},
       {"the largest mark", VirtualServer::of(VirtualServerKey::of_mark(Family::kIPv4, 0xffffffff))},
-      {"every port, persistent", with(tcp("10.0.0.2", 0), [](VirtualServer& s) {
-         s.flags = kPersistentFlag;
-         s.persistence_timeout_s = 360;
-       })},
-      {"persistent by network", with(tcp("10.0.0.2", 81), [](VirtualServer& s) {
-         s.flags = kPersistentFlag;
-         s.persistence_timeout_s = 2678400;
-         s.persistence_mask = 0xffffff00;
-       })},
+      {"every port, persistent", with(tcp("10.0.0.2", 0),
+                                      [](VirtualServer& s) {
+                                        s.flags = kPersistentFlag;
+                                        s.persistence_timeout_s = 360;
+                                      })},
+      {"persistent by network", with(tcp("10.0.0.2", 81),
+                                     [](VirtualServer& s) {
+                                       s.flags = kPersistentFlag;
+                                       s.persistence_timeout_s = 2678400;
+                                       s.persistence_mask = 0xffffff00;
+                                     })},
       {"a mask with holes", with(tcp("10.0.0.2", 82), [](VirtualServer& s) { s.persistence_mask = 0xff00ff00; })},
-      {"persistent by IPv6 network", with(tcp("fd00:1::2", 81), [](VirtualServer& s) {
-         s.flags = kPersistentFlag;
-         s.persistence_timeout_s = 1;
-         s.persistence_mask = 64;
-       })},
-      {"a persistence engine", with(udp("10.0.0.2", 5060), [](VirtualServer& s) {
-         s.flags = kPersistentFlag;
-         s.persistence_timeout_s = 60;
-         s.persistence_engine = "sip";
-       })},
+      {"persistent by IPv6 network", with(tcp("fd00:1::2", 81),
+                                          [](VirtualServer& s) {
+                                            s.flags = kPersistentFlag;
+                                            s.persistence_timeout_s = 1;
+                                            s.persistence_mask = 64;
+                                          })},
+      {"a persistence engine", with(udp("10.0.0.2", 5060),
+                                    [](VirtualServer& s) {
+                                      s.flags = kPersistentFlag;
+                                      s.persistence_timeout_s = 60;
+                                      s.persistence_engine = "sip";
+                                    })},
       {"one packet", with(udp("10.0.0.2", 53), [](VirtualServer& s) { s.flags = kOnePacketFlag; })},
-      {"scheduler flags", with(tcp("10.0.0.2", 83), [](VirtualServer& s) {
-         s.scheduler = "mh";
-         s.flags = kSchedulerFlag1 | kSchedulerFlag2 | kSchedulerFlag3;
-       })},
+      {"scheduler flags", with(tcp("10.0.0.2", 83),
+                               [](VirtualServer& s) {
+                                 s.scheduler = "mh";
+                                 s.flags = kSchedulerFlag1 | kSchedulerFlag2 | kSchedulerFlag3;
+                               })},
       {"a flag without a name", with(tcp("10.0.0.2", 84), [](VirtualServer& s) { s.flags = 0x4000; })},
       {"no scheduler", with(tcp("10.0.0.2", 85), [](VirtualServer& s) { s.scheduler = kNoScheduler; })},
   };
@@ -197,7 +212,8 @@ TEST_P(EngineContract, ListsVirtualServersAsTheyWereGiven) {
 
 TEST_P(EngineContract, TakesEveryScheduler) {
   std::uint16_t port = 1;
-  for (const char* scheduler : {"rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "sed", "nq", "fo", "ovf", "mh"}) {
+  for (const char* scheduler :
+       {"rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "sed", "nq", "fo", "ovf", "mh"}) {
     SCOPED_TRACE(scheduler);
     apply({AddVirtualServer{with(tcp("10.0.0.1", port++), [&](VirtualServer& s) { s.scheduler = scheduler; })}});
   }
@@ -223,7 +239,8 @@ TEST_P(EngineContract, ListsRealServersAsTheyWereGivenTheNewestFirst) {
            }),
       with(real("10.2.0.9", 80, ForwardMethod::kTunnel),
            [](RealServer& r) { r.tunnel = {TunnelType::kGue, 6080, TunnelChecksum::kRemoteOffload}; }),
-      with(real("10.2.0.10", 80, ForwardMethod::kTunnel), [](RealServer& r) { r.tunnel = {TunnelType::kGre, 0, TunnelChecksum::kChecksum}; }),
+      with(real("10.2.0.10", 80, ForwardMethod::kTunnel),
+           [](RealServer& r) { r.tunnel = {TunnelType::kGre, 0, TunnelChecksum::kChecksum}; }),
   };
   apply({AddVirtualServer{VirtualServer::of(key)}});
   for (const RealServer& row : rows) apply({AddRealServer{key, row}});
@@ -271,7 +288,8 @@ TEST_P(EngineContract, AnEditReplacesEverySettingAndNothingElse) {
     r.tunnel = {TunnelType::kGue, 6080, TunnelChecksum::kChecksum};
   });
   apply({EditRealServer{key, changed}});
-  EXPECT_EQ(settings_of(list()), (std::vector<Settings>{{rich, {reals[0], changed}}})) << "its place in the order stays, too";
+  EXPECT_EQ(settings_of(list()), (std::vector<Settings>{{rich, {reals[0], changed}}}))
+      << "its place in the order stays, too";
   apply({EditRealServer{key, reals[1]}});
   EXPECT_EQ(settings_of(list()), (std::vector<Settings>{{rich, reals}}));
 }
@@ -301,20 +319,27 @@ TEST_P(EngineContract, ARefusalCarriesItsErrnoAndChangesNothing) {
   };
   const std::vector<Row> rows{
       {"add a virtual server twice", AddVirtualServer{VirtualServer::of(key)}, EEXIST},
-      {"twice, with a scheduler that is not known", AddVirtualServer{edited([](VirtualServer& s) { s.scheduler = "nonesuch"; })}, EEXIST},
+      {"twice, with a scheduler that is not known",
+       AddVirtualServer{edited([](VirtualServer& s) { s.scheduler = "nonesuch"; })}, EEXIST},
       {"edit none", EditVirtualServer{VirtualServer::of(none)}, ESRCH},
-      {"edit none, with a scheduler that is not known", EditVirtualServer{fresh([](VirtualServer& s) { s.scheduler = "x"; })}, ESRCH},
+      {"edit none, with a scheduler that is not known",
+       EditVirtualServer{fresh([](VirtualServer& s) { s.scheduler = "x"; })}, ESRCH},
       {"remove none", RemoveVirtualServer{none}, ESRCH},
       {"another protocol is none", RemoveVirtualServer{udp("10.0.0.1", 80)}, ESRCH},
       {"another port is none", RemoveVirtualServer{tcp("10.0.0.1", 81)}, ESRCH},
       {"a mark without a server", RemoveVirtualServer{VirtualServerKey::of_mark(Family::kIPv4, 3)}, ESRCH},
       {"scheduler not known, add", AddVirtualServer{fresh([](VirtualServer& s) { s.scheduler = "nonesuch"; })}, ENOENT},
-      {"scheduler not known, edit", EditVirtualServer{edited([](VirtualServer& s) { s.scheduler = "nonesuch"; })}, ENOENT},
+      {"scheduler not known, edit", EditVirtualServer{edited([](VirtualServer& s) { s.scheduler = "nonesuch"; })},
+       ENOENT},
       {"scheduler without a name", AddVirtualServer{fresh([](VirtualServer& s) { s.scheduler = ""; })}, ENOENT},
-      {"persistence engine not known, add", AddVirtualServer{fresh([](VirtualServer& s) { s.persistence_engine = "nonesuch"; })}, ENOENT},
-      {"persistence engine not known, edit", EditVirtualServer{edited([](VirtualServer& s) { s.persistence_engine = "n"; })}, ENOENT},
-      {"scheduler's name too long", AddVirtualServer{fresh([](VirtualServer& s) { s.scheduler = "0123456789abcdef"; })}, EINVAL},
-      {"prefix of 0", AddVirtualServer{with(tcp("fd00:1::9", 1), [](VirtualServer& s) { s.persistence_mask = 0; })}, EINVAL},
+      {"persistence engine not known, add",
+       AddVirtualServer{fresh([](VirtualServer& s) { s.persistence_engine = "nonesuch"; })}, ENOENT},
+      {"persistence engine not known, edit",
+       EditVirtualServer{edited([](VirtualServer& s) { s.persistence_engine = "n"; })}, ENOENT},
+      {"scheduler's name too long", AddVirtualServer{fresh([](VirtualServer& s) { s.scheduler = "0123456789abcdef"; })},
+       EINVAL},
+      {"prefix of 0", AddVirtualServer{with(tcp("fd00:1::9", 1), [](VirtualServer& s) { s.persistence_mask = 0; })},
+       EINVAL},
       {"prefix of 129", EditVirtualServer{with(v6, [](VirtualServer& s) { s.persistence_mask = 129; })}, EINVAL},
       {"real server to none", AddRealServer{none, there}, ESRCH},
       {"real server twice", AddRealServer{key, there}, EEXIST},
@@ -324,9 +349,12 @@ TEST_P(EngineContract, ARefusalCarriesItsErrnoAndChangesNothing) {
       {"remove a real server of none", RemoveRealServer{none, there.key}, ESRCH},
       {"remove no real server", RemoveRealServer{key, real("10.2.0.9", 80).key}, ENOENT},
       {"weight below 0", EditRealServer{key, changed([](RealServer& r) { r.weight = -1; })}, ERANGE},
-      {"lower threshold above the upper one", EditRealServer{key, changed([](RealServer& r) { r.lower_threshold = 1; })}, ERANGE},
-      {"upper threshold out of range", EditRealServer{key, changed([](RealServer& r) { r.upper_threshold = 0x80000000; })}, EINVAL},
-      {"gue without port", EditRealServer{key, changed([](RealServer& r) { r.tunnel.type = TunnelType::kGue; })}, EINVAL},
+      {"lower threshold above the upper one",
+       EditRealServer{key, changed([](RealServer& r) { r.lower_threshold = 1; })}, ERANGE},
+      {"upper threshold out of range",
+       EditRealServer{key, changed([](RealServer& r) { r.upper_threshold = 0x80000000; })}, EINVAL},
+      {"gue without port", EditRealServer{key, changed([](RealServer& r) { r.tunnel.type = TunnelType::kGue; })},
+       EINVAL},
       {"multicast", AddRealServer{key, real("224.0.0.1", 80)}, EINVAL},
       {"unspecified", AddRealServer{key, real("0.0.0.0", 80)}, EINVAL},
       {"broadcast", AddRealServer{key, real("255.255.255.255", 80)}, EINVAL},
@@ -334,7 +362,8 @@ TEST_P(EngineContract, ARefusalCarriesItsErrnoAndChangesNothing) {
       {"IPv6 unspecified", AddRealServer{v6, real("::", 80)}, EINVAL},
       {"IPv6 link-local", AddRealServer{v6, real("fe80::1", 80)}, EINVAL},
       {"IPv6 behind IPv4 without a tunnel", AddRealServer{key, real("fd02::1", 80)}, EINVAL},
-      {"IPv4 behind IPv6 without a tunnel", AddRealServer{v6, real("10.2.0.1", 80, ForwardMethod::kDirectRoute)}, EINVAL},
+      {"IPv4 behind IPv6 without a tunnel", AddRealServer{v6, real("10.2.0.1", 80, ForwardMethod::kDirectRoute)},
+       EINVAL},
   };
   apply({AddVirtualServer{VirtualServer::of(key)}, AddRealServer{key, there}, AddVirtualServer{VirtualServer::of(v6)}});
   const std::vector<Settings> before = settings_of(list());
@@ -345,7 +374,8 @@ TEST_P(EngineContract, ARefusalCarriesItsErrnoAndChangesNothing) {
     ASSERT_EQ(failures->size(), 1U);
     EXPECT_EQ(failures->front().index, 0U);
     EXPECT_EQ(failures->front().error.sys_errno, row.error) << failures->front().error.what;
-    EXPECT_NE(failures->front().error.what.find(to_string(row.change)), std::string::npos) << failures->front().error.what;
+    EXPECT_NE(failures->front().error.what.find(to_string(row.change)), std::string::npos)
+        << failures->front().error.what;
     EXPECT_EQ(settings_of(list()), before);
   }
 }
@@ -353,8 +383,9 @@ TEST_P(EngineContract, ARefusalCarriesItsErrnoAndChangesNothing) {
 TEST_P(EngineContract, LocalAddressesMayBeRealServers) {
   const VirtualServerKey v4 = tcp("10.0.0.1", 80);
   const VirtualServerKey v6 = tcp("fd00:1::1", 80);
-  apply({AddVirtualServer{VirtualServer::of(v4)}, AddVirtualServer{VirtualServer::of(v6)}, AddRealServer{v4, real("10.0.0.1", 80)},
-         AddRealServer{v4, real("127.0.0.1", 80)}, AddRealServer{v6, real("::1", 80)}});
+  apply({AddVirtualServer{VirtualServer::of(v4)}, AddVirtualServer{VirtualServer::of(v6)},
+         AddRealServer{v4, real("10.0.0.1", 80)}, AddRealServer{v4, real("127.0.0.1", 80)},
+         AddRealServer{v6, real("::1", 80)}});
 }
 
 TEST_P(EngineContract, FindsNothingWhereThereIsNothing) {
@@ -366,13 +397,13 @@ TEST_P(EngineContract, ABatchTriesEveryChangeInItsOrder) {
   const VirtualServerKey first = tcp("10.0.0.1", 80);
   const VirtualServerKey second = tcp("10.0.0.2", 80);
   const std::vector<Change> batch{
-      AddRealServer{first, real("10.2.0.1", 80)},     // refused: its server comes later
+      AddRealServer{first, real("10.2.0.1", 80)},  // refused: its server comes later
       AddVirtualServer{VirtualServer::of(first)},
       AddRealServer{first, real("10.2.0.2", 80)},
-      AddVirtualServer{VirtualServer::of(first)},     // refused: there by now
+      AddVirtualServer{VirtualServer::of(first)},  // refused: there by now
       AddVirtualServer{VirtualServer::of(second)},
       RemoveVirtualServer{second},
-      AddRealServer{second, real("10.2.0.2", 80)},    // refused: gone by now
+      AddRealServer{second, real("10.2.0.2", 80)},  // refused: gone by now
       EditRealServer{first, with(real("10.2.0.2", 80), [](RealServer& r) { r.weight = 9; })},
   };
   const auto failures = engine_->apply(batch);
@@ -422,6 +453,21 @@ TEST_P(EngineContract, LargeBatchesAndLargeTablesLoseNothing) {
   EXPECT_EQ(settings_of(list()), wanted);
 }
 
+TEST_P(EngineContract, OnlyWhatIsWantedIsListed) {
+  const VirtualServerKey one = tcp("10.0.0.1", 80);
+  const VirtualServerKey other = tcp("10.0.0.2", 80);
+  apply({AddVirtualServer{VirtualServer::of(one)}, AddVirtualServer{VirtualServer::of(other)}});
+  std::set<VirtualServerKey> asked;
+  std::vector<VirtualServerKey> listed;
+  const auto wanted = [&](const VirtualServerKey& key) {
+    asked.insert(key);
+    return key == other;
+  };
+  ASSERT_TRUE(engine_->list(wanted, [&](const VirtualServerState& state) { listed.push_back(state.server.key); }));
+  EXPECT_EQ(asked, (std::set<VirtualServerKey>{one, other}));
+  EXPECT_EQ(listed, std::vector<VirtualServerKey>{other});
+}
+
 TEST_P(EngineContract, AVirtualServerCanHaveManyRealServers) {
   const VirtualServerKey key = tcp("10.0.0.1", 80);
   std::vector<Change> batch{AddVirtualServer{VirtualServer::of(key)}};
@@ -439,7 +485,8 @@ TEST_P(EngineContract, AVirtualServerCanHaveManyRealServers) {
 TEST_P(EngineContract, FlushTakesTheTableAndLeavesTheRest) {
   const VirtualServerKey key = udp("10.0.0.1", 53);
   ASSERT_TRUE(engine_->set_timeouts({1000, 0, 0}));
-  ASSERT_TRUE(engine_->start_sync_daemon({.role = SyncRole::kMaster, .interface = "eth0", .sync_id = 1, .group = std::nullopt}));
+  ASSERT_TRUE(engine_->start_sync_daemon(
+      {.role = SyncRole::kMaster, .interface = "eth0", .sync_id = 1, .group = std::nullopt}));
   apply({AddVirtualServer{VirtualServer::of(key)}, AddRealServer{key, real("10.2.0.1", 5353)},
          AddVirtualServer{VirtualServer::of(VirtualServerKey::of_mark(Family::kIPv4, 1))}});
   rig_->send(4001, {key.address, key.port}, 100);
@@ -480,7 +527,8 @@ TEST_P(EngineContract, EditsAndRemovalsLeaveConnectionsAndCountersAlone) {
   rig_->send(4001, {key.address, key.port}, 100);
   apply({EditVirtualServer{with(key, [](VirtualServer& s) { s.scheduler = "rr"; })},
          EditRealServer{key, with(real("10.2.0.1", 5353), [](RealServer& r) { r.weight = 0; })}});
-  const VirtualServerState state = await(*engine_, key, [](const VirtualServerState& s) { return s.statistics.totals.packets_in == 1; });
+  const VirtualServerState state =
+      await(*engine_, key, [](const VirtualServerState& s) { return s.statistics.totals.packets_in == 1; });
   EXPECT_EQ(state.statistics.totals, (Counters{1, 1, 0, 128, 0}));
   ASSERT_EQ(state.real_servers.size(), 1U);
   EXPECT_EQ(state.real_servers[0].statistics.totals, (Counters{1, 1, 0, 128, 0}));
@@ -513,7 +561,8 @@ TEST_P(EngineContract, ZeroStartsCountersAgain) {
   EXPECT_EQ(await(*engine_, second, packets(1)).statistics.totals.packets_in, 1U) << "the other one goes on";
 
   ASSERT_TRUE(engine_->zero(std::nullopt));
-  for (const VirtualServerState& state : list()) EXPECT_EQ(state.statistics, Statistics{}) << to_string(state.server.key);
+  for (const VirtualServerState& state : list())
+    EXPECT_EQ(state.statistics, Statistics{}) << to_string(state.server.key);
   EXPECT_EQ(errno_of(engine_->zero(udp("10.0.0.9", 53))), ESRCH);
   rig_->send(4001, {first.address, first.port}, 100);
   EXPECT_EQ(await(*engine_, first, packets(1)).statistics.totals.packets_in, 1U) << "counting goes on from 0";
@@ -543,15 +592,25 @@ TEST_P(EngineContract, SyncDaemonsTellWhatWasChosenForThem) {
     EXPECT_TRUE(asked) << asked.error().what;
     return asked ? *asked : std::vector<SyncDaemon>{};
   };
-  const SyncDaemon backup{.role = SyncRole::kBackup, .interface = "eth0", .sync_id = 7, .message_bytes_max = 10,
-                          .group = ip("239.1.2.3"), .port = 9999, .ttl = 5};
+  const SyncDaemon backup{.role = SyncRole::kBackup,
+                          .interface = "eth0",
+                          .sync_id = 7,
+                          .message_bytes_max = 10,
+                          .group = ip("239.1.2.3"),
+                          .port = 9999,
+                          .ttl = 5};
   const SyncDaemon master{.role = SyncRole::kMaster, .interface = "eth0", .sync_id = 0, .group = std::nullopt};
   EXPECT_TRUE(running().empty());
   const auto started = engine_->start_sync_daemon(backup);
   ASSERT_TRUE(started) << started.error().what;
   ASSERT_TRUE(engine_->start_sync_daemon(master));
-  const SyncDaemon wanted_master{.role = SyncRole::kMaster, .interface = "eth0", .sync_id = 0, .message_bytes_max = 1472,
-                                 .group = ip("224.0.0.81"), .port = 8848, .ttl = 1};
+  const SyncDaemon wanted_master{.role = SyncRole::kMaster,
+                                 .interface = "eth0",
+                                 .sync_id = 0,
+                                 .message_bytes_max = 1472,
+                                 .group = ip("224.0.0.81"),
+                                 .port = 8848,
+                                 .ttl = 1};
   SyncDaemon wanted_backup = backup;
   wanted_backup.message_bytes_max = 1024;  // a backup must be able to take a master's messages in
   EXPECT_EQ(running(), (std::vector<SyncDaemon>{wanted_master, wanted_backup})) << "the master first";
@@ -565,7 +624,8 @@ TEST_P(EngineContract, SyncDaemonsTellWhatWasChosenForThem) {
 
 TEST_P(EngineContract, ADaemonCanBeStoppedAsSoonAsItWasStarted) {
   for (int round = 0; round < 10; ++round) {
-    ASSERT_TRUE(engine_->start_sync_daemon({.role = SyncRole::kMaster, .interface = "eth0", .group = std::nullopt})) << round;
+    ASSERT_TRUE(engine_->start_sync_daemon({.role = SyncRole::kMaster, .interface = "eth0", .group = std::nullopt}))
+        << round;
     const auto stopped = engine_->stop_sync_daemon(SyncRole::kMaster);
     ASSERT_TRUE(stopped) << stopped.error().what;
     const auto running = engine_->sync_daemons();

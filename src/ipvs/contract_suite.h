@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// For tests: the promises of engine.h, each a test that runs on any engine. A test program of an engine compiles contract_suite.cc in and
-// says INSTANTIATE_TEST_SUITE_P(Name, EngineContract, testing::Values(EngineUnderTest{...}), engine_name).
+// For tests: the promises of engine.h, each a test that runs on any engine. A test program of an engine compiles
+// contract_suite.cc in and says INSTANTIATE_TEST_SUITE_P(Name, EngineContract, testing::Values(EngineUnderTest{...}),
+// engine_name).
 #pragma once
 
 #include <gtest/gtest.h>
@@ -13,15 +14,16 @@
 
 namespace sluice::ipvs {
 
-// A machine of its own for one test: an empty table, timeouts 900 120 300, no sync daemon, an interface eth0 with MTU 1500, and the
-// persistence engine sip. It has the local addresses 10.0.0.1 and 10.0.0.2 for virtual servers, and 10.2.0.1, where a client's
-// packets to any UDP port are taken in.
+// A machine of its own for one test: an empty table, timeouts 900 120 300, no sync daemon, an interface eth0 with MTU
+// 1500, and the persistence engine sip. It has the local addresses 10.0.0.1 and 10.0.0.2 for virtual servers,
+// and 10.2.0.1, where a client's packets to any UDP port are taken in.
 class EngineRig {
  public:
   virtual ~EngineRig() = default;
   // One more Engine on this machine's table.
   virtual std::unique_ptr<Engine> open() = 0;
-  // A client, 10.1.0.1, sends one UDP packet with `size` bytes of payload from that port. Back when the engine has forwarded it.
+  // A client, 10.1.0.1, sends one UDP packet with `size` bytes of payload from that port. Back when the engine has
+  // forwarded it.
   virtual void send(std::uint16_t client_port, const ConnectionEnd& to, std::size_t size) = 0;
 };
 
@@ -43,6 +45,8 @@ class EngineContract : public testing::TestWithParam<EngineUnderTest> {
   std::unique_ptr<Engine> engine_;
 };
 
-inline std::string engine_name(const testing::TestParamInfo<EngineUnderTest>& info) { return info.param.name; }
+inline std::string engine_name(const testing::TestParamInfo<EngineUnderTest>& info) {
+  return info.param.name;
+}
 
 }  // namespace sluice::ipvs

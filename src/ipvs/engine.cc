@@ -8,7 +8,8 @@ namespace sluice::ipvs {
 
 Result<std::vector<VirtualServerState>> list_all(Engine& engine) {
   std::vector<VirtualServerState> servers;
-  SLUICE_CHECK_OK(engine.list([&](VirtualServerState server) { servers.push_back(std::move(server)); }));
+  SLUICE_CHECK_OK(
+      engine.list(every_virtual_server, [&](VirtualServerState server) { servers.push_back(std::move(server)); }));
   return servers;
 }
 

@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// Engine: one implementation of IPVS in one network namespace: the kernel's ip_vs, or ours in BPF. The same table of virtual servers,
-// the same rules, the same numbers, whichever it is; the contract suite (contract_suite.cc) holds every engine to it.
+// Engine: one implementation of IPVS in one network namespace: the kernel's ip_vs, or ours in BPF. The same table of
+// virtual servers, the same rules, the same numbers, whichever it is; the contract suite (contract_suite.cc) holds
+// every engine to it.
 //
 // The contract.
-// - The table belongs to the machine, not to this object: it outlives us, others may change it, and nothing here is remembered.
+// - The table belongs to the machine, not to this object: it outlives us, others may change it, and nothing here is
+// remembered.
 // - A key is unique. Adding what exists fails and changes nothing; editing or removing what does not exist fails.
 // - An edit replaces every setting of its object and nothing else: connections and counters go on.
 // - Every refusal carries the kernel's errno in Error::sys_errno and, in words, what was wanted and why it was refused:
 //     EEXIST        added: it is there already
 //     ESRCH         the virtual server does not exist (also when one of its real servers is meant)
-//     ENOENT        of a virtual server: its scheduler or its persistence engine is unknown; of a real server: it does not exist
-//     EINVAL        a value out of range; a gue tunnel without port; a real server's address that is neither unicast nor local;
-//                   a real server of the other family without kTunnel, or while a sync daemon runs
+//     ENOENT        of a virtual server: its scheduler or its persistence engine is unknown;
+//                   of a real server: it does not exist
+//     EINVAL        a value out of range; a gue tunnel without port; a real server's address that is neither unicast
+//                   nor local; a real server of the other family without kTunnel, or while a sync daemon runs
 //     ERANGE        a weight below 0; a lower threshold above the upper one
 //     ENODEV        a sync daemon's interface does not exist
 //     EPERM         the caller may not (CAP_NET_ADMIN over the network namespace)
@@ -46,7 +49,7 @@ struct Counters {
 
 // Up to two seconds old: engines publish counters when they work out the rates.
 struct Statistics {
-  Counters totals;      // since it was added or zeroed
+  Counters totals;  // since it was added or zeroed
   Counters per_second;
   friend bool operator==(const Statistics&, const Statistics&) = default;
 };
@@ -89,20 +92,24 @@ class Engine {
   [[nodiscard]] virtual std::string_view name() const = 0;  // "kernel", "ebpf"
   virtual Result<EngineInfo> info() = 0;
 
-  // Every virtual server with its real servers, one after the other, in no order. An empty table is no error. A server that is added
-  // or removed by somebody else meanwhile may be missing or there, but no server comes twice.
-  virtual Result<> list(const std::function<void(VirtualServerState)>& visit) = 0;
+  using Wanted = std::function<bool(const VirtualServerKey&)>;
+  // Every virtual server that is wanted with its real servers, one after the other, in no order. An empty table is no
+  // error. Those that are not wanted cost little: their real servers are not asked for. A server that is added or
+  // removed by somebody else meanwhile may be missing or there, but no server comes twice.
+  virtual Result<> list(const Wanted& wanted, const std::function<void(VirtualServerState)>& visit) = 0;
   // One virtual server with its real servers. ESRCH where there is none.
   virtual Result<VirtualServerState> find(const VirtualServerKey& key) = 0;
   // The connection table, in no order. ENOENT where the engine has none to show.
   virtual Result<> connections(const std::function<void(const Connection&)>& visit) = 0;
 
-  // Tries every change, in order, whatever becomes of the ones before it, and answers those that were refused, in order. An Error
-  // means that the engine could not be asked: a prefix of the batch is done, and how long it is nobody knows.
+  // Tries every change, in order, whatever becomes of the ones before it, and answers those that were refused, in
+  // order. An Error means that the engine could not be asked: a prefix of the batch is done, and how long it is nobody
+  // knows.
   virtual Result<std::vector<Failure>> apply(std::span<const Change> changes) = 0;
   // Removes every virtual server. Connections live until their time is over; timeouts and sync daemons stay.
   virtual Result<> flush() = 0;
-  // Counters and rates of one virtual server and its real servers, or of everything, start again at 0. ESRCH where there is none.
+  // Counters and rates of one virtual server and its real servers, or of everything, start again at 0. ESRCH where
+  // there is none.
   virtual Result<> zero(const std::optional<VirtualServerKey>& key) = 0;
 
   virtual Result<Timeouts> timeouts() = 0;
@@ -115,7 +122,12 @@ class Engine {
   virtual Result<> stop_sync_daemon(SyncRole role) = 0;              // ESRCH where none of that role runs
 };
 
-// Engine::list() collected. Large tables are better visited.
+// What Engine::list() is given where all are wanted.
+inline bool every_virtual_server(const VirtualServerKey&) {
+  return true;
+}
+
+// Engine::list() of all, collected. Large tables are better visited.
 Result<std::vector<VirtualServerState>> list_all(Engine& engine);
 
 }  // namespace sluice::ipvs

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The kernel says no by one number. "add real server 10.2.0.1:80 to TCP 10.0.0.1:80: No such process" helps nobody, so each number
-// is put in words by the table of netlink errors that ip_vs_ctl.c makes: the same ESRCH and ENOENT for every engine.
+// The kernel says no by one number. "add real server 10.2.0.1:80 to TCP 10.0.0.1:80: No such process" helps nobody, so
+// each number is put in words by the table of netlink errors that ip_vs_ctl.c makes: the same ESRCH and ENOENT for
+// every engine.
 #include "ipvs/engine_errors.h"
 
 #include <fmt/format.h>
@@ -20,21 +21,29 @@ Errc code_of(int error) {
   switch (error) {
     case ESRCH:
     case ENOENT:
-    case ENODEV: return Errc::kNotFound;
-    case EEXIST: return Errc::kAlreadyExists;
+    case ENODEV:
+      return Errc::kNotFound;
+    case EEXIST:
+      return Errc::kAlreadyExists;
     case EINVAL:
     case ERANGE:
-    case EAFNOSUPPORT: return Errc::kInvalid;
+    case EAFNOSUPPORT:
+      return Errc::kInvalid;
     case EPERM:
-    case EACCES: return Errc::kPermission;
+    case EACCES:
+      return Errc::kPermission;
     case EOPNOTSUPP:
-    case ENOPROTOOPT: return Errc::kUnsupported;
+    case ENOPROTOOPT:
+      return Errc::kUnsupported;
     case ENOMEM:
     case ENOBUFS:
-    case EMSGSIZE: return Errc::kExhausted;
+    case EMSGSIZE:
+      return Errc::kExhausted;
     case EAGAIN:
-    case ETIMEDOUT: return Errc::kUnavailable;
-    default: return Errc::kInternal;
+    case ETIMEDOUT:
+      return Errc::kUnavailable;
+    default:
+      return Errc::kInternal;
   }
 }
 
@@ -50,37 +59,54 @@ Error refusal(const std::string& what, const std::string& reason, int error) {
 
 std::string virtual_server_reason(const VirtualServer& server, int error) {
   switch (error) {
-    case EEXIST: return "it exists already";
-    case ESRCH: return "there is no such virtual server";
+    case EEXIST:
+      return "it exists already";
+    case ESRCH:
+      return "there is no such virtual server";
     case ENOENT:
       if (server.persistence_engine.empty()) return fmt::format("scheduler '{}' is not known", server.scheduler);
-      return fmt::format("scheduler '{}' or persistence engine '{}' is not known", server.scheduler, server.persistence_engine);
-    case EINVAL: return "a setting is out of range (scheduler name, prefix length)";
-    default: return general_reason(error);
+      return fmt::format("scheduler '{}' or persistence engine '{}' is not known", server.scheduler,
+                         server.persistence_engine);
+    case EINVAL:
+      return "a setting is out of range (scheduler name, prefix length)";
+    default:
+      return general_reason(error);
   }
 }
 
 std::string real_server_reason(int error) {
   switch (error) {
-    case EEXIST: return "it exists already";
-    case ESRCH: return "there is no such virtual server";
-    case ENOENT: return "there is no such real server";
-    case EINVAL: return "the address is not unicast, its family does not fit, or a setting is out of range";
-    case ERANGE: return "the weight is negative, or the lower threshold is above the upper one";
-    default: return general_reason(error);
+    case EEXIST:
+      return "it exists already";
+    case ESRCH:
+      return "there is no such virtual server";
+    case ENOENT:
+      return "there is no such real server";
+    case EINVAL:
+      return "the address is not unicast, its family does not fit, or a setting is out of range";
+    case ERANGE:
+      return "the weight is negative, or the lower threshold is above the upper one";
+    default:
+      return general_reason(error);
   }
 }
 
 std::string daemon_reason(const SyncDaemon& daemon, int error) {
   switch (error) {
-    case EEXIST: return "it runs already";
-    case ENODEV: return fmt::format("there is no interface '{}'", daemon.interface);
-    case EINVAL: return "the group is not multicast, or real servers of another family than their virtual server's exist";
-    default: return general_reason(error);
+    case EEXIST:
+      return "it runs already";
+    case ENODEV:
+      return fmt::format("there is no interface '{}'", daemon.interface);
+    case EINVAL:
+      return "the group is not multicast, or real servers of another family than their virtual server's exist";
+    default:
+      return general_reason(error);
   }
 }
 
-const char* role_name(SyncRole role) { return role == SyncRole::kMaster ? "master" : "backup"; }
+const char* role_name(SyncRole role) {
+  return role == SyncRole::kMaster ? "master" : "backup";
+}
 
 }  // namespace
 
@@ -128,6 +154,8 @@ Error refused_stop(SyncRole role, int error) {
   return refusal(fmt::format("stop the {} sync daemon", role_name(role)), reason, error);
 }
 
-Error refused_call(const char* doing, int error) { return refusal(doing, general_reason(error), error); }
+Error refused_call(const char* doing, int error) {
+  return refusal(doing, general_reason(error), error);
+}
 
 }  // namespace sluice::ipvs

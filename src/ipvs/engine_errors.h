@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// errno as IPVS means it, made into an Error: the one place for all engines. What an errno means depends on what was wanted:
-// ENOENT is a missing real server here and an unknown scheduler there (engine.h).
+// errno as IPVS means it, made into an Error: the one place for all engines. What an errno means depends on what was
+// wanted: ENOENT is a missing real server here and an unknown scheduler there (engine.h).
 #pragma once
 
 #include "base/result.h"

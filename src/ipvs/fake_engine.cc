@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Most of what ipvsadm prints is about refusals: which comes first when several would fit is part of the interface. The order here
-// is that of ip_vs_genl_set_cmd(), ip_vs_add_service(), ip_vs_add_dest() and start_sync_thread() in net/netfilter/ipvs.
+// Most of what ipvsadm prints is about refusals: which comes first when several would fit is part of the interface. The
+// order here is that of ip_vs_genl_set_cmd(), ip_vs_add_service(), ip_vs_add_dest() and start_sync_thread() in
+// net/netfilter/ipvs.
 #include "ipvs/fake_engine.h"
 
 #include <algorithm>
@@ -16,7 +17,8 @@ namespace {
 constexpr std::uint32_t kSignedMax = std::numeric_limits<std::int32_t>::max();
 
 auto find_real(std::vector<RealServerState>& real_servers, const RealServerKey& key) {
-  return std::find_if(real_servers.begin(), real_servers.end(), [&](const RealServerState& r) { return r.server.key == key; });
+  return std::find_if(real_servers.begin(), real_servers.end(),
+                      [&](const RealServerState& r) { return r.server.key == key; });
 }
 
 bool too_long(const VirtualServer& server) {
@@ -30,9 +32,11 @@ VirtualServerState* FakeEngine::live(const VirtualServerKey& key) {
   return found == servers_.end() ? nullptr : &found->second;
 }
 
-Result<> FakeEngine::list(const std::function<void(VirtualServerState)>& visit) {
+Result<> FakeEngine::list(const Wanted& wanted, const std::function<void(VirtualServerState)>& visit) {
   // Backwards: callers that want an order must make it themselves.
-  for (auto entry = servers_.rbegin(); entry != servers_.rend(); ++entry) visit(entry->second);
+  for (auto entry = servers_.rbegin(); entry != servers_.rend(); ++entry) {
+    if (wanted(entry->first)) visit(entry->second);
+  }
   return {};
 }
 
@@ -59,7 +63,8 @@ Result<std::vector<Failure>> FakeEngine::apply(std::span<const Change> changes) 
 
 int FakeEngine::check_settings(const VirtualServer& server) const {
   if (server.scheduler != kNoScheduler && !host_.schedulers.contains(server.scheduler)) return ENOENT;
-  if (!server.persistence_engine.empty() && !host_.persistence_engines.contains(server.persistence_engine)) return ENOENT;
+  if (!server.persistence_engine.empty() && !host_.persistence_engines.contains(server.persistence_engine))
+    return ENOENT;
   const bool prefix_fits = server.persistence_mask >= 1 && server.persistence_mask <= 128;
   return server.key.family == Family::kIPv6 && !prefix_fits ? EINVAL : 0;
 }
@@ -88,7 +93,9 @@ int FakeEngine::change(const EditVirtualServer& c) {
   return 0;
 }
 
-int FakeEngine::change(const RemoveVirtualServer& c) { return servers_.erase(c.key) == 0 ? ESRCH : 0; }
+int FakeEngine::change(const RemoveVirtualServer& c) {
+  return servers_.erase(c.key) == 0 ? ESRCH : 0;
+}
 
 int FakeEngine::check_settings(const VirtualServerKey& of, const RealServer& server) const {
   if (server.key.family != of.family && (server.method != ForwardMethod::kTunnel || !daemons_.empty())) return EINVAL;
@@ -183,7 +190,8 @@ SyncDaemon FakeEngine::with_defaults(SyncDaemon daemon) const {
   const bool master = daemon.role == SyncRole::kMaster;
   const std::uint32_t mtu = master ? 1500 : std::max<std::uint32_t>(1500, host_.interfaces.at(daemon.interface));
   const std::uint32_t wanted = daemon.message_bytes_max == 0 ? mtu - headers : daemon.message_bytes_max;
-  daemon.message_bytes_max = static_cast<std::uint16_t>(std::clamp<std::uint32_t>(wanted, master ? 1 : 1024, 65535 - headers));
+  daemon.message_bytes_max =
+      static_cast<std::uint16_t>(std::clamp<std::uint32_t>(wanted, master ? 1 : 1024, 65535 - headers));
   return daemon;
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// For tests: an engine whose kernel is a map. It makes the kernel's checks in the kernel's order (ip_vs_ctl.c) and answers with the
-// kernel's errno; it forwards nothing, so tests put in the counters and connections that they want to see.
+// For tests: an engine whose kernel is a map. It makes the kernel's checks in the kernel's order (ip_vs_ctl.c) and
+// answers with the kernel's errno; it forwards nothing, so tests put in the counters and connections that they want to
+// see.
 #pragma once
 
 #include <map>
@@ -14,7 +15,8 @@ namespace sluice::ipvs {
 
 // What the kernel knows of the machine it runs on.
 struct FakeHost {
-  std::set<std::string> schedulers{"rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "sed", "nq", "fo", "ovf", "mh"};
+  std::set<std::string> schedulers{"rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh",
+                                   "sh", "sed", "nq", "fo",  "ovf",  "mh"};
   std::set<std::string> persistence_engines{"sip"};
   std::map<std::string, std::uint32_t> interfaces{{"eth0", 1500}};  // and their MTU
   std::set<IpAddress> broadcasts;                                   // of connected networks
@@ -27,7 +29,7 @@ class FakeEngine : public Engine {
 
   [[nodiscard]] std::string_view name() const override { return "fake"; }
   Result<EngineInfo> info() override { return EngineInfo{0x010201, 4096}; }
-  Result<> list(const std::function<void(VirtualServerState)>& visit) override;
+  Result<> list(const Wanted& wanted, const std::function<void(VirtualServerState)>& visit) override;
   Result<VirtualServerState> find(const VirtualServerKey& key) override;
   Result<> connections(const std::function<void(const Connection&)>& visit) override;
   Result<std::vector<Failure>> apply(std::span<const Change> changes) override;

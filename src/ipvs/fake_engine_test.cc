@@ -25,10 +25,17 @@ class FakeRig : public EngineRig {
     RealServerState& real = state->real_servers.front();
     const ConnectionEnd real_end{real.server.key.address, real.server.key.port};
     auto& table = engine_.connection_table;
-    const bool known = std::any_of(table.begin(), table.end(), [&](const Connection& c) { return c.client == client && c.virtual_end == to; });
+    const bool known = std::any_of(table.begin(), table.end(),
+                                   [&](const Connection& c) { return c.client == client && c.virtual_end == to; });
     if (!known) {
-      table.push_back({.protocol = 17, .client = client, .virtual_end = to, .real = real_end, .state = "UDP", .expires_s = 300,
-                       .persistence_engine = {}, .engine_data = {}});
+      table.push_back({.protocol = 17,
+                       .client = client,
+                       .virtual_end = to,
+                       .real = real_end,
+                       .state = "UDP",
+                       .expires_s = 300,
+                       .persistence_engine = {},
+                       .engine_data = {}});
       ++real.inactive_connections;
     }
     for (Counters* counters : {&state->statistics.totals, &real.statistics.totals}) {
@@ -42,7 +49,8 @@ class FakeRig : public EngineRig {
   FakeEngine engine_;
 };
 
-INSTANTIATE_TEST_SUITE_P(Fake, EngineContract, testing::Values(EngineUnderTest{"fake", [] { return std::make_unique<FakeRig>(); }}),
+INSTANTIATE_TEST_SUITE_P(Fake, EngineContract,
+                         testing::Values(EngineUnderTest{"fake", [] { return std::make_unique<FakeRig>(); }}),
                          engine_name);
 
 TEST(FakeEngine, RefusesBroadcastsOfTheNetworksThatItsHostHas) {

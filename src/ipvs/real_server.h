@@ -44,7 +44,8 @@ struct RealServer {
   RealServerKey key;
   ForwardMethod method = ForwardMethod::kDirectRoute;
   std::int32_t weight = 1;  // 0: keeps its connections and gets no new ones
-  // Connections, active and inactive, at which new ones stop and below which they are let in again. 0: no limit, three quarters.
+  // Connections, active and inactive, at which new ones stop and below which they are let in again. 0: no limit, three
+  // quarters.
   std::uint32_t upper_threshold = 0;
   std::uint32_t lower_threshold = 0;
   Tunnel tunnel;

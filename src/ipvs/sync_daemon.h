@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The sync daemons: a master multicasts its connections, a backup takes them in, so that a second machine can go on with them.
+// The sync daemons: a master multicasts its connections, a backup takes them in, so that a second machine can go on
+// with them.
 #pragma once
 
 #include <cstdint>

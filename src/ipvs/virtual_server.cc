@@ -13,10 +13,14 @@ namespace {
 
 std::string protocol_text(std::uint16_t protocol) {
   switch (protocol) {
-    case IPPROTO_TCP: return "TCP";
-    case IPPROTO_UDP: return "UDP";
-    case IPPROTO_SCTP: return "SCTP";
-    default: return fmt::format("protocol {}", protocol);
+    case IPPROTO_TCP:
+      return "TCP";
+    case IPPROTO_UDP:
+      return "UDP";
+    case IPPROTO_SCTP:
+      return "SCTP";
+    default:
+      return fmt::format("protocol {}", protocol);
   }
 }
 
@@ -48,7 +52,9 @@ std::string to_string(const VirtualServerKey& key) {
   return fmt::format("{} {}{}{}:{}", protocol_text(key.protocol), ipv6 ? "[" : "", address, ipv6 ? "]" : "", key.port);
 }
 
-std::uint32_t whole_client_mask(Family family) { return family == Family::kIPv4 ? 0xffffffff : 128; }
+std::uint32_t whole_client_mask(Family family) {
+  return family == Family::kIPv4 ? 0xffffffff : 128;
+}
 
 VirtualServer VirtualServer::of(const VirtualServerKey& key) {
   VirtualServer server;

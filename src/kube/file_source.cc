@@ -153,7 +153,7 @@ class FileSource : public Source {
     std::vector<std::pair<fs::path, Stamp>> listed;
     for (fs::directory_iterator entry(folder_, error), end; !error && entry != end; entry.increment(error)) {
       if (!is_manifest(entry->path())) continue;
-      struct stat status {};
+      struct stat status{};
       if (::stat(entry->path().c_str(), &status) == 0) {
         if (S_ISREG(status.st_mode))
           listed.emplace_back(entry->path(), Stamp{status.st_ino, status.st_size, status.st_mtim});

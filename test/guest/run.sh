@@ -34,7 +34,7 @@ mkdir "$work/out"
 	printf '%q ' "$@"
 	printf ')\n'
 	# What the caller wants its command to know.
-	for name in SLUICE SLUICE_BINARY_DIR ASAN_OPTIONS UBSAN_OPTIONS GTEST_FILTER; do [ -z "${!name-}" ] || printf 'export %s=%q\n' "$name" "${!name}"; done
+	for name in SLUICE SLUICE_BINARY_DIR SLUICE_SLOW SLUICE_TEST_MODE ASAN_OPTIONS UBSAN_OPTIONS GTEST_FILTER; do [ -z "${!name-}" ] || printf 'export %s=%q\n' "$name" "${!name}"; done
 	cat "$here/inside.sh"
 } >"$work/script"
 chmod 755 "$work" "$work/script"

@@ -19,7 +19,7 @@ build_packages=(
 	iptables iproute2 procps openssl git python3
 )
 test_packages=(
-	conntrack nftables ipset ipvsadm etcd-server jq rsync golang-go python3-yaml curl
+	conntrack nftables ipset ipvsadm strace etcd-server jq rsync golang-go python3-yaml curl
 )
 guest_packages=(qemu-system-x86 busybox-static kmod cpio ca-certificates)
 lint_packages=(clang-19 clang-tidy-19 clang-format-19 shellcheck codespell)

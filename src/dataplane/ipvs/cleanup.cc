@@ -53,8 +53,11 @@ std::set<NodePort> known_node_ports(const std::string& state_folder, Cleaned& cl
 void remove_virtual_servers(sluice::ipvs::Engine& engine, const std::vector<sys::InterfaceAddress>& addresses,
                             const std::set<NodePort>& node_ports, Cleaned& cleaned) {
   std::vector<VirtualServerKey> live;
-  const auto listed =
-      engine.list([&](const sluice::ipvs::VirtualServerState& state) { live.push_back(state.server.key); });
+  const auto keep_key = [&](const VirtualServerKey& key) {
+    live.push_back(key);
+    return false;
+  };
+  const auto listed = engine.list(keep_key, [](const sluice::ipvs::VirtualServerState&) {});
   if (!listed) return cleaned.problems.push_back(listed.error().what);
   std::vector<sluice::ipvs::Change> removals;
   for (const VirtualServerKey& key : owned_virtual_servers(live, addresses, node_ports)) {

@@ -46,7 +46,9 @@ class RandomPorts {
 // Every virtual server with its settings, and its real servers but those at rest.
 std::map<std::string, std::vector<std::string>> table_of(World& world) {
   std::map<std::string, std::vector<std::string>> table;
-  (void)world.engine.list([&](const sluice::ipvs::VirtualServerState& state) {
+  const auto listed = sluice::ipvs::list_all(world.engine);
+  EXPECT_TRUE(listed);
+  for (const sluice::ipvs::VirtualServerState& state : *listed) {
     const VirtualServer& server = state.server;
     auto& servers = table[fmt::format("{} {} {} {}", sluice::ipvs::to_string(server.key), server.scheduler,
                                       server.flags, server.persistence_timeout_s)];
@@ -55,15 +57,15 @@ std::map<std::string, std::vector<std::string>> table_of(World& world) {
         servers.push_back(fmt::format("{} w{}", sluice::ipvs::to_string(each.server.key), each.server.weight));
     }
     std::sort(servers.begin(), servers.end());
-  });
+  }
   return table;
 }
 
 void meddle(World& world, RandomPorts& random) {
-  std::vector<VirtualServerKey> keys;
-  (void)world.engine.list([&](const auto& state) { keys.push_back(state.server.key); });
-  if (keys.empty()) return;
-  const VirtualServerKey key = keys[random.below(static_cast<std::uint32_t>(keys.size()))];
+  const auto listed = sluice::ipvs::list_all(world.engine);
+  ASSERT_TRUE(listed);
+  if (listed->empty()) return;
+  const VirtualServerKey key = (*listed)[random.below(static_cast<std::uint32_t>(listed->size()))].server.key;
   ASSERT_TRUE(world.engine.apply(std::vector<TableChange>{sluice::ipvs::RemoveVirtualServer{key}}));
 }
 

@@ -132,7 +132,7 @@ Result<ApplyStats> IpvsDataPlane::apply(const Changes& changes) {
 
 Result<NodeAddresses> IpvsDataPlane::read_node(const NodePortAddresses& node_ports,
                                                const std::vector<sys::InterfaceAddress>& listed) {
-  SLUICE_TRY(const auto gateways, device_->list_default_gateways(settings_.family));
+  SLUICE_TRY(const auto gateways, device_->list_gateways(settings_.family));
   return node_addresses(settings_, node_ports, listed, gateways);
 }
 

@@ -7,7 +7,7 @@
 
 #include "dataplane/ipvs/wanted.h"
 #include "sys/address_batch.h"
-#include "sys/default_gateways.h"
+#include "sys/gateways.h"
 #include "sys/links.h"
 
 namespace sluice::dataplane::ipvs {
@@ -37,9 +37,7 @@ class LinkDevice : public ServiceDevice {
   }
 
   Result<std::vector<sys::InterfaceAddress>> list_addresses() override { return sys::list_addresses(); }
-  Result<std::vector<IpAddress>> list_default_gateways(Family family) override {
-    return sys::list_default_gateways(family);
-  }
+  Result<std::vector<IpAddress>> list_gateways(Family family) override { return sys::list_gateways(family); }
 
  private:
   static std::vector<Error> without(std::vector<sys::AddressFailure> failures, Errc harmless) {

@@ -26,7 +26,7 @@ class ServiceDevice {
 
   // Of all interfaces, this device among them.
   virtual Result<std::vector<sys::InterfaceAddress>> list_addresses() = 0;
-  virtual Result<std::vector<IpAddress>> list_default_gateways(Family family) = 0;
+  virtual Result<std::vector<IpAddress>> list_gateways(Family family) = 0;
 };
 
 // The real one, in the calling thread's network namespace.

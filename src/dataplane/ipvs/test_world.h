@@ -65,9 +65,9 @@ struct World {
 class WorldEngine : public sluice::ipvs::FakeEngine {
  public:
   explicit WorldEngine(World& world) : world_(world) {}
-  Result<> list(const std::function<void(sluice::ipvs::VirtualServerState)>& visit) override {
+  Result<> list(const Wanted& wanted, const std::function<void(sluice::ipvs::VirtualServerState)>& visit) override {
     ++world_.lists;
-    return world_.engine.list(visit);
+    return world_.engine.list(wanted, visit);
   }
   Result<sluice::ipvs::VirtualServerState> find(const VirtualServerKey& key) override {
     ++world_.messages;
@@ -174,7 +174,7 @@ class WorldDevice : public ServiceDevice {
       all.push_back({kServiceDevice, address, static_cast<unsigned>(address.bytes().size() * 8)});
     return all;
   }
-  Result<std::vector<IpAddress>> list_default_gateways(Family family) override {
+  Result<std::vector<IpAddress>> list_gateways(Family family) override {
     std::vector<IpAddress> gateways;
     std::copy_if(world_.gateways.begin(), world_.gateways.end(), std::back_inserter(gateways),
                  [&](const IpAddress& g) { return g.family() == family; });
@@ -266,7 +266,8 @@ inline std::vector<std::string> real_servers(World& world, const VirtualServerKe
 
 inline std::vector<std::string> virtual_servers(World& world) {
   std::vector<std::string> found;
-  (void)world.engine.list([&](const auto& state) { found.push_back(sluice::ipvs::to_string(state.server.key)); });
+  (void)world.engine.list(sluice::ipvs::every_virtual_server,
+                          [&](const auto& state) { found.push_back(sluice::ipvs::to_string(state.server.key)); });
   std::sort(found.begin(), found.end());
   return found;
 }

@@ -79,7 +79,7 @@ std::optional<std::string> reason_to_refuse(const IpAddress& address, plan::Fron
   if (address.family() == Family::kIPv6 && address.is_link_local()) return text + " is a link-local address";
   if (const auto own = node.own.find(address); own != node.own.end())
     return fmt::format("{} is an address of this node ({})", text, own->second);
-  if (node.gateways.contains(address)) return text + " is the default gateway of this node";
+  if (node.gateways.contains(address)) return text + " is a gateway of this node's routes";
   // A proxy that runs in the cluster may reach the API server by the cluster IP of default/kubernetes, which must be
   // served of course.
   const auto& api = settings.api_server_addresses;

@@ -236,7 +236,7 @@ TEST(WantedRefusals, AddressesThatTheNodeNeedsAreNotTaken) {
       {"127.0.0.5", "127.0.0.5 is the loopback"},
       {"0.0.0.0", "0.0.0.0 is no address"},
       {"224.0.0.9", "224.0.0.9 is a multicast address"},
-      {"192.168.0.1", "192.168.0.1 is the default gateway of this node"},
+      {"192.168.0.1", "192.168.0.1 is a gateway of this node's routes"},
       {"203.0.113.1", "203.0.113.1 is the address of the API server"},
   };
   for (const Row& row : rows) {

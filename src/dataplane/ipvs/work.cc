@@ -52,10 +52,9 @@ LiveVirtualServer as_live(const VirtualServerState& state) {
 
 Result<LiveTable> list_live(Engine& engine, Family family) {
   LiveTable table;
-  SLUICE_CHECK_OK(engine.list([&](const VirtualServerState& state) {
-    const VirtualServerKey& key = state.server.key;
-    if (key.family == family && key.firewall_mark == 0) table.insert_or_assign(key, as_live(state));
-  }));
+  const auto ours = [&](const VirtualServerKey& key) { return key.family == family && key.firewall_mark == 0; };
+  SLUICE_CHECK_OK(engine.list(
+      ours, [&](const VirtualServerState& state) { table.insert_or_assign(state.server.key, as_live(state)); }));
   return table;
 }
 

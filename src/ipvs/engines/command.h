@@ -8,7 +8,8 @@
 
 namespace sluice::ipvs::engines {
 
-// `program` is how messages name it; called under the names ipvsadm-save and ipvsadm-restore it is these. The engine is that of a leading
+// `program` is how messages name it; called under the names ipvsadm-save and ipvsadm-restore it is these. The engine is
+// that of a leading
 // --engine, else of SLUICE_IPVS_ENGINE in the environment, else auto. The answer is the exit status.
 int run_ipvsadm(const std::string& program, const std::vector<std::string>& arguments);
 // Is this one of the names that run_ipvsadm() answers to? A path before the name is fine.

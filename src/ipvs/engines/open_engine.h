@@ -10,8 +10,9 @@
 
 namespace sluice::ipvs::engines {
 
-// "kernel", "ebpf", or "auto": the kernel's where it is there. kInvalid without sys_errno for another word, kUnsupported without
-// sys_errno for an engine that was not built into this program; otherwise what opening that engine answers.
+// "kernel", "ebpf", or "auto": the kernel's where it is there. kInvalid without sys_errno for another word,
+// kUnsupported without sys_errno for an engine that was not built into this program; otherwise what opening that engine
+// answers.
 Result<std::unique_ptr<Engine>> open_engine(std::string_view choice);
 
 }  // namespace sluice::ipvs::engines

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// One line per entry: "TCP 0A010001 0FA1 0A000001 0050 0A020002 1F90 ESTABLISHED     897", numbers in hexadecimal but the last one;
-// IPv6 addresses are written out with all their zeros. Lines of a real server that was removed look the same
-// (ip_vs_conn_seq_show() in ip_vs_conn.c). A busy director has a million of them, so they are not collected here.
+// One line per entry: "TCP 0A010001 0FA1 0A000001 0050 0A020002 1F90 ESTABLISHED     897", numbers in hexadecimal but
+// the last one; IPv6 addresses are written out with all their zeros. Lines of a real server that was removed look the
+// same (ip_vs_conn_seq_show() in ip_vs_conn.c). A busy director has a million of them, so they are not collected here.
 #include "ipvs/kernel/connection_file.h"
 
 #include <arpa/inet.h>
@@ -40,8 +40,12 @@ bool read_protocol(std::string_view text, std::uint16_t& protocol) {
     std::string_view text;
     std::uint16_t number;
   };
-  constexpr std::array<Name, 6> kNames{
-      {{"IP", 0}, {"TCP", IPPROTO_TCP}, {"UDP", IPPROTO_UDP}, {"SCTP", IPPROTO_SCTP}, {"ICMP", IPPROTO_ICMP}, {"ICMPv6", IPPROTO_ICMPV6}}};
+  constexpr std::array<Name, 6> kNames{{{"IP", 0},
+                                        {"TCP", IPPROTO_TCP},
+                                        {"UDP", IPPROTO_UDP},
+                                        {"SCTP", IPPROTO_SCTP},
+                                        {"ICMP", IPPROTO_ICMP},
+                                        {"ICMPv6", IPPROTO_ICMPV6}}};
   for (const Name& name : kNames) {
     if (name.text == text) {
       protocol = name.number;
@@ -87,7 +91,9 @@ Result<> read_connections(const std::function<void(const Connection&)>& visit, c
   std::ifstream file(path);
   if (!file) {
     const int error = errno != 0 ? errno : EIO;
-    const Errc code = error == ENOENT ? Errc::kNotFound : error == EACCES || error == EPERM ? Errc::kPermission : Errc::kInternal;
+    const Errc code = error == ENOENT                     ? Errc::kNotFound
+                      : error == EACCES || error == EPERM ? Errc::kPermission
+                                                          : Errc::kInternal;
     return fail(code, fmt::format("ipvs: open {}: {}", path, std::strerror(error)), error);
   }
   for (std::string line; std::getline(file, line);) {

@@ -16,6 +16,7 @@ namespace sluice::ipvs::kernel {
 std::optional<Connection> parse_connection(std::string_view line);
 
 // Every connection of the calling thread's network namespace. ENOENT where the file is missing.
-Result<> read_connections(const std::function<void(const Connection&)>& visit, const std::string& path = "/proc/thread-self/net/ip_vs_conn");
+Result<> read_connections(const std::function<void(const Connection&)>& visit,
+                          const std::string& path = "/proc/thread-self/net/ip_vs_conn");
 
 }  // namespace sluice::ipvs::kernel

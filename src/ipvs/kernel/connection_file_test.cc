@@ -10,7 +10,9 @@
 namespace sluice::ipvs::kernel {
 namespace {
 
-IpAddress ip(const char* text) { return *IpAddress::parse(text); }
+IpAddress ip(const char* text) {
+  return *IpAddress::parse(text);
+}
 
 TEST(ConnectionFile, ReadsTheKernelsLines) {
   const auto tcp = parse_connection("TCP 0A010001 0FA1 0A000001 0050 0A020002 1F90 ESTABLISHED     897");
@@ -38,7 +40,8 @@ TEST(ConnectionFile, ReadsTheKernelsLines) {
   EXPECT_EQ(mark->protocol, 0);
   EXPECT_EQ(mark->virtual_end, (ConnectionEnd{ip("0.0.0.5"), 0}));
 
-  const auto sip = parse_connection("UDP 0A010001 0000 0A000001 13C4 0A020001 13C4 UDP              60 sip call-1@host");
+  const auto sip =
+      parse_connection("UDP 0A010001 0000 0A000001 13C4 0A020001 13C4 UDP              60 sip call-1@host");
   ASSERT_TRUE(sip);
   EXPECT_EQ(sip->persistence_engine, "sip");
   EXPECT_EQ(sip->engine_data, "call-1@host");

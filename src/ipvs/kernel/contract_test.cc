@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The contract on the kernel's ip_vs, in a network namespace of its own for each test. Runs in the guest of test/guest alone, where it must not
-// be skipped: a machine without ip_vs fails every test here.
+// The contract on the kernel's ip_vs, in a network namespace of its own for each test. Runs in the guest of test/guest
+// alone, where it must not be skipped: a machine without ip_vs fails every test here.
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -85,7 +85,8 @@ class KernelRig : public EngineRig {
   UniqueFd home_;
 };
 
-INSTANTIATE_TEST_SUITE_P(Kernel, EngineContract, testing::Values(EngineUnderTest{"kernel", [] { return std::make_unique<KernelRig>(); }}),
+INSTANTIATE_TEST_SUITE_P(Kernel, EngineContract,
+                         testing::Values(EngineUnderTest{"kernel", [] { return std::make_unique<KernelRig>(); }}),
                          engine_name);
 
 // As whoever is not root: what the child saw is its exit status.
@@ -97,7 +98,8 @@ TEST(KernelEngine, WhoMayNotIsToldSo) {
     const auto engine = KernelEngine::open();
     if (engine) ::_exit(101);
     if (engine.error().code != Errc::kPermission) ::_exit(102);
-    ::_exit(engine.error().sys_errno == EPERM && engine.error().what.find("CAP_NET_ADMIN") != std::string::npos ? 0 : 103);
+    ::_exit(engine.error().sys_errno == EPERM && engine.error().what.find("CAP_NET_ADMIN") != std::string::npos ? 0
+                                                                                                                : 103);
   }
   int status = -1;
   ASSERT_EQ(::waitpid(child, &status, 0), child);

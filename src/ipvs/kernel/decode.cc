@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The mirror of encode.cc. Counters come twice, cut to 32 bits (STATS) and whole (STATS64, since 4.1); u64 values may lie at addresses
-// that are only four-byte aligned, so everything is copied out.
+// The mirror of encode.cc. Counters come twice, cut to 32 bits (STATS) and whole (STATS64, since 4.1); u64 values may
+// lie at addresses that are only four-byte aligned, so everything is copied out.
 #include "ipvs/kernel/decode.h"
 
 #include <arpa/inet.h>
@@ -61,7 +61,8 @@ struct Needed {
 
 Result<> need(const Attributes& attributes, std::initializer_list<Needed> all) {
   for (const Needed& each : all) {
-    if (!attributes.has(each.type)) return fail(Errc::kInternal, fmt::format("ipvs: the kernel's answer has no {}", each.name), EPROTO);
+    if (!attributes.has(each.type))
+      return fail(Errc::kInternal, fmt::format("ipvs: the kernel's answer has no {}", each.name), EPROTO);
   }
   return {};
 }
@@ -90,8 +91,10 @@ Statistics decode_statistics(const Attributes& server, std::size_t whole_type, s
 Result<VirtualServerKey> decode_key(const Attributes& service) {
   SLUICE_CHECK_OK(need(service, {{IPVS_SVC_ATTR_AF, "address family"}}));
   SLUICE_TRY(const Family family, family_of(service.number<std::uint16_t>(IPVS_SVC_ATTR_AF)));
-  if (const auto mark = service.number<std::uint32_t>(IPVS_SVC_ATTR_FWMARK); mark != 0) return VirtualServerKey::of_mark(family, mark);
-  SLUICE_CHECK_OK(need(service, {{IPVS_SVC_ATTR_PROTOCOL, "protocol"}, {IPVS_SVC_ATTR_ADDR, "address"}, {IPVS_SVC_ATTR_PORT, "port"}}));
+  if (const auto mark = service.number<std::uint32_t>(IPVS_SVC_ATTR_FWMARK); mark != 0)
+    return VirtualServerKey::of_mark(family, mark);
+  SLUICE_CHECK_OK(need(
+      service, {{IPVS_SVC_ATTR_PROTOCOL, "protocol"}, {IPVS_SVC_ATTR_ADDR, "address"}, {IPVS_SVC_ATTR_PORT, "port"}}));
   VirtualServerKey key;
   key.family = family;
   key.protocol = service.number<std::uint16_t>(IPVS_SVC_ATTR_PROTOCOL);
@@ -106,8 +109,10 @@ Result<VirtualServerState> decode_virtual_server(Bytes attributes) {
   const Attributes service(Attributes(attributes).bytes(IPVS_CMD_ATTR_SERVICE));
   VirtualServerState state;
   SLUICE_TRY(state.server.key, decode_key(service));
-  SLUICE_CHECK_OK(need(service, {{IPVS_SVC_ATTR_SCHED_NAME, "scheduler"}, {IPVS_SVC_ATTR_FLAGS, "flags"},
-                                 {IPVS_SVC_ATTR_TIMEOUT, "timeout"}, {IPVS_SVC_ATTR_NETMASK, "netmask"}}));
+  SLUICE_CHECK_OK(need(service, {{IPVS_SVC_ATTR_SCHED_NAME, "scheduler"},
+                                 {IPVS_SVC_ATTR_FLAGS, "flags"},
+                                 {IPVS_SVC_ATTR_TIMEOUT, "timeout"},
+                                 {IPVS_SVC_ATTR_NETMASK, "netmask"}}));
   state.server.scheduler = service.text(IPVS_SVC_ATTR_SCHED_NAME);
   state.server.flags = service.number<std::uint32_t>(IPVS_SVC_ATTR_FLAGS) & ~kHashedFlag;
   state.server.persistence_timeout_s = service.number<std::uint32_t>(IPVS_SVC_ATTR_TIMEOUT);
@@ -120,8 +125,10 @@ Result<VirtualServerState> decode_virtual_server(Bytes attributes) {
 
 Result<RealServerState> decode_real_server(Bytes attributes, Family of_virtual_server) {
   const Attributes dest(Attributes(attributes).bytes(IPVS_CMD_ATTR_DEST));
-  SLUICE_CHECK_OK(need(dest, {{IPVS_DEST_ATTR_ADDR, "real server's address"}, {IPVS_DEST_ATTR_PORT, "real server's port"},
-                              {IPVS_DEST_ATTR_FWD_METHOD, "forward method"}, {IPVS_DEST_ATTR_WEIGHT, "weight"}}));
+  SLUICE_CHECK_OK(need(dest, {{IPVS_DEST_ATTR_ADDR, "real server's address"},
+                              {IPVS_DEST_ATTR_PORT, "real server's port"},
+                              {IPVS_DEST_ATTR_FWD_METHOD, "forward method"},
+                              {IPVS_DEST_ATTR_WEIGHT, "weight"}}));
   RealServerState state;
   RealServer& real = state.server;
   real.key.family = of_virtual_server;
@@ -130,7 +137,8 @@ Result<RealServerState> decode_real_server(Bytes attributes, Family of_virtual_s
   }
   real.key.address = dest.address(IPVS_DEST_ATTR_ADDR, real.key.family);
   real.key.port = ntohs(dest.number<std::uint16_t>(IPVS_DEST_ATTR_PORT));
-  real.method = static_cast<ForwardMethod>(dest.number<std::uint32_t>(IPVS_DEST_ATTR_FWD_METHOD) & IP_VS_CONN_F_FWD_MASK);
+  real.method =
+      static_cast<ForwardMethod>(dest.number<std::uint32_t>(IPVS_DEST_ATTR_FWD_METHOD) & IP_VS_CONN_F_FWD_MASK);
   real.weight = static_cast<std::int32_t>(dest.number<std::uint32_t>(IPVS_DEST_ATTR_WEIGHT));
   real.upper_threshold = dest.number<std::uint32_t>(IPVS_DEST_ATTR_U_THRESH);
   real.lower_threshold = dest.number<std::uint32_t>(IPVS_DEST_ATTR_L_THRESH);
@@ -146,7 +154,8 @@ Result<RealServerState> decode_real_server(Bytes attributes, Family of_virtual_s
 
 Result<SyncDaemon> decode_daemon(Bytes attributes) {
   const Attributes nest(Attributes(attributes).bytes(IPVS_CMD_ATTR_DAEMON));
-  SLUICE_CHECK_OK(need(nest, {{IPVS_DAEMON_ATTR_STATE, "daemon's role"}, {IPVS_DAEMON_ATTR_MCAST_IFN, "daemon's interface"},
+  SLUICE_CHECK_OK(need(nest, {{IPVS_DAEMON_ATTR_STATE, "daemon's role"},
+                              {IPVS_DAEMON_ATTR_MCAST_IFN, "daemon's interface"},
                               {IPVS_DAEMON_ATTR_SYNC_ID, "daemon's number"}}));
   SyncDaemon daemon;
   daemon.role = static_cast<SyncRole>(nest.number<std::uint32_t>(IPVS_DAEMON_ATTR_STATE));
@@ -156,22 +165,27 @@ Result<SyncDaemon> decode_daemon(Bytes attributes) {
   daemon.port = nest.number<std::uint16_t>(IPVS_DAEMON_ATTR_MCAST_PORT);
   daemon.ttl = nest.number<std::uint8_t>(IPVS_DAEMON_ATTR_MCAST_TTL);
   if (nest.has(IPVS_DAEMON_ATTR_MCAST_GROUP)) daemon.group = nest.address(IPVS_DAEMON_ATTR_MCAST_GROUP, Family::kIPv4);
-  if (nest.has(IPVS_DAEMON_ATTR_MCAST_GROUP6)) daemon.group = nest.address(IPVS_DAEMON_ATTR_MCAST_GROUP6, Family::kIPv6);
+  if (nest.has(IPVS_DAEMON_ATTR_MCAST_GROUP6))
+    daemon.group = nest.address(IPVS_DAEMON_ATTR_MCAST_GROUP6, Family::kIPv6);
   return daemon;
 }
 
 Result<Timeouts> decode_timeouts(Bytes attributes) {
   const Attributes all(attributes);
-  SLUICE_CHECK_OK(need(all, {{IPVS_CMD_ATTR_TIMEOUT_TCP, "TCP timeout"}, {IPVS_CMD_ATTR_TIMEOUT_TCP_FIN, "TCP FIN timeout"},
+  SLUICE_CHECK_OK(need(all, {{IPVS_CMD_ATTR_TIMEOUT_TCP, "TCP timeout"},
+                             {IPVS_CMD_ATTR_TIMEOUT_TCP_FIN, "TCP FIN timeout"},
                              {IPVS_CMD_ATTR_TIMEOUT_UDP, "UDP timeout"}}));
-  return Timeouts{all.number<std::uint32_t>(IPVS_CMD_ATTR_TIMEOUT_TCP), all.number<std::uint32_t>(IPVS_CMD_ATTR_TIMEOUT_TCP_FIN),
+  return Timeouts{all.number<std::uint32_t>(IPVS_CMD_ATTR_TIMEOUT_TCP),
+                  all.number<std::uint32_t>(IPVS_CMD_ATTR_TIMEOUT_TCP_FIN),
                   all.number<std::uint32_t>(IPVS_CMD_ATTR_TIMEOUT_UDP)};
 }
 
 Result<EngineInfo> decode_info(Bytes attributes) {
   const Attributes all(attributes);
-  SLUICE_CHECK_OK(need(all, {{IPVS_INFO_ATTR_VERSION, "version"}, {IPVS_INFO_ATTR_CONN_TAB_SIZE, "connection table size"}}));
-  return EngineInfo{all.number<std::uint32_t>(IPVS_INFO_ATTR_VERSION), all.number<std::uint32_t>(IPVS_INFO_ATTR_CONN_TAB_SIZE)};
+  SLUICE_CHECK_OK(
+      need(all, {{IPVS_INFO_ATTR_VERSION, "version"}, {IPVS_INFO_ATTR_CONN_TAB_SIZE, "connection table size"}}));
+  return EngineInfo{all.number<std::uint32_t>(IPVS_INFO_ATTR_VERSION),
+                    all.number<std::uint32_t>(IPVS_INFO_ATTR_CONN_TAB_SIZE)};
 }
 
 }  // namespace sluice::ipvs::kernel

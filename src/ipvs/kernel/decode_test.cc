@@ -16,7 +16,9 @@
 namespace sluice::ipvs::kernel {
 namespace {
 
-IpAddress ip(const char* text) { return *IpAddress::parse(text); }
+IpAddress ip(const char* text) {
+  return *IpAddress::parse(text);
+}
 
 TEST(KernelDecode, ReadsRecordedVirtualServers) {
   const auto replies = test::golden("GET_SERVICE dump").replies;
@@ -126,10 +128,13 @@ TEST(KernelDecode, TakesTheWholeCountersWhereTheKernelHasThem) {
   };
   for (const Row& row : {Row{"6.1 sends both", true, 0x500000000}, Row{"only the cut ones", false, 70}}) {
     SCOPED_TRACE(row.name);
-    auto attributes = encode(AddVirtualServer{VirtualServer::of(VirtualServerKey::of(Protocol::kTcp, ip("10.0.0.1"), 80))}).attributes;
+    auto attributes =
+        encode(AddVirtualServer{VirtualServer::of(VirtualServerKey::of(Protocol::kTcp, ip("10.0.0.1"), 80))})
+            .attributes;
     sys::AttributeWriter out;
     const std::size_t nest = out.begin_nest(IPVS_CMD_ATTR_SERVICE);
-    sys::for_each_attribute(std::span(attributes).subspan(4), [&](const sys::Attribute& a) { out.put(a.type, a.value); });
+    sys::for_each_attribute(std::span(attributes).subspan(4),
+                            [&](const sys::Attribute& a) { out.put(a.type, a.value); });
     out.put(IPVS_SVC_ATTR_STATS, counters(false, 70));
     if (row.has_whole) out.put(IPVS_SVC_ATTR_STATS64, counters(true, row.base));
     out.end_nest(nest);
@@ -160,7 +165,8 @@ TEST(KernelDecode, RefusesAnAnswerWithoutWhatMustBeInIt) {
 // Every answer, cut at every byte and with every byte turned: read or refused, never more.
 TEST(KernelDecode, SurvivesDamagedAnswers) {
   const auto decode_all = [](const std::vector<std::uint8_t>& bytes) {
-    const bool any = static_cast<bool>(decode_virtual_server(bytes)) | static_cast<bool>(decode_real_server(bytes, Family::kIPv6)) |
+    const bool any = static_cast<bool>(decode_virtual_server(bytes)) |
+                     static_cast<bool>(decode_real_server(bytes, Family::kIPv6)) |
                      static_cast<bool>(decode_daemon(bytes)) | static_cast<bool>(decode_timeouts(bytes)) |
                      static_cast<bool>(decode_info(bytes));
     return any;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Byte order is the trap here: ports are in network order, but the sync daemon's; an IPv4 mask is in network order, the IPv6 prefix length
-// in the same attribute is not; everything else is in the machine's (struct ip_vs_service_user's history, net/netfilter/ipvs/ip_vs_ctl.c).
-// Addresses take 16 bytes in both families, IPv4 the first four of them.
+// Byte order is the trap here: ports are in network order, but the sync daemon's; an IPv4 mask is in network order, the
+// IPv6 prefix length in the same attribute is not; everything else is in the machine's (struct ip_vs_service_user's
+// history, net/netfilter/ipvs/ip_vs_ctl.c). Addresses take 16 bytes in both families, IPv4 the first four of them.
 #include "ipvs/kernel/encode.h"
 
 #include <arpa/inet.h>
@@ -16,7 +16,9 @@
 namespace sluice::ipvs::kernel {
 namespace {
 
-std::uint16_t family_number(Family family) { return family == Family::kIPv4 ? AF_INET : AF_INET6; }
+std::uint16_t family_number(Family family) {
+  return family == Family::kIPv4 ? AF_INET : AF_INET6;
+}
 
 std::array<std::uint8_t, 16> address_bytes(Family family, const IpAddress& address) {
   const auto& mapped = address.mapped_bytes();
@@ -128,13 +130,27 @@ sys::GenericRequest encode(const Change& change) {
   return {command, std::move(encoder.out).take()};
 }
 
-sys::GenericRequest encode_list() { return {IPVS_CMD_GET_SERVICE, {}}; }
-sys::GenericRequest encode_find(const VirtualServerKey& key) { return about(IPVS_CMD_GET_SERVICE, key); }
-sys::GenericRequest encode_list_real_servers(const VirtualServerKey& key) { return about(IPVS_CMD_GET_DEST, key); }
-sys::GenericRequest encode_flush() { return {IPVS_CMD_FLUSH, {}}; }
-sys::GenericRequest encode_info() { return {IPVS_CMD_GET_INFO, {}}; }
-sys::GenericRequest encode_timeouts() { return {IPVS_CMD_GET_CONFIG, {}}; }
-sys::GenericRequest encode_list_daemons() { return {IPVS_CMD_GET_DAEMON, {}}; }
+sys::GenericRequest encode_list() {
+  return {IPVS_CMD_GET_SERVICE, {}};
+}
+sys::GenericRequest encode_find(const VirtualServerKey& key) {
+  return about(IPVS_CMD_GET_SERVICE, key);
+}
+sys::GenericRequest encode_list_real_servers(const VirtualServerKey& key) {
+  return about(IPVS_CMD_GET_DEST, key);
+}
+sys::GenericRequest encode_flush() {
+  return {IPVS_CMD_FLUSH, {}};
+}
+sys::GenericRequest encode_info() {
+  return {IPVS_CMD_GET_INFO, {}};
+}
+sys::GenericRequest encode_timeouts() {
+  return {IPVS_CMD_GET_CONFIG, {}};
+}
+sys::GenericRequest encode_list_daemons() {
+  return {IPVS_CMD_GET_DAEMON, {}};
+}
 
 sys::GenericRequest encode_zero(const std::optional<VirtualServerKey>& key) {
   if (!key) return {IPVS_CMD_ZERO, {}};

@@ -11,7 +11,7 @@
 namespace sluice::ipvs::kernel {
 
 sys::GenericRequest encode(const Change& change);
-sys::GenericRequest encode_list();                                   // of virtual servers
+sys::GenericRequest encode_list();  // of virtual servers
 sys::GenericRequest encode_find(const VirtualServerKey& key);
 sys::GenericRequest encode_list_real_servers(const VirtualServerKey& key);
 sys::GenericRequest encode_zero(const std::optional<VirtualServerKey>& key);

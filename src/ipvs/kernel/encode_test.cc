@@ -11,9 +11,13 @@
 namespace sluice::ipvs::kernel {
 namespace {
 
-IpAddress ip(const char* text) { return *IpAddress::parse(text); }
+IpAddress ip(const char* text) {
+  return *IpAddress::parse(text);
+}
 
-VirtualServerKey tcp(const char* address, std::uint16_t port) { return VirtualServerKey::of(Protocol::kTcp, ip(address), port); }
+VirtualServerKey tcp(const char* address, std::uint16_t port) {
+  return VirtualServerKey::of(Protocol::kTcp, ip(address), port);
+}
 
 VirtualServer server(const VirtualServerKey& key, const char* scheduler = "rr", std::uint32_t flags = 0) {
   VirtualServer s = VirtualServer::of(key);
@@ -80,7 +84,8 @@ std::vector<Row> rows() {
       {"DEL_DEST missing", encode(RemoveRealServer{key, RealServerKey::of(ip("10.2.0.99"), 80)})},
       {"DEL_DEST tunnel v6", encode(RemoveRealServer{key, v6_tunnel.key})},
       {"GET_DEST dump", encode_list_real_servers(key)},
-      {"NEW_DAEMON master", encode_start({.role = SyncRole::kMaster, .interface = "eth0", .sync_id = 300, .group = {}})},
+      {"NEW_DAEMON master",
+       encode_start({.role = SyncRole::kMaster, .interface = "eth0", .sync_id = 300, .group = {}})},
       {"NEW_DAEMON group not multicast",
        encode_start({.role = SyncRole::kMaster, .interface = "eth0", .sync_id = 1, .group = ip("10.0.0.1")})},
       {"NEW_DAEMON group6 not multicast",

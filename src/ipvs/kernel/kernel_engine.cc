@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// ip_vs_ctl.c takes one change per netlink message and works under one global mutex; what costs us is system calls, so many messages
-// travel in one datagram (sys/genetlink). It sends no notifications, and a dump continues by counting entries: somebody else's change
-// between two pieces of it can show an entry twice (left out here) or not at all. Real servers are asked for one virtual server
-// at a time, 30 microseconds each.
+// ip_vs_ctl.c takes one change per netlink message and works under one global mutex; what costs us is system calls, so
+// many messages travel in one datagram (sys/genetlink). It sends no notifications, and a dump continues by counting
+// entries: somebody else's change between two pieces of it can show an entry twice (left out here) or not at all. Real
+// servers are asked for one virtual server at a time, 30 microseconds each.
 #include "ipvs/kernel/kernel_engine.h"
 
 #include <fmt/format.h>
@@ -24,8 +24,8 @@ namespace {
 
 constexpr const char* kFamilyName = "IPVS";
 constexpr const char* kModule = "ip_vs";
-// DEL_DAEMON right after NEW_DAEMON may stop the daemon and answer nothing (the thread that never ran ends with EINTR, which
-// netlink does not acknowledge). Asked again, or seen to be gone, after so long.
+// DEL_DAEMON right after NEW_DAEMON may stop the daemon and answer nothing (the thread that never ran ends with EINTR,
+// which netlink does not acknowledge). Asked again, or seen to be gone, after so long.
 constexpr std::chrono::milliseconds kStopPatience = std::chrono::seconds(1);
 constexpr int kStopAttemptsMax = 5;
 
@@ -69,7 +69,8 @@ const VirtualServerKey& key_of(const Change& change) {
 // Who may not load modules cannot tell whether there is one.
 Error no_ipvs(const std::string& reason) {
   if (::geteuid() != 0) return refused_call("open the kernel's engine", EPERM);
-  return {Errc::kUnavailable, fmt::format("ipvs: this kernel ({}) has no IP virtual server: {}", kernel_release(), reason), ENOPROTOOPT};
+  return {Errc::kUnavailable,
+          fmt::format("ipvs: this kernel ({}) has no IP virtual server: {}", kernel_release(), reason), ENOPROTOOPT};
 }
 
 }  // namespace
@@ -108,12 +109,12 @@ Result<> KernelEngine::list_real_servers(VirtualServerState& state) {
   return problem;
 }
 
-Result<> KernelEngine::list(const std::function<void(VirtualServerState)>& visit) {
+Result<> KernelEngine::list(const Wanted& wanted, const std::function<void(VirtualServerState)>& visit) {
   Result<> problem;
   std::set<VirtualServerKey> seen;
   std::vector<VirtualServerState> servers;
   const auto take = [&](VirtualServerState state) {
-    if (seen.insert(state.server.key).second) servers.push_back(std::move(state));
+    if (seen.insert(state.server.key).second && wanted(state.server.key)) servers.push_back(std::move(state));
   };
   const auto asked = netlink_.dump(encode_list(), reader(problem, decode_virtual_server, take));
   if (!asked) return tl::unexpected(refused_call("list virtual servers", asked.error().sys_errno));
@@ -136,7 +137,9 @@ Result<VirtualServerState> KernelEngine::find(const VirtualServerKey& key) {
   return found;
 }
 
-Result<> KernelEngine::connections(const std::function<void(const Connection&)>& visit) { return read_connections(visit); }
+Result<> KernelEngine::connections(const std::function<void(const Connection&)>& visit) {
+  return read_connections(visit);
+}
 
 Result<std::vector<Failure>> KernelEngine::apply_once(std::span<const Change> changes) {
   std::vector<sys::GenericRequest> requests;
@@ -150,7 +153,8 @@ Result<std::vector<Failure>> KernelEngine::apply_once(std::span<const Change> ch
   return failures;
 }
 
-// Says which module is missing, and tries once again what failed for want of one that could be loaded, with what hangs on it.
+// Says which module is missing, and tries once again what failed for want of one that could be loaded, with what hangs
+// on it.
 void KernelEngine::load_missing_modules(std::span<const Change> changes, std::vector<Failure>& failures) {
   std::set<VirtualServerKey> servers;
   for (Failure& failure : failures) {
@@ -245,7 +249,8 @@ Result<> KernelEngine::stop_sync_daemon(SyncRole role) {
     }
     if (outcome.error().sys_errno != ETIMEDOUT) return tl::unexpected(outcome.error());
     SLUICE_TRY(const std::vector<SyncDaemon> running, sync_daemons());
-    const bool runs = std::any_of(running.begin(), running.end(), [&](const SyncDaemon& each) { return each.role == role; });
+    const bool runs =
+        std::any_of(running.begin(), running.end(), [&](const SyncDaemon& each) { return each.role == role; });
     if (!runs) return {};
   }
   return tl::unexpected(refused_stop(role, ETIMEDOUT));

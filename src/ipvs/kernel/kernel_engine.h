@@ -15,13 +15,13 @@ namespace sluice::ipvs::kernel {
 
 class KernelEngine : public Engine {
  public:
-  // In the calling thread's network namespace, which also the calls must come from. Loads the module ip_vs where it is missing. Errors:
-  // EPERM without CAP_NET_ADMIN; ENOPROTOOPT where this kernel has no IPVS, with the reason in words.
+  // In the calling thread's network namespace, which also the calls must come from. Loads the module ip_vs where it is
+  // missing. Errors: EPERM without CAP_NET_ADMIN; ENOPROTOOPT where this kernel has no IPVS, with the reason in words.
   static Result<std::unique_ptr<Engine>> open();
 
   [[nodiscard]] std::string_view name() const override { return "kernel"; }
   Result<EngineInfo> info() override;
-  Result<> list(const std::function<void(VirtualServerState)>& visit) override;
+  Result<> list(const Wanted& wanted, const std::function<void(VirtualServerState)>& visit) override;
   Result<VirtualServerState> find(const VirtualServerKey& key) override;
   Result<> connections(const std::function<void(const Connection&)>& visit) override;
   Result<std::vector<Failure>> apply(std::span<const Change> changes) override;

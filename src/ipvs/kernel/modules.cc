@@ -32,7 +32,8 @@ std::string reason(const sys::CollectedOutcome& outcome) {
 Result<> load_module(const std::string& name) {
   if (!is_module_name(name)) return fail(Errc::kUnsupported, fmt::format("there is no kernel module '{}'", name));
   const auto outcome = sys::run_and_collect({kModprobe, "--", name}, {}, std::chrono::seconds(30));
-  if (!outcome) return fail(Errc::kUnsupported, fmt::format("kernel module {} cannot be loaded: {}", name, outcome.error().what));
+  if (!outcome)
+    return fail(Errc::kUnsupported, fmt::format("kernel module {} cannot be loaded: {}", name, outcome.error().what));
   if (outcome->exit_status != 0) {
     return fail(Errc::kUnsupported, fmt::format("kernel module {} cannot be loaded: {}", name, reason(*outcome)));
   }

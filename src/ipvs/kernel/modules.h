@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The kernel modules that IPVS comes in. The kernel asks for schedulers itself, by its own modprobe; ours helps where the modules are in our
-// file system alone (a container with /lib/modules mounted), and says what is missing.
+// The kernel modules that IPVS comes in. The kernel asks for schedulers itself, by its own modprobe; ours helps where
+// the modules are in our file system alone (a container with /lib/modules mounted), and says what is missing.
 #pragma once
 
 #include <string>

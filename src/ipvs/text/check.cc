@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which options go together. The rules are tables (options.cc); here is how they are looked at: options by their number, the first
-// problem wins, then what a service needs, then what a real server needs. No engine has been asked yet.
+// Which options go together. The rules are tables (options.cc); here is how they are looked at: options by their
+// number, the first problem wins, then what a service needs, then what a real server needs. No engine has been asked
+// yet.
 #include <fmt/format.h>
 #include <netinet/in.h>
 
@@ -33,13 +34,14 @@ struct RuleCheck {
   std::optional<Refusal> look_at(Option option) {
     if (!given.has(option)) {
       if (!rules.must.has(option)) return std::nullopt;
-      return refusal(fmt::format("You need to supply the '{}' option for the '{}' {}", name_of(option), rules.name, kind));
+      return refusal(
+          fmt::format("You need to supply the '{}' option for the '{}' {}", name_of(option), rules.name, kind));
     }
     if (rules.one_of.has(option)) {
       const auto first = std::exchange(chosen, option);
       if (!first) return std::nullopt;
-      return refusal(fmt::format("The option '{}' conflicts with the '{}' option in the '{}' {}", name_of(option), name_of(*first),
-                                 rules.name, kind));
+      return refusal(fmt::format("The option '{}' conflicts with the '{}' option in the '{}' {}", name_of(option),
+                                 name_of(*first), rules.name, kind));
     }
     if (rules.must.has(option) || rules.may.has(option)) return std::nullopt;
     return refusal(fmt::format("Illegal '{}' option with the '{}' {}", name_of(option), rules.name, kind));
@@ -104,14 +106,18 @@ std::optional<Refusal> check_request(Request& request) {
   if (auto problem = check_options(request)) return problem;
   switch (request.command) {
     case Command::kAddService:
-    case Command::kEditService: return check_service(request.virtual_server);
+    case Command::kEditService:
+      return check_service(request.virtual_server);
     case Command::kAddServer:
-    case Command::kEditServer: return check_server(request);
-    case Command::kList: return check_list(request.options);
+    case Command::kEditServer:
+      return check_server(request);
+    case Command::kList:
+      return check_list(request.options);
     case Command::kStartDaemon:
       if (request.daemon.interface.empty()) request.daemon.interface = "eth0";
       return std::nullopt;
-    default: return std::nullopt;
+    default:
+      return std::nullopt;
   }
 }
 

@@ -24,19 +24,21 @@ std::string section(bool commands) {
 
 }  // namespace
 
-std::string version_text() { return "ipvsadm v1.31 2019/12/24 (compiled with popt and IPVS v1.2.1)\n"; }
+std::string version_text() {
+  return "ipvsadm v1.31 2019/12/24 (compiled with popt and IPVS v1.2.1)\n";
+}
 
 std::string help_text(const std::string& program) {
-  return version_text() +
-         fmt::format(
-             "Shows and changes the table of IP virtual servers.\n\n"
-             "usage: {0} [--engine kernel|ebpf|auto] COMMAND [OPTION...]\n"
-             "       {0}   (without a word: -L)\n\n"
-             "commands, of which exactly one comes first:\n{1}\n"
-             "options:\n{2}\n"
-             "--engine, before the command, says whose table is meant; SLUICE_IPVS_ENGINE in the environment says the same.\n"
-             "auto, the default, takes the kernel's where there is one.\n",
-             program, section(true), section(false));
+  return version_text() + fmt::format(
+                              "Shows and changes the table of IP virtual servers.\n\n"
+                              "usage: {0} [--engine kernel|ebpf|auto] COMMAND [OPTION...]\n"
+                              "       {0}   (without a word: -L)\n\n"
+                              "commands, of which exactly one comes first:\n{1}\n"
+                              "options:\n{2}\n"
+                              "--engine, before the command, says whose table is meant; SLUICE_IPVS_ENGINE in the "
+                              "environment says the same.\n"
+                              "auto, the default, takes the kernel's where there is one.\n",
+                              program, section(true), section(false));
 }
 
 }  // namespace sluice::ipvs::text

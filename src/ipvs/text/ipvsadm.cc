@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The programs ipvsadm, ipvsadm-save and ipvsadm-restore. The engine is opened before a word is read, so without one even --help fails:
-// that is how scripts find out whether there is IPVS. Only --engine, which is ours, is looked at before, and only as the first word.
+// The programs ipvsadm, ipvsadm-save and ipvsadm-restore. The engine is opened before a word is read, so without one
+// even --help fails: that is how scripts find out whether there is IPVS. Only --engine, which is ours, is looked at
+// before, and only as the first word.
 #include "ipvs/text/ipvsadm.h"
 
 #include <fmt/format.h>
@@ -18,7 +19,9 @@ namespace {
 constexpr int kUsage = 2;
 constexpr std::string_view kEngineOption = "--engine";
 
-void write_all(std::FILE* file, std::string_view text) { static_cast<void>(std::fwrite(text.data(), 1, text.size(), file)); }
+void write_all(std::FILE* file, std::string_view text) {
+  static_cast<void>(std::fwrite(text.data(), 1, text.size(), file));
+}
 
 std::optional<std::string> read_stdin_line() {
   std::string line;
@@ -69,8 +72,8 @@ int with_engine(Invocation invocation, const OpenEngine& open_engine, const Cons
 }  // namespace
 
 Console standard_console() {
-  return {[](std::string_view text) { write_all(stdout, text); }, [](std::string_view text) { write_all(stderr, text); },
-          [] { return read_stdin_line(); }};
+  return {[](std::string_view text) { write_all(stdout, text); },
+          [](std::string_view text) { write_all(stderr, text); }, [] { return read_stdin_line(); }};
 }
 
 int run_ipvsadm(const Invocation& invocation, const OpenEngine& open_engine, Names& names, const Console& console) {
@@ -80,7 +83,8 @@ int run_ipvsadm(const Invocation& invocation, const OpenEngine& open_engine, Nam
 }
 
 // Looks at its options before anything else, and past words that are none.
-int run_ipvsadm_save(const Invocation& invocation, const OpenEngine& open_engine, Names& names, const Console& console) {
+int run_ipvsadm_save(const Invocation& invocation, const OpenEngine& open_engine, Names& names,
+                     const Console& console) {
   Invocation rest = invocation;
   if (const auto problem = take_engine(rest)) {
     console.err(*problem + '\n');
@@ -91,17 +95,20 @@ int run_ipvsadm_save(const Invocation& invocation, const OpenEngine& open_engine
     if (word == "-n") {
       words.assign({"-S", "-n"});
     } else if (word.starts_with('-')) {
-      console.err("ipvsadm-save: Script to save the IPVS table to stdout.\n"
-                  "   With the -n option, prints out the table in numeric format.\n");
+      console.err(
+          "ipvsadm-save: Script to save the IPVS table to stdout.\n"
+          "   With the -n option, prints out the table in numeric format.\n");
       return 1;
     }
   }
-  return with_engine(invocation, open_engine, console,
-                     [&](const Invocation&, Engine& engine) { return Session("ipvsadm", engine, names, console).run(words); });
+  return with_engine(invocation, open_engine, console, [&](const Invocation&, Engine& engine) {
+    return Session("ipvsadm", engine, names, console).run(words);
+  });
 }
 
 // All of the input is read before the table is cleared: "ipvsadm-save | ipvsadm-restore" must not save an empty table.
-int run_ipvsadm_restore(const Invocation& invocation, const OpenEngine& open_engine, Names& names, const Console& console) {
+int run_ipvsadm_restore(const Invocation& invocation, const OpenEngine& open_engine, Names& names,
+                        const Console& console) {
   return with_engine(invocation, open_engine, console, [&](const Invocation&, Engine& engine) {
     std::vector<std::string> lines;
     while (auto line = console.read_line()) {

@@ -17,13 +17,14 @@ namespace sluice::ipvs::text {
 struct Console {
   std::function<void(std::string_view)> out;
   std::function<void(std::string_view)> err;
-  std::function<std::optional<std::string>()> read_line;  // standard input, a line without its newline; nothing at its end
+  std::function<std::optional<std::string>()>
+      read_line;  // standard input, a line without its newline; nothing at its end
 };
 // stdin, stdout and stderr of this process. What cannot be written is lost without a word, as ipvsadm has it.
 Console standard_console();
 
-// Opens the engine of that name ("kernel", "ebpf", "auto"); asked once, before any other word is looked at. An Error without
-// sys_errno is about the choice itself and is shown as it is.
+// Opens the engine of that name ("kernel", "ebpf", "auto"); asked once, before any other word is looked at. An Error
+// without sys_errno is about the choice itself and is shown as it is.
 using OpenEngine = std::function<Result<std::unique_ptr<Engine>>(std::string_view choice)>;
 
 struct Invocation {
@@ -35,6 +36,7 @@ struct Invocation {
 int run_ipvsadm(const Invocation& invocation, const OpenEngine& open_engine, Names& names, const Console& console);
 // The two companions that Debian's package has as scripts.
 int run_ipvsadm_save(const Invocation& invocation, const OpenEngine& open_engine, Names& names, const Console& console);
-int run_ipvsadm_restore(const Invocation& invocation, const OpenEngine& open_engine, Names& names, const Console& console);
+int run_ipvsadm_restore(const Invocation& invocation, const OpenEngine& open_engine, Names& names,
+                        const Console& console);
 
 }  // namespace sluice::ipvs::text

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// How an engine is chosen, and what is said when there is none. What ipvsadm does with one is in the recorded sessions (test/golden/ipvsadm).
+// How an engine is chosen, and what is said when there is none. What ipvsadm does with one is in the recorded sessions
+// (test/golden/ipvsadm).
 #include "ipvs/text/ipvsadm.h"
 
 #include <gtest/gtest.h>
@@ -33,7 +34,8 @@ class Ipvsadm : public testing::Test {
 
   Outcome run(std::vector<std::string> arguments, std::string engine = "auto", Program program = &run_ipvsadm) {
     Outcome outcome;
-    const Console console{[&](std::string_view text) { outcome.out += text; }, [&](std::string_view text) { outcome.err += text; },
+    const Console console{[&](std::string_view text) { outcome.out += text; },
+                          [&](std::string_view text) { outcome.err += text; },
                           [&]() -> std::optional<std::string> {
                             if (input_.empty()) return std::nullopt;
                             std::string line = input_.front();

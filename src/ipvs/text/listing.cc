@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The table of virtual servers. Column widths were made for IPv4 addresses: names of IPv4 are cut to fit, those of IPv6 push the rest
-// of the line to the right. Blanks at line ends belong to the format.
+// The table of virtual servers. Column widths were made for IPv4 addresses: names of IPv4 are cut to fit, those of IPv6
+// push the rest of the line to the right. Blanks at line ends belong to the format.
 #include "ipvs/text/listing.h"
 
 #include <arpa/inet.h>
@@ -21,38 +21,53 @@ constexpr std::uint32_t kAllSchedulerFlags = kSchedulerFlag1 | kSchedulerFlag2 |
 
 std::string_view protocol_column(std::uint16_t protocol) {
   switch (protocol) {
-    case IPPROTO_TCP: return "TCP";
-    case IPPROTO_UDP: return "UDP";
-    case IPPROTO_SCTP: return "SCTP";
-    default: return "?";
+    case IPPROTO_TCP:
+      return "TCP";
+    case IPPROTO_UDP:
+      return "UDP";
+    case IPPROTO_SCTP:
+      return "SCTP";
+    default:
+      return "?";
   }
 }
 
 // Methods without a name come out as glibc prints the string that is not there.
 std::string_view method_column(ForwardMethod method) {
   switch (method) {
-    case ForwardMethod::kMasquerade: return "Masq";
-    case ForwardMethod::kLocal: return "Local";
-    case ForwardMethod::kTunnel: return "Tunnel";
-    case ForwardMethod::kDirectRoute: return "Route";
-    default: return "(null)";
+    case ForwardMethod::kMasquerade:
+      return "Masq";
+    case ForwardMethod::kLocal:
+      return "Local";
+    case ForwardMethod::kTunnel:
+      return "Tunnel";
+    case ForwardMethod::kDirectRoute:
+      return "Route";
+    default:
+      return "(null)";
   }
 }
 
 std::string_view checksum_column(TunnelChecksum checksum) {
   switch (checksum) {
-    case TunnelChecksum::kChecksum: return "+c";
-    case TunnelChecksum::kRemoteOffload: return "r+c";
-    default: return "-c";
+    case TunnelChecksum::kChecksum:
+      return "+c";
+    case TunnelChecksum::kRemoteOffload:
+      return "r+c";
+    default:
+      return "-c";
   }
 }
 
 std::string tunnel_column(const RealServer& real) {
   if (real.method != ForwardMethod::kTunnel) return "n/a";
   switch (real.tunnel.type) {
-    case TunnelType::kIpip: return "ipip";
-    case TunnelType::kGue: return fmt::format("gue:{}:{}", real.tunnel.port, checksum_column(real.tunnel.checksum));
-    case TunnelType::kGre: return fmt::format("gre:{}", checksum_column(real.tunnel.checksum));
+    case TunnelType::kIpip:
+      return "ipip";
+    case TunnelType::kGue:
+      return fmt::format("gue:{}:{}", real.tunnel.port, checksum_column(real.tunnel.checksum));
+    case TunnelType::kGre:
+      return fmt::format("gre:{}", checksum_column(real.tunnel.checksum));
   }
   return "n/a";
 }
@@ -66,7 +81,8 @@ std::string number_column(std::uint64_t number, bool exact) {
     std::uint64_t divisor;
     char letter;
   };
-  constexpr std::array<Unit, 3> kUnits{{{1'000'000'000, 1'000, 'K'}, {100'000'000'000, 1'000'000, 'M'}, {100'000'000'000'000, 1'000'000'000, 'G'}}};
+  constexpr std::array<Unit, 3> kUnits{
+      {{1'000'000'000, 1'000, 'K'}, {100'000'000'000, 1'000'000, 'M'}, {100'000'000'000'000, 1'000'000'000, 'G'}}};
   for (const Unit& unit : kUnits) {
     if (number < unit.below) return fmt::format("{:>8}{}", number / unit.divisor, unit.letter);
   }
@@ -96,13 +112,16 @@ std::string rate_columns_of_real(const Counters& whole, bool exact) {
 }
 
 // Ports of a firewall mark's real servers belong to no protocol.
-std::uint16_t port_protocol(const VirtualServerKey& key) { return key.firewall_mark != 0 ? std::uint16_t{0} : key.protocol; }
+std::uint16_t port_protocol(const VirtualServerKey& key) {
+  return key.firewall_mark != 0 ? std::uint16_t{0} : key.protocol;
+}
 
 std::string service_column(const VirtualServerKey& key, AddressWriter& addresses) {
   const bool ipv6 = key.family == Family::kIPv6;
-  if (key.firewall_mark != 0) return fmt::format("FWM  {}{}", static_cast<std::int32_t>(key.firewall_mark), ipv6 ? " IPv6" : "");
-  std::string text =
-      fmt::format("{:<4} {}", protocol_column(key.protocol), addresses.write(key.family, key.address, key.port, key.protocol));
+  if (key.firewall_mark != 0)
+    return fmt::format("FWM  {}{}", static_cast<std::int32_t>(key.firewall_mark), ipv6 ? " IPv6" : "");
+  std::string text = fmt::format("{:<4} {}", protocol_column(key.protocol),
+                                 addresses.write(key.family, key.address, key.port, key.protocol));
   if (!ipv6 && text.size() > kServiceWidth) text.resize(kServiceWidth);
   return text;
 }
@@ -118,11 +137,14 @@ std::string mask_text(const VirtualServer& server) {
   return address_text(Family::kIPv4, IpAddress::from_v4(server.persistence_mask));
 }
 
-bool whole_client(const VirtualServer& server) { return server.persistence_mask == whole_client_mask(server.key.family); }
+bool whole_client(const VirtualServer& server) {
+  return server.persistence_mask == whole_client_mask(server.key.family);
+}
 
 std::string settings_columns(const VirtualServer& server) {
   std::string text = ' ' + server.scheduler;
-  if ((server.flags & kAllSchedulerFlags) != 0) text += fmt::format(" ({})", scheduler_flags_text(server.flags, server.scheduler));
+  if ((server.flags & kAllSchedulerFlags) != 0)
+    text += fmt::format(" ({})", scheduler_flags_text(server.flags, server.scheduler));
   if ((server.flags & kPersistentFlag) != 0) {
     text += fmt::format(" persistent {}", server.persistence_timeout_s);
     if (!whole_client(server)) text += " mask " + mask_text(server);
@@ -135,19 +157,25 @@ std::string settings_columns(const VirtualServer& server) {
 std::string service_line(const VirtualServerState& state, const ListStyle& style, AddressWriter& addresses) {
   const std::string name = service_column(state.server.key, addresses);
   switch (style.columns) {
-    case Columns::kStatistics: return fmt::format("{:<33}{}\n", name, counter_columns(state.statistics.totals, style.exact));
-    case Columns::kRates: return fmt::format("{:<33}{}\n", name, counter_columns(state.statistics.per_second, style.exact));
-    default: return name + settings_columns(state.server) + '\n';
+    case Columns::kStatistics:
+      return fmt::format("{:<33}{}\n", name, counter_columns(state.statistics.totals, style.exact));
+    case Columns::kRates:
+      return fmt::format("{:<33}{}\n", name, counter_columns(state.statistics.per_second, style.exact));
+    default:
+      return name + settings_columns(state.server) + '\n';
   }
 }
 
-std::string server_line(const RealServerState& state, const VirtualServerKey& of, const ListStyle& style, AddressWriter& addresses) {
+std::string server_line(const RealServerState& state, const VirtualServerKey& of, const ListStyle& style,
+                        AddressWriter& addresses) {
   const RealServer& real = state.server;
   const std::string name = server_column(real.key, of, addresses);
   switch (style.columns) {
     case Columns::kStatistics:
-      return fmt::format("  -> {:<28}{}\n", name, counter_columns(as_read_for_real(state.statistics.totals), style.exact));
-    case Columns::kRates: return fmt::format("  -> {:<28}{}\n", name, rate_columns_of_real(state.statistics.per_second, style.exact));
+      return fmt::format("  -> {:<28}{}\n", name,
+                         counter_columns(as_read_for_real(state.statistics.totals), style.exact));
+    case Columns::kRates:
+      return fmt::format("  -> {:<28}{}\n", name, rate_columns_of_real(state.statistics.per_second, style.exact));
     case Columns::kThresholds:
       return fmt::format("  -> {:<28} {:<10} {:<10} {:<10} {:<10}\n", name, real.upper_threshold, real.lower_threshold,
                          state.active_connections, state.inactive_connections);
@@ -155,8 +183,8 @@ std::string server_line(const RealServerState& state, const VirtualServerKey& of
       return fmt::format("  -> {:<28} {:<9} {:<11} {:<10} {:<10}\n", name, static_cast<std::uint32_t>(real.weight),
                          state.persistent_connections, state.active_connections, state.inactive_connections);
     case Columns::kTunnels:
-      return fmt::format("  -> {:<28} {:<7} {:<13} {:<6} {:<10} {:<10}\n", name, method_column(real.method), tunnel_column(real),
-                         real.weight, state.active_connections, state.inactive_connections);
+      return fmt::format("  -> {:<28} {:<7} {:<13} {:<6} {:<10} {:<10}\n", name, method_column(real.method),
+                         tunnel_column(real), real.weight, state.active_connections, state.inactive_connections);
     case Columns::kNormal:
       return fmt::format("  -> {:<28} {:<7} {:<6} {:<10} {:<10}\n", name, method_column(real.method), real.weight,
                          state.active_connections, state.inactive_connections);
@@ -191,25 +219,35 @@ std::string AddressWriter::write(Family family, const IpAddress& address, std::u
 }
 
 std::string version_line(const EngineInfo& info) {
-  return fmt::format("IP Virtual Server version {}.{}.{} (size={})\n", info.version >> 16 & 0xff, info.version >> 8 & 0xff,
-                     info.version & 0xff, info.connection_table_size);
+  return fmt::format("IP Virtual Server version {}.{}.{} (size={})\n", info.version >> 16 & 0xff,
+                     info.version >> 8 & 0xff, info.version & 0xff, info.connection_table_size);
 }
 
 std::string title_lines(Columns columns) {
   constexpr std::string_view kServer = "  -> RemoteAddress:Port";
-  const auto four = [&](std::string_view first, std::string_view second, std::string_view third, std::string_view fourth) {
+  const auto four = [&](std::string_view first, std::string_view second, std::string_view third,
+                        std::string_view fourth) {
     return fmt::format("{:<33} {} {} {} {}\n{}\n", "Prot LocalAddress:Port", first, second, third, fourth, kServer);
   };
-  const auto five = [&](std::string_view names) { return fmt::format("{:<33}{}\n{}\n", "Prot LocalAddress:Port", names, kServer); };
+  const auto five = [&](std::string_view names) {
+    return fmt::format("{:<33}{}\n{}\n", "Prot LocalAddress:Port", names, kServer);
+  };
   switch (columns) {
-    case Columns::kStatistics: return five("    Conns   InPkts  OutPkts  InBytes OutBytes");
-    case Columns::kRates: return five("      CPS    InPPS   OutPPS    InBPS   OutBPS");
-    case Columns::kThresholds: return four("Uthreshold", "Lthreshold", "ActiveConn", "InActConn ");
-    case Columns::kPersistentConnections: return four("Weight   ", "PersistConn", "ActiveConn", "InActConn ");
+    case Columns::kStatistics:
+      return five("    Conns   InPkts  OutPkts  InBytes OutBytes");
+    case Columns::kRates:
+      return five("      CPS    InPPS   OutPPS    InBPS   OutBPS");
+    case Columns::kThresholds:
+      return four("Uthreshold", "Lthreshold", "ActiveConn", "InActConn ");
+    case Columns::kPersistentConnections:
+      return four("Weight   ", "PersistConn", "ActiveConn", "InActConn ");
     case Columns::kTunnels:
-      return fmt::format("Prot LocalAddress:Port Scheduler Flags\n{}           Forward TunnelInfo    Weight ActiveConn InActConn\n", kServer);
+      return fmt::format(
+          "Prot LocalAddress:Port Scheduler Flags\n{}           Forward TunnelInfo    Weight ActiveConn InActConn\n",
+          kServer);
     case Columns::kNormal:
-      return fmt::format("Prot LocalAddress:Port Scheduler Flags\n{}           Forward Weight ActiveConn InActConn\n", kServer);
+      return fmt::format("Prot LocalAddress:Port Scheduler Flags\n{}           Forward Weight ActiveConn InActConn\n",
+                         kServer);
   }
   return {};
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// ipvsadm's output, to the byte: tables of virtual servers, connections, timeouts, daemons, and the lines that -S saves.
+// ipvsadm's output, to the byte: tables of virtual servers, connections, timeouts, daemons, and the lines that -S
+// saves.
 #pragma once
 
 #include <map>
@@ -22,7 +23,8 @@ struct ListStyle {
   bool exact = false;
 };
 
-// Addresses and ports as text, by name unless that is not wanted or not possible. Remembers hosts, since each may cost a query.
+// Addresses and ports as text, by name unless that is not wanted or not possible. Remembers hosts, since each may cost
+// a query.
 class AddressWriter {
  public:
   AddressWriter(Names& names, bool numeric) : names_(names), numeric_(numeric) {}

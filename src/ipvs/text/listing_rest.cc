@@ -11,32 +11,44 @@ namespace {
 // As /proc/net/ip_vs_conn spells it.
 std::string protocol_column(std::uint16_t protocol) {
   switch (protocol) {
-    case IPPROTO_IP: return "IP";
-    case IPPROTO_ICMP: return "ICMP";
-    case IPPROTO_TCP: return "TCP";
-    case IPPROTO_UDP: return "UDP";
-    case IPPROTO_ICMPV6: return "ICMPv6";
-    case IPPROTO_SCTP: return "SCTP";
-    default: return fmt::format("IP_{}", protocol);
+    case IPPROTO_IP:
+      return "IP";
+    case IPPROTO_ICMP:
+      return "ICMP";
+    case IPPROTO_TCP:
+      return "TCP";
+    case IPPROTO_UDP:
+      return "UDP";
+    case IPPROTO_ICMPV6:
+      return "ICMPv6";
+    case IPPROTO_SCTP:
+      return "SCTP";
+    default:
+      return fmt::format("IP_{}", protocol);
   }
 }
 
 }  // namespace
 
 std::string connection_titles(bool engine_data) {
-  std::string titles = fmt::format("IPVS connection entries\npro expire {:<11} {:<18} {:<18} ", "state", "source", "virtual");
+  std::string titles =
+      fmt::format("IPVS connection entries\npro expire {:<11} {:<18} {:<18} ", "state", "source", "virtual");
   titles += engine_data ? fmt::format("{:<18} {:<16} {}", "destination", "pe name", "pe_data") : "destination";
   return titles + '\n';
 }
 
 std::string connection_line(const Connection& c, bool engine_data, AddressWriter& addresses) {
-  const auto column = [&](Family family, const ConnectionEnd& end) { return addresses.write(family, end.address, end.port, c.protocol); };
+  const auto column = [&](Family family, const ConnectionEnd& end) {
+    return addresses.write(family, end.address, end.port, c.protocol);
+  };
   const std::string expires = fmt::format("{:02}:{:02}", c.expires_s / 60, c.expires_s % 60);
   std::string line = fmt::format("{:<3} {:<6} {:<11} {:<18} {:<18} ", protocol_column(c.protocol), expires, c.state,
                                  column(c.family, c.client), column(c.family, c.virtual_end));
   const std::string real = column(c.real_family, c.real);
   // These columns do not stand below their titles; they never did.
-  line += engine_data && !c.persistence_engine.empty() ? fmt::format("{:<16} {:<18} {}", real, c.persistence_engine, c.engine_data) : real;
+  line += engine_data && !c.persistence_engine.empty()
+              ? fmt::format("{:<16} {:<18} {}", real, c.persistence_engine, c.engine_data)
+              : real;
   return line + '\n';
 }
 
@@ -45,8 +57,9 @@ std::string timeout_line(const Timeouts& timeouts) {
 }
 
 std::string daemon_line(const SyncDaemon& daemon) {
-  std::string line = fmt::format("{} sync daemon (mcast={}, syncid={}", daemon.role == SyncRole::kMaster ? "master" : "backup",
-                                 daemon.interface, daemon.sync_id);
+  std::string line =
+      fmt::format("{} sync daemon (mcast={}, syncid={}", daemon.role == SyncRole::kMaster ? "master" : "backup",
+                  daemon.interface, daemon.sync_id);
   if (daemon.message_bytes_max != 0) line += fmt::format(", maxlen={}", daemon.message_bytes_max);
   if (daemon.group) line += fmt::format(", group={}", daemon.group->to_string());
   if (daemon.port != 0) line += fmt::format(", port={}", daemon.port);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Monitoring scripts look for "No such service" and "Service already exists", so an errno becomes the very text that libipvs has for it
-// (ipvs_strerror()): first by command, then in general, then the C library's.
+// Monitoring scripts look for "No such service" and "Service already exists", so an errno becomes the very text that
+// libipvs has for it (ipvs_strerror()): first by command, then in general, then the C library's.
 #include "ipvs/text/messages.h"
 
 #include <fmt/format.h>
@@ -38,14 +38,22 @@ constexpr auto kCommandTexts = std::to_array<CommandText>({
 
 const char* general_text(int error) {
   switch (error) {
-    case EPERM: return "Permission denied (you must be root)";
-    case EINVAL: return "Invalid operation.  Possibly wrong module version, address not unicast, ...";
-    case ENOPROTOOPT: return "Protocol not available";
-    case ENOMEM: return "Memory allocation problem";
-    case EOPNOTSUPP: return "Operation not supported with IPv6";
-    case EAFNOSUPPORT: return "Operation not supported with specified address family";
-    case EMSGSIZE: return "Module is wrong version";
-    default: return std::strerror(error);
+    case EPERM:
+      return "Permission denied (you must be root)";
+    case EINVAL:
+      return "Invalid operation.  Possibly wrong module version, address not unicast, ...";
+    case ENOPROTOOPT:
+      return "Protocol not available";
+    case ENOMEM:
+      return "Memory allocation problem";
+    case EOPNOTSUPP:
+      return "Operation not supported with IPv6";
+    case EAFNOSUPPORT:
+      return "Operation not supported with specified address family";
+    case EMSGSIZE:
+      return "Module is wrong version";
+    default:
+      return std::strerror(error);
   }
 }
 
@@ -62,8 +70,9 @@ std::string engine_message(Command command, const Error& error) {
 // Where there is no IPVS, the original lets modprobe say why before; we say it ourselves.
 std::string opening_message(const Error& error) {
   const std::string why = error.sys_errno == ENOPROTOOPT ? error.what + '\n' : "";
-  return fmt::format("{}Can't initialize ipvs: {}\nAre you sure that IP Virtual Server is built in the kernel or as module?", why,
-                     general_text(error.sys_errno));
+  return fmt::format(
+      "{}Can't initialize ipvs: {}\nAre you sure that IP Virtual Server is built in the kernel or as module?", why,
+      general_text(error.sys_errno));
 }
 
 }  // namespace sluice::ipvs::text

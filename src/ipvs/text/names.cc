@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// gethostbyname(3) and its kin rather than getaddrinfo(3): the latter sorts addresses by RFC 6724, while "the first address" is
-// that of the hosts file or the name server here.
+// gethostbyname(3) and its kin rather than getaddrinfo(3): the latter sorts addresses by RFC 6724, while "the first
+// address" is that of the hosts file or the name server here.
 #include "ipvs/text/names.h"
 
 #include <arpa/inet.h>
@@ -16,10 +16,14 @@ namespace {
 // The services file knows protocols by name; ports of others have none.
 const char* protocol_name(std::uint16_t protocol) {
   switch (protocol) {
-    case IPPROTO_TCP: return "tcp";
-    case IPPROTO_UDP: return "udp";
-    case IPPROTO_SCTP: return "sctp";
-    default: return nullptr;
+    case IPPROTO_TCP:
+      return "tcp";
+    case IPPROTO_UDP:
+      return "udp";
+    case IPPROTO_SCTP:
+      return "sctp";
+    default:
+      return nullptr;
   }
 }
 

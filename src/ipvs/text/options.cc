@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// ipvsadm 1.31 knows 16 commands and 40 options, and half of its behaviour is which of them go together. All of it stands here as
-// data; parse.cc gives the words their meaning, check.cc applies the rules, help.cc prints them.
+// ipvsadm 1.31 knows 16 commands and 40 options, and half of its behaviour is which of them go together. All of it
+// stands here as data; parse.cc gives the words their meaning, check.cc applies the rules, help.cc prints them.
 #include "ipvs/text/options.h"
 
 #include <array>
@@ -13,17 +13,48 @@ namespace {
 using enum Option;
 
 constexpr std::array<std::string_view, kOptionCount> kOptionNames{
-    "numeric",     "connection",  "service-address",   "scheduler",  "persistent",      "netmask",   "real-server",
-    "forwarding-method", "weight", "u-threshold",      "l-threshold", "mcast-interface", "timeout",  "daemon",
-    "stats",       "rate",        "thresholds",        "persistent-conn", "nosort",     "syncid",    "exact",
-    "ops",         "pe",          "sched-flags",       "mcast-group", "mcast-port",     "mcast-ttl", "sync-maxlen",
-    "tun-info",    "tun-type",    "tun-port",          "tun-nocsum", "tun-csum",        "tun-remcsum",
+    "numeric",
+    "connection",
+    "service-address",
+    "scheduler",
+    "persistent",
+    "netmask",
+    "real-server",
+    "forwarding-method",
+    "weight",
+    "u-threshold",
+    "l-threshold",
+    "mcast-interface",
+    "timeout",
+    "daemon",
+    "stats",
+    "rate",
+    "thresholds",
+    "persistent-conn",
+    "nosort",
+    "syncid",
+    "exact",
+    "ops",
+    "pe",
+    "sched-flags",
+    "mcast-group",
+    "mcast-port",
+    "mcast-ttl",
+    "sync-maxlen",
+    "tun-info",
+    "tun-type",
+    "tun-port",
+    "tun-nocsum",
+    "tun-csum",
+    "tun-remcsum",
 };
 
-constexpr OptionSet kServiceSettings{kScheduler, kPersistent, kNetmask, kOnePacket, kPersistenceEngine, kSchedulerFlags};
-constexpr OptionSet kServerSettings{kForward, kWeight, kUpperThreshold, kLowerThreshold, kTunType,
-                                    kTunPort, kTunNocsum, kTunCsum, kTunRemcsum};
-constexpr OptionSet kListSettings{kNumeric, kStats, kRate, kThresholds, kPersistentConn, kNoSort, kExact, kTunInfo, kSyncId};
+constexpr OptionSet kServiceSettings{kScheduler, kPersistent,        kNetmask,
+                                     kOnePacket, kPersistenceEngine, kSchedulerFlags};
+constexpr OptionSet kServerSettings{kForward, kWeight,    kUpperThreshold, kLowerThreshold, kTunType,
+                                    kTunPort, kTunNocsum, kTunCsum,        kTunRemcsum};
+constexpr OptionSet kListSettings{kNumeric, kStats, kRate,    kThresholds, kPersistentConn,
+                                  kNoSort,  kExact, kTunInfo, kSyncId};
 constexpr OptionSet kDaemonSettings{kMcastInterface, kSyncId, kMcastGroup, kMcastPort, kMcastTtl, kSyncMaxlen};
 
 // In the order of Command, without -h and -v, which look at nothing else.
@@ -53,7 +84,8 @@ constexpr Word command_with_role(std::string_view long_name, Command id, std::st
 constexpr Word flag(char short_name, std::string_view long_name, Option option, std::string_view help) {
   return {short_name, long_name, Argument::kNone, false, {}, option, {}, help};
 }
-constexpr Word with(char short_name, std::string_view long_name, Option option, std::string_view argument, std::string_view help) {
+constexpr Word with(char short_name, std::string_view long_name, Option option, std::string_view argument,
+                    std::string_view help) {
   return {short_name, long_name, Argument::kRequired, false, {}, option, argument, help};
 }
 
@@ -81,12 +113,21 @@ constexpr auto kWords = std::to_array<Word>({
     with(0, "sctp-service", kService, "ADDRESS[:PORT]", "the same for SCTP"),
     with('f', "fwmark-service", kService, "MARK", "the virtual server takes what carries this firewall mark"),
     flag('6', "ipv6", kNone, "after -f: the IPv6 packets of that mark"),
-    with('s', "scheduler", kScheduler, "NAME", "rr, wrr, lc, wlc, lblc, lblcr, dh, sh, sed, nq, fo, ovf or mh (default wlc)"),
-    {'p', "persistent", Argument::kOptional, false, {}, kPersistent, "[SECONDS]", "a client keeps its real server for so long (default 360)"},
+    with('s', "scheduler", kScheduler, "NAME",
+         "rr, wrr, lc, wlc, lblc, lblcr, dh, sh, sed, nq, fo, ovf or mh (default wlc)"),
+    {'p',
+     "persistent",
+     Argument::kOptional,
+     false,
+     {},
+     kPersistent,
+     "[SECONDS]",
+     "a client keeps its real server for so long (default 360)"},
     with('M', "netmask", kNetmask, "MASK", "with -p: clients are told apart by this much of their address"),
     flag('o', "ops", kOnePacket, "schedule every UDP packet afresh"),
     with(0, "pe", kPersistenceEngine, "NAME", "with -p: tell clients apart by this engine (sip)"),
-    with('b', "sched-flags", kSchedulerFlags, "FLAG[,FLAG]", "sh-fallback, sh-port, mh-fallback, mh-port, flag-1, flag-2, flag-3"),
+    with('b', "sched-flags", kSchedulerFlags, "FLAG[,FLAG]",
+         "sh-fallback, sh-port, mh-fallback, mh-port, flag-1, flag-2, flag-3"),
 
     with('r', "real-server", kServer, "ADDRESS[:PORT]", "the real server"),
     flag('g', "gatewaying", kForward, "forward by direct route (default)"),
@@ -124,7 +165,9 @@ constexpr auto kWords = std::to_array<Word>({
 
 }  // namespace
 
-std::string_view name_of(Option option) { return kOptionNames[static_cast<std::size_t>(option)]; }
+std::string_view name_of(Option option) {
+  return kOptionNames[static_cast<std::size_t>(option)];
+}
 
 const Rules& rules_of(Command command) {
   const auto index = static_cast<std::size_t>(command);
@@ -132,6 +175,8 @@ const Rules& rules_of(Command command) {
   return kRules[index];
 }
 
-std::span<const Word> words() { return kWords; }
+std::span<const Word> words() {
+  return kWords;
+}
 
 }  // namespace sluice::ipvs::text

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// ipvsadm's words, written once: the parser, the rules of what goes with what, the messages and the help text read these tables.
+// ipvsadm's words, written once: the parser, the rules of what goes with what, the messages and the help text read
+// these tables.
 #pragma once
 
 #include <cstdint>

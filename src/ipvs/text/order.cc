@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// libipvs compares two addresses by subtracting them as 32-bit numbers and looking at the sign. Two that lie more than half the number
-// circle apart come out the wrong way round: 192.168.122.1 stands before 10.104.247.10. So "a before b" is no order in the sense
-// of std::sort, which may run off its range then; the outcome for such sets is that of the C library's merge sort, written out here.
+// libipvs compares two addresses by subtracting them as 32-bit numbers and looking at the sign. Two that lie more than
+// half the number circle apart come out the wrong way round: 192.168.122.1 stands before 10.104.247.10. So "a before b"
+// is no order in the sense of std::sort, which may run off its range then; the outcome for such sets is that of the C
+// library's merge sort, written out here.
 #include "ipvs/text/order.h"
 
 #include <algorithm>
@@ -12,7 +13,9 @@
 namespace sluice::ipvs::text {
 namespace {
 
-int difference(std::uint32_t a, std::uint32_t b) { return static_cast<int>(a - b); }
+int difference(std::uint32_t a, std::uint32_t b) {
+  return static_cast<int>(a - b);
+}
 
 std::array<std::uint32_t, 4> address_words(Family family, const IpAddress& address) {
   const auto& bytes = address.mapped_bytes();
@@ -74,7 +77,11 @@ void merge_sort(std::vector<State>& items, std::size_t begin, std::size_t end) {
 
 }  // namespace
 
-void sort_virtual_servers(std::vector<VirtualServerState>& servers) { merge_sort(servers, 0, servers.size()); }
-void sort_real_servers(std::vector<RealServerState>& servers) { merge_sort(servers, 0, servers.size()); }
+void sort_virtual_servers(std::vector<VirtualServerState>& servers) {
+  merge_sort(servers, 0, servers.size());
+}
+void sort_real_servers(std::vector<RealServerState>& servers) {
+  merge_sort(servers, 0, servers.size());
+}
 
 }  // namespace sluice::ipvs::text

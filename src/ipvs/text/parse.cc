@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Options are understood from left to right, each with what is known by then: "-r rs:http -t vip:80" does not know a protocol to look
-// "http" up for, "-M 24 -t [fd00::1]:80" reads 24 as an IPv4 mask. The first problem ends it, so the order is part of the interface.
+// Options are understood from left to right, each with what is known by then: "-r rs:http -t vip:80" does not know a
+// protocol to look "http" up for, "-M 24 -t [fd00::1]:80" reads 24 as an IPv4 mask. The first problem ends it, so the
+// order is part of the interface.
 #include <arpa/inet.h>
 #include <fmt/format.h>
 #include <netinet/in.h>
@@ -89,19 +90,28 @@ class LineParser {
         server.flags |= kPersistentFlag;
         server.persistence_timeout_s = kPersistenceDefault_s;
         break;
-      case Option::kOnePacket: server.flags |= kOnePacketFlag; break;
+      case Option::kOnePacket:
+        server.flags |= kOnePacketFlag;
+        break;
       case Option::kForward:
         real.method = word.short_name == 'm'   ? ForwardMethod::kMasquerade
                       : word.short_name == 'i' ? ForwardMethod::kTunnel
                                                : ForwardMethod::kDirectRoute;
         break;
-      case Option::kTunNocsum: real.tunnel.checksum = TunnelChecksum::kNone; break;
-      case Option::kTunCsum: real.tunnel.checksum = TunnelChecksum::kChecksum; break;
-      case Option::kTunRemcsum: real.tunnel.checksum = TunnelChecksum::kRemoteOffload; break;
+      case Option::kTunNocsum:
+        real.tunnel.checksum = TunnelChecksum::kNone;
+        break;
+      case Option::kTunCsum:
+        real.tunnel.checksum = TunnelChecksum::kChecksum;
+        break;
+      case Option::kTunRemcsum:
+        real.tunnel.checksum = TunnelChecksum::kRemoteOffload;
+        break;
       case Option::kNone:
         if (word.short_name == '6') return take_ipv6();
         break;
-      default: break;  // to have been given is all there is to know
+      default:
+        break;  // to have been given is all there is to know
     }
     return std::nullopt;
   }
@@ -118,25 +128,49 @@ class LineParser {
     RealServer& real = request_.real_server;
     SyncDaemon& daemon = request_.daemon;
     switch (word.option) {
-      case Option::kService: return take_service(word, text);
-      case Option::kServer: return take_server(text);
-      case Option::kScheduler: server.scheduler = text.substr(0, kSchedulerNameMax); return std::nullopt;
-      case Option::kPersistent: server.flags |= kPersistentFlag; return take_timeout(text, 1, server.persistence_timeout_s);
-      case Option::kNetmask: return take_mask(text);
-      case Option::kPersistenceEngine: server.persistence_engine = text.substr(0, kPersistenceEngineNameMax); return std::nullopt;
-      case Option::kSchedulerFlags: scheduler_flags_ = text; return std::nullopt;
-      case Option::kWeight: return take_number(text, {0, kSignedMax, "illegal weight specified"}, real.weight);
-      case Option::kUpperThreshold: return take_number(text, {0, kSignedMax, "illegal u_threshold specified"}, real.upper_threshold);
-      case Option::kLowerThreshold: return take_number(text, {0, kSignedMax, "illegal l_threshold specified"}, real.lower_threshold);
-      case Option::kTunType: return take_tunnel_type(text);
-      case Option::kTunPort: return take_number(text, {1, 65535, "illegal tunnel port specified"}, real.tunnel.port);
-      case Option::kMcastInterface: daemon.interface = text.substr(0, kInterfaceNameMax); return std::nullopt;
-      case Option::kSyncId: return take_number(text, {0, 255, "illegal syncid specified"}, daemon.sync_id);
-      case Option::kSyncMaxlen: return take_number(text, {1, 65507, "illegal sync-maxlen specified"}, daemon.message_bytes_max);
-      case Option::kMcastPort: return take_number(text, {1, 65535, "illegal mcast-port specified"}, daemon.port);
-      case Option::kMcastTtl: return take_number(text, {1, 255, "illegal mcast-ttl specified"}, daemon.ttl);
-      case Option::kMcastGroup: return take_group(text);
-      default: SLUICE_CHECK(false);
+      case Option::kService:
+        return take_service(word, text);
+      case Option::kServer:
+        return take_server(text);
+      case Option::kScheduler:
+        server.scheduler = text.substr(0, kSchedulerNameMax);
+        return std::nullopt;
+      case Option::kPersistent:
+        server.flags |= kPersistentFlag;
+        return take_timeout(text, 1, server.persistence_timeout_s);
+      case Option::kNetmask:
+        return take_mask(text);
+      case Option::kPersistenceEngine:
+        server.persistence_engine = text.substr(0, kPersistenceEngineNameMax);
+        return std::nullopt;
+      case Option::kSchedulerFlags:
+        scheduler_flags_ = text;
+        return std::nullopt;
+      case Option::kWeight:
+        return take_number(text, {0, kSignedMax, "illegal weight specified"}, real.weight);
+      case Option::kUpperThreshold:
+        return take_number(text, {0, kSignedMax, "illegal u_threshold specified"}, real.upper_threshold);
+      case Option::kLowerThreshold:
+        return take_number(text, {0, kSignedMax, "illegal l_threshold specified"}, real.lower_threshold);
+      case Option::kTunType:
+        return take_tunnel_type(text);
+      case Option::kTunPort:
+        return take_number(text, {1, 65535, "illegal tunnel port specified"}, real.tunnel.port);
+      case Option::kMcastInterface:
+        daemon.interface = text.substr(0, kInterfaceNameMax);
+        return std::nullopt;
+      case Option::kSyncId:
+        return take_number(text, {0, 255, "illegal syncid specified"}, daemon.sync_id);
+      case Option::kSyncMaxlen:
+        return take_number(text, {1, 65507, "illegal sync-maxlen specified"}, daemon.message_bytes_max);
+      case Option::kMcastPort:
+        return take_number(text, {1, 65535, "illegal mcast-port specified"}, daemon.port);
+      case Option::kMcastTtl:
+        return take_number(text, {1, 255, "illegal mcast-ttl specified"}, daemon.ttl);
+      case Option::kMcastGroup:
+        return take_group(text);
+      default:
+        SLUICE_CHECK(false);
     }
     return std::nullopt;
   }
@@ -239,7 +273,8 @@ class LineParser {
   // Left for last, because -s may stand behind -b.
   Problem take_scheduler_flags() {
     const std::string& scheduler = request_.virtual_server.scheduler;
-    auto flags = parse_scheduler_flags(scheduler_flags_, scheduler.empty() ? kDefaultScheduler : std::string_view(scheduler));
+    auto flags =
+        parse_scheduler_flags(scheduler_flags_, scheduler.empty() ? kDefaultScheduler : std::string_view(scheduler));
     if (auto* message = std::get_if<std::string>(&flags)) return refusal(std::move(*message));
     request_.virtual_server.flags |= std::get<std::uint32_t>(flags);
     return std::nullopt;
@@ -254,7 +289,9 @@ class LineParser {
 
 }  // namespace
 
-Refusal refusal(std::string message) { return {2, std::move(message), true}; }
+Refusal refusal(std::string message) {
+  return {2, std::move(message), true};
+}
 
 Refusal usage_refusal(const std::string& program) {
   return {255, fmt::format("Try `{0} -h' or '{0} --help' for more information.", program), true};

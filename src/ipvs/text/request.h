@@ -35,7 +35,8 @@ Refusal usage_refusal(const std::string& program);  // "Try `ipvsadm -h' or ..."
 
 using Parsed = std::variant<Request, Refusal>;
 
-// Reads the words after the program's name and checks everything that can be checked without an engine. Not for an empty line.
+// Reads the words after the program's name and checks everything that can be checked without an engine. Not for an
+// empty line.
 Parsed parse_line(const std::string& program, const std::vector<std::string>& arguments, Names& names);
 
 // The second half of it: do the options go with the command and with each other? Fills in defaults that depend on that.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A restore of 10,000 virtual servers is 110,000 lines. One system call and one answer each would be most of its time, so changes wait
-// until a line comes that must see them done, or until there are many. Messages keep the order of their lines.
+// A restore of 10,000 virtual servers is 110,000 lines. One system call and one answer each would be most of its time,
+// so changes wait until a line comes that must see them done, or until there are many. Messages keep the order of their
+// lines.
 #include "ipvs/text/session.h"
 
 #include <cerrno>
@@ -22,13 +23,20 @@ constexpr int kChangeRefused = 255;
 std::optional<Change> change_of(const Request& r) {
   const VirtualServerKey& key = r.virtual_server.key;
   switch (r.command) {
-    case Command::kAddService: return AddVirtualServer{r.virtual_server};
-    case Command::kEditService: return EditVirtualServer{r.virtual_server};
-    case Command::kDeleteService: return RemoveVirtualServer{key};
-    case Command::kAddServer: return AddRealServer{key, r.real_server};
-    case Command::kEditServer: return EditRealServer{key, r.real_server};
-    case Command::kDeleteServer: return RemoveRealServer{key, r.real_server.key};
-    default: return std::nullopt;
+    case Command::kAddService:
+      return AddVirtualServer{r.virtual_server};
+    case Command::kEditService:
+      return EditVirtualServer{r.virtual_server};
+    case Command::kDeleteService:
+      return RemoveVirtualServer{key};
+    case Command::kAddServer:
+      return AddRealServer{key, r.real_server};
+    case Command::kEditServer:
+      return EditRealServer{key, r.real_server};
+    case Command::kDeleteServer:
+      return RemoveRealServer{key, r.real_server.key};
+    default:
+      return std::nullopt;
   }
 }
 
@@ -110,34 +118,48 @@ Session::Ending Session::apply_waiting() {
     console_.err(engine_message(batch.back().command, failures.error()) + '\n');
     return {kChangeRefused, false};
   }
-  for (const Failure& failure : *failures) console_.err(engine_message(batch[failure.index].command, failure.error) + '\n');
+  for (const Failure& failure : *failures)
+    console_.err(engine_message(batch[failure.index].command, failure.error) + '\n');
   const bool last_failed = !failures->empty() && failures->back().index + 1 == batch.size();
   return {last_failed ? kChangeRefused : 0, false};
 }
 
 Session::Ending Session::perform(const Request& request, Source source) {
   switch (request.command) {
-    case Command::kList: return list(request);
-    case Command::kSave: return save(request);
+    case Command::kList:
+      return list(request);
+    case Command::kSave:
+      return save(request);
     case Command::kRestore:
       // A restore inside a restore would read its own input.
       if (source == Source::kStandardInput) return refuse(usage_refusal(program_));
       return {restore(), false};
-    case Command::kHelp: console_.out(help_text(program_)); return {0, true};
-    case Command::kVersion: console_.out(version_text()); return {0, true};
-    default: return call(request);
+    case Command::kHelp:
+      console_.out(help_text(program_));
+      return {0, true};
+    case Command::kVersion:
+      console_.out(version_text());
+      return {0, true};
+    default:
+      return call(request);
   }
 }
 
 Session::Ending Session::call(const Request& request) {
   const auto tell = [&](const Result<>& result) { return answer(request.command, result, kChangeRefused); };
   switch (request.command) {
-    case Command::kFlush: return tell(engine_.flush());
-    case Command::kZero: return tell(engine_.zero(key_to_zero(request)));
-    case Command::kSet: return tell(engine_.set_timeouts(request.timeouts));
-    case Command::kStartDaemon: return tell(engine_.start_sync_daemon(request.daemon));
-    case Command::kStopDaemon: return tell(engine_.stop_sync_daemon(request.daemon.role));
-    default: SLUICE_CHECK(false);
+    case Command::kFlush:
+      return tell(engine_.flush());
+    case Command::kZero:
+      return tell(engine_.zero(key_to_zero(request)));
+    case Command::kSet:
+      return tell(engine_.set_timeouts(request.timeouts));
+    case Command::kStartDaemon:
+      return tell(engine_.start_sync_daemon(request.daemon));
+    case Command::kStopDaemon:
+      return tell(engine_.stop_sync_daemon(request.daemon.role));
+    default:
+      SLUICE_CHECK(false);
   }
   return {};
 }
@@ -180,7 +202,8 @@ Session::Ending Session::list_connections(const Request& request) {
 }
 
 Session::Ending Session::list_table(const Request& request) {
-  const ListStyle style{columns_of(request.options), request.options.has(Option::kNumeric), request.options.has(Option::kExact)};
+  const ListStyle style{columns_of(request.options), request.options.has(Option::kNumeric),
+                        request.options.has(Option::kExact)};
   const bool sorted = !request.options.has(Option::kNoSort);
   AddressWriter addresses(names_, style.numeric);
   std::string head;

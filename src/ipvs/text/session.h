@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Command lines done on one engine, one after the other. Changes of a restore are held back and go to the engine in batches, which
-// nobody can tell from the outside but by the time it takes.
+// Command lines done on one engine, one after the other. Changes of a restore are held back and go to the engine in
+// batches, which nobody can tell from the outside but by the time it takes.
 #pragma once
 
 #include <string>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Addresses are the odd part. "80" alone is refused, because people forget the address; "10.1" and "0x0a000001" are addresses, since
-// inet_aton(3) says so; "fd00::1:80" has no port, and "[10.0.0.1]:80" loses it. Scripts rely on the first three, and the
-// rest costs nothing to keep.
+// Addresses are the odd part. "80" alone is refused, because people forget the address; "10.1" and "0x0a000001" are
+// addresses, since inet_aton(3) says so; "fd00::1:80" has no port, and "[10.0.0.1]:80" loses it. Scripts rely on the
+// first three, and the rest costs nothing to keep.
 #include "ipvs/text/values.h"
 
 #include <arpa/inet.h>
@@ -125,7 +125,8 @@ std::variant<std::uint32_t, std::string> parse_scheduler_flags(std::string_view 
     const auto* found = std::find_if(kSchedulerFlagNames.begin(), kSchedulerFlagNames.end(),
                                      [&](const SchedulerFlagName& each) { return each.name == name; });
     if (found == kSchedulerFlagNames.end()) return fmt::format("invalid scheduler flag `{}'", name);
-    if (!found->scheduler.empty() && found->scheduler != scheduler) return fmt::format("incompatible scheduler flag `{}'", name);
+    if (!found->scheduler.empty() && found->scheduler != scheduler)
+      return fmt::format("incompatible scheduler flag `{}'", name);
     flags |= found->flag;
   }
   return flags;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// popt's rules (poptGetNextOpt() of popt 1.19) in short: long names in full, their argument after = or as the next word; short ones
-// may be joined, and whatever stands behind one that takes an argument is that argument, a = in front taken away; an optional
-// argument is the next word unless it starts with -; a required one is the next word whatever it looks like.
+// popt's rules (poptGetNextOpt() of popt 1.19) in short: long names in full, their argument after = or as the next
+// word; short ones may be joined, and whatever stands behind one that takes an argument is that argument, a = in front
+// taken away; an optional argument is the next word unless it starts with -; a required one is the next word whatever
+// it looks like.
 #include "ipvs/text/word_reader.h"
 
 #include <algorithm>
@@ -16,7 +17,9 @@ constexpr std::string_view kUnknown = "unknown option";
 constexpr std::string_view kMissing = "missing argument";
 constexpr std::string_view kUnwanted = "option does not take an argument";
 
-WordReader::Event error(std::string_view problem) { return {Kind::kError, nullptr, std::nullopt, problem}; }
+WordReader::Event error(std::string_view problem) {
+  return {Kind::kError, nullptr, std::nullopt, problem};
+}
 
 template <typename Matches>
 const Word* find_word(Matches matches) {
@@ -25,7 +28,9 @@ const Word* find_word(Matches matches) {
   return found == all.end() ? nullptr : &*found;
 }
 
-bool is_option(const std::string& text) { return text.size() > 1 && text.front() == '-'; }
+bool is_option(const std::string& text) {
+  return text.size() > 1 && text.front() == '-';
+}
 
 }  // namespace
 
@@ -41,7 +46,8 @@ WordReader::Event WordReader::with_argument(const Word& word, std::optional<std:
     if (word.argument == Argument::kRequired) return error(kMissing);
     return {Kind::kOption, &word, std::nullopt, {}};
   }
-  if (word.argument == Argument::kOptional && arguments_[next_].starts_with('-')) return {Kind::kOption, &word, std::nullopt, {}};
+  if (word.argument == Argument::kOptional && arguments_[next_].starts_with('-'))
+    return {Kind::kOption, &word, std::nullopt, {}};
   return {Kind::kOption, &word, arguments_[next_++], {}};
 }
 

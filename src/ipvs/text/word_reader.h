@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Splits a command line into options and their arguments, as the popt library does it for ipvsadm: scripts have come to rely on
-// which spellings work and which do not.
+// Splits a command line into options and their arguments, as the popt library does it for ipvsadm: scripts have come to
+// rely on which spellings work and which do not.
 #pragma once
 
 #include <cstddef>
@@ -37,9 +37,9 @@ class WordReader {
   Event with_argument(const Word& word, std::optional<std::string> attached);
 
   const std::vector<std::string>& arguments_;
-  std::size_t next_ = 0;               // index of the word to read
-  std::optional<std::string> group_;   // the rest of a group of short options
-  bool options_ended_ = false;         // after --
+  std::size_t next_ = 0;              // index of the word to read
+  std::optional<std::string> group_;  // the rest of a group of short options
+  bool options_ended_ = false;        // after --
   std::vector<std::string> leftovers_;
 };
 

@@ -3,7 +3,8 @@
 #
 # Starts a real Kubernetes control plane for a test: etcd and kube-apiserver 1.20.2, no controllers, no kubelets.
 #
-#   control-plane.sh up STATEDIR [--port N] [--netns NAME] [--service-cidr CIDR[,CIDR]] [--bind IP]
+#   control-plane.sh up STATEDIR [--port N] [--netns NAME] [--service-cidr CIDR[,CIDR]] [--bind IP] [--data DIR]
+#   control-plane.sh save STATEDIR --data DIR
 #   control-plane.sh down STATEDIR
 #
 # up prints one line once the API server is ready. STATEDIR then holds
@@ -11,7 +12,8 @@
 #   proxy.kubeconfig       user system:kube-proxy: tokenFile proxy.token and CA file ca.crt
 #   proxy-cert.kubeconfig  user system:kube-proxy: client certificate proxy.crt
 #   etcd.log, kube-apiserver.log, etcd.pid, kube-apiserver.pid
-# What an earlier up left in STATEDIR is ended and removed first: each up starts an empty cluster.
+# What an earlier up left in STATEDIR is ended and removed first: each up starts an empty cluster, or one with the objects in DIR.
+# save ends the two programs and puts their objects into DIR, which must not exist yet.
 # down ends the two programs and removes the data; the logs stay. It may be called at any time and any number of times.
 #
 # On the host the API server listens on IP alone (default 127.0.0.1), on a free port unless one is given. In a network
@@ -53,8 +55,8 @@ alive() {
 	tr '\0' '\n' 2>/dev/null <"/proc/$pid/cmdline" | grep -qF -- "=$state/"
 }
 
-# Nothing of theirs is kept, so they are not asked to end, but killed.
-down() {
+# Killed, not asked to end: that is quick, and what etcd has written stays.
+end_programs() {
 	local name
 	for name in "${programs[@]}"; do
 		while alive "$name"; do
@@ -63,7 +65,18 @@ down() {
 		done
 		rm -f "$state/$name.pid"
 	done
+}
+
+down() {
+	end_programs
 	rm -rf "$state/etcd"
+}
+
+save() {
+	[ ! -e "$data" ] || die "$data is there already"
+	[ -d "$state/etcd" ] || die "$state holds no control plane"
+	end_programs
+	mv "$state/etcd" "$data"
 }
 
 # issue NAME SUBJECT EXTENSION...: a key and a certificate of our CA.
@@ -182,6 +195,7 @@ up() {
 	make_credentials >"$state/openssl.log" 2>&1 || die "openssl failed; see $state/openssl.log"
 	write_kubeconfigs
 
+	if [ -n "$data" ]; then cp -r "$data" "$state/etcd"; fi
 	etcd_url=http://127.0.0.1:${ports[0]}
 	start etcd etcd "--data-dir=$state/etcd" --name=default --unsafe-no-fsync --quota-backend-bytes=4000000000 \
 		"--listen-client-urls=$etcd_url" "--advertise-client-urls=$etcd_url" \
@@ -207,11 +221,11 @@ up() {
 }
 
 case ${1-} in -h | --help) usage; exit 0 ;; esac
-[ $# -ge 2 ] || die "usage: control-plane.sh up|down STATEDIR [option]... (see --help)"
+[ $# -ge 2 ] || die "usage: control-plane.sh up|save|down STATEDIR [option]... (see --help)"
 verb=$1
 state=$(realpath -m "$2")
 shift 2
-port='' netns='' bind='' service_cidr=10.96.0.0/12
+port='' netns='' bind='' data='' service_cidr=10.96.0.0/12
 while [ $# -gt 0 ]; do
 	[ $# -ge 2 ] || die "$1 needs a value"
 	case $1 in
@@ -219,12 +233,14 @@ while [ $# -gt 0 ]; do
 	--netns) netns=$2 ;;
 	--service-cidr) service_cidr=$2 ;;
 	--bind) bind=$2 ;;
+	--data) data=$(realpath -m "$2") ;;
 	*) die "unknown option '$1' (see --help)" ;;
 	esac
 	shift 2
 done
 case $verb in
 up) up ;;
+save) [ -n "$data" ] || die "save needs --data DIR"; save ;;
 down) [ ! -e "$state/$marker" ] || down ;;
-*) die "'$verb' is neither up nor down" ;;
+*) die "'$verb' is not up, save or down" ;;
 esac

@@ -287,14 +287,20 @@ def ask(protocol, address, port, timeout, source):
 class ControlPlane:
     """etcd and kube-apiserver 1.20.2 inside one host of a rig, and the real kubectl."""
 
-    def __init__(self, rig, host, address, state, service_cidr="10.96.0.0/12"):
+    def __init__(self, rig, host, address, state, service_cidr="10.96.0.0/12", data=None):
+        """Empty, or with the objects that another one's save() put into the folder `data`."""
         self.rig, self.host, self.address, self.state = rig, host, address, pathlib.Path(state)
         self.script = ROOT / "test/cluster/lib/control-plane.sh"
-        run(self.script, "up", self.state, "--netns", rig.ns(host), "--bind", address, "--service-cidr", service_cidr)
+        options = ["--data", data] if data else []
+        run(self.script, "up", self.state, "--netns", rig.ns(host), "--bind", address, "--service-cidr", service_cidr, *options)
         config = (self.state / "admin.kubeconfig").read_text()
         self.token = re.search(r"token: *\"?([^\s\"}]+)", config).group(1)
         self.port = int(re.search(r"server: *\"?https://[^\s\"]*:(\d+)", config).group(1))
         self.context = ssl.create_default_context(cafile=str(self.state / "ca.crt"))
+
+    def save(self, data):
+        """Ends it and puts its objects into the folder `data`."""
+        run(self.script, "save", self.state, "--data", data)
 
     def close(self):
         run(self.script, "down", self.state, check=False)

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// ipvsadm on a FakeEngine, for the recorded cases: a shell runs it again and again, and its table has to live from one call to the
-// next. It does so as the list of calls made so far, in the file that SLUICE_FAKE_CALLS names: each call first does all earlier ones
-// again, unheard. Names come from the hosts and services files in the folder SLUICE_FAKE_NAMES, not from this machine.
+// ipvsadm on a FakeEngine, for the recorded cases: a shell runs it again and again, and its table has to live from one
+// call to the next. It does so as the list of calls made so far, in the file that SLUICE_FAKE_CALLS names: each call
+// first does all earlier ones again, unheard. Names come from the hosts and services files in the folder
+// SLUICE_FAKE_NAMES, not from this machine.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -40,12 +41,14 @@ std::vector<std::vector<std::string>> read_table(const std::string& path) {
 
 class FileNames : public text::Names {
  public:
-  explicit FileNames(const std::string& folder) : hosts_(read_table(folder + "/hosts")), services_(read_table(folder + "/services")) {}
+  explicit FileNames(const std::string& folder)
+      : hosts_(read_table(folder + "/hosts")), services_(read_table(folder + "/services")) {}
 
   std::optional<IpAddress> host_address(const std::string& name) override {
     for (const auto& row : hosts_) {
       const auto address = IpAddress::parse(row[0]);
-      if (address && address->family() == Family::kIPv4 && std::find(row.begin() + 1, row.end(), name) != row.end()) return address;
+      if (address && address->family() == Family::kIPv4 && std::find(row.begin() + 1, row.end(), name) != row.end())
+        return address;
     }
     return std::nullopt;
   }
@@ -82,7 +85,9 @@ struct Call {
   std::string input;
 };
 
-void put(std::ostream& file, const std::string& text) { file << text.size() << ' ' << text; }
+void put(std::ostream& file, const std::string& text) {
+  file << text.size() << ' ' << text;
+}
 
 std::string take(std::istream& file) {
   std::size_t size = 0;
@@ -124,14 +129,18 @@ int perform(const Call& call, Engine& engine, text::Names& names, bool heard) {
   };
   const std::string path = call.words.front();
   text::Invocation invocation{path.substr(path.rfind('/') + 1), {call.words.begin() + 1, call.words.end()}};
-  const auto open = [&](std::string_view) -> Result<std::unique_ptr<Engine>> { return std::make_unique<sluice::ipvs::BorrowedEngine>(engine); };
+  const auto open = [&](std::string_view) -> Result<std::unique_ptr<Engine>> {
+    return std::make_unique<sluice::ipvs::BorrowedEngine>(engine);
+  };
   if (invocation.program == "ipvsadm-save") return text::run_ipvsadm_save(invocation, open, names, console);
   if (invocation.program == "ipvsadm-restore") return text::run_ipvsadm_restore(invocation, open, names, console);
   return text::run_ipvsadm(invocation, open, names, console);
 }
 
 bool reads_input(const Call& call) {
-  const auto has = [&](const char* word) { return std::find(call.words.begin(), call.words.end(), word) != call.words.end(); };
+  const auto has = [&](const char* word) {
+    return std::find(call.words.begin(), call.words.end(), word) != call.words.end();
+  };
   return call.words.front().ends_with("restore") || has("-R") || has("--restore");
 }
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Scenario files in mode ipvs: those about what mode ipvs does itself. What the plan decides before is the same in every mode, and tested
-# in mode iptables. All of them: test/scenario/run.py SLUICE --mode ipvs, in a guest.
+# in mode iptables. All of them: test/scenario/run.py --mode ipvs SLUICE, in a guest.
 set -eu
 cd ../scenario
-exec python3 run.py "$SLUICE" --mode ipvs ipvs_*.scn \
+exec python3 run.py --mode ipvs "$SLUICE" ipvs_*.scn \
 	cluster_ip_from_node_and_outside_is_masqueraded.scn \
 	dual_stack_serves_both_families.scn \
 	external_ip_is_served_from_everywhere.scn \

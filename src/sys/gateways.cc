@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// A default route is a route to everything: rtm_dst_len 0 in table main. Its gateway stands in RTA_GATEWAY; in RTA_VIA
-// where route and gateway are of different families; or, where there are several next hops, in the rtnexthop entries of
-// RTA_MULTIPATH, each with attributes of its own (rtnetlink(7), include/uapi/linux/rtnetlink.h).
-#include "sys/default_gateways.h"
+// A gateway stands in RTA_GATEWAY; in RTA_VIA where route and gateway are of different families; or, where there are
+// several next hops, in the rtnexthop entries of RTA_MULTIPATH, each with attributes of its own (rtnetlink(7),
+// include/uapi/linux/rtnetlink.h).
+#include "sys/gateways.h"
 
 #include <libmnl/libmnl.h>
 #include <linux/rtnetlink.h>
@@ -62,7 +62,7 @@ void take_hops(const nlattr& multipath, std::set<IpAddress>& gateways) {
 
 }  // namespace
 
-Result<std::vector<IpAddress>> list_default_gateways(Family family) {
+Result<std::vector<IpAddress>> list_gateways(Family family) {
   alignas(nlmsghdr) std::array<char, 256> buffer{};
   nlmsghdr* request = mnl_nlmsg_put_header(buffer.data());
   request->nlmsg_type = RTM_GETROUTE;
@@ -74,13 +74,13 @@ Result<std::vector<IpAddress>> list_default_gateways(Family family) {
   const auto take = [&](const nlmsghdr& answer) {
     if (answer.nlmsg_type != RTM_NEWROUTE || mnl_nlmsg_get_payload_len(&answer) < sizeof(rtmsg)) return;
     const auto* route = static_cast<const rtmsg*>(mnl_nlmsg_get_payload(&answer));
-    if (route->rtm_dst_len != 0 || route->rtm_table != RT_TABLE_MAIN) return;
+    if (route->rtm_table == RT_TABLE_LOCAL) return;
     for_each_attribute(mnl_nlmsg_get_payload_offset(&answer, sizeof(rtmsg)),
                        mnl_nlmsg_get_payload_len(&answer) - sizeof(rtmsg),
                        [&](const nlattr& attribute) { take_gateway(attribute, gateways); });
   };
   if (auto done = dump_netlink(NETLINK_ROUTE, *request, {[&] { gateways.clear(); }, take}); !done) {
-    return annotate(done.error(), "list the default gateways");
+    return annotate(done.error(), "list the gateways");
   }
   return std::vector<IpAddress>(gateways.begin(), gateways.end());
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "sys/default_gateways.h"
+#include "sys/gateways.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -39,31 +39,38 @@ void add_default(std::string_view gateway) {
   ASSERT_TRUE(added) << added.error().what;
 }
 
-TEST(DefaultGateways, NoDefaultRouteNoGateway) {
+TEST(Gateways, NoGatewayWhereAllAreNeighbours) {
   with_link([] {
-    ASSERT_TRUE(add_route({.destination = *Cidr::parse("198.51.100.0/24"), .gateway = ip("192.0.2.9"), .link = ""}));
-    EXPECT_THAT(*list_default_gateways(Family::kIPv4), IsEmpty());
-    EXPECT_THAT(*list_default_gateways(Family::kIPv6), IsEmpty());
+    EXPECT_THAT(*list_gateways(Family::kIPv4), IsEmpty());
+    EXPECT_THAT(*list_gateways(Family::kIPv6), IsEmpty());
   });
 }
 
-TEST(DefaultGateways, EachFamilyHasItsOwn) {
+TEST(Gateways, ThoseOfRoutesToOtherNodesPodsCount) {
+  with_link([] {
+    ASSERT_TRUE(add_route({.destination = *Cidr::parse("198.51.100.0/24"), .gateway = ip("192.0.2.9"), .link = ""}));
+    add_default("192.0.2.254");
+    EXPECT_THAT(*list_gateways(Family::kIPv4), ElementsAre(ip("192.0.2.9"), ip("192.0.2.254")));
+  });
+}
+
+TEST(Gateways, EachFamilyHasItsOwn) {
   with_link([] {
     add_default("192.0.2.254");
     add_default("2001:db8::fe");
-    EXPECT_THAT(*list_default_gateways(Family::kIPv4), ElementsAre(ip("192.0.2.254")));
-    EXPECT_THAT(*list_default_gateways(Family::kIPv6), ElementsAre(ip("2001:db8::fe")));
+    EXPECT_THAT(*list_gateways(Family::kIPv4), ElementsAre(ip("192.0.2.254")));
+    EXPECT_THAT(*list_gateways(Family::kIPv6), ElementsAre(ip("2001:db8::fe")));
   });
 }
 
-TEST(DefaultGateways, EveryNextHopOfOneRouteCounts) {
+TEST(Gateways, EveryNextHopOfOneRouteCounts) {
   with_link([] {
     const auto outcome = run_and_collect(
         {"/usr/sbin/ip", "route", "add", "default", "nexthop", "via", "192.0.2.253", "nexthop", "via", "192.0.2.254"},
         "");
     ASSERT_TRUE(outcome) << outcome.error().what;
     ASSERT_EQ(outcome->exit_status, 0) << outcome->error_output;
-    EXPECT_THAT(*list_default_gateways(Family::kIPv4), ElementsAre(ip("192.0.2.253"), ip("192.0.2.254")));
+    EXPECT_THAT(*list_gateways(Family::kIPv4), ElementsAre(ip("192.0.2.253"), ip("192.0.2.254")));
   });
 }
 
