@@ -11,6 +11,7 @@ client (direct route, tunnel). The director's eth0 (172.31.0.1/24) is for sync d
 import concurrent.futures
 import contextlib
 import ctypes
+import fcntl
 import os
 import pathlib
 import shutil
@@ -22,7 +23,7 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 GOLDEN = HERE.parent / "golden" / "ipvsadm"
 CLIENTS, DIRECTOR, SERVERS = "lab-cl", "lab-dir", "lab-rs"
-SOCKET = "/run/lab-traffic"
+SOCKET, LOCK = "/run/lab-traffic", "/run/lab-lock"
 VIRTUAL_V4 = ("10.104.247.10", "10.96.0.10", "192.168.122.1", "10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4")
 VIRTUAL_V6 = ("fd00:1::1", "fd00:1::2")
 SERVER_V4 = ("10.2.0.0/16", "10.3.0.0/16", "10.244.0.0/16")
@@ -109,7 +110,15 @@ def remove():
 
 @contextlib.contextmanager
 def director(traffic=False):
-    """The lab, for as long as the block lasts; with `traffic`, the commands of bin/ can make some."""
+    """The lab, for as long as the block lasts; with `traffic`, the commands of bin/ can make some. There is one: a second block waits."""
+    with open(LOCK, "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with lab(traffic):
+            yield
+
+
+@contextlib.contextmanager
+def lab(traffic):
     remove()
     build()
     maker = None

@@ -39,10 +39,11 @@ mkdir "$work/out"
 } >"$work/script"
 chmod 755 "$work" "$work/script"
 
-# One processor: two emulated ones wait for each other, several times slower on a busy machine. Without mitigations: they make every system
-# call of an emulated kernel dear.
+# No more processors than there are: emulated ones wait for each other. Without mitigations: they make every system call of an emulated kernel
+# dear.
+processors=$(($(nproc) > 1 ? 2 : 1))
 status=0
-timeout --foreground "$seconds" qemu-system-x86_64 -cpu max -smp 1 -m 2048 -nographic -no-reboot -monitor none -nic none -vga none \
+timeout --foreground "$seconds" qemu-system-x86_64 -cpu max -smp "$processors" -m 2048 -nographic -no-reboot -monitor none -nic none -vga none \
 	-kernel "$kernel/vmlinuz" -initrd "$kernel/initrd" \
 	-virtfs local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap \
 	-virtfs "local,path=$work/out,mount_tag=out,security_model=none" \

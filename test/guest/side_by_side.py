@@ -26,6 +26,7 @@ class Twins:
     def __init__(self):
         self.ours, self.real = director.program_folders()
         self.problems = self.commands = self.lists = 0
+        self.done = ""  # commands since the last reset
 
     def __enter__(self):
         self.remove()
@@ -62,7 +63,8 @@ class Twins:
         return self.threads[side].submit(run_in, side, programs, command, input_bytes)
 
     def reset(self):
-        for each in [self.on("twin-real", self.real, replay.RESET), self.on("twin-ours", self.ours, replay.RESET)]:
+        command, self.done = replay.reset_after(self.done), ""
+        for each in [self.on("twin-real", self.real, command), self.on("twin-ours", self.ours, command)]:
             each.result()
 
     def report(self, what, by_real, by_ours):
@@ -75,6 +77,7 @@ class Twins:
     def same(self, command, input_bytes=b""):
         """Both do it; its output and status."""
         self.commands += 1
+        self.done += f"{command}\n"
         answers = [self.on("twin-real", self.real, command, input_bytes), self.on("twin-ours", self.ours, command, input_bytes)]
         by_real, by_ours = (each.result() for each in answers)
         self.report(command, by_real, by_ours)

@@ -55,6 +55,11 @@ def replay(number, environment, folder):
     return masked(steps)
 
 
+def reset_after(commands):
+    """What takes back what these commands, some text, have done. Most leave virtual servers behind, and every program started takes time."""
+    return RESET if re.search("--s(e|ta|to)", commands) else "ipvsadm -C"  # --set, --start-daemon, --stop-daemon, abbreviated, too
+
+
 def masked(steps):
     return SIZE.sub(b"(size=N)", steps)
 

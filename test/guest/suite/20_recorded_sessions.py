@@ -25,9 +25,7 @@ def replay_with(programs, number):
     environment = {"PATH": f"{programs}:{director.HERE / 'bin'}:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "HOME": "/root"}
     folder = tempfile.mkdtemp(dir="/run", prefix="case-")
     try:
-        replay.run(replay.RESET, environment)
         steps = replay.replay(number, environment, folder)
-        replay.run(replay.RESET, environment)
     finally:
         shutil.rmtree(folder)
     return steps
@@ -50,7 +48,9 @@ def run_one(replay_one, number, ours, real, everything):
 
 def run_all(chosen, ours, real, everything):
     def replay_inside(programs, number):
-        return director.inside(replay_with, programs, number)
+        steps = director.inside(replay_with, programs, number)
+        director.inside(replay.run, replay.reset_after(steps.decode("utf-8", "replace")), {"PATH": f"{real}:/usr/sbin:/usr/bin:/sbin:/bin"})
+        return steps
 
     with director.director():
         for number in chosen:
