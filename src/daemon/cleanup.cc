@@ -10,6 +10,7 @@
 
 #include <array>
 #include <cstdio>
+#include <filesystem>
 #include <memory>
 #include <string_view>
 
@@ -54,6 +55,9 @@ void clean_iptables(CleanupReport& report) {
   for (const Family family : kFamilies) {
     const auto cleaned = dataplane::iptables::cleanup_iptables(family);
     if (!cleaned) report.problems.push_back(fmt::format("iptables ({}): {}", to_string(family), cleaned.error().what));
+    if (cleaned && *cleaned > 0)
+      report.removed.push_back(
+          fmt::format("{} chain{} of iptables ({})", *cleaned, *cleaned == 1 ? "" : "s", to_string(family)));
   }
 }
 
@@ -103,6 +107,10 @@ std::string state_folder(const std::string& data_dir) {
   return fmt::format("{}/netns-{}", data_dir, status.st_ino);
 }
 
+std::string kept_manifests_folder(const std::string& data_dir) {
+  return state_folder(data_dir) + "/manifests";
+}
+
 CleanupReport clean_up_ipvs(const std::string& data_dir) {
   CleanupReport report;
   std::unique_ptr<ipvs::Engine> engine;
@@ -123,6 +131,10 @@ CleanupReport clean_up_everything(const std::string& data_dir) {
   CleanupReport report = clean_up_ipvs(data_dir);
   append(report, clean_up_iptables());
   append(report, clean_up_nftables());
+  std::error_code error;
+  std::filesystem::remove_all(kept_manifests_folder(data_dir), error);
+  if (error) report.problems.push_back(fmt::format("{}: {}", kept_manifests_folder(data_dir), error.message()));
+  std::filesystem::remove(state_folder(data_dir), error);  // where nothing else is in it
   return report;
 }
 

@@ -19,6 +19,8 @@ struct CleanupReport {
 
 // Where mode ipvs keeps what it must know to undo its work: a folder of this network namespace's own below `data_dir`.
 std::string state_folder(const std::string& data_dir);
+// Below it: manifests as they were when they could last be read.
+std::string kept_manifests_folder(const std::string& data_dir);
 
 // Goes on after a failure, so that one stubborn object does not save the others.
 CleanupReport clean_up_everything(const std::string& data_dir);

@@ -40,6 +40,7 @@ TEST(Cleanup, TakesEveryModesObjectsAndLeavesForeignOnes) {
         0);
     const CleanupReport report = clean_up_everything("/run/sluice-cleanup-test");
     EXPECT_THAT(report.problems, testing::IsEmpty());
+    EXPECT_THAT(report.removed, testing::Contains("1 chain of iptables (IPv4)"));
     const std::string tables = output_of("nft list tables");
     EXPECT_THAT(tables, testing::Not(testing::HasSubstr("kube-proxy")));
     EXPECT_THAT(tables, testing::HasSubstr("table ip mine"));

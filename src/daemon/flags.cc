@@ -10,6 +10,8 @@
 
 #include <fmt/format.h>
 
+#include <tuple>
+
 #include "daemon/config_file.h"
 #include "daemon/feature_gates.h"
 #include "daemon/flags_parse.h"
@@ -60,6 +62,26 @@ void override_logging(const Flags& flags, Logging& logging) {
   logging.vmodule.insert(logging.vmodule.begin(), given.vmodule.begin(), given.vmodule.end());
 }
 
+// Fields of the file that mean something elsewhere alone. What kubeadm writes for "nobody chose" (zero, empty) is no
+// choice.
+void note_fields(const ProxyConfig& config, std::vector<Notice>& notices) {
+  const ClientConnection& client = config.client_connection;
+  constexpr std::string_view kWindows = "this program runs on Linux alone";
+  constexpr std::string_view kRate = "requests to the API server are few, and not held back";
+  constexpr std::string_view kForm = "objects are read as JSON";
+  const std::tuple<bool, std::string_view, std::string_view> fields[] = {
+      {!config.port_range.empty(), "portRange", "node ports are not opened by the proxy"},
+      {config.windows_run_as_service, "windowsRunAsService", kWindows},
+      {config.winkernel != WinkernelConfig(), "winkernel", kWindows},
+      {client.qps != 0, "clientConnection.qps", kRate},
+      {client.burst != 0, "clientConnection.burst", kRate},
+      {!client.accept_content_types.empty(), "clientConnection.acceptContentTypes", kForm},
+      {!client.content_type.empty(), "clientConnection.contentType", kForm}};
+  for (const auto& [given, name, reason] : fields) {
+    if (given) notices.push_back({"A field has no effect here", "field", fmt::format("{}: {}", name, reason)});
+  }
+}
+
 Result<> load_file(const Flags& flags, CommandLine& line) {
   SLUICE_TRY(ConfigFile file, load_config_file(flags.config_path));
   if (!file.strict_problems.empty()) {
@@ -68,6 +90,7 @@ Result<> load_file(const Flags& flags, CommandLine& line) {
   }
   line.config = std::move(file.proxy);
   line.sluice = std::move(file.sluice);
+  note_fields(line.config, line.notices);
   apply_defaults(line.config);
   keep_effective_blocks(line.config);
   override_logging(flags, line.config.logging);
@@ -108,7 +131,7 @@ void note_flags(const Flags& flags, std::vector<Notice>& notices) {
 
 Result<> note_gates(const ProxyConfig& config, std::vector<Notice>& notices) {
   SLUICE_TRY(const std::vector<std::string> meaningless, check_feature_gates(config.feature_gates));
-  for (const std::string& name : meaningless) notices.push_back({"Feature gate has no meaning here", "gate", name});
+  for (const std::string& name : meaningless) notices.push_back({"A feature gate has no meaning here", "gate", name});
   return {};
 }
 

@@ -209,6 +209,19 @@ TEST(Complete, UnknownFieldsOfTheFileAreToldAndForgiven) {
                                                "strict decoding error: unknown field \"udpIdleTimeout\" (line 3)"}));
 }
 
+TEST(Complete, FieldsWithoutEffectAreTold) {
+  const File none(
+      "portRange: \"\"\nclientConnection: {burst: 0, qps: 0, contentType: \"\"}\nwinkernel: {networkName: \"\"}\n");
+  EXPECT_THAT(completed({none.flag()}).notices, IsEmpty()) << "as kubeadm writes them";
+  const File file("portRange: 1000-2000\nclientConnection: {burst: 100}\nwinkernel: {networkName: overlay}\n");
+  EXPECT_THAT(
+      completed({file.flag()}).notices,
+      ElementsAre(Notice{"A field has no effect here", "field", "portRange: node ports are not opened by the proxy"},
+                  Notice{"A field has no effect here", "field", "winkernel: this program runs on Linux alone"},
+                  Notice{"A field has no effect here", "field",
+                         "clientConnection.burst: requests to the API server are few, and not held back"}));
+}
+
 TEST(Complete, SluicesFlagsWinOverItsDocument) {
   const File file(
       "---\napiVersion: sluice.dev/v1alpha1\nkind: SluiceConfiguration\nmanifests: /a\ndataDir: /b\ndriftRepair: "
@@ -227,7 +240,7 @@ TEST(Complete, SluicesFlagsWinOverItsDocument) {
 TEST(Complete, FeatureGatesAreCheckedAndTold) {
   const File file("featureGates: {AllowServiceExternalIPs: false, SidecarContainers: true}\n");
   EXPECT_THAT(completed({file.flag()}).notices,
-              ElementsAre(Notice{"Feature gate has no meaning here", "gate", "SidecarContainers"}));
+              ElementsAre(Notice{"A feature gate has no meaning here", "gate", "SidecarContainers"}));
   EXPECT_EQ(error_of({"--feature-gates=NFTablesProxyMode=false"}),
             "failed complete: cannot set feature gate NFTablesProxyMode to false, feature is locked to true");
 }

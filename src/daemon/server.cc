@@ -17,6 +17,7 @@
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <csignal>
+#include <cstdlib>
 #include <fstream>
 #include <iterator>
 #include <optional>
@@ -27,6 +28,7 @@
 #include "daemon/config_text.h"
 #include "daemon/data_planes.h"
 #include "daemon/detect.h"
+#include "daemon/feature_gates.h"
 #include "daemon/kernel_settings.h"
 #include "daemon/local_socket.h"
 #include "daemon/node_gate.h"
@@ -130,7 +132,8 @@ class Server {
     hooks.on_refused = [this](std::string_view kind) { metrics_.add_refused_object(kind); };
     if (!command_.sluice.manifests.empty()) {
       source_words_ = "files in " + command_.sluice.manifests;
-      source_ = kube::make_file_source(loop_, command_.sluice.manifests, node_name_, std::move(hooks));
+      source_ = kube::make_file_source(loop_, command_.sluice.manifests,
+                                       kept_manifests_folder(command_.sluice.data_dir), node_name_, std::move(hooks));
     } else {
       SLUICE_TRY(const kube::ClientConfig client, client_config());
       // A name is left out: no Service can claim that.
@@ -144,6 +147,10 @@ class Server {
   }
 
   Result<kube::ClientConfig> client_config() const {
+    for (const char* name : {"HTTPS_PROXY", "https_proxy"}) {
+      if (std::getenv(name) == nullptr) continue;
+      SLUICE_LOG_WARNING("A proxy is not used, the API server is connected to directly", {"variable", name});
+    }
     const std::string& path = config_.client_connection.kubeconfig;
     if (!path.empty()) return kube::load_kubeconfig(path, command_.master);
     if (!command_.master.empty()) return kube::master_config(command_.master);
@@ -216,6 +223,7 @@ class Server {
             fmt::format("timed out waiting for podCIDRs of node \"{}\" (detectLocalMode NodeCIDR)", node_name_));
       }
     }
+    if (ending_) return {};
     NodeAddressFacts facts;
     facts.bind_address = config_.bind_address;
     if (node_) {
@@ -249,6 +257,19 @@ class Server {
     return result;
   }
 
+  // Without a word nobody would know why such a node port does not answer.
+  void note_loopback_node_ports() const {
+    for (const std::string& text : node_port_cidrs_) {
+      const auto cidr = Cidr::parse(text);
+      if (!cidr || cidr->is_zero() || !cidr->address().is_loopback()) continue;
+      const bool six = cidr->address().family() == Family::kIPv6;
+      if (!six && config_.iptables.localhost_node_ports.value_or(true)) continue;
+      SLUICE_LOG_ERROR(
+          "A nodePortAddresses entry is left out", {"cidr", text},
+          {"reason", six ? "node ports are not served on IPv6 loopback" : "iptables.localhostNodePorts is false"});
+    }
+  }
+
   Result<> prepare_families() {
     SLUICE_TRY(mode_, Mode::of(config_, command_.sluice));
     ByFamily<bool> supported{};
@@ -270,6 +291,7 @@ class Server {
                       {"reason", of(reasons, other_family(families_.front()))});
     }
     node_port_cidrs_ = expand_node_port_addresses(config_, node_ips_);
+    note_loopback_node_ports();
     return {};
   }
 
@@ -369,11 +391,14 @@ class Server {
     observe::MetricsPages pages;
     pages.proxy_mode = to_string(proxy_mode(config_));
     pages.configz = [this] { return configz_json(config_); };
-    pages.flagz = [this] {
-      std::string text;
-      for (const auto& [name, value] : command_.flag_values) text += fmt::format("{}={}\n", name, value);
-      return text;
-    };
+    if (gate_enabled(config_.feature_gates, "ComponentFlagz")) {
+      pages.flagz = [this] {
+        std::string text;
+        for (const auto& [name, value] : command_.flag_values) text += fmt::format("{}={}\n", name, value);
+        return text;
+      };
+    }
+    if (gate_enabled(config_.feature_gates, "ComponentStatusz")) pages.statusz = [] { return std::string(); };
     pages.profiling = config_.enable_profiling;
     pages.set_verbosity = [](int verbosity) { log::set_verbosity(verbosity); };
     SLUICE_TRY(metrics_server_, observe::start_metrics_server(loop_, std::move(options), metrics_, std::move(pages)));

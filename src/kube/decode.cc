@@ -93,6 +93,14 @@ void read_cluster_ips(JsonReader& reader, const Element& spec, model::Service& s
     service.headless = true;
     return;
   }
+  // Of a Service that was made single-stack, clusterIPs may still hold the other family's address.
+  std::vector<std::string> families;
+  reader.each_text(spec, "spec", "ipFamilies",
+                   [&](std::string_view text, const std::string&) { families.emplace_back(text); });
+  const auto wanted = [&families](Family family) {
+    const std::string_view name = family == Family::kIPv4 ? "IPv4" : "IPv6";
+    return families.empty() || std::find(families.begin(), families.end(), name) != families.end();
+  };
   for (std::size_t i = 0; i < texts.size(); ++i) {
     if (texts[i].empty()) continue;
     const auto address = IpAddress::parse(texts[i]);
@@ -100,7 +108,7 @@ void read_cluster_ips(JsonReader& reader, const Element& spec, model::Service& s
       return reader.fail(fmt::format("spec.clusterIPs[{}]", i), fmt::format("'{}' is no IP address", texts[i]));
     const bool second = std::any_of(service.cluster_ips.begin(), service.cluster_ips.end(),
                                     [&](const IpAddress& a) { return a.family() == address->family(); });
-    if (!second) service.cluster_ips.push_back(*address);
+    if (!second && wanted(address->family())) service.cluster_ips.push_back(*address);
   }
 }
 

@@ -154,6 +154,9 @@ TEST(DecodeService, TypesAndClusterIps) {
   EXPECT_TRUE(with(R"({"clusterIP":"None","clusterIPs":["None"]})").headless);
   // The second address of a family is what no API server sends; the first counts.
   EXPECT_EQ(text(with(R"({"clusterIPs":["10.96.0.1","10.96.0.2","fd00::1"]})").cluster_ips), "10.96.0.1 fd00::1");
+  EXPECT_EQ(text(with(R"({"clusterIPs":["10.96.0.1","fd00::1"],"ipFamilies":["IPv4"]})").cluster_ips), "10.96.0.1");
+  EXPECT_EQ(text(with(R"({"clusterIPs":["fd00::1","10.96.0.1"],"ipFamilies":["IPv6","IPv4"]})").cluster_ips),
+            "fd00::1 10.96.0.1");
   // What is not proxied need not make sense.
   const auto external = with(R"({"type":"ExternalName","externalName":"h.example","ports":[{"port":0}]})");
   EXPECT_EQ(external.type, model::ServiceType::kExternalName);

@@ -15,11 +15,15 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <map>
 #include <optional>
+#include <set>
+#include <utility>
 
 #include "base/log.h"
 #include "kube/decode.h"
+#include "kube/kept_files.h"
 #include "kube/manifest_text.h"
 #include "kube/source.h"
 #include "sys/folder_watch.h"
@@ -81,10 +85,27 @@ bool is_manifest(const fs::path& path) {
   return extension == ".yaml" || extension == ".yml" || extension == ".json";
 }
 
+// What a file held before. What a process before us has kept is read only where it is needed.
+class Previous {
+ public:
+  explicit Previous(Contents known) : contents_(std::move(known)) {}
+  explicit Previous(std::function<Contents()> load) : load_(std::move(load)) {}
+  Contents& get() {
+    if (load_) contents_ = std::exchange(load_, nullptr)();
+    return contents_;
+  }
+
+ private:
+  Contents contents_;
+  std::function<Contents()> load_;
+};
+
 class FileSource : public Source {
  public:
-  FileSource(net::EventLoop& loop, std::string folder, std::string node_name, SourceHooks hooks)
+  FileSource(net::EventLoop& loop, std::string folder, std::string kept_folder, std::string node_name,
+             SourceHooks hooks)
       : folder_(std::move(folder)),
+        kept_(std::move(kept_folder)),
         node_name_(std::move(node_name)),
         hooks_(std::move(hooks)),
         timer_(loop),
@@ -173,9 +194,14 @@ class FileSource : public Source {
       if (known != files_.end() && known->second.stamp == stamp && stamp != Stamp{}) {
         found.emplace(name, std::move(known->second));
       } else {
-        found.emplace(name, read(path, stamp, known == files_.end() ? Contents{} : std::move(known->second.contents)));
+        Previous previous = known == files_.end() ? Previous([this, name = name] { return read_kept(name); })
+                                                  : Previous(std::move(known->second.contents));
+        found.emplace(name, read(path, stamp, previous));
       }
     }
+    std::set<std::string> names;
+    for (const auto& [name, file] : found) names.insert(name);
+    kept_.forget_but(names);
     files_ = std::move(found);
     publish();
     // What mends an unreadable file, chmod(1) for instance, is no event of its folder.
@@ -183,16 +209,39 @@ class FileSource : public Source {
     if (std::any_of(files_.begin(), files_.end(), unread)) look_after(kLookAgain, false);
   }
 
-  File read(const fs::path& path, const Stamp& stamp, Contents previous) {
+  Contents read_kept(const std::string& name) {
+    const auto copy = kept_.find(name);
+    if (!copy) return {};
+    std::ifstream stream(*copy, std::ios::binary);
+    Previous nothing{Contents{}};
+    auto read = stream ? parse(stream, *copy, nothing) : fail(Errc::kNotFound, std::strerror(errno));
+    if (!read) return {};
+    SLUICE_LOG_INFO("Going on with what the proxy before has kept of a manifest", {"file", name},
+                    {"copy", copy->string()});
+    return std::move(*read);
+  }
+
+  File read(const fs::path& path, const Stamp& stamp, Previous& previous) {
     std::ifstream stream(path, std::ios::binary);
     if (!stream) {
       refuse_file(path, std::strerror(errno));
-      return {Stamp{}, std::move(previous)};
+      return {Stamp{}, std::move(previous.get())};
     }
     if (static_cast<std::uintmax_t>(stamp.size) > kFileBytesMax) {
       refuse_file(path, fmt::format("larger than {} bytes", kFileBytesMax));
-      return {stamp, std::move(previous)};
+      return {stamp, std::move(previous.get())};
     }
+    const std::size_t refused_before = refused_;
+    auto contents = parse(stream, path, previous);
+    if (!contents) {
+      refuse_file(path, contents.error().what);
+      return {stamp, std::move(previous.get())};
+    }
+    if (refused_ == refused_before) kept_.keep(path);
+    return {stamp, std::move(*contents)};
+  }
+
+  Result<Contents> parse(std::ifstream& stream, const fs::path& path, Previous& previous) {
     Contents contents;
     Result<> objects;  // the first that cannot be told apart from others: then the file is not known as a whole
     const OnManifest take_one = [&](const ManifestText& object) {
@@ -200,11 +249,9 @@ class FileSource : public Source {
     };
     const bool json = path.extension() == ".json";
     const Result<> text = json ? read_json_manifests(stream, take_one) : read_yaml_manifests(stream, take_one);
-    if (!text || !objects) {
-      refuse_file(path, (objects ? text : objects).error().what);
-      return {stamp, std::move(previous)};
-    }
-    return {stamp, std::move(contents)};
+    SLUICE_CHECK_OK(objects);
+    SLUICE_CHECK_OK(text);
+    return contents;
   }
 
   void refuse_file(const fs::path& path, const std::string& why) {
@@ -214,7 +261,7 @@ class FileSource : public Source {
 
   // One object of a file. One that cannot be used keeps its own last good state; the file's other objects are not its
   // hostages. An error where it cannot be said which object this is: its last good state is not to be found then.
-  Result<> take(const std::string& file, const ManifestText& object, const Contents& previous, Contents& contents) {
+  Result<> take(const std::string& file, const ManifestText& object, Previous& before, Contents& contents) {
     auto decoded = decoder_.decode(object.json(), object.kind_hint());
     if (!decoded) return fail(decoded.error().code, fmt::format("{}: {}", object.line(), decoded.error().what));
     model::ObjectKey key = decoded->metadata.key;
@@ -240,7 +287,9 @@ class FileSource : public Source {
       SLUICE_LOG_ERROR("An object of a manifest cannot be used, keeping its last good state", {"file", file},
                        {"line", object.line_of(problem->path)}, {"kind", kind}, {"object", key.to_string()},
                        {"field", problem->path}, {"err", problem->text});
+      ++refused_;
       if (hooks_.on_refused) hooks_.on_refused(kind);
+      const Contents& previous = before.get();
       if (const auto old = previous.services.find(key); kind == "Service" && old != previous.services.end())
         contents.services.insert(*old);
       if (const auto old = previous.slices.find(key); kind == "EndpointSlice" && old != previous.slices.end())
@@ -321,6 +370,7 @@ class FileSource : public Source {
   }
 
   const std::string folder_;
+  KeptFiles kept_;
   const std::string node_name_;
   const SourceHooks hooks_;
   Decoder decoder_;
@@ -330,6 +380,7 @@ class FileSource : public Source {
   std::optional<std::chrono::steady_clock::time_point> look_by_;  // set while a look is planned
   std::map<std::string, File> files_;
   Contents published_;
+  std::size_t refused_ = 0;  // objects so far
   bool complete_ = false;
   bool watch_again_ = false;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
@@ -337,9 +388,10 @@ class FileSource : public Source {
 
 }  // namespace
 
-std::unique_ptr<Source> make_file_source(net::EventLoop& loop, std::string folder, std::string node_name,
-                                         SourceHooks hooks) {
-  return std::make_unique<FileSource>(loop, std::move(folder), std::move(node_name), std::move(hooks));
+std::unique_ptr<Source> make_file_source(net::EventLoop& loop, std::string folder, std::string kept_folder,
+                                         std::string node_name, SourceHooks hooks) {
+  return std::make_unique<FileSource>(loop, std::move(folder), std::move(kept_folder), std::move(node_name),
+                                      std::move(hooks));
 }
 
 }  // namespace sluice::kube

@@ -48,7 +48,7 @@ class FileSourceTest : public testing::Test {
       snapshot_.apply(std::move(update));
     };
     hooks.on_refused = [this](std::string_view kind) { refused_.emplace_back(kind); };
-    source_ = make_file_source(loop_, folder_.string(), "node-a", std::move(hooks));
+    source_ = make_file_source(loop_, folder_.string(), (root_ / "kept").string(), "node-a", std::move(hooks));
     source_->start();
   }
   void write(const std::string& name, const std::string& text) { std::ofstream(folder_ / name) << text; }
@@ -206,6 +206,25 @@ TEST_F(FileSourceTest, ABadFieldOfAJsonListIsToldWithItsLine) {
               testing::AllOf(HasSubstr("l.json"), HasSubstr("line=\"6\""), HasSubstr("object=\"default/web-1\""),
                              HasSubstr("field=\"ports[0].port\""), HasSubstr("must be a whole number")));
   EXPECT_EQ(refused_, std::vector<std::string>{"EndpointSlice"});
+}
+
+TEST_F(FileSourceTest, ALastGoodStateOutlivesTheProcess) {
+  write("a.yaml", service("web", "10.96.0.1") + "---\n" + service("dns", "10.96.0.2"));
+  write("b.yaml", service("shop", "10.96.0.3"));
+  write("gone.yaml", service("gone", "10.96.0.4"));
+  start();
+  ASSERT_TRUE(becomes("dns=10.96.0.2 gone=10.96.0.4 shop=10.96.0.3 web=10.96.0.1"));
+  source_.reset();
+  snapshot_ = model::Snapshot();
+  write("a.yaml", service("web", "10.96.9.1") + "---\n" + service("dns", "10.96.0.2", "none"));  // one object of it
+  write("b.yaml", "a: [b\n");
+  fs::remove(folder_ / "gone.yaml");
+  start();
+  EXPECT_EQ(services(), "dns=10.96.0.2 shop=10.96.0.3 web=10.96.9.1") << "at once, with the first update";
+  EXPECT_EQ(updates_, 2);
+  write("b.yaml", service("shop", "10.96.9.3"));
+  EXPECT_TRUE(becomes("dns=10.96.0.2 shop=10.96.9.3 web=10.96.9.1"));
+  EXPECT_FALSE(fs::exists(root_ / "kept" / "gone.yaml"));
 }
 
 TEST_F(FileSourceTest, AFileThatCannotBeOpenedKeepsItsLastGoodState) {

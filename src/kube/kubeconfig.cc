@@ -5,7 +5,10 @@
 #include "kube/kubeconfig.h"
 
 #include <fmt/format.h>
+#include <openssl/bio.h>
+#include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/pem.h>
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
@@ -14,6 +17,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <memory>
 #include <optional>
 #include <string_view>
 #include <vector>
@@ -56,6 +60,26 @@ std::optional<std::string> decode_base64(const std::string& encoded) {
   std::size_t padding = 0;
   while (padding < 2 && compact[compact.size() - 1 - padding] == '=') ++padding;
   return std::string(bytes.begin(), bytes.begin() + (length - static_cast<int>(padding)));
+}
+
+// A wrong file is noticed when the configuration is read, not in every connection from then on.
+enum class Pem { kCertificates, kPrivateKey };
+
+bool is_pem(const std::string& text, Pem kind) {
+  const std::unique_ptr<BIO, decltype(&BIO_free)> bio(BIO_new_mem_buf(text.data(), static_cast<int>(text.size())),
+                                                      &BIO_free);
+  bool found = false;
+  if (kind == Pem::kCertificates) {
+    X509* certificate = PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr);
+    found = certificate != nullptr;
+    X509_free(certificate);
+  } else {
+    EVP_PKEY* key = PEM_read_bio_PrivateKey(bio.get(), nullptr, nullptr, nullptr);
+    found = key != nullptr;
+    EVP_PKEY_free(key);
+  }
+  ERR_clear_error();
+  return found;
 }
 
 // Splits "https://[::1]:6443/prefix".
@@ -154,18 +178,24 @@ class Reader {
   }
 
   // KEY-data in the file itself, or KEY as the name of another.
-  Result<std::string> data(const YAML::Node& node, const std::string& where, const std::string& key) const {
+  Result<std::string> data(const YAML::Node& node, const std::string& where, const std::string& key, Pem kind) const {
+    const auto checked = [&](const std::string& field, std::string&& pem) -> Result<std::string> {
+      if (!is_pem(pem, kind)) {
+        return fault(field, kind == Pem::kPrivateKey ? "holds no private key in PEM" : "holds no certificate in PEM");
+      }
+      return std::move(pem);
+    };
     SLUICE_TRY(const std::string encoded, text(node, (key + "-data").c_str()));
     if (!encoded.empty()) {
       auto decoded = decode_base64(encoded);
       if (!decoded) return fault(where + "." + key + "-data", "is not base64");
-      return std::move(*decoded);
+      return checked(where + "." + key + "-data", std::move(*decoded));
     }
     SLUICE_TRY(const std::string name, text(node, key.c_str()));
     if (name.empty()) return std::string();
     auto content = read_file(beside(name));
     if (!content) return annotate(content.error(), fmt::format("{}: {}.{}", path_, where, key));
-    return content;
+    return checked(where + "." + key, std::move(*content));
   }
 
   Result<> read_cluster(const YAML::Node& cluster, const std::string& where, const std::string& master,
@@ -178,7 +208,7 @@ class Reader {
     SLUICE_TRY(const std::string proxy, text(cluster, "proxy-url"));
     if (!proxy.empty())
       return fail(Errc::kUnsupported, fmt::format("{}: {}.proxy-url: proxies are not supported", path_, where));
-    SLUICE_TRY(config.target.tls_settings.ca_pem, data(cluster, where, "certificate-authority"));
+    SLUICE_TRY(config.target.tls_settings.ca_pem, data(cluster, where, "certificate-authority", Pem::kCertificates));
     SLUICE_TRY(config.target.tls_settings.server_name, text(cluster, "tls-server-name"));
     const YAML::Node insecure = cluster["insecure-skip-tls-verify"];
     const bool said = insecure && !insecure.IsNull();
@@ -202,8 +232,9 @@ class Reader {
     SLUICE_TRY(const std::string token_file, text(user, "tokenFile"));
     // client-go lets the file win: it is the one that rotates.
     if (!token_file.empty()) config.token_file = beside(token_file);
-    SLUICE_TRY(config.target.tls_settings.client_certificate_pem, data(user, where, "client-certificate"));
-    SLUICE_TRY(config.target.tls_settings.client_key_pem, data(user, where, "client-key"));
+    SLUICE_TRY(config.target.tls_settings.client_certificate_pem,
+               data(user, where, "client-certificate", Pem::kCertificates));
+    SLUICE_TRY(config.target.tls_settings.client_key_pem, data(user, where, "client-key", Pem::kPrivateKey));
     if (config.target.tls_settings.client_certificate_pem.empty() !=
         config.target.tls_settings.client_key_pem.empty()) {
       return fault(where, "client-certificate and client-key belong together");
@@ -250,6 +281,8 @@ Result<ClientConfig> in_cluster_config(const std::string& root) {
   SLUICE_TRY(const std::string token, read_file(config.token_file));
   if (trimmed(token).empty()) return fail(Errc::kInvalid, fmt::format("{}: holds no token", config.token_file));
   SLUICE_TRY(config.target.tls_settings.ca_pem, read_file(folder + "/ca.crt"));
+  if (!is_pem(config.target.tls_settings.ca_pem, Pem::kCertificates))
+    return fail(Errc::kInvalid, fmt::format("{}/ca.crt: holds no certificate in PEM", folder));
   return config;
 }
 

@@ -4,11 +4,14 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <openssl/evp.h>
 #include <unistd.h>
 
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+
+#include "net/test_certificates.h"
 
 namespace sluice::kube {
 namespace {
@@ -73,31 +76,57 @@ TEST_F(KubeconfigTest, ATokenFileIsReadAnewEachTimeAndMayBeRelative) {
   EXPECT_FALSE(authorization(*loaded));
 }
 
+std::string base64(const std::string& text) {
+  std::string encoded(4 * ((text.size() + 2) / 3) + 1, '\0');
+  encoded.resize(static_cast<std::size_t>(EVP_EncodeBlock(reinterpret_cast<unsigned char*>(encoded.data()),
+                                                          reinterpret_cast<const unsigned char*>(text.data()),
+                                                          static_cast<int>(text.size()))));
+  return encoded;
+}
+
 TEST_F(KubeconfigTest, CertificatesStandInTheFileOrBesideIt) {
-  write("pki/ca.crt", "the authority");
-  write("pki/me.crt", "my certificate");
-  const std::string key = write("me.key", "my key");
+  const net::test::Authority authority;
+  const std::string ca = authority.certificate_pem();
+  const net::test::Certificate mine = authority.issue("DNS:me");
+  write("pki/ca.crt", ca);
+  write("pki/me.crt", mine.certificate_pem);
+  const std::string key = write("me.key", mine.key_pem);
   const auto beside =
       load_kubeconfig(config("{server: 'https://h', certificate-authority: pki/ca.crt, tls-server-name: api.example}",
                              fmt::format("{{client-certificate: pki/me.crt, client-key: {}}}", key)),
                       "");
   ASSERT_TRUE(beside) << beside.error().what;
   const auto within = load_kubeconfig(
-      config("{server: 'https://h', certificate-authority: nowhere, certificate-authority-data: dGhlIGF1dGhvcml0eQ==, "
-             "tls-server-name: api.example}",
-             "{client-certificate-data: bXkgY2VydGlmaWNhdGU=, client-key-data: bXkga2V5}"),
+      config(fmt::format("{{server: 'https://h', certificate-authority: nowhere, certificate-authority-data: {}, "
+                         "tls-server-name: api.example}}",
+                         base64(ca)),
+             fmt::format("{{client-certificate-data: {}, client-key-data: {}}}", base64(mine.certificate_pem),
+                         base64(mine.key_pem))),
       "");
   ASSERT_TRUE(within) << within.error().what;
   for (const auto* loaded : {&*beside, &*within}) {
-    EXPECT_EQ(loaded->target.tls_settings.ca_pem, "the authority");
-    EXPECT_EQ(loaded->target.tls_settings.client_certificate_pem, "my certificate");
-    EXPECT_EQ(loaded->target.tls_settings.client_key_pem, "my key");
+    EXPECT_EQ(loaded->target.tls_settings.ca_pem, ca);
+    EXPECT_EQ(loaded->target.tls_settings.client_certificate_pem, mine.certificate_pem);
+    EXPECT_EQ(loaded->target.tls_settings.client_key_pem, mine.key_pem);
     EXPECT_EQ(loaded->target.tls_settings.server_name, "api.example");
     EXPECT_FALSE(loaded->target.tls_settings.insecure);
     EXPECT_EQ(*authorization(*loaded), "");
   }
-  EXPECT_THAT(error_of(config("{server: 'https://h'}", "{client-certificate-data: bXkga2V5}")),
+  EXPECT_THAT(error_of(config("{server: 'https://h'}",
+                              fmt::format("{{client-certificate-data: {}}}", base64(mine.certificate_pem)))),
               HasSubstr("users[u].user: client-certificate and client-key belong together"));
+}
+
+TEST_F(KubeconfigTest, WhatIsNoCertificateOrKeyIsNamedAtOnce) {
+  const std::string certificate = base64(net::test::Authority().certificate_pem());
+  EXPECT_THAT(error_of(config("{server: 'https://h', certificate-authority-data: aGVsbG8=}", "{}")),
+              HasSubstr("clusters[c].cluster.certificate-authority-data: holds no certificate in PEM"));
+  write("ca.crt", "no certificate");
+  EXPECT_THAT(error_of(config("{server: 'https://h', certificate-authority: ca.crt}", "{}")),
+              HasSubstr("clusters[c].cluster.certificate-authority: holds no certificate in PEM"));
+  EXPECT_THAT(error_of(config("{server: 'https://h'}",
+                              fmt::format("{{client-certificate-data: {0}, client-key-data: {0}}}", certificate))),
+              HasSubstr("users[u].user.client-key-data: holds no private key in PEM"));
 }
 
 TEST_F(KubeconfigTest, ServersAreNotTrustedBlindlyUnlessSaidSo) {
@@ -112,7 +141,8 @@ TEST_F(KubeconfigTest, ServersAreNotTrustedBlindlyUnlessSaidSo) {
   EXPECT_EQ(insecure("null"), "verified");
   EXPECT_THAT(insecure("maybe"), HasSubstr("clusters[c].cluster.insecure-skip-tls-verify: must be true or false"));
   EXPECT_THAT(insecure("[]"), HasSubstr("must be true or false"));
-  EXPECT_THAT(insecure("true, certificate-authority-data: bXkga2V5"), HasSubstr("exclude each other"));
+  EXPECT_THAT(insecure("true, certificate-authority-data: " + base64(net::test::Authority().certificate_pem())),
+              HasSubstr("exclude each other"));
 }
 
 TEST_F(KubeconfigTest, TheServerIsAUrl) {
@@ -227,11 +257,14 @@ TEST_F(KubeconfigTest, InClusterConfigurationIsThatOfThePod) {
   ::setenv("KUBERNETES_SERVICE_PORT", "6443", 1);
   EXPECT_THAT(in_cluster_config(folder_.string()).error().what, HasSubstr("ca.crt"));
   write("var/run/secrets/kubernetes.io/serviceaccount/ca.crt", "certificate");
+  EXPECT_THAT(in_cluster_config(folder_.string()).error().what, HasSubstr("holds no certificate"));
+  const std::string ca = net::test::Authority().certificate_pem();
+  write("var/run/secrets/kubernetes.io/serviceaccount/ca.crt", ca);
   const auto loaded = in_cluster_config(folder_.string());
   ::unsetenv("KUBERNETES_SERVICE_HOST");
   ::unsetenv("KUBERNETES_SERVICE_PORT");
   ASSERT_TRUE(loaded) << loaded.error().what;
-  EXPECT_EQ(loaded->target.tls_settings.ca_pem, "certificate");
+  EXPECT_EQ(loaded->target.tls_settings.ca_pem, ca);
   EXPECT_EQ(loaded->server(), "https://[fd00::1]:6443");
   EXPECT_EQ(*authorization(*loaded), "Bearer pod-token");
 }

@@ -47,9 +47,9 @@ std::unique_ptr<Source> make_api_source(net::EventLoop& loop, ClientConfig confi
                                         SourceHooks hooks, ApiTiming timing = {});
 
 // Reads *.yaml, *.yml and *.json of a folder and follows its changes. A file that cannot be read keeps its last good
-// state.
-std::unique_ptr<Source> make_file_source(net::EventLoop& loop, std::string folder, std::string node_name,
-                                         SourceHooks hooks);
+// state, also across a restart where `kept_folder` names a place to keep copies ("": none).
+std::unique_ptr<Source> make_file_source(net::EventLoop& loop, std::string folder, std::string kept_folder,
+                                         std::string node_name, SourceHooks hooks);
 
 // Events (events.k8s.io/v1) about this node and its Services, as `kubectl get events` shows them. Best effort: at most
 // 64 wait.

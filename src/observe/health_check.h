@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// What one health-check node port answers. Apart from the server, so that whoever tells it what to serve needs no event
-// loop.
+// What one health-check node port answers in one family. Apart from the server, so that whoever tells it what to serve
+// needs no event loop.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <string>
+
+#include "base/ip.h"
 
 namespace sluice::observe {
 
@@ -13,7 +15,8 @@ struct HealthCheck {
   std::string namespace_name;
   std::string name;
   std::uint16_t port = 0;
-  std::size_t local_endpoints = 0;
+  std::size_t local_endpoints = 0;  // of this family
+  Family family = Family::kIPv4;
   friend bool operator==(const HealthCheck&, const HealthCheck&) = default;
 };
 

@@ -8,9 +8,9 @@
 
 #include <fmt/format.h>
 
-#include <array>
 #include <boost/asio/post.hpp>
 #include <optional>
+#include <tuple>
 #include <utility>
 
 #include "base/mutex.h"
@@ -19,7 +19,7 @@
 namespace sluice::observe {
 namespace {
 
-using Key = std::pair<std::string, std::string>;  // namespace, name
+using Key = std::tuple<std::string, std::string, Family>;  // namespace, name
 
 // Names are DNS labels, but a file may hold anything.
 std::string json_escaped(const std::string& text) {
@@ -50,10 +50,10 @@ net::HttpResponse answer(const HealthCheck& check, bool proxy_healthy) {
 
 using Servers = std::vector<std::unique_ptr<net::HttpServer>>;
 
-// One Service: what it answers now, and its open listeners of each family.
+// One Service in one family: what it answers now, and its open listeners.
 struct Entry {
   HealthCheck check;
-  std::array<Servers, kFamilies.size()> servers{};
+  Servers servers;
 };
 
 }  // namespace
@@ -81,9 +81,9 @@ struct HealthCheckServer::Impl : std::enable_shared_from_this<Impl> {
   }
 
   // All addresses of a family or none: half a health check would lie to somebody. The next sync tries again.
-  void open(const Key& key, const HealthCheck& check, Family family, Servers& servers) {
+  void open(const Key& key, const HealthCheck& check, Servers& servers) {
     for (const IpAddress& address : addresses) {
-      if (address.family() != family) continue;
+      if (address.family() != check.family) continue;
       auto handler = [weak = weak_from_this(), key](const net::HttpRequest&) {
         const auto impl = weak.lock();
         return impl ? impl->serve(key) : net::HttpResponse{};
@@ -108,7 +108,8 @@ struct HealthCheckServer::Impl : std::enable_shared_from_this<Impl> {
     }
     if (stopped || !checks) return;
     std::map<Key, Entry> wanted;
-    for (HealthCheck& check : *checks) wanted[{check.namespace_name, check.name}].check = std::move(check);
+    for (HealthCheck& check : *checks)
+      wanted[{check.namespace_name, check.name, check.family}].check = std::move(check);
     for (auto& [key, entry] : wanted) {
       const auto known = entries.find(key);
       if (known != entries.end() && known->second.check.port == entry.check.port)
@@ -117,10 +118,7 @@ struct HealthCheckServer::Impl : std::enable_shared_from_this<Impl> {
     entries.swap(wanted);
     wanted.clear();  // closes what is no longer wanted, before others open the same port numbers
     for (auto& [key, entry] : entries) {
-      for (const Family family : kFamilies) {
-        Servers& servers = entry.servers[static_cast<std::size_t>(family)];
-        if (servers.empty()) open(key, entry.check, family, servers);
-      }
+      if (entry.servers.empty()) open(key, entry.check, entry.servers);
     }
   }
 

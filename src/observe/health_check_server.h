@@ -19,8 +19,8 @@ namespace sluice::observe {
 
 class HealthCheckServer {
  public:
-  // `addresses`: where to listen; an unspecified address means every address of its family. Each Service listens on all
-  // of a family's addresses or on none of them; one family does not wait for the other. `on_failure(check, error text)`
+  // `addresses`: where to listen; an unspecified address means every address of its family. A check listens on all
+  // addresses of its family or on none of them. `on_failure(check, error text)`
   // is called on the loop's thread at each sync() for each port and family that cannot be opened.
   using OnFailure = std::function<void(const HealthCheck&, const std::string&)>;
   HealthCheckServer(net::EventLoop& loop, const Health& health, std::vector<IpAddress> addresses, OnFailure on_failure);

@@ -97,9 +97,9 @@ net::HttpResponse put_verbosity(const std::function<void(int)>& set, const net::
   return plain(fmt::format("successfully set klog.logging.verbosity to {}\n", level));
 }
 
-std::string status_text(const std::string& proxy_mode, const std::function<std::string()>& more) {
-  return fmt::format("sluice statusz\n\nversion: {}\nproxy mode: {}\n{}", SLUICE_VERSION, proxy_mode,
-                     more ? more() : "");
+std::string status_text(const std::string& proxy_mode, const std::string& more, const std::string& paths) {
+  return fmt::format("sluice statusz\n\nversion: {}\nproxy mode: {}\n{}paths:{}\n", SLUICE_VERSION, proxy_mode, more,
+                     paths);
 }
 
 void add_debug_pages(std::map<std::string, Page>& table, const MetricsPages& pages) {
@@ -133,10 +133,14 @@ std::map<std::string, Page> metrics_table(const Metrics& metrics, MetricsPages p
   if (pages.flagz) {
     table["/flagz"] = [flagz = pages.flagz](const net::HttpRequest&) { return plain("sluice flagz\n\n" + flagz()); };
   }
-  table["/statusz"] = [mode = pages.proxy_mode, more = pages.statusz](const net::HttpRequest&) {
-    return plain(status_text(mode, more));
-  };
   if (pages.profiling) add_debug_pages(table, pages);
+  if (pages.statusz) {
+    std::string paths;
+    for (const auto& [path, page] : table) paths += " " + path;
+    table["/statusz"] = [mode = pages.proxy_mode, more = pages.statusz, paths](const net::HttpRequest&) {
+      return plain(status_text(mode, more(), paths));
+    };
+  }
   return table;
 }
 

@@ -48,7 +48,7 @@ struct MetricsPages {
   std::string proxy_mode;                  // "iptables"
   std::function<std::string()> configz{};  // JSON of the KubeProxyConfiguration
   std::function<std::string()> flagz{};    // "name=value" lines
-  std::function<std::string()> statusz{};  // further "name: value" lines; the page is there without them
+  std::function<std::string()> statusz{};  // further "name: value" lines
   bool profiling = false;                  // /debug/flags/v and /debug/pprof are there
   std::function<void(int)> set_verbosity{};
 };

@@ -113,7 +113,9 @@ TEST_F(ServersTest, PagesOfTheMetricsServer) {
       {"/proxyMode", 200, text, "iptables"},
       {"/configz", 200, "application/json", R"({"kubeproxy.config.k8s.io":{"kind":"KubeProxyConfiguration"}})"},
       {"/flagz", 200, text, "sluice flagz\n\nv=2\n"},
-      {"/statusz", 200, text, "sluice statusz\n\nversion: " SLUICE_VERSION "\nproxy mode: iptables\nnode: a\n"},
+      {"/statusz", 200, text,
+       "sluice statusz\n\nversion: " SLUICE_VERSION "\nproxy mode: iptables\nnode: a\n"
+       "paths: /configz /flagz /healthz /healthz/ping /metrics /proxyMode\n"},
       {"/", 404, text, "404 page not found\n"},
       {"/debug/pprof/", 404, text, "404 page not found\n"},
       {"/debug/flags/v", 404, text, "404 page not found\n"},

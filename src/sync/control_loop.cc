@@ -60,11 +60,24 @@ LoopSettings sane(LoopSettings settings) {
   return settings;
 }
 
+// A balancer could not ask this node whether it has endpoints. The API server allocates the port, so its lack is a
+// fault of the object.
+void report_missing_health_check_port(const model::Service& service) {
+  if (service.type != model::ServiceType::kLoadBalancer || service.headless ||
+      service.external_traffic_policy != model::TrafficPolicy::kLocal || service.health_check_node_port != 0) {
+    return;
+  }
+  SLUICE_LOG_ERROR("Service has no healthCheckNodePort", {"service", service.key.to_string()});
+}
+
 std::vector<observe::HealthCheck> health_checks(const plan::Planner& planner) {
   std::vector<observe::HealthCheck> checks;
   for (const auto& [key, check] : planner.health_checks()) {
-    // One server answers for both families; a pod with two addresses is one endpoint.
-    checks.push_back({key.namespace_name, key.name, check.port, std::max(check.local_ready[0], check.local_ready[1])});
+    for (const Family family : kFamilies) {
+      const auto index = static_cast<std::size_t>(family);
+      if (!check.served[index]) continue;
+      checks.push_back({key.namespace_name, key.name, check.port, check.local_ready[index], family});
+    }
   }
   return checks;
 }
@@ -169,6 +182,7 @@ void ControlLoop::start() {
 
 void ControlLoop::take_in(model::Update&& update) {
   const std::set<model::ObjectKey> services = services_in(update);
+  for (const model::Service& service : update.services) report_missing_health_check_port(service);
   const model::Touched touched = snapshot_.apply(std::move(update));
   metrics_.add_service_changes(touched.service_events);
   metrics_.add_endpoint_changes(touched.slice_events);

@@ -221,6 +221,17 @@ TEST_F(ControlLoopReportTest, HealthCheckNodePortsFollowASuccessfulSync) {
   EXPECT_THAT(health_checks_.back(), IsEmpty());
 }
 
+TEST_F(ControlLoopReportTest, HealthChecksAreOfTheFamiliesThatServe) {
+  make_loop();
+  model::Service both = balanced();
+  both.cluster_ips.push_back(ip("fd00::7"));
+  const auto six = make_slice("balanced-6", "balanced", {slice_port("p", 8080)}, {"fd00:1::1 @other"}, Family::kIPv6);
+  post(complete(with({both}, {balanced_slice({"10.1.0.1 @self"}), six})));
+  step();
+  EXPECT_THAT(health_checks_.back(), ElementsAre(observe::HealthCheck{"shop", "balanced", 32000, 1, Family::kIPv4},
+                                                 observe::HealthCheck{"shop", "balanced", 32000, 0, Family::kIPv6}));
+}
+
 TEST_F(ControlLoopReportTest, HealthChecksThatChangeWithoutAnyRuleAreToldAsWell) {
   make_loop();
   // A pod that is being ended serves on while there is no other, so the rules stay; but it does not count as ready.

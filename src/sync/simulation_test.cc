@@ -9,6 +9,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <map>
 #include <random>
@@ -271,13 +272,17 @@ class SimulationTest : public LoopFixture {
     EXPECT_EQ(loop_->status().served.size(), wanted[0].size() + wanted[1].size());
     EXPECT_TRUE(health_.healthy());
     std::size_t checks = 0;
+    std::size_t wanted_checks = 0;
+    for (const auto& [key, check] : planner.health_checks()) {
+      wanted_checks += static_cast<std::size_t>(std::count(check.served.begin(), check.served.end(), true));
+    }
     for (const auto& check : health_checks_.back()) {
       const auto& expected = planner.health_checks().at({check.namespace_name, check.name});
       EXPECT_EQ(check.port, expected.port);
-      EXPECT_EQ(check.local_endpoints, std::max(expected.local_ready[0], expected.local_ready[1]));
+      EXPECT_EQ(check.local_endpoints, expected.local_ready[static_cast<std::size_t>(check.family)]);
       ++checks;
     }
-    EXPECT_EQ(checks, planner.health_checks().size());
+    EXPECT_EQ(checks, wanted_checks);
     for (const sys::Flow& flow : flows_) {
       const auto endpoints = endpoints_of(planner.plan(), flow);
       if (flow.protocol != Protocol::kUdp || endpoints.empty()) continue;

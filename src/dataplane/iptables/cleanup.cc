@@ -85,6 +85,9 @@ std::string target_of(std::string_view rule) {
 // Collects what is ours.
 class Leftovers : public SaveVisitor, public ItemSource {
  public:
+  static constexpr std::uint32_t kJump = 0;
+  static constexpr std::uint32_t kChain = 1;
+
   Leftovers(Family family, std::string_view martian_rule)
       : family_(family), martian_(canonical_rule(family, martian_rule, Comments::kIgnore)) {}
 
@@ -157,9 +160,6 @@ class Leftovers : public SaveVisitor, public ItemSource {
   bool exclude(Item item) override { return excluded_.insert(item).second; }
 
  private:
-  static constexpr std::uint32_t kJump = 0;
-  static constexpr std::uint32_t kChain = 1;
-
   Family family_;
   std::string martian_;
   bool kubelet_ = false;
@@ -170,38 +170,49 @@ class Leftovers : public SaveVisitor, public ItemSource {
   std::set<Item> excluded_;
 };
 
-Result<> cleanup_flavour(const Tool& tool) {
+// How many chains went.
+Result<std::size_t> cleanup_flavour(const Tool& tool) {
   // Only IPv4 has the rule; in IPv6 KUBE-FIREWALL is ours only when empty.
   EncodeSettings settings;
   settings.family = tool.family;
   Leftovers leftovers(tool.family, Encoder(settings).martian_rule({}));
   SLUICE_CHECK_OK(read_live(tool, leftovers));
   std::vector<Block> blocks = leftovers.blocks(tool.flavour);
-  if (blocks.empty()) return {};
+  std::size_t chains = 0;
+  if (blocks.empty()) return chains;
+  for (const Block& block : blocks) {
+    chains += static_cast<std::size_t>(std::count_if(block.items.begin(), block.items.end(),
+                                                     [](const Item& item) { return item.kind == Leftovers::kChain; }));
+  }
   ApplyStats stats;
-  return run_script(tool, std::move(blocks), leftovers, stats);
+  SLUICE_CHECK_OK(run_script(tool, std::move(blocks), leftovers, stats));
+  return chains;
 }
 
 }  // namespace
 
-Result<> cleanup_iptables(Family family) {
+Result<std::size_t> cleanup_iptables(Family family) {
   const std::vector<Tool> tools = installed_tools(family);
   if (tools.empty()) {
     const std::string_view name = family == Family::kIPv4 ? "iptables" : "ip6tables";
     return fail(Errc::kUnsupported,
                 fmt::format("clean up {0}: no {0} program in PATH; install the package iptables", name));
   }
+  std::size_t chains = 0;
   std::string problems;
   Errc code = Errc::kInternal;
   for (const Tool& tool : tools) {
     const auto done = cleanup_flavour(tool);
-    if (done) continue;
+    if (done) {
+      chains += *done;
+      continue;
+    }
     code = done.error().code;
     if (!problems.empty()) problems += "; ";
     problems += done.error().what;
   }
   if (!problems.empty()) return fail(code, "clean up iptables: " + problems);
-  return {};
+  return chains;
 }
 
 }  // namespace sluice::dataplane::iptables

@@ -57,7 +57,7 @@ Result<> probe(Family family, std::string_view flavour = "auto");
 
 // Takes away all that kube-proxy's iptables and ipvs modes, or we, ever put into iptables, of whichever version and
 // flavour. Foreign chains and rules stay, as does KUBE-FIREWALL where kubelet uses it. Goes on after an error and
-// reports all.
-Result<> cleanup_iptables(Family family);
+// reports all. Answers how many chains it took away.
+Result<std::size_t> cleanup_iptables(Family family);
 
 }  // namespace sluice::dataplane::iptables
