@@ -27,6 +27,8 @@ kernel=$("$here/../../tools/setup/guest-kernel.sh" | tail -n 1)
 work=$(mktemp -d "${TMPDIR:-/tmp}/sluice-guest.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 mkdir "$work/out"
+# The guest's console is a terminal to its programs; what comes out here may be none.
+[ -t 1 ] || export NO_COLOR=1
 {
 	printf '#!/bin/bash\n'
 	printf 'kernel=%q\nwork=%q\ndirectory=%q\n' "$kernel" "$work" "$PWD"
@@ -34,7 +36,7 @@ mkdir "$work/out"
 	printf '%q ' "$@"
 	printf ')\n'
 	# What the caller wants its command to know.
-	for name in SLUICE SLUICE_BINARY_DIR SLUICE_SLOW SLUICE_TEST_MODE ASAN_OPTIONS UBSAN_OPTIONS GTEST_FILTER; do [ -z "${!name-}" ] || printf 'export %s=%q\n' "$name" "${!name}"; done
+	for name in NO_COLOR SLUICE SLUICE_BINARY_DIR SLUICE_SLOW SLUICE_TEST_MODE ASAN_OPTIONS UBSAN_OPTIONS GTEST_FILTER; do [ -z "${!name-}" ] || printf 'export %s=%q\n' "$name" "${!name}"; done
 	cat "$here/inside.sh"
 } >"$work/script"
 chmod 755 "$work" "$work/script"

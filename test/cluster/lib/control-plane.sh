@@ -50,9 +50,14 @@ start() {
 
 # True if the program that we started is still there: its pid is alive and its command line names our folder.
 alive() {
-	local name=$1 pid
+	local name=$1 pid words=
 	pid=$(cat "$state/$name.pid" 2>/dev/null) && [ -n "$pid" ] || return 1
-	tr '\0' '\n' 2>/dev/null <"/proc/$pid/cmdline" | grep -qF -- "=$state/"
+	# In the middle of an exec the command line is empty. So is a zombie's and a kernel thread's, but they have no exe either.
+	while [ -z "$words" ]; do
+		readlink -q "/proc/$pid/exe" >/dev/null || return 1
+		words=$(tr '\0' '\n' 2>/dev/null <"/proc/$pid/cmdline") || return 1
+	done
+	grep -qF -- "=$state/" <<<"$words"
 }
 
 # Killed, not asked to end: that is quick, and what etcd has written stays.
