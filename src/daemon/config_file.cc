@@ -15,17 +15,15 @@
 
 #include <array>
 #include <cmath>
-#include <fstream>
 #include <limits>
 #include <set>
 #include <sstream>
 
+#include "base/file.h"
 #include "daemon/config_fields.h"
 
 namespace sluice::daemon {
 namespace {
-
-constexpr std::size_t kFileBytesMax = 4U << 20U;
 
 // Where a value stands: "iptables.masqueradeBit", line 7.
 struct Place {
@@ -317,14 +315,7 @@ Result<ConfigFile> parse_config_text(const std::string& text) {
 }
 
 Result<ConfigFile> load_config_file(const std::string& path) {
-  std::ifstream stream(path, std::ios::binary);
-  if (!stream)
-    return fail(Errc::kNotFound, fmt::format("open {}: {}", path, std::generic_category().message(errno)), errno);
-  std::string text(kFileBytesMax + 1, '\0');
-  stream.read(text.data(), static_cast<std::streamsize>(text.size()));
-  text.resize(static_cast<std::size_t>(stream.gcount()));
-  if (stream.bad()) return fail(Errc::kUnavailable, fmt::format("read {}: failed", path));
-  if (text.size() > kFileBytesMax) return fail(Errc::kExhausted, fmt::format("{}: longer than 4 MiB", path));
+  SLUICE_TRY(const std::string text, read_file(path, kConfigFileBytesMax));
   auto file = parse_config_text(text);
   if (!file) return annotate(file.error(), "failed to decode: " + path);
   return file;

@@ -21,7 +21,9 @@ struct ConfigFile {
 
 // Errors name the field and its line.
 Result<ConfigFile> parse_config_text(const std::string& text);
-// The same from a file of at most 4 MiB (a ConfigMap has at most 1 MiB).
+// A ConfigMap has at most 1 MiB.
+inline constexpr std::size_t kConfigFileBytesMax = 4U << 20U;
+// The same from a file of at most kConfigFileBytesMax.
 Result<ConfigFile> load_config_file(const std::string& path);
 
 }  // namespace sluice::daemon

@@ -499,7 +499,7 @@ TEST(LoadFile, NamesTheFileInItsErrors) {
   file.write(kHead + "#" + std::string(5U << 20U, 'x'));
   const auto large = load_config_file(file.path());
   ASSERT_FALSE(large);
-  EXPECT_THAT(large.error().what, HasSubstr("longer than 4 MiB"));
+  EXPECT_THAT(large.error().what, HasSubstr("longer than 4194304 bytes"));
   const auto absent = load_config_file(file.path() + ".absent");
   ASSERT_FALSE(absent);
   EXPECT_EQ(absent.error().code, Errc::kNotFound);

@@ -18,13 +18,14 @@
 #include <boost/asio/steady_timer.hpp>
 #include <csignal>
 #include <cstdlib>
-#include <fstream>
 #include <iterator>
 #include <optional>
 #include <thread>
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/log.h"
+#include "daemon/config_file.h"
 #include "daemon/config_text.h"
 #include "daemon/data_planes.h"
 #include "daemon/detect.h"
@@ -66,9 +67,10 @@ std::vector<IpAddress> local_addresses() {
   return addresses;
 }
 
-std::string read_whole(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+// Of the configuration file; empty if it cannot be read, as while an editor replaces it.
+std::string text_of(const std::string& path) {
+  auto text = read_file(path, kConfigFileBytesMax);
+  return text ? std::move(*text) : "";
 }
 
 class Server {
@@ -191,7 +193,7 @@ class Server {
                          {"file", command_.config_path}, {"err", watch.error().what});
       return;
     }
-    config_text_ = read_whole(command_.config_path);
+    config_text_ = text_of(command_.config_path);
     config_watch_.emplace(std::move(*watch));
     config_descriptor_.emplace(loop_, config_watch_->fd());
     wait_for_config_change(command_.config_path.substr(slash == std::string::npos ? 0 : slash + 1));
@@ -203,7 +205,7 @@ class Server {
           if (error) return;
           const auto names = config_watch_->read_names();
           const bool touched = names && std::find(names->begin(), names->end(), name) != names->end();
-          const std::string text = touched ? read_whole(command_.config_path) : "";
+          const std::string text = touched ? text_of(command_.config_path) : "";
           if (touched && !text.empty() && text != config_text_)
             return end(1, "content of the proxy server's configuration file was updated");
           wait_for_config_change(name);

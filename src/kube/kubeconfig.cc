@@ -12,34 +12,20 @@
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <charconv>
 #include <cstdlib>
-#include <cstring>
-#include <fstream>
 #include <memory>
 #include <optional>
 #include <string_view>
 #include <vector>
+
+#include "base/file.h"
 
 namespace sluice::kube {
 namespace {
 
 constexpr std::size_t kFileBytesMax = 4 * 1024 * 1024;
 constexpr const char* kServiceAccountFolder = "/var/run/secrets/kubernetes.io/serviceaccount";
-
-Result<std::string> read_file(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return fail(Errc::kNotFound, fmt::format("{}: cannot be read: {}", path, std::strerror(errno)), errno);
-  // istream::read() turns the exception that a folder's or a failing disk's buffer throws into badbit.
-  std::string text(kFileBytesMax + 1, '\0');
-  file.read(text.data(), static_cast<std::streamsize>(text.size()));
-  if (file.bad()) return fail(Errc::kInvalid, fmt::format("{}: cannot be read: is it a file?", path));
-  text.resize(static_cast<std::size_t>(file.gcount()));
-  if (text.size() > kFileBytesMax)
-    return fail(Errc::kInvalid, fmt::format("{}: larger than {} bytes", path, kFileBytesMax));
-  return text;
-}
 
 std::string trimmed(const std::string& text) {
   const auto first = text.find_first_not_of(" \t\r\n");
@@ -193,7 +179,7 @@ class Reader {
     }
     SLUICE_TRY(const std::string name, text(node, key.c_str()));
     if (name.empty()) return std::string();
-    auto content = read_file(beside(name));
+    auto content = read_file(beside(name), kFileBytesMax);
     if (!content) return annotate(content.error(), fmt::format("{}: {}.{}", path_, where, key));
     return checked(where + "." + key, std::move(*content));
   }
@@ -253,7 +239,7 @@ std::string ClientConfig::server() const {
 }
 
 Result<ClientConfig> load_kubeconfig(const std::string& path, const std::string& master) {
-  SLUICE_TRY(const std::string content, read_file(path));
+  SLUICE_TRY(const std::string content, read_file(path, kFileBytesMax));
   try {
     const YAML::Node root = YAML::Load(content);
     if (!root.IsMap())
@@ -278,9 +264,9 @@ Result<ClientConfig> in_cluster_config(const std::string& root) {
                              "KUBERNETES_SERVICE_HOST"));
   const std::string folder = root + kServiceAccountFolder;
   config.token_file = folder + "/token";
-  SLUICE_TRY(const std::string token, read_file(config.token_file));
+  SLUICE_TRY(const std::string token, read_file(config.token_file, kFileBytesMax));
   if (trimmed(token).empty()) return fail(Errc::kInvalid, fmt::format("{}: holds no token", config.token_file));
-  SLUICE_TRY(config.target.tls_settings.ca_pem, read_file(folder + "/ca.crt"));
+  SLUICE_TRY(config.target.tls_settings.ca_pem, read_file(folder + "/ca.crt", kFileBytesMax));
   if (!is_pem(config.target.tls_settings.ca_pem, Pem::kCertificates))
     return fail(Errc::kInvalid, fmt::format("{}/ca.crt: holds no certificate in PEM", folder));
   return config;
@@ -295,7 +281,7 @@ Result<ClientConfig> master_config(const std::string& master) {
 Result<std::string> authorization(const ClientConfig& config) {
   std::string token = config.token;
   if (!config.token_file.empty()) {
-    SLUICE_TRY(const std::string content, read_file(config.token_file));
+    SLUICE_TRY(const std::string content, read_file(config.token_file, kFileBytesMax));
     token = trimmed(content);
     if (token.empty()) return fail(Errc::kInvalid, fmt::format("{}: holds no token", config.token_file));
   }

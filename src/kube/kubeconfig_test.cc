@@ -184,7 +184,7 @@ TEST_F(KubeconfigTest, WhatCannotBeReadIsAnErrorEvenWhereItOpens) {
   fs::create_directory(folder_ / "folder");
   const std::string folder = (folder_ / "folder").string();
   EXPECT_THAT(error_of(folder), HasSubstr(folder));
-  EXPECT_THAT(error_of("/dev/zero"), HasSubstr("larger than"));
+  EXPECT_THAT(error_of("/dev/zero"), HasSubstr("longer than"));
   EXPECT_THAT(error_of(config("{server: 'https://h', certificate-authority: folder}", "{}")),
               testing::AllOf(HasSubstr("certificate-authority"), HasSubstr(folder)));
   const auto loaded = load_kubeconfig(config("{server: 'https://h'}", "{tokenFile: folder}"), "");

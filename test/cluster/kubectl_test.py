@@ -288,6 +288,29 @@ class KubectlTest(unittest.TestCase):
         self.assertIn("Using iptables Proxier", self.cluster.log("node1"))
         self.assertEqual(self.rig.get("node1", 10249, "/proxyMode"), (200, "iptables"))
 
+    def test_a_configuration_file_that_is_written_ends_it_and_one_that_is_swapped_does_not(self):
+        """As kube-proxy: whoever edits the file wants a restart; a ConfigMap that kubelet swaps under it does not count."""
+        folder = self.cluster.folder / "edited"
+        for version, mode in (("v1", '""'), ("v2", "ipvs")):
+            (folder / version).mkdir(parents=True)
+            (folder / version / "config.conf").write_text(KUBEADM_CONFIG.format(folder=self.cluster.folder / "kube-proxy").replace('mode: ""', f"mode: {mode}"))
+        (folder / "manifests").mkdir()
+        (folder / "..data").symlink_to("v1")
+        config, log = folder / "config.conf", folder / "log"
+        config.symlink_to("..data/config.conf")
+        proxy = self.rig.spawn("master", [SLUICE, "proxy", f"--config={config}", "--hostname-override=master", f"--manifests={folder / 'manifests'}"],
+                               log, {"XTABLES_LOCKFILE": str(folder / "lock")})
+        self.addCleanup(lambda: proxy.poll() is None and self.rig.stop(proxy))
+        self.cluster.wait_synced("master")
+        (folder / "..new").symlink_to("v2")
+        (folder / "..new").rename(folder / "..data")
+        time.sleep(0.5)
+        self.assertIsNone(proxy.poll())
+        config.unlink()
+        config.write_text((folder / "v1/config.conf").read_text() + "# by hand\n")
+        self.assertEqual(proxy.wait(20), 1)
+        self.assertIn("content of the proxy server's configuration file was updated", log.read_text())
+
     def test_an_object_that_nobody_can_serve_stops_no_other(self):
         self.apply(service("odd", "10.96.6.6", ("p", "SCTP", 80)), endpoint_slice("odd", [("p", "SCTP", 8080)], [(PODS["web-a"][1], "node1")]),
                          service("well", "10.96.6.7", ("p", "TCP", 80)), self.endpoints("well", "web-a"))

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+// Small files, whole: configurations, credentials. Memory follows what the file holds, not what it may hold.
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+#include "base/result.h"
+
+namespace sluice {
+
+// Errors name the path: kPermission or kNotFound if it cannot be opened, kUnavailable if it cannot be read (a folder, a
+// failing disk), kExhausted if it is longer than `bytes_max`.
+Result<std::string> read_file(const std::string& path, std::size_t bytes_max);
+
+}  // namespace sluice
