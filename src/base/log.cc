@@ -10,6 +10,8 @@
 #include <chrono>
 #include <ctime>
 
+#include "base/json.h"
+
 namespace sluice::log {
 namespace {
 
@@ -17,36 +19,6 @@ std::atomic<int> g_verbosity{0};
 std::atomic<Format> g_format{Format::kText};
 
 // Go's %q for the characters that matter in a log line; JSON's strings have the same escapes.
-void append_quoted(fmt::memory_buffer& out, std::string_view text) {
-  out.push_back('"');
-  for (const char c : text) {
-    switch (c) {
-      case '"':
-        fmt::format_to(std::back_inserter(out), "\\\"");
-        break;
-      case '\\':
-        fmt::format_to(std::back_inserter(out), "\\\\");
-        break;
-      case '\n':
-        fmt::format_to(std::back_inserter(out), "\\n");
-        break;
-      case '\r':
-        fmt::format_to(std::back_inserter(out), "\\r");
-        break;
-      case '\t':
-        fmt::format_to(std::back_inserter(out), "\\t");
-        break;
-      default:
-        if (static_cast<unsigned char>(c) < 0x20) {
-          fmt::format_to(std::back_inserter(out), "\\u{:04x}", static_cast<unsigned>(c));
-        } else {
-          out.push_back(c);
-        }
-    }
-  }
-  out.push_back('"');
-}
-
 char letter(Level level) {
   switch (level) {
     case Level::kInfo:
@@ -69,10 +41,10 @@ void append_text(fmt::memory_buffer& out, Level level, std::string_view file, in
   fmt::format_to(std::back_inserter(out), "{}{:02}{:02} {:02}:{:02}:{:02}.{:06} {:7} {}:{}] ", letter(level),
                  local.tm_mon + 1, local.tm_mday, local.tm_hour, local.tm_min, local.tm_sec, micros, ::getpid(), file,
                  line);
-  append_quoted(out, message);
+  out.append(json_string(message));
   for (const Field& field : fields) {
     fmt::format_to(std::back_inserter(out), " {}=", field.key);
-    append_quoted(out, field.value);
+    out.append(json_string(field.value));
   }
   out.push_back('\n');
 }
@@ -83,12 +55,12 @@ void append_json(fmt::memory_buffer& out, Level level, std::string_view file, in
   fmt::format_to(std::back_inserter(out), "{{\"ts\":{:.4f},\"caller\":\"{}:{}\",\"level\":\"{}\",\"msg\":",
                  std::chrono::duration<double, std::milli>(now).count(), file, line,
                  level == Level::kError ? "error" : (level == Level::kWarning ? "warning" : "info"));
-  append_quoted(out, message);
+  out.append(json_string(message));
   for (const Field& field : fields) {
     out.push_back(',');
-    append_quoted(out, field.key);
+    out.append(json_string(field.key));
     out.push_back(':');
-    append_quoted(out, field.value);
+    out.append(json_string(field.value));
   }
   fmt::format_to(std::back_inserter(out), "}}\n");
 }

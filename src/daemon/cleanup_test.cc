@@ -3,24 +3,14 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sched.h>
 
 #include <cstdlib>
-#include <thread>
 
 #include "sys/process.h"
+#include "sys/test_netns.h"
 
 namespace sluice::daemon {
 namespace {
-
-// Runs `body` on a thread that has a network namespace of its own, which goes when the thread ends.
-template <typename Body>
-void in_fresh_netns(Body body) {
-  std::thread([&body] {
-    ASSERT_EQ(::unshare(CLONE_NEWNET), 0) << "this test needs root";
-    body();
-  }).join();
-}
 
 std::string output_of(const char* command) {
   const auto outcome = sys::run_and_collect({"sh", "-c", command});

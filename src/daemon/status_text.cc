@@ -10,6 +10,8 @@
 #include <algorithm>
 #include <iterator>
 
+#include "base/json.h"
+
 namespace sluice::daemon {
 namespace {
 
@@ -106,19 +108,6 @@ void append_table(std::string& out, const std::vector<sync::ServedPort>& served)
   for (const Row& row : rows)
     out += fmt::format("{:<{}}  {:<5}  {:<{}}  {}\n", row.name, name_width, row.protocol, row.frontends,
                        frontends_width, row.real_servers);
-}
-
-std::string json_string(std::string_view text) {
-  std::string out = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') out += '\\';
-    if (static_cast<unsigned char>(c) < 0x20) {
-      out += fmt::format("\\u{:04x}", static_cast<unsigned>(c));
-    } else {
-      out += c;
-    }
-  }
-  return out + '"';
 }
 
 template <typename Range, typename Element>

@@ -12,6 +12,8 @@
 #include <set>
 #include <thread>
 
+#include "base/ip_literals.h"
+
 namespace sluice::ipvs {
 namespace {
 
@@ -21,9 +23,6 @@ using std::chrono::steady_clock;
 constexpr auto kStatisticsPatience = std::chrono::seconds(20);
 constexpr auto kStatisticsPause = std::chrono::milliseconds(50);
 
-IpAddress ip(const char* text) {
-  return *IpAddress::parse(text);
-}
 VirtualServerKey tcp(const char* address, std::uint16_t port) {
   return VirtualServerKey::of(Protocol::kTcp, ip(address), port);
 }

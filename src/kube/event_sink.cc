@@ -9,6 +9,7 @@
 #include <chrono>
 #include <deque>
 
+#include "base/json.h"
 #include "base/log.h"
 #include "kube/source.h"
 
@@ -25,19 +26,6 @@ std::string_view at_most(std::string_view text, std::size_t bytes) {
   if (text.size() <= bytes) return text;
   while (bytes > 0 && (static_cast<unsigned char>(text[bytes]) & 0xc0U) == 0x80U) --bytes;
   return text.substr(0, bytes);
-}
-
-std::string quoted(std::string_view text) {
-  std::string out = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') out += '\\';
-    if (static_cast<unsigned char>(c) < 0x20) {
-      out += fmt::format("\\u{:04x}", static_cast<unsigned>(c));
-    } else {
-      out += c;
-    }
-  }
-  return out + '"';
 }
 
 class Sink : public EventSink, public std::enable_shared_from_this<Sink> {
@@ -64,14 +52,15 @@ class Sink : public EventSink, public std::enable_shared_from_this<Sink> {
     const std::string regarding_namespace =
         event.regarding.namespace_name.empty()
             ? ""
-            : fmt::format(R"("namespace":{},)", quoted(event.regarding.namespace_name));
+            : fmt::format(R"("namespace":{},)", json_string(event.regarding.namespace_name));
     return fmt::format(
         R"({{"apiVersion":"events.k8s.io/v1","kind":"Event","metadata":{{"name":{},"namespace":{}}},"eventTime":"{}","reportingController":"kube-proxy",)"
         R"("reportingInstance":{},"action":{},"reason":{},"regarding":{{"apiVersion":"v1","kind":{},{}"name":{},"uid":{}}},"note":{},"type":"{}"}})",
-        quoted(name), quoted(where), time, quoted(at_most("kube-proxy-" + node_name_, kInstanceBytesMax)),
-        quoted(event.action), quoted(event.reason), quoted(event.regarding_kind), regarding_namespace,
-        quoted(event.regarding.name), quoted(event.regarding_uid), quoted(at_most(event.note, kNoteBytesMax)),
-        event.warning ? "Warning" : "Normal");
+        json_string(name), json_string(where), time,
+        json_string(at_most("kube-proxy-" + node_name_, kInstanceBytesMax)), json_string(event.action),
+        json_string(event.reason), json_string(event.regarding_kind), regarding_namespace,
+        json_string(event.regarding.name), json_string(event.regarding_uid),
+        json_string(at_most(event.note, kNoteBytesMax)), event.warning ? "Warning" : "Normal");
   }
 
   void send() {

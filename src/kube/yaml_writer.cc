@@ -15,38 +15,10 @@
 #include <cmath>
 #include <cstdlib>
 
+#include "base/json.h"
+
 namespace sluice::kube {
 namespace {
-
-void append_json_string(std::string& out, std::string_view text) {
-  out += '"';
-  for (const char c : text) {
-    switch (c) {
-      case '"':
-        out += "\\\"";
-        break;
-      case '\\':
-        out += "\\\\";
-        break;
-      case '\n':
-        out += "\\n";
-        break;
-      case '\r':
-        out += "\\r";
-        break;
-      case '\t':
-        out += "\\t";
-        break;
-      default:
-        if (static_cast<unsigned char>(c) < 0x20) {
-          out += fmt::format("\\u{:04x}", static_cast<unsigned>(c));
-        } else {
-          out += c;
-        }
-    }
-  }
-  out += '"';
-}
 
 bool is_one_of(std::string_view text, std::initializer_list<std::string_view> words) {
   return std::find(words.begin(), words.end(), text) != words.end();
@@ -97,7 +69,7 @@ void append_plain(std::string& out, std::string_view text) {
   } else if (const std::string other = other_number(std::string(text)); !other.empty()) {
     out += other;
   } else {
-    append_json_string(out, text);
+    out += json_string(text);
   }
 }
 
@@ -142,14 +114,18 @@ void YamlWriter::scalar(int line, std::string_view text, bool plain, Anchor anch
   if (!frames_.empty() && frames_.back().map && !has_key_) return take_key(line, text, plain, anchor);
   if (!before_value(line) || !fits(2 * text.size() + 8)) return;
   const std::size_t begin = text_.size();
-  plain ? append_plain(text_, text) : append_json_string(text_, text);
+  if (plain) {
+    append_plain(text_, text);
+  } else {
+    text_ += json_string(text);
+  }
   after_value(begin, anchor);
 }
 
 void YamlWriter::take_key(int line, std::string_view text, bool plain, Anchor anchor) {
   if (anchor != 0) {
     std::string value;
-    append_json_string(value, text);
+    value += json_string(text);
     remember(anchor, value);
   }
   Frame& frame = frames_.back();
@@ -173,7 +149,7 @@ bool YamlWriter::before_value(int line) {
     if (!fits(2 * key_.size() + 4)) return false;
     if (frame.count > 0 && !frame.merging) text_ += ',';
     if (frame.map && !frame.merging) {
-      append_json_string(text_, key_);
+      text_ += json_string(key_);
       text_ += ':';
     }
     parent = frame.mark;

@@ -3,12 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include "base/ip_literals.h"
+
 namespace sluice::lab {
 namespace {
-
-IpAddress ip(std::string_view text) {
-  return IpAddress::parse(text).value();
-}
 
 TEST(Answer, TextAndValueAgreeInBothFamilies) {
   const struct {

@@ -13,6 +13,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "base/ip_literals.h"
 #include "lab/command.h"
 #include "lab/network.h"
 #include "lab/state.h"
@@ -29,9 +30,6 @@ using testing::IsEmpty;
 using testing::Not;
 using Set = std::set<std::string>;
 
-IpAddress ip(std::string_view text) {
-  return IpAddress::parse(text).value();
-}
 Target tcp(std::string_view address, std::uint16_t port) {
   return {Protocol::kTcp, ip(address), port};
 }

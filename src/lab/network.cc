@@ -21,6 +21,7 @@
 #include <chrono>
 #include <thread>
 
+#include "base/ip_literals.h"
 #include "sys/links.h"
 #include "sys/netns.h"
 #include "sys/sysctl.h"
@@ -33,10 +34,6 @@ constexpr std::string_view kPodLinkPrefix = "cali";
 constexpr const char* kBridge = "sluice0";
 constexpr const char* kPort = "eth0";    // the link of every host
 constexpr int kLinkWaitTurnsMax = 5000;  // of 1 ms
-
-IpAddress ip(std::string_view text) {
-  return IpAddress::parse(text).value();
-}
 
 IpAddress pod_gateway(Family family) {
   return ip(family == Family::kIPv4 ? "169.254.1.1" : "fe80::ecee:eeff:feee:eeee");

@@ -11,17 +11,12 @@
 #include <charconv>
 #include <set>
 
+#include "base/ip_literals.h"
+
 namespace sluice::lab {
 namespace {
 
 constexpr unsigned kGridPodsTotalMax = 1000;
-
-IpAddress ip(std::string_view text) {
-  return IpAddress::parse(text).value();
-}
-Cidr cidr(std::string_view text) {
-  return Cidr::parse(text).value();
-}
 
 // 10.96.0.0/12 is kubeadm's default Service range; the others are documentation ranges (RFC 5737, RFC 3849) for load
 // balancers and external addresses.

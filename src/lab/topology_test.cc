@@ -6,6 +6,7 @@
 
 #include <functional>
 
+#include "base/ip_literals.h"
 #include "lab/screen.h"
 #include "lab/walkthrough_files.h"
 
@@ -13,10 +14,6 @@ namespace sluice::lab {
 namespace {
 
 using testing::HasSubstr;
-
-IpAddress ip(std::string_view text) {
-  return IpAddress::parse(text).value();
-}
 
 TEST(Topology, TheBuiltOnesAreSound) {
   for (const char* name : {"walkthrough", "1x0", "1x1", "3x6", "99x10", "5x200"}) {

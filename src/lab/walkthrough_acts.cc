@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <thread>
 
+#include "base/ip_literals.h"
 #include "lab/state.h"
 
 namespace sluice::lab {
@@ -36,9 +37,6 @@ std::string asked(const Question& question) {
 
 }  // namespace
 
-IpAddress ip(std::string_view text) {
-  return IpAddress::parse(text).value();
-}
 IpAddress loopback() {
   return ip("127.0.0.1");
 }

@@ -10,6 +10,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/ip_literals.h"
 #include "lab/walkthrough.h"
 #include "lab/walkthrough_files.h"
 
@@ -21,7 +22,6 @@ using std::chrono::milliseconds;
 inline constexpr milliseconds kSilenceProbe{400};  // long enough where silence is expected
 inline constexpr std::uint16_t kMetricsPort = 10249;
 
-IpAddress ip(std::string_view text);
 IpAddress loopback();
 Target tcp(std::string_view address, std::uint16_t port);
 Target udp(std::string_view address, std::uint16_t port);

@@ -13,6 +13,7 @@
 #include <tuple>
 #include <utility>
 
+#include "base/json.h"
 #include "base/mutex.h"
 #include "net/http_server.h"
 
@@ -21,20 +22,6 @@ namespace {
 
 using Key = std::tuple<std::string, std::string, Family>;  // namespace, name
 
-// Names are DNS labels, but a file may hold anything.
-std::string json_escaped(const std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    if (c == '"' || c == '\\') out += '\\';
-    if (static_cast<unsigned char>(c) < 0x20) {
-      out += fmt::format("\\u{:04x}", static_cast<unsigned>(c));
-    } else {
-      out += c;
-    }
-  }
-  return out;
-}
-
 net::HttpResponse answer(const HealthCheck& check, bool proxy_healthy) {
   net::HttpResponse response;
   response.status = check.local_endpoints > 0 && proxy_healthy ? 200 : 503;
@@ -42,9 +29,9 @@ net::HttpResponse answer(const HealthCheck& check, bool proxy_healthy) {
   response.headers = {{"X-Content-Type-Options", "nosniff"},
                       {"X-Load-Balancing-Endpoint-Weight", std::to_string(check.local_endpoints)}};
   response.body = fmt::format(
-      "{{\n\t\"service\": {{\n\t\t\"namespace\": \"{}\",\n\t\t\"name\": \"{}\"\n\t}},\n\t\"localEndpoints\": {},\n"
+      "{{\n\t\"service\": {{\n\t\t\"namespace\": {},\n\t\t\"name\": {}\n\t}},\n\t\"localEndpoints\": {},\n"
       "\t\"serviceProxyHealthy\": {}\n}}",
-      json_escaped(check.namespace_name), json_escaped(check.name), check.local_endpoints, proxy_healthy);
+      json_string(check.namespace_name), json_string(check.name), check.local_endpoints, proxy_healthy);
   return response;
 }
 

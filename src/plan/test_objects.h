@@ -10,17 +10,11 @@
 #include <utility>
 #include <vector>
 
+#include "base/ip_literals.h"
 #include "model/object.h"
 #include "plan/planner.h"
 
 namespace sluice::plan::test {
-
-inline IpAddress ip(std::string_view text) {
-  return IpAddress::parse(text).value();
-}
-inline Cidr cidr(std::string_view text) {
-  return Cidr::parse(text).value();
-}
 
 inline std::vector<IpAddress> ips(const std::vector<std::string>& texts) {
   std::vector<IpAddress> result;

@@ -7,6 +7,8 @@
 
 #include <memory>
 
+#include "base/ip_literals.h"
+
 namespace sluice::sync {
 namespace {
 
@@ -14,10 +16,6 @@ using plan::AddressPort;
 using plan::Change;
 using plan::ServicePortPlan;
 using plan::ServicePortPlanPtr;
-
-IpAddress ip(const char* text) {
-  return IpAddress::parse(text).value();
-}
 
 AddressPort at(const char* address, std::uint16_t port) {
   return {ip(address), port};

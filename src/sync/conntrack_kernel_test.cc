@@ -7,7 +7,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <poll.h>
-#include <sched.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -15,20 +14,18 @@
 #include <cstring>
 #include <memory>
 #include <string>
-#include <thread>
 
 #include "base/unique_fd.h"
 #include "sync/conntrack_cleaner.h"
 #include "sync/settings.h"
+#include "sys/test_netns.h"
 
 namespace sluice::sync {
 namespace {
 
-// Runs `body` on a thread that has a network namespace of its own, which goes when the thread ends.
 template <typename Body>
-void in_fresh_netns(Body body) {
-  std::thread([&body] {
-    ASSERT_EQ(::unshare(CLONE_NEWNET), 0) << "this test needs root";
+void in_service_network(Body body) {
+  in_fresh_netns([&body] {
     // 10.1.0.1 and 10.1.0.2 are pods, 10.1.9.9 is the client, 10.96.0.0/16 is where Services are; 192.0.2.1 is the
     // node's address.
     ASSERT_EQ(
@@ -39,7 +36,7 @@ void in_fresh_netns(Body body) {
             "add chain ip t track { type filter hook output priority 0; }; add rule ip t track ct state new counter'"),
         0);
     body();
-  }).join();
+  });
 }
 
 sockaddr_in socket_address(const std::string& address, std::uint16_t port) {
@@ -115,7 +112,7 @@ TEST(ConntrackKernel, AClientThatKeepsItsSocketReachesTheNewPodAfterTheOldOneWen
   for (const auto& [address, port] :
        {std::pair{"10.96.0.10", std::uint16_t{53}}, {"192.0.2.1", std::uint16_t{30053}}}) {
     SCOPED_TRACE(address);
-    in_fresh_netns([address = address, port = port] {
+    in_service_network([address = address, port = port] {
       UdpSocket first("10.1.0.1", 5353);
       UdpSocket second("10.1.0.2", 5353);
       UdpSocket client("10.1.9.9", 40000);
@@ -134,7 +131,7 @@ TEST(ConntrackKernel, AClientThatKeepsItsSocketReachesTheNewPodAfterTheOldOneWen
 }
 
 TEST(ConntrackKernel, EarlyPacketsDoNotBlackHoleLaterOnes) {  // E31
-  in_fresh_netns([] {
+  in_service_network([] {
     UdpSocket pod("10.1.0.1", 5353);
     UdpSocket client("10.1.9.9", 40000);
     client.send("10.96.0.10", 53, "early");
@@ -146,7 +143,7 @@ TEST(ConntrackKernel, EarlyPacketsDoNotBlackHoleLaterOnes) {  // E31
 }
 
 TEST(ConntrackKernel, FlowsOfOthersStay) {
-  in_fresh_netns([] {
+  in_service_network([] {
     UdpSocket first("10.1.0.1", 5353);
     UdpSocket second("10.1.0.2", 5353);
     UdpSocket stale_client("10.1.9.9", 40000);
@@ -169,7 +166,7 @@ TEST(ConntrackKernel, FlowsOfOthersStay) {
 }
 
 TEST(ConntrackKernel, ADeletedServiceLosesTheFlowsToItsPods) {
-  in_fresh_netns([] {
+  in_service_network([] {
     UdpSocket pod("10.1.0.1", 5353);
     UdpSocket client("10.1.9.9", 40000);
     translate("10.1.0.1");

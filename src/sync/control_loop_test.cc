@@ -351,11 +351,11 @@ TEST_F(ControlLoopTest, OtherChangesOfTheNodeProgramNothing) {
 }
 
 TEST_F(ControlLoopTest, ChangedPodCidrsAreFatalOnceWhereTheDetectorsWereMadeOfThem) {
-  settings_.pod_cidrs = std::vector<Cidr>{plan::test::cidr("10.1.0.0/24")};
+  settings_.pod_cidrs = std::vector<Cidr>{cidr("10.1.0.0/24")};
   start_with_web();
   model::Node node = this_node();
   for (const char* cidr : {"10.1.0.0/24", "10.9.0.0/24", "10.8.0.0/24"}) {
-    node.pod_cidrs = {plan::test::cidr(cidr)};
+    node.pod_cidrs = {sluice::cidr(cidr)};
     model::Update update;
     update.node = node;
     post(std::move(update));
@@ -369,7 +369,7 @@ TEST_F(ControlLoopTest, ChangedPodCidrsAreNobodysBusinessOtherwise) {
   for (const char* cidr : {"10.1.0.0/24", "10.9.0.0/24"}) {
     model::Update update;
     update.node = this_node();
-    update.node->pod_cidrs = {plan::test::cidr(cidr)};
+    update.node->pod_cidrs = {sluice::cidr(cidr)};
     post(std::move(update));
     step();
   }

@@ -125,7 +125,7 @@ TEST_F(ControlLoopThreadTest, StopWaitsForTheRunningApplyAndBeginsNoOther) {
 }
 
 TEST_F(ControlLoopThreadTest, AFatalHookMayStopTheLoop) {
-  settings_.pod_cidrs = std::vector<Cidr>{plan::test::cidr("10.1.0.0/24")};
+  settings_.pod_cidrs = std::vector<Cidr>{cidr("10.1.0.0/24")};
   hooks_.fatal = [this](const std::string&) { loop_->stop(); };
   run();
   model::Update update;

@@ -12,13 +12,13 @@
 #include <utility>
 #include <vector>
 
+#include "base/ip_literals.h"
 #include "plan/test_objects.h"
 #include "sync/control_loop.h"
 #include "sync/fake_data_plane.h"
 
 namespace sluice::sync::test {
 
-using plan::test::ip;
 using plan::test::make_service;
 using plan::test::make_slice;
 using plan::test::service_port;

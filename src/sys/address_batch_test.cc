@@ -4,32 +4,27 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sched.h>
 
 #include <set>
-#include <thread>
 
+#include "base/ip_literals.h"
 #include "sys/addresses.h"
 #include "sys/links.h"
+#include "sys/test_netns.h"
 
 namespace sluice::sys {
 namespace {
 
 using testing::HasSubstr;
 
-IpAddress ip(std::string_view text) {
-  return IpAddress::parse(text).value();
-}
-
 // On a thread with a network namespace of its own, which goes with the thread. `link` is a bridge: every kernel has
 // those.
 template <typename Body>
 void with_link(const std::string& link, Body body) {
-  std::thread([&] {
-    ASSERT_EQ(::unshare(CLONE_NEWNET), 0) << "this test needs root";
+  in_fresh_netns([&] {
     ASSERT_TRUE(add_bridge(link));
     body();
-  }).join();
+  });
 }
 
 std::set<IpAddress> addresses_on(const std::string& link) {

@@ -4,10 +4,10 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sched.h>
 
 #include <cstdlib>
-#include <thread>
+
+#include "sys/test_netns.h"
 
 namespace sluice::sys {
 
@@ -16,15 +16,6 @@ void PrintTo(const InterfaceAddress& address, std::ostream* out) {
 }
 
 namespace {
-
-// Runs `body` on a thread that has a network namespace of its own, which goes when the thread ends.
-template <typename Body>
-void in_fresh_netns(Body body) {
-  std::thread([&body] {
-    ASSERT_EQ(::unshare(CLONE_NEWNET), 0) << "this test needs root";
-    body();
-  }).join();
-}
 
 InterfaceAddress row(const char* interface, const char* address, unsigned prefix_length) {
   return {interface, *IpAddress::parse(address), prefix_length};

@@ -29,6 +29,7 @@
 #include <optional>
 #include <span>
 
+#include "sys/netlink_attributes.h"
 #include "sys/netlink_dump.h"
 
 namespace sluice::sys {
@@ -41,23 +42,6 @@ constexpr timeval kAnswerTimeout{10, 0};
 // CTA_FILTER_F_CTA_PROTO_NUM of net/netfilter/nf_internals.h, which is no installed header: compare the protocol
 // number. Kernels before 5.8 know no CTA_FILTER and dump everything, so entries are looked at again here.
 constexpr std::uint32_t kFilterByProtocol = 1U << 3;
-
-// libmnl's own loop macros do not compile as C++ (they assign void pointers).
-template <typename Body>
-void for_each_attribute(const void* payload, std::size_t length, Body body) {
-  const auto* attribute = static_cast<const nlattr*>(payload);
-  auto left = static_cast<int>(length);
-  while (mnl_attr_ok(attribute, left)) {
-    body(attribute);
-    left -= static_cast<int>(MNL_ALIGN(attribute->nla_len));
-    attribute = mnl_attr_next(attribute);
-  }
-}
-
-template <typename Body>
-void for_each_nested(const nlattr* attribute, Body body) {
-  for_each_attribute(mnl_attr_get_payload(attribute), mnl_attr_get_payload_len(attribute), body);
-}
 
 struct Tuple {
   IpAddress source;

@@ -21,19 +21,11 @@
 #include <memory>
 #include <set>
 #include <string>
-#include <thread>
+
+#include "sys/test_netns.h"
 
 namespace sluice::sys {
 namespace {
-
-// Runs `body` on a thread that has a network namespace of its own, which goes when the thread ends.
-template <typename Body>
-void in_fresh_netns(Body body) {
-  std::thread([&body] {
-    ASSERT_EQ(::unshare(CLONE_NEWNET), 0) << "this test needs root";
-    body();
-  }).join();
-}
 
 Flow flow(Protocol protocol, const char* source, const char* destination, const char* reply_source,
           std::uint16_t source_port) {
@@ -198,8 +190,7 @@ TEST(DeleteFlows, AnEmptyTableAnswersZero) {
 }
 
 TEST(DeleteFlows, WithoutTheRightToDoSoItSaysWhy) {
-  std::thread([] {
-    ASSERT_EQ(::unshare(CLONE_NEWNET), 0) << "this test needs root";
+  in_fresh_netns([&] {
     FlowInserter inserter;
     ASSERT_TRUE(inserter.insert(flow(Protocol::kUdp, "198.51.100.1", "192.0.2.10", "10.244.1.7", 1001)));
     // A new user namespace has no rights over the network namespace of its parent. unshare(2) wants a process of one
@@ -214,7 +205,7 @@ TEST(DeleteFlows, WithoutTheRightToDoSoItSaysWhy) {
     ASSERT_EQ(::waitpid(child, &status, 0), child);
     EXPECT_EQ(status, 0);
     EXPECT_THAT(listed(Family::kIPv4, Protocol::kUdp), testing::ElementsAre(1001));
-  }).join();
+  });
 }
 
 TEST(DeleteFlows, ATableOfFiftyThousandLosesExactlyTheStaleOnes) {

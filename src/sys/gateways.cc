@@ -15,44 +15,33 @@
 #include <set>
 #include <span>
 
+#include "sys/netlink_attributes.h"
 #include "sys/netlink_dump.h"
 
 namespace sluice::sys {
 namespace {
 
-// libmnl's own loop macros do not compile as C++ (they assign void pointers).
-template <typename Body>
-void for_each_attribute(const void* begin, std::size_t length, Body body) {
-  const auto* attribute = static_cast<const nlattr*>(begin);
-  auto left = static_cast<int>(length);
-  while (mnl_attr_ok(attribute, left)) {
-    body(*attribute);
-    left -= static_cast<int>(MNL_ALIGN(attribute->nla_len));
-    attribute = mnl_attr_next(attribute);
-  }
-}
+void take_hops(const nlattr* multipath, std::set<IpAddress>& gateways);
 
-void take_hops(const nlattr& multipath, std::set<IpAddress>& gateways);
-
-void take_gateway(const nlattr& attribute, std::set<IpAddress>& gateways) {
-  const auto* bytes = static_cast<const std::uint8_t*>(mnl_attr_get_payload(&attribute));
-  std::span<const std::uint8_t> value(bytes, mnl_attr_get_payload_len(&attribute));
-  const std::uint16_t type = mnl_attr_get_type(&attribute);
+void take_gateway(const nlattr* attribute, std::set<IpAddress>& gateways) {
+  const auto* bytes = static_cast<const std::uint8_t*>(mnl_attr_get_payload(attribute));
+  std::span<const std::uint8_t> value(bytes, mnl_attr_get_payload_len(attribute));
+  const std::uint16_t type = mnl_attr_get_type(attribute);
   if (type == RTA_MULTIPATH) return take_hops(attribute, gateways);
   if (type == RTA_VIA && value.size() > sizeof(sa_family_t)) value = value.subspan(sizeof(sa_family_t));
   if (type != RTA_GATEWAY && type != RTA_VIA) return;
   if (const auto gateway = IpAddress::from_bytes(value)) gateways.insert(*gateway);
 }
 
-void take_hops(const nlattr& multipath, std::set<IpAddress>& gateways) {
-  const auto* at = static_cast<const std::uint8_t*>(mnl_attr_get_payload(&multipath));
-  std::size_t left = mnl_attr_get_payload_len(&multipath);
+void take_hops(const nlattr* multipath, std::set<IpAddress>& gateways) {
+  const auto* at = static_cast<const std::uint8_t*>(mnl_attr_get_payload(multipath));
+  std::size_t left = mnl_attr_get_payload_len(multipath);
   while (left >= sizeof(rtnexthop)) {
     rtnexthop hop{};
     std::memcpy(&hop, at, sizeof hop);
     if (hop.rtnh_len < sizeof hop || hop.rtnh_len > left) return;
-    for_each_attribute(at + sizeof hop, hop.rtnh_len - sizeof hop, [&](const nlattr& attribute) {
-      if (mnl_attr_get_type(&attribute) != RTA_MULTIPATH) take_gateway(attribute, gateways);
+    for_each_attribute(at + sizeof hop, hop.rtnh_len - sizeof hop, [&](const nlattr* attribute) {
+      if (mnl_attr_get_type(attribute) != RTA_MULTIPATH) take_gateway(attribute, gateways);
     });
     const std::size_t step = std::min<std::size_t>(left, RTNH_ALIGN(hop.rtnh_len));
     at += step;
@@ -77,7 +66,7 @@ Result<std::vector<IpAddress>> list_gateways(Family family) {
     if (route->rtm_table == RT_TABLE_LOCAL) return;
     for_each_attribute(mnl_nlmsg_get_payload_offset(&answer, sizeof(rtmsg)),
                        mnl_nlmsg_get_payload_len(&answer) - sizeof(rtmsg),
-                       [&](const nlattr& attribute) { take_gateway(attribute, gateways); });
+                       [&](const nlattr* attribute) { take_gateway(attribute, gateways); });
   };
   if (auto done = dump_netlink(NETLINK_ROUTE, *request, {[&] { gateways.clear(); }, take}); !done) {
     return annotate(done.error(), "list the gateways");

@@ -3,12 +3,11 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sched.h>
 
-#include <thread>
-
+#include "base/ip_literals.h"
 #include "sys/links.h"
 #include "sys/process.h"
+#include "sys/test_netns.h"
 
 namespace sluice::sys {
 namespace {
@@ -16,20 +15,15 @@ namespace {
 using testing::ElementsAre;
 using testing::IsEmpty;
 
-IpAddress ip(std::string_view text) {
-  return IpAddress::parse(text).value();
-}
-
 template <typename Body>
 void with_link(Body body) {
-  std::thread([&] {
-    ASSERT_EQ(::unshare(CLONE_NEWNET), 0) << "this test needs root";
+  in_fresh_netns([&] {
     ASSERT_TRUE(add_bridge("gw0"));
     ASSERT_TRUE(set_up("gw0"));
     ASSERT_TRUE(add_address("gw0", ip("192.0.2.1"), 24));
     ASSERT_TRUE(add_address("gw0", ip("2001:db8::1"), 64));
     body();
-  }).join();
+  });
 }
 
 void add_default(std::string_view gateway) {

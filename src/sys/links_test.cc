@@ -15,6 +15,7 @@
 #include <sstream>
 #include <thread>
 
+#include "base/ip_literals.h"
 #include "sys/netns.h"
 
 namespace sluice::sys {
@@ -22,10 +23,6 @@ namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
-
-IpAddress ip(std::string_view text) {
-  return IpAddress::parse(text).value();
-}
 
 // Two namespaces; bodies run in the first. Their links go with them.
 class LinksTest : public testing::Test {

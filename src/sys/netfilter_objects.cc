@@ -21,6 +21,8 @@
 #include <functional>
 #include <memory>
 
+#include "sys/netlink_attributes.h"
+
 namespace sluice::sys {
 namespace {
 
@@ -90,18 +92,6 @@ nlmsghdr* put_ipset_request(void* buffer, unsigned command, unsigned flags, cons
   return header;
 }
 
-// libmnl's own loop macros do not compile as C++ (they assign void pointers).
-template <typename Body>
-void for_each_attribute(const void* payload, std::size_t length, Body body) {
-  const auto* attribute = static_cast<const nlattr*>(payload);
-  auto left = static_cast<int>(length);
-  while (mnl_attr_ok(attribute, left)) {
-    body(attribute);
-    left -= static_cast<int>(MNL_ALIGN(attribute->nla_len));
-    attribute = mnl_attr_next(attribute);
-  }
-}
-
 template <typename Body>
 void for_each_answer_attribute(const nlmsghdr* answer, Body body) {
   for_each_attribute(mnl_nlmsg_get_payload_offset(answer, sizeof(nfgenmsg)),
@@ -116,7 +106,7 @@ bool subsystem_missing(int error) {
 void append_element_ports(const nlattr* element, std::vector<std::uint16_t>& ports) {
   std::uint16_t first = 0;
   std::uint16_t last = 0;
-  for_each_attribute(mnl_attr_get_payload(element), mnl_attr_get_payload_len(element), [&](const nlattr* attribute) {
+  for_each_nested(element, [&](const nlattr* attribute) {
     if (mnl_attr_get_payload_len(attribute) < sizeof(std::uint16_t)) return;
     if (mnl_attr_get_type(attribute) == IPSET_ATTR_PORT) first = ntohs(mnl_attr_get_u16(attribute));
     if (mnl_attr_get_type(attribute) == IPSET_ATTR_PORT_TO) last = ntohs(mnl_attr_get_u16(attribute));
@@ -173,8 +163,7 @@ Result<std::vector<std::uint16_t>> list_ipset_ports(const std::string& name) {
   const int error = converse(socket.get(), header, header->nlmsg_len, 1, [&ports](const nlmsghdr* answer) {
     for_each_answer_attribute(answer, [&ports](const nlattr* attribute) {
       if (mnl_attr_get_type(attribute) != IPSET_ATTR_ADT) return;
-      for_each_attribute(mnl_attr_get_payload(attribute), mnl_attr_get_payload_len(attribute),
-                         [&ports](const nlattr* element) { append_element_ports(element, ports); });
+      for_each_nested(attribute, [&ports](const nlattr* element) { append_element_ports(element, ports); });
     });
   });
   if (error == 0) return ports;

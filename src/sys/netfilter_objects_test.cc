@@ -3,23 +3,14 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sched.h>
 #include <unistd.h>
 
 #include <cstdlib>
-#include <thread>
+
+#include "sys/test_netns.h"
 
 namespace sluice::sys {
 namespace {
-
-// Runs `body` on a thread that has a network namespace of its own, which goes when the thread ends.
-template <typename Body>
-void in_fresh_netns(Body body) {
-  std::thread([&body] {
-    ASSERT_EQ(::unshare(CLONE_NEWNET), 0) << "this test needs root";
-    body();
-  }).join();
-}
 
 TEST(NetfilterObjects, DeletesOneTableAndLeavesOthers) {
   in_fresh_netns([] {

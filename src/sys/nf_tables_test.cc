@@ -6,13 +6,13 @@
 #include <gtest/gtest.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
-#include <sched.h>
 
 #include <cerrno>
 #include <chrono>
 #include <thread>
 
 #include "sys/process.h"
+#include "sys/test_netns.h"
 
 namespace sluice::sys {
 namespace {
@@ -23,14 +23,6 @@ using testing::IsEmpty;
 using testing::StartsWith;
 using Bytes = std::vector<std::uint8_t>;
 using enum NftField;
-
-template <typename Body>
-void in_fresh_netns(Body body) {
-  std::thread([&body] {
-    ASSERT_EQ(::unshare(CLONE_NEWNET), 0) << "this test needs root";
-    body();
-  }).join();
-}
 
 std::string nft(std::vector<std::string> arguments, std::string_view input = {}) {
   arguments.insert(arguments.begin(), "nft");

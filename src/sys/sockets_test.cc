@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <thread>
 
+#include "base/ip_literals.h"
 #include "sys/links.h"
 #include "sys/netns.h"
 #include "sys/poller.h"
@@ -19,10 +20,6 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 constexpr std::uint16_t kPort = 7;
-
-IpAddress ip(std::string_view text) {
-  return IpAddress::parse(text).value();
-}
 
 // A namespace whose loopback has further addresses.
 class SocketsTest : public testing::Test {

@@ -2,23 +2,13 @@
 #include "sys/sysctl.h"
 
 #include <gtest/gtest.h>
-#include <sched.h>
 
-#include <thread>
+#include "sys/test_netns.h"
 
 namespace sluice::sys {
 namespace {
 
 constexpr const char* kName = "net/ipv4/conf/all/route_localnet";
-
-// Runs `body` on a thread that has a network namespace of its own, which goes when the thread ends.
-template <typename Body>
-void in_fresh_netns(Body body) {
-  std::thread([&body] {
-    ASSERT_EQ(::unshare(CLONE_NEWNET), 0) << "this test needs root";
-    body();
-  }).join();
-}
 
 TEST(Sysctl, ReadsWithoutTheNewline) {
   const auto value = read_sysctl("kernel/ostype");

@@ -3,38 +3,16 @@
 #pragma once
 
 #include <gtest/gtest.h>
-#include <sched.h>
 
 #include <algorithm>
 #include <sstream>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "dataplane/iptables/tool.h"
-#include "sys/process.h"
+#include "sys/test_netns.h"
 
 namespace sluice::dataplane::iptables {
-
-// Runs `body` on a thread with a network namespace of its own, which the programs it starts share, and which goes with
-// the thread.
-template <typename Body>
-void in_fresh_netns(Body body) {
-  std::thread([&body] {
-    ASSERT_EQ(::unshare(CLONE_NEWNET), 0) << "this test needs root";
-    body();
-  }).join();
-}
-
-inline std::string run(const std::vector<std::string>& arguments, std::string_view input = {}) {
-  const auto outcome = sys::run_and_collect(arguments, input);
-  if (!outcome) {
-    ADD_FAILURE() << outcome.error().what;
-    return "";
-  }
-  EXPECT_EQ(outcome->exit_status, 0) << arguments[0] << ": " << outcome->error_output;
-  return outcome->output;
-}
 
 inline Tool tool_for(Family family, const std::string& flavour) {
   auto tool = find_tool(family, flavour);

@@ -11,21 +11,10 @@
 #include <string>
 #include <vector>
 
+#include "base/ip_literals.h"
 #include "dataplane/iptables/encode.h"
 
 namespace sluice::dataplane::iptables {
-
-inline IpAddress ip(std::string_view text) {
-  const auto address = IpAddress::parse(text);
-  if (!address) std::abort();
-  return *address;
-}
-
-inline Cidr cidr(std::string_view text) {
-  const auto parsed = Cidr::parse(text);
-  if (!parsed) std::abort();
-  return *parsed;
-}
 
 enum class Where : std::uint8_t { kHere, kElsewhere };
 

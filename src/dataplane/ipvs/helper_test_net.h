@@ -3,7 +3,6 @@
 #pragma once
 
 #include <gtest/gtest.h>
-#include <sched.h>
 
 #include <cstdlib>
 #include <fstream>
@@ -11,33 +10,13 @@
 #include <sstream>
 #include <string>
 #include <string_view>
-#include <thread>
 #include <vector>
 
+#include "base/ip_literals.h"
 #include "dataplane/ipvs/helper_table.h"
-#include "sys/process.h"
+#include "sys/test_netns.h"
 
 namespace sluice::dataplane::ipvs {
-
-// Runs `body` on a thread with a network namespace of its own, which the programs it starts share, and which goes with
-// the thread.
-template <typename Body>
-void in_fresh_netns(Body body) {
-  std::thread([&body] {
-    ASSERT_EQ(::unshare(CLONE_NEWNET), 0) << "this test needs root";
-    body();
-  }).join();
-}
-
-inline std::string run(const std::vector<std::string>& arguments, std::string_view input = {}) {
-  const auto outcome = sys::run_and_collect(arguments, input);
-  if (!outcome) {
-    ADD_FAILURE() << outcome.error().what;
-    return "";
-  }
-  EXPECT_EQ(outcome->exit_status, 0) << arguments[0] << ": " << outcome->error_output << "\n" << input;
-  return outcome->output;
-}
 
 inline void nft(std::string_view script) {
   run({"nft", "-f", "-"}, script);
@@ -63,12 +42,6 @@ inline void expect_golden(const std::string& name, const std::string& text) {
   EXPECT_EQ(text, wanted.str()) << path << ": if this is what shall be written, run with SLUICE_UPDATE_GOLDEN=1";
 }
 
-inline IpAddress ip(std::string_view text) {
-  return IpAddress::parse(text).value();
-}
-inline Cidr cidr(std::string_view text) {
-  return Cidr::parse(text).value();
-}
 inline ServedAddress tcp(std::string_view address, std::uint16_t port) {
   return {ip(address), Protocol::kTcp, port};
 }

@@ -5,17 +5,16 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sched.h>
 #include <stdlib.h>
 
 #include <filesystem>
 #include <fstream>
-#include <thread>
 
 #include "dataplane/ipvs/cleanup.h"
 #include "dataplane/ipvs/node_port_record.h"
 #include "dataplane/ipvs/test_world.h"
 #include "sys/links.h"
+#include "sys/test_netns.h"
 
 namespace sluice::dataplane::ipvs {
 namespace {
@@ -24,14 +23,6 @@ using testing::Contains;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
-
-template <typename Body>
-void in_fresh_netns(Body body) {
-  std::thread([&body] {
-    ASSERT_EQ(::unshare(CLONE_NEWNET), 0) << "this test needs root";
-    body();
-  }).join();
-}
 
 std::set<IpAddress> on_device(ServiceDevice& device) {
   std::set<IpAddress> found;

@@ -12,21 +12,11 @@
 #include <string>
 #include <vector>
 
+#include "base/ip_literals.h"
 #include "dataplane/ipvs/ipvs_data_plane.h"
 #include "ipvs/fake_engine.h"
 
 namespace sluice::dataplane::ipvs {
-
-inline IpAddress ip(std::string_view text) {
-  const auto address = IpAddress::parse(text);
-  if (!address) std::abort();
-  return *address;
-}
-inline Cidr cidr(std::string_view text) {
-  const auto parsed = Cidr::parse(text);
-  if (!parsed) std::abort();
-  return *parsed;
-}
 
 // Everything that is asked of the kernel goes through here, and is written down in `events`, in order.
 struct World {

@@ -7,12 +7,10 @@
 #include <cerrno>
 #include <vector>
 
+#include "base/ip_literals.h"
+
 namespace sluice::ipvs::kernel {
 namespace {
-
-IpAddress ip(const char* text) {
-  return *IpAddress::parse(text);
-}
 
 TEST(ConnectionFile, ReadsTheKernelsLines) {
   const auto tcp = parse_connection("TCP 0A010001 0FA1 0A000001 0050 0A020002 1F90 ESTABLISHED     897");

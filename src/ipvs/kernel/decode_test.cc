@@ -9,16 +9,13 @@
 #include <utility>
 #include <vector>
 
+#include "base/ip_literals.h"
 #include "ipvs/kernel/encode.h"
 #include "ipvs/kernel/golden.h"
 #include "sys/genetlink.h"
 
 namespace sluice::ipvs::kernel {
 namespace {
-
-IpAddress ip(const char* text) {
-  return *IpAddress::parse(text);
-}
 
 TEST(KernelDecode, ReadsRecordedVirtualServers) {
   const auto replies = test::golden("GET_SERVICE dump").replies;

@@ -6,14 +6,11 @@
 #include <algorithm>
 #include <vector>
 
+#include "base/ip_literals.h"
 #include "ipvs/kernel/golden.h"
 
 namespace sluice::ipvs::kernel {
 namespace {
-
-IpAddress ip(const char* text) {
-  return *IpAddress::parse(text);
-}
 
 VirtualServerKey tcp(const char* address, std::uint16_t port) {
   return VirtualServerKey::of(Protocol::kTcp, ip(address), port);
