@@ -32,7 +32,7 @@ TEST(NodePorts, SurprisingReachIsTold) {
   const std::string unset =
       "nodePortAddresses is unset; NodePort connections will be accepted on all local IPs. Consider using "
       "`--nodeport-addresses primary`";
-  const auto dual = [](std::string one, std::string other) {
+  const auto dual = [](const std::string& one, const std::string& other) {
     return "cluster appears to be dual-stack but nodePortAddresses contains only " + one +
            " addresses; NodePort connections will be accepted on all local " + other + " IPs";
   };
@@ -77,7 +77,7 @@ TEST(FamilyMismatch, IsFatalOnlyWherePodsCannotBeRecognised) {
     std::vector<std::string> dual;
     bool dual_fatal;
   };
-  const auto mode = [](std::string detect, std::string cidr) {
+  const auto mode = [](const std::string& detect, const std::string& cidr) {
     return [detect, cidr](ProxyConfig& c) { c.detect_local_mode = detect, c.cluster_cidr = cidr; };
   };
   const Row rows[] = {

@@ -158,8 +158,12 @@ TEST(Validate, Periods) {
 
 TEST(Validate, Addresses) {
   const std::string textual = ": not a valid textual representation of an IP address";
-  const auto healthz = [](std::string value) { return [value](ProxyConfig& c) { c.healthz_bind_address = value; }; };
-  const auto metrics = [](std::string value) { return [value](ProxyConfig& c) { c.metrics_bind_address = value; }; };
+  const auto healthz = [](const std::string& value) {
+    return [value](ProxyConfig& c) { c.healthz_bind_address = value; };
+  };
+  const auto metrics = [](const std::string& value) {
+    return [value](ProxyConfig& c) { c.metrics_bind_address = value; };
+  };
   expect_rows({
       {"bind to a name",
        "iptables",
@@ -206,7 +210,7 @@ TEST(Validate, Addresses) {
 }
 
 TEST(Validate, NodePortAddresses) {
-  const auto set = [](std::vector<std::string> value) {
+  const auto set = [](const std::vector<std::string>& value) {
     return [value](ProxyConfig& c) { c.node_port_addresses = value; };
   };
   expect_rows({
@@ -230,7 +234,7 @@ TEST(Validate, NodePortAddresses) {
 }
 
 TEST(Validate, ShowHiddenMetrics) {
-  const auto set = [](std::string value) {
+  const auto set = [](const std::string& value) {
     return [value](ProxyConfig& c) { c.show_hidden_metrics_for_version = value; };
   };
   const std::string text = ": must be omitted or have the value '1.35'; only the previous minor version is allowed";
@@ -246,10 +250,10 @@ TEST(Validate, DetectLocal) {
       ": must be a either a single CIDR or dual-stack pair of CIDRs (e.g. [10.100.0.0/16, fde4:8dba:82e1::/48]";
   const std::string path = "DetectLocalConfiguration.";
   const std::string block = ": must be a valid CIDR block (e.g. 10.100.0.0/16 or fde4:8dba:82e1::/48)";
-  const auto cidrs = [](std::string value, std::string mode = "ClusterCIDR") {
+  const auto cidrs = [](const std::string& value, const std::string& mode = "ClusterCIDR") {
     return [value, mode](ProxyConfig& c) { c.cluster_cidr = value, c.detect_local_mode = mode; };
   };
-  const auto mode = [](std::string value) { return [value](ProxyConfig& c) { c.detect_local_mode = value; }; };
+  const auto mode = [](const std::string& value) { return [value](ProxyConfig& c) { c.detect_local_mode = value; }; };
   expect_rows({
       {"unknown mode",
        "iptables",

@@ -197,9 +197,7 @@ SyncDaemon FakeEngine::with_defaults(SyncDaemon daemon) const {
 
 Result<> FakeEngine::start_sync_daemon(const SyncDaemon& daemon) {
   int error = 0;
-  if (daemon.group && !daemon.group->is_multicast()) {
-    error = EINVAL;
-  } else if (mixes_families()) {
+  if ((daemon.group && !daemon.group->is_multicast()) || mixes_families()) {
     error = EINVAL;
   } else if (!host_.interfaces.contains(daemon.interface)) {
     error = ENODEV;

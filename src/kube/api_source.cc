@@ -47,7 +47,7 @@ class Collector : public CollectionHandler {
       return std::move(decoded.metadata.resource_version);
     }
     known_[key] = generation_;
-    add(std::move(decoded));
+    add(std::move(decoded.object));
     if (pending_.services.size() + pending_.slices.size() >= kBatchMax) pause();
     return std::move(decoded.metadata.resource_version);
   }
@@ -78,10 +78,10 @@ class Collector : public CollectionHandler {
   }
 
  private:
-  void add(Decoded&& decoded) {
-    if (auto* service = std::get_if<model::Service>(&decoded.object)) pending_.services.push_back(std::move(*service));
-    if (auto* slice = std::get_if<model::EndpointSlice>(&decoded.object)) pending_.slices.push_back(std::move(*slice));
-    if (auto* node = std::get_if<model::Node>(&decoded.object)) {
+  void add(decltype(Decoded::object)&& object) {
+    if (auto* service = std::get_if<model::Service>(&object)) pending_.services.push_back(std::move(*service));
+    if (auto* slice = std::get_if<model::EndpointSlice>(&object)) pending_.slices.push_back(std::move(*slice));
+    if (auto* node = std::get_if<model::Node>(&object)) {
       pending_.node = std::move(*node);
       pending_.node_removed = false;
     }
@@ -172,7 +172,7 @@ class ApiSource : public Source {
 
 }  // namespace
 
-std::unique_ptr<Source> make_api_source(net::EventLoop& loop, ClientConfig config, std::string node_name,
+std::unique_ptr<Source> make_api_source(net::EventLoop& loop, ClientConfig config, const std::string& node_name,
                                         SourceHooks hooks, ApiTiming timing) {
   return std::make_unique<ApiSource>(loop, std::move(config), node_name, std::move(hooks), timing);
 }

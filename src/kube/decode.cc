@@ -214,7 +214,7 @@ std::int64_t parse_timestamp(std::string_view text) {
   } else if (*rest != 'Z') {
     return 0;
   }
-  const std::int64_t seconds = ::timegm(&time) - offset_hours * 3600 - offset_minutes * 60;
+  const std::int64_t seconds = ::timegm(&time) - (offset_hours * 60L + offset_minutes) * 60L;
   if (seconds < 0 || seconds > kTimestampSecondsMax) return 0;
   return seconds * 1000000000 + nanoseconds;
 }

@@ -78,7 +78,7 @@ class Sink : public EventSink, public std::enable_shared_from_this<Sink> {
     net::HttpCallbacks callbacks;
     status_ = 0;
     callbacks.on_head = [this](const net::HttpResponseHead& head) { status_ = head.status; };
-    callbacks.on_done = [this](Result<> outcome) {
+    callbacks.on_done = [this](const Result<>& outcome) {
       const std::string code = status_ == 0 ? "<error>" : std::to_string(status_);
       if (hooks_.on_request) hooks_.on_request(code, "POST", config_.target.host_header());
       if (!outcome || status_ >= 300)

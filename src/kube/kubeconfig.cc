@@ -113,7 +113,7 @@ Result<> set_server(ClientConfig& config, const std::string& url, const std::str
 // One kubeconfig file being read.
 class Reader {
  public:
-  Reader(std::string path, YAML::Node root) : path_(std::move(path)), root_(std::move(root)) {}
+  Reader(std::string path, const YAML::Node& root) : path_(std::move(path)), root_(root) {}
 
   Result<ClientConfig> read(const std::string& master) {
     SLUICE_TRY(const std::string context_name, text(root_, "current-context"));

@@ -43,7 +43,7 @@ struct ApiTiming {
 };
 
 // Lists and watches Services, EndpointSlices and the Node of that name.
-std::unique_ptr<Source> make_api_source(net::EventLoop& loop, ClientConfig config, std::string node_name,
+std::unique_ptr<Source> make_api_source(net::EventLoop& loop, ClientConfig config, const std::string& node_name,
                                         SourceHooks hooks, ApiTiming timing = {});
 
 // Reads *.yaml, *.yml and *.json of a folder and follows its changes. A file that cannot be read keeps its last good

@@ -318,7 +318,7 @@ class Builder {
   [[nodiscard]] Result<> route_client(const Cidr& destination, const NodeSpec& through) const {
     const IpAddress* gateway = address_of(through.addresses, destination.family());
     if (gateway == nullptr || address_of(topology_.client_addresses, destination.family()) == nullptr) return {};
-    const auto added = sys::add_route({.destination = destination, .gateway = *gateway, .link = kPort});
+    auto added = sys::add_route({.destination = destination, .gateway = *gateway, .link = kPort});
     if (!added && added.error().code == Errc::kAlreadyExists)
       return {};  // two nodes may have the same network behind them
     return added;

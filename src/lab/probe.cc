@@ -165,7 +165,7 @@ Result<std::string> LongConnection::read_line() {
 Result<std::string> LongConnection::exchange(std::string_view line) {
   SLUICE_CHECK_OK(sys::send_within(socket_, fmt::format("{}\n", line), timeout_));
   SLUICE_TRY(const std::string answered, read_line());
-  const std::string pod = answered.substr(0, answered.find(' '));
+  std::string pod = answered.substr(0, answered.find(' '));
   const bool complete =
       protocol_ == Protocol::kUdp ? parse_answer(answered).has_value() : answered == fmt::format("{} {}", pod, line);
   if (!complete) return fail(Errc::kInvalid, fmt::format("'{}' does not answer '{}'", answered, line));

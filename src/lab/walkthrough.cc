@@ -159,13 +159,13 @@ Result<> run_all(Screen& screen, const WalkthroughOptions& options) {
   screen.table(host_rows(lab.topology()));
   screen.note("");
   screen.note(fmt::format("lab {} is up after {:.2f} s", id, seconds_since(start)));
-  const Result<> toured = tour(lab, screen, options);
+  Result<> toured = tour(lab, screen, options);
   if (options.keep && toured) {
     lab.keep();
     say_kept(lab, screen);
     return {};
   }
-  const Result<> down = tear_down(lab, screen);
+  Result<> down = tear_down(lab, screen);
   if (!toured) return toured;
   return down;
 }

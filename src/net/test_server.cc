@@ -158,7 +158,7 @@ std::string chunk(std::string_view bytes) {
 }
 
 struct TestServer::Impl {
-  Impl(Options server_options, Handler server_handler)
+  Impl(const Options& server_options, Handler server_handler)
       : handler(std::move(server_handler)), context(make_context(server_options)) {
     std::signal(SIGPIPE, SIG_IGN);  // OpenSSL writes without MSG_NOSIGNAL
     const bool v4 = server_options.address.family() == Family::kIPv4;

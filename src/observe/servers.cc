@@ -113,7 +113,7 @@ void add_debug_pages(std::map<std::string, Page>& table, const MetricsPages& pag
   };
 }
 
-std::map<std::string, Page> metrics_table(const Metrics& metrics, MetricsPages pages) {
+std::map<std::string, Page> metrics_table(const Metrics& metrics, const MetricsPages& pages) {
   std::map<std::string, Page> table;
   table["/metrics"] = [&metrics](const net::HttpRequest&) {
     net::HttpResponse response = plain(metrics.text());
@@ -182,13 +182,12 @@ Result<std::unique_ptr<ObserveServer>> start_healthz_server(net::EventLoop& loop
 
 Result<std::unique_ptr<ObserveServer>> start_metrics_server(net::EventLoop& loop, ServerOptions options,
                                                             const Metrics& metrics, MetricsPages pages) {
-  return start(loop, std::move(options),
-               [table = metrics_table(metrics, std::move(pages))](const net::HttpRequest& request) {
-                 // Everything below /debug/pprof/ is one page.
-                 const bool pprof = request.path.starts_with("/debug/pprof");
-                 const auto page = table.find(pprof ? "/debug/pprof/" : request.path);
-                 return page == table.end() ? not_found() : page->second(request);
-               });
+  return start(loop, std::move(options), [table = metrics_table(metrics, pages)](const net::HttpRequest& request) {
+    // Everything below /debug/pprof/ is one page.
+    const bool pprof = request.path.starts_with("/debug/pprof");
+    const auto page = table.find(pprof ? "/debug/pprof/" : request.path);
+    return page == table.end() ? not_found() : page->second(request);
+  });
 }
 
 }  // namespace sluice::observe

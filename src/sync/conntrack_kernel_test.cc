@@ -109,10 +109,10 @@ std::size_t clean(const plan::ServicePortPlanPtr& before, const plan::ServicePor
 }
 
 TEST(ConntrackKernel, AClientThatKeepsItsSocketReachesTheNewPodAfterTheOldOneWent) {  // E30
-  for (const auto& [address, port] :
-       {std::pair{"10.96.0.10", std::uint16_t{53}}, {"192.0.2.1", std::uint16_t{30053}}}) {
-    SCOPED_TRACE(address);
-    in_service_network([address = address, port = port] {
+  for (const auto& service : {std::pair{"10.96.0.10", std::uint16_t{53}}, {"192.0.2.1", std::uint16_t{30053}}}) {
+    SCOPED_TRACE(service.first);
+    in_service_network([service] {
+      const auto& [address, port] = service;
       UdpSocket first("10.1.0.1", 5353);
       UdpSocket second("10.1.0.2", 5353);
       UdpSocket client("10.1.9.9", 40000);

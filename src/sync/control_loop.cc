@@ -120,7 +120,7 @@ ControlLoop::~ControlLoop() {
     const MutexLock lock(mutex_);
     left.swap(comparisons_);
   }
-  refuse_comparisons(std::move(left), Errc::kUnavailable, "the control loop has ended");
+  refuse_comparisons(left, Errc::kUnavailable, "the control loop has ended");
 }
 
 void ControlLoop::run() {
@@ -135,7 +135,7 @@ void ControlLoop::run() {
     const MutexLock lock(mutex_);
     left.swap(comparisons_);
   }
-  refuse_comparisons(std::move(left), Errc::kUnavailable, "the control loop has ended");
+  refuse_comparisons(left, Errc::kUnavailable, "the control loop has ended");
 }
 
 void ControlLoop::stop() {
@@ -343,7 +343,7 @@ void ControlLoop::compare(ComparisonDone done) {
   }
   wake_.notify_all();
   const char* why = code == Errc::kExhausted ? "too many comparisons wait already" : "the control loop has ended";
-  refuse_comparisons(std::move(refused), code, why);
+  refuse_comparisons(refused, code, why);
 }
 
 std::future<std::vector<FamilyComparison>> ControlLoop::compare() {
@@ -366,7 +366,8 @@ void ControlLoop::answer_comparisons() {
   }
 }
 
-void ControlLoop::refuse_comparisons(std::vector<ComparisonDone> refused, Errc code, const std::string& why) const {
+void ControlLoop::refuse_comparisons(const std::vector<ComparisonDone>& refused, Errc code,
+                                     const std::string& why) const {
   for (const ComparisonDone& done : refused) {
     std::vector<FamilyComparison> comparisons;
     for (const auto& family : families_) comparisons.push_back({family->family(), fail(code, why)});

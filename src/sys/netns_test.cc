@@ -102,7 +102,7 @@ TEST_F(NetnsTest, TheThreadComesBackFromAFailingBody) {
 }
 
 TEST_F(NetnsTest, WhatACrashBeforeTheMountLeftCanBeRemoved) {
-  const std::string name = make("a");
+  make("a");
   const std::string half_made = fresh_name("b");
   const UniqueFd file(::open(("/run/netns/" + half_made).c_str(), O_RDONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0));
   ASSERT_TRUE(file);

@@ -115,7 +115,7 @@ TEST(NftBatch, IsDoneAsAWholeOrNotAtAllAndNamesTheCulprit) {
       {"a jump to nowhere",
        [](NftBatch& b) {
          b.add_chain({"c", std::nullopt});
-         b.add_rule(std::move(NftRule("c").verdict(static_cast<std::uint32_t>(NFT_JUMP), "none")));
+         b.add_rule(NftRule("c").verdict(static_cast<std::uint32_t>(NFT_JUMP), "none"));
        },
        "nftables: table ip t: add to chain c the rule [ immediate reg 0 jump -> none ]: ", Errc::kNotFound},
       {"ranges that overlap",

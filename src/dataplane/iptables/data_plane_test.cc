@@ -220,7 +220,7 @@ TEST_P(DataPlaneTest, ManySmallChangesEndWhereOneFullApplyEnds) {
 
 // Upstream's TestSyncProxyRulesRepeated: what each kind of change costs.
 TEST_P(DataPlaneTest, CostFollowsTheChange) {
-  in_fresh_netns([this] {
+  in_fresh_netns([] {
     const Family family = GetParam().family;
     std::vector<plan::ServicePortPlanPtr> ports;
     for (unsigned i = 0; i < 20; ++i) ports.push_back(shared(simple_service(family, i, 3)));
@@ -508,7 +508,7 @@ TEST_P(DataPlaneTest, CountsOfRulesAreThoseThatExist) {
 }
 
 TEST_P(DataPlaneTest, ARefusedServiceKeepsNobodyElseFromBeingServed) {
-  in_fresh_netns([this] {
+  in_fresh_netns([] {
     const Family family = GetParam().family;
     std::vector<plan::ServicePortPlanPtr> ports;
     for (unsigned i = 0; i < 10; ++i) ports.push_back(shared(simple_service(family, i, 2)));
@@ -530,7 +530,7 @@ TEST_P(DataPlaneTest, ARefusedServiceKeepsNobodyElseFromBeingServed) {
 }
 
 TEST_P(DataPlaneTest, AVersionThatIsRefusedLeavesTheOldOneServing) {
-  in_fresh_netns([this] {
+  in_fresh_netns([] {
     const Family family = GetParam().family;
     const auto old = shared(simple_service(family, 0, 1));
     const auto plane = open_plane(GetParam());

@@ -180,7 +180,7 @@ class NetlinkHelperTable : public HelperTable {
   [[nodiscard]] Result<> commit(const ElementChanges& changes) const {
     NftBatch batch(family_, kHelperTableName);
     put_changes(batch, changes);
-    const auto committed = batch.commit();
+    auto committed = batch.commit();
     if (committed || committed.error().code != Errc::kNotFound || changes.remove.empty()) return committed;
     NftBatch second(family_, kHelperTableName);
     for (const auto& [set, elements] : changes.remove) second.add_elements(set, elements);

@@ -223,7 +223,7 @@ Result<> IpvsDataPlane::apply_incremental(const std::vector<plan::Change>& ports
   return {};
 }
 
-Result<> IpvsDataPlane::carry_out(Work work, Run& run) {
+Result<> IpvsDataPlane::carry_out(const Work& work, Run& run) {
   for (const Piece& piece : work.pieces) {
     SLUICE_CHECK_OK(write(piece.changes, run));
     SLUICE_CHECK_OK(bind(piece.addresses, run));

@@ -82,7 +82,7 @@ class IpvsDataPlane : public DataPlane {
 
   Result<> apply_full(const std::vector<plan::Change>& ports, Run& run);
   Result<> apply_incremental(const std::vector<plan::Change>& ports, Run& run);
-  Result<> carry_out(Work work, Run& run);
+  Result<> carry_out(const Work& work, Run& run);
   Result<> write(const std::vector<TableChange>& changes, Run& run);
   std::optional<TableChange> with_fallback(const TableChange& change, const Error& error);
   void note_failure(const TableChange& change, const Error& error, Run& run);

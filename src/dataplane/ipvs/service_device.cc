@@ -20,7 +20,7 @@ class LinkDevice : public ServiceDevice {
   Result<> ensure() override {
     SLUICE_TRY(const bool there, exists());
     if (there) return {};
-    const Result<> added = sys::add_dummy(kServiceDevice);
+    Result<> added = sys::add_dummy(kServiceDevice);
     // The data plane of the other family may have been quicker.
     if (added || added.error().code == Errc::kAlreadyExists) return {};
     return added;

@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 #include <linux/ip_vs.h>
 
+#include <algorithm>
+#include <array>
 #include <cstring>
 #include <string>
 #include <utility>
@@ -162,11 +164,11 @@ TEST(KernelDecode, RefusesAnAnswerWithoutWhatMustBeInIt) {
 // Every answer, cut at every byte and with every byte turned: read or refused, never more.
 TEST(KernelDecode, SurvivesDamagedAnswers) {
   const auto decode_all = [](const std::vector<std::uint8_t>& bytes) {
-    const bool any = static_cast<bool>(decode_virtual_server(bytes)) |
-                     static_cast<bool>(decode_real_server(bytes, Family::kIPv6)) |
-                     static_cast<bool>(decode_daemon(bytes)) | static_cast<bool>(decode_timeouts(bytes)) |
-                     static_cast<bool>(decode_info(bytes));
-    return any;
+    const std::array read{static_cast<bool>(decode_virtual_server(bytes)),
+                          static_cast<bool>(decode_real_server(bytes, Family::kIPv6)),
+                          static_cast<bool>(decode_daemon(bytes)), static_cast<bool>(decode_timeouts(bytes)),
+                          static_cast<bool>(decode_info(bytes))};
+    return std::find(read.begin(), read.end(), true) != read.end();
   };
   std::size_t read = 0;
   for (const test::Exchange& exchange : test::read_golden()) {

@@ -101,8 +101,8 @@ Result<> KernelEngine::list_real_servers(VirtualServerState& state) {
   std::set<RealServerKey> seen;
   const Family family = state.server.key.family;
   const auto decode = [family](Bytes attributes) { return decode_real_server(attributes, family); };
-  const auto take = [&](RealServerState real) {
-    if (seen.insert(real.server.key).second) state.real_servers.push_back(std::move(real));
+  const auto take = [&](const RealServerState& real) {
+    if (seen.insert(real.server.key).second) state.real_servers.push_back(real);
   };
   const auto asked = netlink_.dump(encode_list_real_servers(state.server.key), reader(problem, decode, take));
   if (!asked) return tl::unexpected(refused_key("list real servers of", state.server.key, asked.error().sys_errno));

@@ -163,7 +163,6 @@ int main(int argc, char** argv) {
   Call call{{argv, argv + argc}, {}};
   for (const Call& earlier : read_calls(calls_file)) static_cast<void>(perform(earlier, engine, names, false));
   if (reads_input(call)) {
-    std::string line;
     while (const int c = std::getchar()) {
       if (c == EOF) break;
       call.input += static_cast<char>(c);
