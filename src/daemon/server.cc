@@ -403,7 +403,7 @@ class Server {
     if (gate_enabled(config_.feature_gates, "ComponentStatusz")) pages.statusz = [] { return std::string(); };
     pages.profiling = config_.enable_profiling;
     pages.set_verbosity = [](int verbosity) { log::set_verbosity(verbosity); };
-    SLUICE_TRY(metrics_server_, observe::start_metrics_server(loop_, std::move(options), metrics_, std::move(pages)));
+    SLUICE_TRY(metrics_server_, observe::start_metrics_server(loop_, std::move(options), metrics_, pages));
     start_health_checks();
     auto local = net::LocalServer::listen(
         loop_, std::string(kLocalSocket),

@@ -220,8 +220,8 @@ struct TestServer::Impl {
   std::thread acceptor;
 };
 
-TestServer::TestServer(Options options, Handler handler)
-    : impl_(std::make_unique<Impl>(std::move(options), std::move(handler))) {}
+TestServer::TestServer(const Options& options, Handler handler)
+    : impl_(std::make_unique<Impl>(options, std::move(handler))) {}
 TestServer::~TestServer() = default;
 std::uint16_t TestServer::port() const {
   return impl_->port;

@@ -50,7 +50,7 @@ class TestServer {
     IpAddress address = IpAddress::from_v4(0x7f000001);
   };
   using Handler = std::function<void(Peer&)>;  // called on the connection's thread; the connection ends with it
-  TestServer(Options options, Handler handler);
+  TestServer(const Options& options, Handler handler);
   ~TestServer();
   TestServer(const TestServer&) = delete;
   TestServer& operator=(const TestServer&) = delete;

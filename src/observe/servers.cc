@@ -181,7 +181,7 @@ Result<std::unique_ptr<ObserveServer>> start_healthz_server(net::EventLoop& loop
 }
 
 Result<std::unique_ptr<ObserveServer>> start_metrics_server(net::EventLoop& loop, ServerOptions options,
-                                                            const Metrics& metrics, MetricsPages pages) {
+                                                            const Metrics& metrics, const MetricsPages& pages) {
   return start(loop, std::move(options), [table = metrics_table(metrics, pages)](const net::HttpRequest& request) {
     // Everything below /debug/pprof/ is one page.
     const bool pprof = request.path.starts_with("/debug/pprof");

@@ -53,6 +53,6 @@ struct MetricsPages {
   std::function<void(int)> set_verbosity{};
 };
 Result<std::unique_ptr<ObserveServer>> start_metrics_server(net::EventLoop& loop, ServerOptions options,
-                                                            const Metrics& metrics, MetricsPages pages);
+                                                            const Metrics& metrics, const MetricsPages& pages);
 
 }  // namespace sluice::observe

@@ -35,8 +35,8 @@ class ServersTest : public testing::Test {
 
   std::uint16_t serve_healthz() { return keep(start_healthz_server(loop_.loop, on_loopback(), health_, metrics_)); }
 
-  std::uint16_t serve_metrics(MetricsPages pages) {
-    return keep(start_metrics_server(loop_.loop, on_loopback(), metrics_, std::move(pages)));
+  std::uint16_t serve_metrics(const MetricsPages& pages) {
+    return keep(start_metrics_server(loop_.loop, on_loopback(), metrics_, pages));
   }
 
   std::uint16_t keep(Result<std::unique_ptr<ObserveServer>> server) {
