@@ -20,6 +20,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "base/memory.h"
 
 namespace sluice::sync {
 namespace {
@@ -334,6 +335,7 @@ void FamilySync::succeeded(const dataplane::Changes& changes, const dataplane::A
   need_full_ = false;
   if (changes.full) {
     last_full_ = now;
+    release_freed_memory();  // of the lists that were decoded and of the rules as text
     // What was live before is not known: an earlier process' plan, the prefix of a failed sync, or nothing after a
     // flush, when packets passed without translation. So any flow may be stale.
     clean_everything_ = true;

@@ -4,6 +4,12 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <optional>
 #include <set>
 
 #include "dataplane/iptables/test_netns.h"
@@ -151,7 +157,7 @@ TEST_P(RestoreScriptTest, GivesUpWhereEverythingIsRefused) {
   });
 }
 
-TEST_P(RestoreScriptTest, LargeBlocksAreMadeAgainRatherThanKept) {
+TEST_P(RestoreScriptTest, EveryItemIsAskedOnce) {
   in_fresh_netns([this] {
     std::vector<std::string> rules{""};
     for (int i = 1; i <= 2000; ++i) rules.push_back(good(i));
@@ -159,9 +165,80 @@ TEST_P(RestoreScriptTest, LargeBlocksAreMadeAgainRatherThanKept) {
     ApplyStats stats;
     const auto done = run_script(tool(), one_block(Table::kNat, 2001), lines, stats);
     ASSERT_TRUE(done) << done.error().what;
-    EXPECT_EQ(lines.asked, 2 * 2001u);
+    EXPECT_EQ(lines.asked, 2001u);
     EXPECT_EQ(lines_with(saved_lines(tool()), "nat -A T ").size(), 2000u);
   });
+}
+
+// Items that each make two chains and write to both in turn.
+class Chains : public ItemSource {
+ public:
+  explicit Chains(std::vector<std::string> names) : names_(std::move(names)) {}
+  ItemText text(Item item) override {
+    if (excluded.contains(item.index)) return {};
+    const std::string& name = names_[item.index];
+    ItemText text;
+    text.declare = {name, name + "-B"};
+    text.rules = {fmt::format("-A {} -p tcp -j RETURN", name), fmt::format("-A {}-B -p tcp -j RETURN", name),
+                  fmt::format("-A {} -p udp -j RETURN", name)};
+    if (item.index == refused) text.rules.push_back(fmt::format("-A {} -m nosuchmatch -j RETURN", name));
+    return text;
+  }
+  [[nodiscard]] std::uint32_t phase(Item item) const override { return item.kind; }
+  [[nodiscard]] bool divisible(std::uint32_t) const override { return true; }
+  [[nodiscard]] std::string label(Item item) const override { return "chain " + names_[item.index]; }
+  bool exclude(Item item) override { return excluded.insert(item.index).second; }
+
+  std::set<std::uint32_t> excluded;
+  std::optional<std::uint32_t> refused;
+
+ private:
+  std::vector<std::string> names_;
+};
+
+TEST_P(RestoreScriptTest, ChainsAreDeclaredInDescendingOrderAndFilledOneByOne) {
+  in_fresh_netns([this] {
+    // The real program, and a copy of what it was given.
+    const std::filesystem::path folder =
+        std::filesystem::temp_directory_path() / fmt::format("sluice-restore-{}", getpid());
+    std::filesystem::create_directories(folder);
+    Tool copying = tool();
+    std::ofstream(folder / "restore") << "#!/bin/sh\ntee " << (folder / "input").string() << " | " << copying.restore
+                                      << " \"$@\"\n";
+    std::filesystem::permissions(folder / "restore", std::filesystem::perms::owner_all);
+    copying.restore = folder / "restore";
+    Chains chains({"M", "Z", "A"});
+    ApplyStats stats;
+    const auto done = run_script(copying, one_block(Table::kNat, 3), chains, stats);
+    std::ifstream input(folder / "input");
+    const std::string text{std::istreambuf_iterator<char>(input), {}};
+    std::filesystem::remove_all(folder);
+    ASSERT_TRUE(done) << done.error().what;
+    EXPECT_EQ(text,
+              "*nat\n:Z-B - [0:0]\n:Z - [0:0]\n:M-B - [0:0]\n:M - [0:0]\n:A-B - [0:0]\n:A - [0:0]\n"
+              "-A A -p tcp -j RETURN\n-A A -p udp -j RETURN\n-A A-B -p tcp -j RETURN\n"
+              "-A M -p tcp -j RETURN\n-A M -p udp -j RETURN\n-A M-B -p tcp -j RETURN\n"
+              "-A Z -p tcp -j RETURN\n-A Z -p udp -j RETURN\n-A Z-B -p tcp -j RETURN\nCOMMIT\n");
+    EXPECT_EQ(stats.rules_written, 9u);
+    EXPECT_EQ(stats.chains_written, 6u);
+  });
+}
+
+TEST_P(RestoreScriptTest, ALineIsTracedToItsItemWhereverItsChainStands) {
+  for (std::uint32_t refused = 0; refused < 3; ++refused) {
+    in_fresh_netns([&] {
+      const std::vector<std::string> names{"M", "Z", "A"};
+      Chains chains(names);
+      chains.refused = refused;
+      ApplyStats stats;
+      const auto done = run_script(tool(), one_block(Table::kNat, 3), chains, stats);
+      ASSERT_FALSE(done);
+      EXPECT_THAT(done.error().what, HasSubstr(fmt::format("chain {} is refused", names[refused])));
+      EXPECT_THAT(done.error().what, HasSubstr(fmt::format("-A {} -m nosuchmatch", names[refused])));
+      EXPECT_EQ(chains.excluded, std::set<std::uint32_t>{refused});
+      EXPECT_EQ(lines_with(saved_lines(tool()), "nat -A ").size(), 6u);
+    });
+  }
 }
 
 }  // namespace

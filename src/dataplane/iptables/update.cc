@@ -15,9 +15,7 @@
 // 0.08 ms for writing one anew), so beyond some dozens of removals the chain is rewritten as a whole. How blocks are
 // cut depends on the flavour too:
 //
-//   nft     is quadratic in a block's chains: 5,000 Services of 10 real servers in one block take over 6 minutes, in
-//   blocks of
-//           kNftChainsPerBlock 6.5 s.
+//   nft     costs more the larger the block (restore_script.h), so there are blocks of kNftChainsPerBlock.
 //   legacy  reads and replaces the whole table at each COMMIT (0.8 s at that size), so there is one block per table.
 #include "dataplane/iptables/update.h"
 
