@@ -14,6 +14,7 @@ namespace sluice {
 namespace {
 
 constexpr std::array<std::uint8_t, 12> kMappedPrefix{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+constexpr unsigned kMappedBits = 8 * kMappedPrefix.size();
 
 bool is_mapped(const std::array<std::uint8_t, 16>& bytes) {
   return std::equal(kMappedPrefix.begin(), kMappedPrefix.end(), bytes.begin());
@@ -189,8 +190,15 @@ std::optional<Cidr> Cidr::parse(std::string_view text) {
     if (c < '0' || c > '9') return std::nullopt;
     bits = bits * 10 + static_cast<unsigned>(c - '0');
   }
-  if (bits > family_bits(address->family())) return std::nullopt;
-  return Cidr(*address, bits);
+  const bool written_as_v6 = text.find(':') != std::string_view::npos;
+  if (bits > family_bits(written_as_v6 ? Family::kIPv6 : Family::kIPv4)) return std::nullopt;
+  if (!written_as_v6 || address->family() == Family::kIPv6) return Cidr(*address, bits);
+  // "::ffff:10.0.0.0/104" is 10.0.0.0/8: its length counts in the family in which it is written. One below 96 reaches
+  // beyond the mapped block, so it is a prefix of IPv6.
+  if (bits >= kMappedBits) return Cidr(*address, bits - kMappedBits);
+  std::array<std::uint8_t, 16> bytes = address->mapped_bytes();
+  bytes[kMappedBits / 8 - 1] = 0xfe;
+  return Cidr(*IpAddress::from_bytes(bytes), bits);
 }
 
 bool Cidr::contains(const IpAddress& address) const {

@@ -57,7 +57,8 @@ class Cidr {
   Cidr() = default;
   // The prefix that holds `address`; host bits are cleared. `prefix_length` counts in the address' own family.
   Cidr(const IpAddress& address, unsigned prefix_length);
-  // "10.0.0.0/8"; tolerant of leading zeros like IpAddress::parse; host bits are cleared.
+  // "10.0.0.0/8"; tolerant of leading zeros like IpAddress::parse; host bits are cleared. The v4-mapped
+  // "::ffff:10.0.0.0/104" is the same prefix.
   static std::optional<Cidr> parse(std::string_view text);
 
   [[nodiscard]] const IpAddress& address() const { return address_; }

@@ -59,6 +59,22 @@ TEST(Cidr, ClearsHostBitsAndContains) {
   }
 }
 
+TEST(Cidr, ALengthCountsInTheFamilyInWhichThePrefixIsWritten) {
+  const std::pair<const char*, const char*> rows[] = {
+      {"::ffff:10.1.2.3/104", "10.0.0.0/8"}, {"::ffff:10.1.2.3/128", "10.1.2.3/32"},
+      {"::ffff:0.0.0.0/96", "0.0.0.0/0"},    {"::ffff:10.1.2.3/95", "::fffe:0:0/95"},
+      {"::ffff:10.1.2.3/8", "::/8"},         {"::ffff:0.0.0.0/0", "::/0"},
+      {"010.001.2.3/08", "10.0.0.0/8"},
+  };
+  for (const auto& [text, printed] : rows) {
+    const auto prefix = Cidr::parse(text);
+    ASSERT_TRUE(prefix) << text;
+    EXPECT_EQ(prefix->to_string(), printed) << text;
+    EXPECT_EQ(prefix->family() == Family::kIPv4, std::string_view(printed).find(':') == std::string_view::npos) << text;
+  }
+  EXPECT_FALSE(Cidr::parse("::ffff:10.1.2.3/129"));
+}
+
 TEST(Protocol, NamesAreTheFieldsOwn) {
   EXPECT_EQ(parse_protocol("SCTP"), Protocol::kSctp);
   EXPECT_FALSE(parse_protocol("tcp"));
