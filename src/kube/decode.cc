@@ -128,6 +128,7 @@ void read_affinity(JsonReader& reader, const Element& spec, model::Service& serv
 void read_external(JsonReader& reader, const Element& root, const Element& spec, model::Service& service) {
   reader.each_text(spec, "spec", "externalIPs", [&](std::string_view text, const std::string& path) {
     service.has_external_ips = true;
+    if (trimmed(text).empty()) return;  // nobody meant an address
     if (const auto address = read_address(reader, text, path, "IP address")) service.external_ips.push_back(*address);
   });
   reader.each_text(spec, "spec", "loadBalancerSourceRanges", [&](std::string_view text, const std::string& path) {
@@ -138,13 +139,16 @@ void read_external(JsonReader& reader, const Element& root, const Element& spec,
   const auto status = reader.object(root, "", "status");
   const auto balancer = status ? reader.object(*status, "status", "loadBalancer") : std::nullopt;
   if (!balancer) return;
-  static constexpr Choice<model::IpMode> kModes[] = {{"VIP", model::IpMode::kVip}, {"Proxy", model::IpMode::kProxy}};
   reader.each_object(*balancer, "status.loadBalancer", "ingress", [&](const Element& entry, const std::string& path) {
     const std::string ip = reader.text(entry, path, "ip");
+    const std::string mode = reader.text(entry, path, "ipMode");
     if (ip.empty()) return;
-    const auto mode = read_choice(reader, entry, path, "ipMode", kModes);
+    // Written by a cloud's controller, which may be newer than we are: packets to such an address are not said to come
+    // here as they are, and the Service's other addresses work as ever.
+    if (!mode.empty() && mode != "VIP" && mode != "Proxy")
+      return reader.note(path + ".ipMode", fmt::format("unknown value '{}', the address is ignored", mode));
     if (const auto address = read_address(reader, ip, path + ".ip", "IP address"))
-      service.ingress.push_back({*address, mode});
+      service.ingress.push_back({*address, mode == "Proxy" ? model::IpMode::kProxy : model::IpMode::kVip});
   });
 }
 

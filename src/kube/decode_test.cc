@@ -262,8 +262,8 @@ TEST(Decode, AFieldOfTheWrongTypeOrRangeRefusesTheObject) {
        "spec.healthCheckNodePort: 65536 is not between 0 and 65535"},
       {"Service", R"("spec":{"externalIPs":{"a":1}})", "spec.externalIPs: must be a list"},
       {"Service", R"("spec":{"loadBalancerSourceRanges":[1]})", "spec.loadBalancerSourceRanges[0]: must be a string"},
-      {"Service", R"("spec":{},"status":{"loadBalancer":{"ingress":[{"ip":"192.0.2.1","ipMode":"Odd"}]}})",
-       "status.loadBalancer.ingress[0].ipMode: unknown value 'Odd'"},
+      {"Service", R"("spec":{},"status":{"loadBalancer":{"ingress":[{"ip":"192.0.2.1","ipMode":7}]}})",
+       "status.loadBalancer.ingress[0].ipMode: must be a string"},
       {"Service", R"("spec":{},"status":7)", "status: must be an object"},
       {"EndpointSlice", R"("ports":[])", "addressType: unknown address type ''"},
       {"EndpointSlice", R"("addressType":"IPv4","ports":{})", "ports: must be a list"},
@@ -299,6 +299,26 @@ TEST(Decode, AFieldOfTheWrongTypeOrRangeRefusesTheObject) {
     EXPECT_TRUE(std::holds_alternative<std::monostate>(result->object));
     EXPECT_EQ(result->metadata.key.to_string(), "s/w") << "whoever logs it must know which object it is";
   }
+}
+
+TEST(DecodeService, AnIngressOfAnUnknownModeCostsOnlyItself) {
+  const auto json = R"({"kind":"Service","metadata":{"name":"w","namespace":"s"},"spec":{"clusterIP":"10.96.0.1"},
+    "status":{"loadBalancer":{"ingress":[{"ip":"203.0.113.1","ipMode":"Odd"},{"ip":"203.0.113.2","ipMode":null},
+      {"ip":"203.0.113.3","ipMode":"VIP"},{"hostname":"lb.example","ipMode":"Odd"}]}}})";
+  EXPECT_EQ(complaints(json), "status.loadBalancer.ingress[0].ipMode: unknown value 'Odd', the address is ignored");
+  const auto service = decoded<model::Service>(json);
+  ASSERT_EQ(service.ingress.size(), 2U);
+  EXPECT_EQ(service.ingress[0], (model::LoadBalancerIngress{*IpAddress::parse("203.0.113.2"), model::IpMode::kVip}));
+  EXPECT_EQ(service.ingress[1], (model::LoadBalancerIngress{*IpAddress::parse("203.0.113.3"), model::IpMode::kVip}));
+}
+
+TEST(DecodeService, BlankExternalIpsAreNoAddressesButMakeTheListNotEmpty) {
+  const auto json = R"({"kind":"Service","metadata":{"name":"w","namespace":"s"},
+    "spec":{"clusterIP":"10.96.0.1","externalIPs":[""," "]}})";
+  EXPECT_EQ(complaints(json), "");
+  const auto service = decoded<model::Service>(json);
+  EXPECT_TRUE(service.has_external_ips);
+  EXPECT_TRUE(service.external_ips.empty());
 }
 
 // Oddities that cost only themselves: the object is used, and what was left out is said.
