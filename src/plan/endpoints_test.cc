@@ -332,6 +332,13 @@ TEST(ChooseEndpoints, KnowsNoLocalEndpointsWithoutANodeName) {
   EXPECT_FALSE(known[0].on_this_node);
 }
 
+TEST(ChooseEndpoints, FollowsNoNodeHintsWithoutANodeName) {
+  const model::EndpointSlice slice =
+      make_slice("s", "web", {slice_port("p", 80)}, {"10.1.0.1 node=", "10.1.0.2 node=a"});
+  const auto known = merge_endpoints({&slice}, {Family::kIPv4, "p", Protocol::kTcp}, "");
+  EXPECT_EQ(choose_endpoints(known, {}, {"", ""}).real_servers.size(), 2U);
+}
+
 std::string merged_text(const std::vector<model::EndpointSlice>& slices, const SlicePortId& port) {
   std::string text;
   for (const KnownEndpoint& known : merge_endpoints(pointers(slices), port, "self")) {
