@@ -225,6 +225,15 @@ TEST(TriggerTimes, AreDroppedWhenASliceGoes) {
       << "only what came before the removal is void";
 }
 
+TEST(TriggerTimes, StayWhenTheSliceIsWrittenAgain) {
+  Snapshot snapshot;
+  Touched pending = snapshot.apply(with_slice(make_slice("web-1", "web", 10)));
+  const Touched again = snapshot.apply(with_slice(make_slice("web-1", "web", 20)));
+  EXPECT_THAT(again.trigger_times_void, IsEmpty());
+  pending.merge(Touched(again));
+  EXPECT_THAT(pending.trigger_times, UnorderedElementsAre(Pair(shop("web"), ElementsAre(10, 20))));
+}
+
 TEST(TriggerTimes, AreDroppedWhenASliceMovesAwayInTheSameUpdate) {
   Snapshot snapshot;
   snapshot.apply(with_slice(make_slice("moving", "web")));

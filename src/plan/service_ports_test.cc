@@ -384,6 +384,33 @@ TEST(PlanService, CountsDistinctReadyLocalAddressesForTheHealthCheck) {
   }
 }
 
+TEST(PlanService, AnswersNoHealthCheckForAServiceThatIsNotServed) {
+  struct Row {
+    const char* name;
+    Edit edit;
+    std::uint16_t port;
+  };
+  const Row rows[] = {
+      {"as it is", [](auto&) {}, 32000},
+      {"no ports", [](auto& s) { s.ports.clear(); }, 0},
+      {"no cluster IP", [](auto& s) { s.cluster_ips.clear(); }, 0},
+      {"another proxy's", [](auto& s) { s.other_proxy = true; }, 0},
+      {"policy Cluster", [](auto& s) { s.external_traffic_policy = TrafficPolicy::kCluster; }, 0},
+      {"a NodePort", [](auto& s) { s.type = ServiceType::kNodePort; }, 0},
+      {"none allocated", [](auto& s) { s.health_check_node_port = 0; }, 0},
+  };
+  for (const Row& row : rows) {
+    model::Service service = make_service("web", {service_port("http", 80)});
+    service.type = ServiceType::kLoadBalancer;
+    service.external_traffic_policy = TrafficPolicy::kLocal;
+    service.health_check_node_port = 32000;
+    row.edit(service);
+    const ServicePlan plan = plan_of(service, {make_slice("a", "web", {slice_port("http", 80)}, {"10.1.0.1 @self"})});
+    EXPECT_EQ(plan.health_check_node_port, row.port) << row.name;
+    EXPECT_EQ(plan.local_ready[0], row.port == 0 ? 0U : 1U) << row.name;
+  }
+}
+
 TEST(PlanService, CountsPortsForTheHealthCheckThatTheServiceDoesNotName) {
   model::Service service = make_service("web", {service_port("http", 80)});
   service.type = ServiceType::kLoadBalancer;
