@@ -108,7 +108,7 @@ TEST(PlanService, SortsAddressesAndRangesByFamily) {
   service.has_external_ips = true;
   service.ingress = {
       {ip("203.0.113.1")}, {ip("2001:db8::2")}, {ip("203.0.113.2"), model::IpMode::kProxy}, {ip("203.0.113.1")}};
-  service.source_ranges = {cidr("192.0.2.0/24"), cidr("2001:db8:1::/48"), cidr("10.0.0.0/8")};
+  service.source_ranges = {cidr("192.0.2.0/24"), cidr("2001:db8:1::/48"), cidr("10.0.0.0/8"), cidr("10.9.9.9/8")};
   service.affinity_seconds = 10800;
   service.sluice_annotations = {{"sluice.dev/scheduler", "lc"}};
   const ServicePlan plan = plan_of(service, {});
