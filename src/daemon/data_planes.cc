@@ -15,7 +15,9 @@
 #include "dataplane/iptables/iptables_data_plane.h"
 #include "dataplane/ipvs/ipvs_data_plane.h"
 #include "dataplane/ipvs/ipvs_sysctls.h"
+#include "dataplane/ipvs/wanted.h"
 #include "ipvs/engines/open_engine.h"
+#include "sys/addresses.h"
 #include "sys/links.h"
 
 namespace sluice::daemon {
@@ -186,6 +188,19 @@ Result<std::unique_ptr<Mode>> Mode::of(const ProxyConfig& config, const SluiceCo
   }
   return fail(Errc::kUnsupported,
               fmt::format("mode \"{}\" cannot be served by this version; iptables and ipvs can", config.mode));
+}
+
+std::vector<IpAddress> local_addresses() {
+  std::vector<IpAddress> addresses;
+  const auto listed = sys::list_addresses();
+  if (!listed) {
+    SLUICE_LOG_ERROR("Could not list this node's addresses", {"err", listed.error().what});
+    return addresses;
+  }
+  for (const sys::InterfaceAddress& entry : *listed) {
+    if (entry.interface != dataplane::ipvs::kServiceDevice) addresses.push_back(entry.address);
+  }
+  return addresses;
 }
 
 }  // namespace sluice::daemon

@@ -36,4 +36,9 @@ class Mode {
   virtual CleanupReport remove_others() = 0;
 };
 
+// This node's own addresses. Those that mode ipvs binds for Services are left out: they come and go with the Services,
+// and within nodePortAddresses each would look like a change of the node, which costs a full sync. Empty, with an error
+// in the log, where they cannot be listed.
+std::vector<IpAddress> local_addresses();
+
 }  // namespace sluice::daemon

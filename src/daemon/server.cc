@@ -18,7 +18,6 @@
 #include <boost/asio/steady_timer.hpp>
 #include <csignal>
 #include <cstdlib>
-#include <iterator>
 #include <optional>
 #include <thread>
 
@@ -40,7 +39,6 @@
 #include "observe/health_check_server.h"
 #include "observe/servers.h"
 #include "sync/control_loop.h"
-#include "sys/addresses.h"
 #include "sys/folder_watch.h"
 
 namespace sluice::daemon {
@@ -53,18 +51,6 @@ constexpr std::chrono::minutes kDriftRepairInterval{10};
 std::string host_name() {
   std::array<char, 256> name{};
   return ::gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "";
-}
-
-std::vector<IpAddress> local_addresses() {
-  std::vector<IpAddress> addresses;
-  const auto listed = sys::list_addresses();
-  if (!listed) {
-    SLUICE_LOG_ERROR("Could not list this node's addresses", {"err", listed.error().what});
-    return addresses;
-  }
-  std::transform(listed->begin(), listed->end(), std::back_inserter(addresses),
-                 [](const auto& entry) { return entry.address; });
-  return addresses;
 }
 
 // Of the configuration file; empty if it cannot be read, as while an editor replaces it.
