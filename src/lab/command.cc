@@ -7,12 +7,15 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <cstdio>
 
+#include "lab/interrupt.h"
 #include "lab/lab.h"
 #include "lab/report.h"
 #include "lab/screen.h"
+#include "lab/state.h"
 #include "lab/walkthrough.h"
 #include "sys/netns.h"
 
@@ -22,10 +25,15 @@ namespace {
 constexpr int kFine = 0;
 constexpr int kFailed = 1;
 constexpr int kBadUsage = 2;
+constexpr int kCannotRun = 126;  // exec's, as a shell's: the program is there, but cannot be run
+constexpr int kNoProgram = 127;  // it is not there
+constexpr int kSignalBase = 128;
 
 struct Words {
   std::string id;
   std::string topology = "walkthrough";
+  unsigned nodes = 0;  // with --nodes: a grid of this size instead
+  unsigned pods = 2;
   bool all = false;
   bool keep = false;
   bool only_ipvs = false;
@@ -59,12 +67,22 @@ Result<Lab> open_meant(const std::string& id) {
 
 int run_up(const Words& words) {
   const auto start = std::chrono::steady_clock::now();
-  const auto topology = topology_by_name(words.topology);
+  const auto topology =
+      topology_by_name(words.nodes == 0 ? words.topology : fmt::format("{}x{}", words.nodes, words.pods));
   if (!topology) return failed(topology.error()), kBadUsage;
   const std::string id = words.id.empty() ? "lab" : words.id;
-  auto lab = Lab::up({.id = id, .topology = *topology, .agent = AgentKind::kProcess, .agent_program = words.program});
-  if (!lab) return failed(lab.error());
-  lab->keep();
+  const InterruptGuard guard;
+  auto lab = Lab::up(
+      {.id = id, .topology = *topology, .agent = AgentKind::kProcess, .agent_program = words.program, .cancelled = [] {
+         return interrupted() != 0;
+       }});
+  if (!lab) {
+    failed(lab.error());
+    if (lab.error().code == Errc::kAlreadyExists)
+      fmt::print(stderr, "  sluice lab up --id ANOTHER\n  sluice lab down --id {}\n", id);
+    return interrupted() != 0 ? kSignalBase + interrupted() : kFailed;
+  }
+  if (const auto kept = lab->keep(); !kept) return failed(kept.error());
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
   fmt::print("lab {} is up: {} nodes, {} pods, {:.2f} s\n\n{}\n", id, topology->nodes.size(), topology->pods.size(),
              took.count(), format_table(host_rows(*topology), "  "));
@@ -86,8 +104,11 @@ int run_down(const Words& words) {
   }
   int status = kFine;
   for (const std::string& id : ids) {
+    const auto before = find_leftovers(id);
     if (const auto down = take_down(id); !down) {
       status = failed(down.error());
+    } else if (before && before->empty()) {
+      fmt::print("there is no lab {}\n", id);
     } else {
       fmt::print("lab {} is down\n", id);
     }
@@ -116,7 +137,7 @@ int run_status(const Words& words) {
     if (const auto lab = Lab::open(id)) {
       print_status(*lab);
       if (!lab->agent_alive()) status = kFailed;
-    } else if (ids.size() == 1 && !words.id.empty()) {
+    } else if (!words.id.empty() && !file_exists(state_folder(id))) {
       return failed(lab.error());
     } else {
       fmt::print("lab {}: only half there; `sluice lab down --id {}` takes it away\n", id, id);
@@ -137,7 +158,9 @@ int run_exec(const Words& words) {
   if (!netns) return failed(netns.error());
   if (const auto entered = sys::enter_netns(*netns); !entered) return failed(entered.error());
   std::fflush(stdout);
-  return failed(sys::become_program(words.command).error());
+  const Error error = sys::become_program(words.command).error();
+  failed(error);
+  return error.sys_errno == ENOENT ? kNoProgram : kCannotRun;
 }
 
 int run_probe(const Words& words) {
@@ -169,6 +192,11 @@ int run_walkthrough_command(const Words& words) {
   return run_walkthrough({.id = words.id, .program = words.program, .keep = words.keep, .only_ipvs = words.only_ipvs});
 }
 
+// Empty if it may be an id; what CLI11 asks of a check.
+std::string check_id(const std::string& id) {
+  return good_id(id) ? "" : fmt::format("'{}' is not 1 to 20 of a-z and 0-9", id);
+}
+
 struct Subcommand {
   CLI::App* app;
   int (*run)(const Words&);
@@ -176,13 +204,22 @@ struct Subcommand {
 
 std::vector<Subcommand> add_subcommands(CLI::App& app, Words& words) {
   CLI::App* up = app.add_subcommand("up", "make a lab and leave it running");
-  up->add_option("--topology", words.topology, "walkthrough, or NODESxPODS (per node) as in 3x6")
-      ->capture_default_str();
+  CLI::Option* topology =
+      up->add_option("--topology", words.topology, "walkthrough, or NODESxPODS (per node) as in 3x6")
+          ->capture_default_str();
+  CLI::Option* nodes = up->add_option("--nodes", words.nodes, "so many nodes, node1 ..., instead of a topology by name")
+                           ->excludes(topology)
+                           ->check(CLI::Range(1U, kGridNodesMax));
+  up->add_option("--pods", words.pods, "pods on each of them, with --nodes")
+      ->capture_default_str()
+      ->needs(nodes)
+      ->check(CLI::Range(0U, kGridPodsMax));
   CLI::App* down = app.add_subcommand("down", "take a lab away, whatever state it is in");
   down->add_flag("--all", words.all, "every lab of this machine");
   CLI::App* status = app.add_subcommand("status", "hosts, addresses and programs");
-  CLI::App* exec = app.add_subcommand("exec", "run a command on a host: exec HOST -- COMMAND...");
+  CLI::App* exec = app.add_subcommand("exec", "run a command on a host: exec HOST [--] COMMAND...");
   exec->add_option("HOST", words.host, "a node, a pod or `client`")->required();
+  exec->prefix_command();  // what stands behind HOST and is no option of ours is the command
   CLI::App* probe_app = app.add_subcommand("probe", "ask who answers at an address");
   probe_app->add_option("FROM", words.host, "a node, a pod or `client`")->required();
   probe_app->add_option("PROTOCOL", words.protocol, "tcp or udp")->required()->check(CLI::IsMember({"tcp", "udp"}));
@@ -200,7 +237,8 @@ std::vector<Subcommand> add_subcommands(CLI::App& app, Words& words) {
   walkthrough->add_option("--program", words.program,
                           "run this as `PROGRAM proxy ...` on the nodes; default: this program");
   for (CLI::App* with_id : {up, down, status, exec, probe_app, walkthrough}) {
-    with_id->add_option("--id", words.id, "the lab's name: a-z and 0-9");
+    with_id->add_option("--id", words.id, "the lab's name: up to 20 of a-z and 0-9")
+        ->check(CLI::Validator(check_id, ""));
   }
   CLI::App* agent = app.add_subcommand("agent", "")->group("");  // for our own use: hidden
   agent->add_option("FOLDER", words.folder)->required();
@@ -229,6 +267,8 @@ int run_command(const std::vector<std::string>& arguments) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? kFine : kBadUsage;
   }
+  const std::vector<std::string> extras = app.remaining(true);
+  words.command.insert(words.command.begin(), extras.begin(), extras.end());
   for (const Subcommand& subcommand : subcommands) {
     if (!subcommand.app->parsed()) continue;
     if (::geteuid() != 0) return failed({Errc::kPermission, "only root can make and enter network namespaces"});

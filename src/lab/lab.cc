@@ -31,6 +31,7 @@ constexpr milliseconds kLockTimeout{30000};
 constexpr milliseconds kEndGrace{3000};
 constexpr int kEndRoundsMax = 20;          // of ending what was started while we ended the others
 constexpr int kAgentWaitTurnsMax = 10000;  // of 1 ms
+constexpr int kOwnerWaitTurnsMax = 2000;   // of 1 ms: between a new folder and its owner's name lies a file or two
 
 std::string environment_mark(const std::string& id) {
   return "SLUICE_LAB=" + id;
@@ -65,6 +66,37 @@ Result<> remove_everything(const std::string& id) {
   SLUICE_CHECK_OK(end_processes(id));
   SLUICE_CHECK_OK(remove_network(id));
   return remove_state_folder(id);
+}
+
+bool maker_alive(const std::string& folder) {
+  const auto maker = read_process(folder + "/owner");
+  return maker && sys::process_alive(*maker);
+}
+
+bool has_owner(const std::string& folder) {
+  return file_exists(folder + "/kept") || maker_alive(folder);
+}
+
+// Makes the folder, with its lock held and its owner's name in it. An orphan of that id goes first. A maker who is slow
+// may find that his folder was taken for an orphan's, and another's name in the next one.
+Result<sys::FileLock> claim_folder(const std::string& id) {
+  if (auto made = make_state_folder(id); !made) {
+    if (made.error().code != Errc::kAlreadyExists) return tl::unexpected(made.error());
+    SLUICE_TRY(const bool gone, take_down_orphan(id));
+    if (!gone) return tl::unexpected(made.error());
+    SLUICE_CHECK_OK(make_state_folder(id));
+  }
+  const std::string folder = state_folder(id);
+  SLUICE_TRY(sys::FileLock lock, sys::FileLock::take(folder + "/lock", kLockTimeout));
+  if (file_exists(folder + "/owner"))
+    return fail(Errc::kAlreadyExists, fmt::format("lab: there is a lab '{}' already", id));
+  const auto self = sys::identify_process(::getpid());
+  const auto written = self ? write_process(folder + "/owner", *self) : Result<>(tl::unexpected(self.error()));
+  if (!written) {
+    (void)remove_state_folder(id);
+    return tl::unexpected(written.error());
+  }
+  return lock;
 }
 
 Result<> start_agent_process(const LabOptions& options, const std::string& folder) {
@@ -120,22 +152,19 @@ Lab::~Lab() {
 
 Result<Lab> Lab::up(const LabOptions& options) {
   SLUICE_CHECK_OK(check_topology(options.topology));
-  SLUICE_CHECK_OK(make_state_folder(options.id));
+  SLUICE_TRY(const sys::FileLock lock, claim_folder(options.id));
   auto state = std::make_unique<State>();
   state->id = options.id;
   state->folder = state_folder(options.id);
   state->topology = options.topology;
   const auto build = [&]() -> Result<> {
-    SLUICE_TRY(const sys::ProcessId self, sys::identify_process(::getpid()));
-    SLUICE_CHECK_OK(write_process(state->folder + "/owner", self));
     SLUICE_CHECK_OK(write_text(state->folder + "/topology", encode_topology(options.topology)));
-    SLUICE_CHECK_OK(build_network(options.id, options.topology));
+    SLUICE_CHECK_OK(build_network(options.id, options.topology, options.cancelled));
     if (options.agent == AgentKind::kProcess) return start_agent_process(options, state->folder);
     SLUICE_TRY(state->agent, Agent::open(options.id, options.topology));
     state->agent_thread = std::thread([agent = state->agent.get()] { (void)agent->serve(); });
     return {};
   };
-  SLUICE_TRY(const sys::FileLock lock, sys::FileLock::take(state->folder + "/lock", kLockTimeout));
   if (const auto built = build(); !built) {
     state->stop_agent_thread();
     (void)remove_everything(options.id);
@@ -162,8 +191,9 @@ Result<> Lab::down() {
   return take_down(state_->id);
 }
 
-void Lab::keep() {
+Result<> Lab::keep() {
   state_->owned = false;
+  return write_text(state_->folder + "/kept", "");
 }
 const std::string& Lab::id() const {
   return state_->id;
@@ -194,11 +224,6 @@ Result<std::string> Lab::netns(const std::string& host) const {
 bool Lab::agent_alive() const {
   if (state_->agent) return true;
   const auto process = read_process(state_->folder + "/agent.process");
-  return process && sys::process_alive(*process);
-}
-
-bool Lab::owner_alive() const {
-  const auto process = read_process(state_->folder + "/owner");
   return process && sys::process_alive(*process);
 }
 
@@ -330,6 +355,20 @@ Result<> take_down(const std::string& id) {
   const auto lock = sys::FileLock::take(state_folder(id) + "/lock", kLockTimeout);
   if (!lock && lock.error().code != Errc::kNotFound) return tl::unexpected(lock.error());
   return remove_everything(id);
+}
+
+Result<bool> take_down_orphan(const std::string& id) {
+  if (!good_id(id)) return fail(Errc::kInvalid, fmt::format("lab: the id '{}' is not 1 to 20 of a-z and 0-9", id));
+  const std::string folder = state_folder(id);
+  for (int turn = 0; turn < kOwnerWaitTurnsMax && file_exists(folder) && !file_exists(folder + "/owner"); ++turn)
+    std::this_thread::sleep_for(milliseconds(1));
+  if (has_owner(folder)) return false;
+  const auto lock = sys::FileLock::take(folder + "/lock", kLockTimeout);
+  if (!lock && lock.error().code != Errc::kNotFound) return tl::unexpected(lock.error());
+  // Others may have found the same orphan, and made a lab of their own while we waited.
+  if (has_owner(folder)) return false;
+  SLUICE_CHECK_OK(remove_everything(id));
+  return true;
 }
 
 Result<std::vector<std::string>> find_leftovers(const std::string& id) {

@@ -34,7 +34,8 @@ struct LabOptions {
   std::string id;  // 1 to 20 of a-z and 0-9
   Topology topology;
   AgentKind agent = AgentKind::kThread;
-  std::string agent_program = {};  // understands `lab agent FOLDER`; empty = this very program
+  std::string agent_program = {};        // understands `lab agent FOLDER`; empty = this very program
+  std::function<bool()> cancelled = {};  // asked while it is made: yes = up() fails
 };
 
 // An id that no other running process has: "t<pid>n<counter>".
@@ -60,7 +61,8 @@ struct LabProcess {
 class Lab {
  public:
   // Up and serving when it answers. The object owns the lab: its destructor takes it down. On failure nothing is left.
-  // Errc::kAlreadyExists where a lab of that id is.
+  // Errc::kAlreadyExists where a lab of that id is, or is being made; an orphan is
+  // taken away first.
   static Result<Lab> up(const LabOptions& options);
   // A handle to a lab that somebody else made; its destructor leaves the lab alone. Errc::kNotFound where there is
   // none.
@@ -70,7 +72,8 @@ class Lab {
   ~Lab();
 
   Result<> down();
-  void keep();  // the destructor will leave the lab alone (a thread agent still ends with this object)
+  // The destructor will leave the lab alone (a thread agent still ends with this object), and it is no orphan.
+  Result<> keep();
 
   [[nodiscard]] const std::string& id() const;
   [[nodiscard]] const std::string& folder() const;  // for logs, manifests and the like; goes with the lab
@@ -79,7 +82,6 @@ class Lab {
   [[nodiscard]] Result<std::string> netns(const std::string& host) const;
   [[nodiscard]] std::vector<std::string> hosts() const;  // client, nodes, pods
   [[nodiscard]] bool agent_alive() const;
-  [[nodiscard]] bool owner_alive() const;  // the process that made it
 
   // Clients, from the point of view of a host (see probe.h). A host that does not exist counts as failures of kind
   // kOther.
@@ -120,6 +122,9 @@ class Lab {
 Result<std::vector<std::string>> list_labs();  // ids, also of labs that are only half there
 // Ends every process of the lab, removes its namespaces and its folder. Succeeds where there is nothing.
 Result<> take_down(const std::string& id);
+// An orphan is a lab whose maker has ended, killed as a rule, and neither took it down nor kept it. Takes it down if it
+// is one, and whatever else has its id. False: it has an owner, or is being made.
+Result<bool> take_down_orphan(const std::string& id);
 // What is still there of a lab, one line each: namespaces, processes, the folder.
 Result<std::vector<std::string>> find_leftovers(const std::string& id);
 // The body of `sluice lab agent FOLDER`: serves the pods of the lab whose folder it is, until it is ended.

@@ -1,20 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lab/lab.h"
 
-#include <fmt/format.h>
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-#include <sched.h>
 #include <signal.h>
-#include <sys/mount.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include <filesystem>
-#include <fstream>
+#include <algorithm>
+#include <mutex>
 
-#include "base/ip_literals.h"
-#include "lab/command.h"
+#include "lab/lab_fixture.h"
 #include "lab/network.h"
 #include "lab/state.h"
 #include "sys/links.h"
@@ -28,44 +20,6 @@ using testing::Contains;
 using testing::ElementsAre;
 using testing::IsEmpty;
 using testing::Not;
-using Set = std::set<std::string>;
-
-Target tcp(std::string_view address, std::uint16_t port) {
-  return {Protocol::kTcp, ip(address), port};
-}
-Target udp(std::string_view address, std::uint16_t port) {
-  return {Protocol::kUdp, ip(address), port};
-}
-
-bool eventually(const std::function<bool()>& holds) {
-  for (int turn = 0; turn < 20000; ++turn) {
-    if (holds()) return true;
-    std::this_thread::sleep_for(milliseconds(1));
-  }
-  return false;
-}
-
-std::vector<std::string> leftovers(const std::string& id) {
-  const auto left = find_leftovers(id);
-  EXPECT_TRUE(left) << left.error().what;
-  return left ? *left : std::vector<std::string>{"?"};
-}
-
-// Takes a lab away that a test's own process may have failed to.
-class LabTest : public testing::Test {
- protected:
-  ~LabTest() override {
-    for (const std::string& id : ids_) (void)take_down(id);
-  }
-  std::string fresh_id() { return ids_.emplace_back(unique_id()); }
-  std::optional<Lab> up(const Topology& topology, AgentKind agent = AgentKind::kThread) {
-    auto lab = Lab::up({.id = fresh_id(), .topology = topology, .agent = agent, .agent_program = SLUICE_LAB_TOOL});
-    EXPECT_TRUE(lab) << lab.error().what;
-    if (!lab) return std::nullopt;
-    return std::optional<Lab>(*std::move(lab));
-  }
-  std::vector<std::string> ids_;
-};
 
 TEST_F(LabTest, UpAndDownLeaveNothing) {
   auto lab = up(walkthrough_topology(), AgentKind::kProcess);
@@ -339,6 +293,56 @@ TEST_F(LabTest, ALabWhoseMakerWasKilledIsTakenDown) {
   }
 }
 
+TEST_F(LabTest, AnOrphanGivesWayToALabOfItsId) {
+  for (const std::size_t namespaces : {1U, 60U}) {
+    const std::string id = fresh_id();
+    const auto maker =
+        sys::start_detached({.arguments = {SLUICE_LAB_TOOL, "lab", "up", "--id", id, "--topology", "20x5"},
+                             .netns = {},
+                             .log_file = {},
+                             .environment = {}});
+    ASSERT_TRUE(maker) << maker.error().what;
+    ASSERT_TRUE(eventually([&] { return list_lab_netns(id)->size() >= namespaces; })) << namespaces;
+    const auto busy = take_down_orphan(id);
+    ASSERT_TRUE(busy) << busy.error().what;
+    EXPECT_FALSE(*busy) << "its maker is alive";
+    ASSERT_TRUE(sys::signal_process(*maker, SIGKILL));
+    ASSERT_TRUE(eventually([&] { return !sys::process_alive(*maker); }));
+    const auto next = Lab::up({.id = id, .topology = grid_topology({.nodes = 1, .pods_per_node = 1})});
+    ASSERT_TRUE(next) << next.error().what;
+    EXPECT_EQ(list_lab_netns(id)->size(), 4U) << "a node, a pod, the client, the fabric: nothing of the orphan";
+    EXPECT_TRUE(next->probe("node1", tcp("10.244.1.1", 80)).all_answered());
+  }
+}
+
+TEST_F(LabTest, AKeptLabIsNoOrphan) {
+  const std::string id = fresh_id();
+  const auto maker = sys::run_and_collect({SLUICE_LAB_TOOL, "lab", "up", "--id", id, "--topology", "1x1"});
+  ASSERT_TRUE(maker && maker->exit_status == 0) << maker->error_output;
+  const auto again = Lab::up({.id = id, .topology = grid_topology({.nodes = 1, .pods_per_node = 0})});
+  ASSERT_FALSE(again);
+  EXPECT_EQ(again.error().code, Errc::kAlreadyExists);
+  EXPECT_TRUE(Lab::open(id)->probe("node1", tcp("10.244.1.1", 80)).all_answered());
+}
+
+TEST_F(LabTest, OneOfTwoMakersOfTheSameIdWins) {
+  const std::string id = fresh_id();
+  const Topology topology = grid_topology({.nodes = 2, .pods_per_node = 2});
+  std::vector<Result<Lab>> made;
+  std::vector<std::thread> makers;
+  std::mutex mutex;
+  for (int i = 0; i < 4; ++i) {
+    makers.emplace_back([&] {
+      auto lab = Lab::up({.id = id, .topology = topology});
+      const std::lock_guard lock(mutex);
+      made.push_back(std::move(lab));
+    });
+  }
+  for (std::thread& maker : makers) maker.join();
+  EXPECT_EQ(std::count_if(made.begin(), made.end(), [](const auto& lab) { return static_cast<bool>(lab); }), 1);
+  EXPECT_TRUE(Lab::open(id)->probe("node1", tcp("10.244.2.2", 80)).all_answered());
+}
+
 TEST_F(LabTest, ALabWhoseAgentWasKilledIsTakenDown) {
   auto lab = up(grid_topology({.nodes = 1, .pods_per_node = 1}), AgentKind::kProcess);
   ASSERT_TRUE(lab);
@@ -371,95 +375,6 @@ TEST_F(LabTest, AnAgentThatCannotStartLeavesNoLab) {
   ASSERT_FALSE(lab);
   EXPECT_EQ(lab.error().code, Errc::kUnavailable);
   EXPECT_THAT(leftovers(id), IsEmpty());
-}
-
-// Runs `body` in a child process whose /run is its own and empty, so that it may speak of all labs of the machine. The
-// exit status.
-int in_private_run(int (*body)()) {
-  const pid_t child = ::fork();
-  if (child == 0) {
-    if (::unshare(CLONE_NEWNS) != 0 || ::mount("", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
-        ::mount("tmpfs", "/run", "tmpfs", 0, nullptr) != 0) {
-      ::_exit(100);
-    }
-    ::_exit(body());
-  }
-  int status = -1;
-  ::waitpid(child, &status, 0);
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 200;
-}
-
-TEST_F(LabTest, AllLabsGoAtOnceIfThatIsSaid) {
-  EXPECT_EQ(in_private_run([] {
-              const Topology topology = grid_topology({.nodes = 1, .pods_per_node = 0});
-              auto one = Lab::up({.id = "one", .topology = topology});
-              auto two = Lab::up({.id = "two", .topology = topology});
-              if (!one || !two) return 1;
-              one->keep();
-              two->keep();
-              if (run_command({"down"}) != 1 || list_labs()->size() != 2) return 2;  // which one?
-              if (run_command({"down", "--id", "one"}) != 0 || *list_labs() != std::vector<std::string>{"two"})
-                return 3;
-              auto three = Lab::up({.id = "three", .topology = topology});
-              if (!three) return 4;
-              three->keep();
-              if (run_command({"down", "--all"}) != 0 || !list_labs()->empty()) return 5;
-              return run_command({"down"}) == 0 ? 0 : 6;
-            }),
-            0);
-}
-
-TEST_F(LabTest, CommandsAnswerByTheirStatus) {
-  const std::string id = fresh_id();
-  ASSERT_EQ(run_command({"nonsense"}), 2);
-  ASSERT_EQ(run_command({"up", "--id", id, "--topology", "nonsense"}), 2);
-  const auto lab = Lab::up({.id = id, .topology = grid_topology({.nodes = 1, .pods_per_node = 1})});
-  ASSERT_TRUE(lab) << lab.error().what;
-  EXPECT_EQ(run_command({"probe", "--id", id, "node1", "tcp", "10.244.1.1", "80", "-n", "2"}), 0);
-  EXPECT_EQ(run_command({"probe", "--id", id, "node1", "tcp", "10.244.1.1", "81", "-n", "2"}), 1);
-  EXPECT_EQ(run_command({"probe", "--id", id, "node1", "sctp", "10.244.1.1", "80"}), 2);
-  EXPECT_EQ(run_command({"exec", "--id", id, "node1"}), 2) << "no command";
-  EXPECT_EQ(run_command({"exec", "--id", id, "nobody", "--", "true"}), 1);
-  EXPECT_EQ(run_command({"status", "--id", "nosuchlab"}), 1);
-}
-
-TEST_F(LabTest, ExecRunsInsideAndHandsTheStatusOn) {
-  const auto lab = up(grid_topology({.nodes = 1, .pods_per_node = 1}));
-  ASSERT_TRUE(lab);
-  const auto inside = sys::run_and_collect({SLUICE_LAB_TOOL, "lab", "exec", "--id", lab->id(), "pod1-1", "--", "sh",
-                                            "-c", "ip -4 -o addr show eth0; exit 7"});
-  ASSERT_TRUE(inside);
-  EXPECT_EQ(inside->exit_status, 7);
-  EXPECT_THAT(inside->output, testing::HasSubstr("10.244.1.1/32"));
-}
-
-TEST_F(LabTest, ATourWhoseProxiesDieFailsAndLeavesNothing) {
-  const std::string id = fresh_id();
-  const auto tour =
-      sys::run_and_collect({SLUICE_LAB_TOOL, "lab", "walkthrough", "--id", id, "--program", "/bin/false"});
-  ASSERT_TRUE(tour) << tour.error().what;
-  EXPECT_EQ(tour->exit_status, 1);
-  EXPECT_THAT(tour->error_output, testing::HasSubstr("has ended"));
-  EXPECT_THAT(leftovers(id), IsEmpty());
-}
-
-TEST_F(LabTest, AnInterruptedTourLeavesNothing) {
-  const std::string id = fresh_id();
-  // A proxy that never becomes healthy: the tour waits for it.
-  const std::string program = fmt::format("{}/waiter{}", testing::TempDir(), ::getpid());
-  std::ofstream(program) << "#!/bin/sh\nexec sleep 600\n";
-  std::filesystem::permissions(program, std::filesystem::perms::owner_all);
-  const auto tour =
-      sys::start_detached({.arguments = {SLUICE_LAB_TOOL, "lab", "walkthrough", "--id", id, "--program", program},
-                           .netns = {},
-                           .log_file = {},
-                           .environment = {}});
-  ASSERT_TRUE(tour) << tour.error().what;
-  EXPECT_TRUE(eventually([&] { return file_exists(state_folder(id) + "/k8s-node2.proxy.process"); }));
-  ASSERT_TRUE(sys::signal_process(*tour, SIGINT));
-  EXPECT_TRUE(eventually([&] { return !sys::process_alive(*tour); }));
-  EXPECT_THAT(leftovers(id), IsEmpty());
-  std::filesystem::remove(program);
 }
 
 }  // namespace

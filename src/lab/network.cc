@@ -120,7 +120,8 @@ Result<> prepare_node() {
 // Builds one lab's network; holds what every step needs.
 class Builder {
  public:
-  Builder(const std::string& id, const Topology& topology) : id_(id), topology_(topology) {}
+  Builder(const std::string& id, const Topology& topology, const std::function<bool()>& cancelled)
+      : id_(id), topology_(topology), cancelled_(cancelled) {}
 
   Result<> build() {
     SLUICE_CHECK_OK(add_namespaces());
@@ -140,6 +141,7 @@ class Builder {
   [[nodiscard]] std::string netns(std::string_view host) const { return netns_name(id_, host); }
 
   Result<> inside(std::string_view host, const std::function<Result<>()>& body) const {
+    if (cancelled_ && cancelled_()) return fail(Errc::kUnavailable, "interrupted while it was made");
     const auto done = sys::in_netns(netns(host), body);
     if (!done) return annotate(done.error(), std::string(host));
     return {};
@@ -326,6 +328,7 @@ class Builder {
 
   const std::string& id_;
   const Topology& topology_;
+  const std::function<bool()>& cancelled_;
 };
 
 }  // namespace
@@ -345,9 +348,9 @@ bool is_lab_link(std::string_view name) {
   return name.starts_with(kPodLinkPrefix) || name.starts_with(kBridge);
 }
 
-Result<> build_network(const std::string& id, const Topology& topology) {
+Result<> build_network(const std::string& id, const Topology& topology, const std::function<bool()>& cancelled) {
   SLUICE_CHECK_OK(check_topology(topology));
-  return Builder(id, topology).build();
+  return Builder(id, topology, cancelled).build();
 }
 
 Result<> remove_network(const std::string& id) {

@@ -2,6 +2,7 @@
 // The network of a lab: namespaces, links, addresses and routes. Nothing of it is in the machine's own namespace.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -18,8 +19,8 @@ Result<std::vector<std::string>> list_lab_netns(std::string_view id);
 // Is this the name of a link that labs make? None of them may ever be in the machine's own namespace.
 bool is_lab_link(std::string_view name);
 
-// On failure, what was made until then is left; remove_network takes it away.
-Result<> build_network(const std::string& id, const Topology& topology);
+// On failure, what was made until then is left; remove_network takes it away. `cancelled` is asked before each host.
+Result<> build_network(const std::string& id, const Topology& topology, const std::function<bool()>& cancelled);
 Result<> remove_network(const std::string& id);
 
 }  // namespace sluice::lab

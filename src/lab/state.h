@@ -2,7 +2,7 @@
 // The files of a lab, in /run/sluice-lab/<id>:
 //   lock                 held while it is made or taken down
 //   topology             what it consists of (topology.h)
-//   owner                the process that made it
+//   owner                the process that made it; kept: it lives on after that process
 //   agent.process        the agent, if that is a process; agent.ready once it serves
 //   <node>.<name>.process, .log    programs on nodes
 // A process is written as "<pid> <start time>".

@@ -4,14 +4,13 @@
 #include "lab/walkthrough.h"
 
 #include <fmt/format.h>
-#include <signal.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <chrono>
 #include <filesystem>
 
+#include "lab/interrupt.h"
 #include "lab/network.h"
 #include "lab/report.h"
 #include "lab/state.h"
@@ -22,32 +21,6 @@ namespace sluice::lab {
 namespace {
 
 using SteadyClock = std::chrono::steady_clock;
-
-volatile sig_atomic_t interrupted = 0;
-
-// While it lives, the signals that usually end a program only raise a flag: the lab must be taken down first. A reader
-// of our output that goes away (`| head`) must not end us either.
-class InterruptGuard {
- public:
-  InterruptGuard() {
-    interrupted = 0;
-    struct sigaction action{};
-    action.sa_handler = [](int) { interrupted = 1; };
-    for (std::size_t i = 0; i < kSignals.size(); ++i) {
-      if (kSignals[i] == SIGPIPE) action.sa_handler = SIG_IGN;
-      ::sigaction(kSignals[i], &action, &before_[i]);
-    }
-  }
-  ~InterruptGuard() {
-    for (std::size_t i = 0; i < kSignals.size(); ++i) ::sigaction(kSignals[i], &before_[i], nullptr);
-  }
-  InterruptGuard(const InterruptGuard&) = delete;
-  InterruptGuard& operator=(const InterruptGuard&) = delete;
-
- private:
-  static constexpr std::array<int, 4> kSignals{SIGINT, SIGTERM, SIGHUP, SIGPIPE};
-  std::array<struct sigaction, 4> before_{};
-};
 
 constexpr WalkthroughStep kStart{"No mode is named, so the proxies run in iptables mode", show_default_mode};
 constexpr std::array<WalkthroughStep, 3> kIptablesSteps{{
@@ -65,12 +38,21 @@ double seconds_since(SteadyClock::time_point start) {
   return std::chrono::duration<double>(SteadyClock::now() - start).count();
 }
 
-// What an earlier tour left when it was killed goes first; a tour that is under way stays.
-Result<> make_room(const std::string& id) {
-  if (const auto earlier = Lab::open(id); earlier && earlier->owner_alive()) {
-    return fail(Errc::kAlreadyExists, fmt::format("lab {} is in use; another --id makes another lab", id));
+// The lab of the tour: with the id that was asked for, otherwise the first of walkthrough, walkthrough2, ... that is
+// free. What an earlier tour left when it was killed goes first; one that is under way, or was kept, stays.
+Result<Lab> make_lab(const std::string& wanted) {
+  constexpr int kToursMax = 50;
+  for (int number = 1;; ++number) {
+    const std::string id = !wanted.empty() ? wanted
+                           : number == 1   ? "walkthrough"
+                                           : fmt::format("walkthrough{}", number);
+    auto lab = Lab::up({.id = id,
+                        .topology = walkthrough_topology(),
+                        .agent = AgentKind::kProcess,
+                        .agent_program = {},
+                        .cancelled = [] { return interrupted() != 0; }});
+    if (lab || lab.error().code != Errc::kAlreadyExists || !wanted.empty() || number == kToursMax) return lab;
   }
-  return take_down(id);
 }
 
 Result<> write_objects(const Walkthrough& walkthrough) {
@@ -91,7 +73,7 @@ Result<> write_objects(const Walkthrough& walkthrough) {
 Result<> run_step(Walkthrough& walkthrough, const WalkthroughStep& step) {
   walkthrough.screen.step(step.title);
   SLUICE_CHECK_OK(step.run(walkthrough));
-  if (walkthrough_interrupted()) return fail(Errc::kUnavailable, "interrupted");
+  if (interrupted() != 0) return fail(Errc::kUnavailable, "interrupted");
   return {};
 }
 
@@ -149,19 +131,21 @@ void say_kept(const Lab& lab, Screen& screen) {
 }
 
 Result<> run_all(Screen& screen, const WalkthroughOptions& options) {
-  const std::string id = options.id.empty() ? "walkthrough" : options.id;
-  SLUICE_CHECK_OK(make_room(id));
   screen.title("Sluice: a small Kubernetes cluster and its Services");
-  screen.note("Hosts are network namespaces of this machine; the packets and the kernel that forwards them are real.");
+  const auto kernel = read_text("/proc/sys/kernel/osrelease");
+  screen.note(
+      fmt::format("Hosts are network namespaces of this machine; the packets and the kernel that forwards them, Linux "
+                  "{}, are real.",
+                  kernel ? kernel->substr(0, kernel->find('\n')) : "of some version"));
   screen.note("");
   const auto start = SteadyClock::now();
-  SLUICE_TRY(Lab lab, Lab::up({.id = id, .topology = walkthrough_topology(), .agent = AgentKind::kProcess}));
+  SLUICE_TRY(Lab lab, make_lab(options.id));
   screen.table(host_rows(lab.topology()));
   screen.note("");
-  screen.note(fmt::format("lab {} is up after {:.2f} s", id, seconds_since(start)));
+  screen.note(fmt::format("lab {} is up after {:.2f} s", lab.id(), seconds_since(start)));
   Result<> toured = tour(lab, screen, options);
   if (options.keep && toured) {
-    lab.keep();
+    SLUICE_CHECK_OK(lab.keep());
     say_kept(lab, screen);
     return {};
   }
@@ -171,10 +155,6 @@ Result<> run_all(Screen& screen, const WalkthroughOptions& options) {
 }
 
 }  // namespace
-
-bool walkthrough_interrupted() {
-  return interrupted != 0;
-}
 
 int run_walkthrough(const WalkthroughOptions& options) {
   const InterruptGuard guard;

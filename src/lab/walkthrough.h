@@ -12,7 +12,7 @@
 namespace sluice::lab {
 
 struct WalkthroughOptions {
-  std::string id;          // empty = "walkthrough"
+  std::string id;          // empty = "walkthrough", or with a number where that is taken
   std::string program;     // run as `PROGRAM proxy ...` on the nodes; empty = this very program
   bool keep = false;       // leave the lab running at the end
   bool only_ipvs = false;  // of the steps, only those about mode ipvs; this kernel must have ip_vs
@@ -31,9 +31,6 @@ struct WalkthroughStep {
   std::string_view title;
   Result<> (*run)(Walkthrough& walkthrough);
 };
-
-// True once SIGINT, SIGTERM or SIGHUP came: loops end, and the lab is taken down.
-bool walkthrough_interrupted();
 
 // The steps of mode iptables, in walkthrough_steps.cc.
 Result<> show_default_mode(Walkthrough& walkthrough);

@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "base/ip_literals.h"
+#include "lab/interrupt.h"
 #include "lab/state.h"
 
 namespace sluice::lab {
@@ -54,7 +55,7 @@ milliseconds since(SteadyClock::time_point start) {
 bool eventually(const std::function<bool()>& holds) {
   const auto deadline = SteadyClock::now() + kPatience;
   while (!holds()) {
-    if (SteadyClock::now() >= deadline || walkthrough_interrupted()) return false;
+    if (SteadyClock::now() >= deadline || interrupted() != 0) return false;
     std::this_thread::sleep_for(kPollInterval);
   }
   return true;

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <signal.h>
 
+#include "lab/interrupt.h"
 #include "lab/state.h"
 #include "lab/walkthrough_acts.h"
 
@@ -114,7 +115,7 @@ milliseconds time_of_last_answer(const Walkthrough& walkthrough, const Question&
                                  SteadyClock::time_point start) {
   constexpr int kQuiet = 60;
   milliseconds last{0};
-  for (int quiet = 0; quiet < kQuiet && since(start) < kPatience && !walkthrough_interrupted(); ++quiet) {
+  for (int quiet = 0; quiet < kQuiet && since(start) < kPatience && interrupted() == 0; ++quiet) {
     if (!walkthrough.lab.probe(question.from, question.target, question.options).answers.contains(pod)) continue;
     last = since(start);
     quiet = 0;
@@ -160,7 +161,7 @@ Result<> show_default_mode(Walkthrough& walkthrough) {
 Result<> show_traffic(Walkthrough& walkthrough) {
   for (const auto& show : {show_cluster_ips, show_node_ports, show_affinity_and_ipv6, show_policies}) {
     show(walkthrough);
-    if (walkthrough_interrupted()) break;
+    if (interrupted() != 0) break;
   }
   return {};
 }
