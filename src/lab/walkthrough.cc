@@ -28,10 +28,11 @@ constexpr std::array<WalkthroughStep, 3> kIptablesSteps{{
     {"An endpoint goes, and comes back", show_live_change},
     {"A proxy is killed", show_crash},
 }};
-constexpr std::array<WalkthroughStep, 3> kIpvsSteps{{
+constexpr std::array<WalkthroughStep, 4> kIpvsSteps{{
     {"The switch: k8s-node1 goes to mode ipvs", show_switch_to_ipvs},
     {"The proof: ipvsadm lists the virtual servers", show_ipvsadm},
     {"Real traffic by IPVS", show_ipvs_traffic},
+    {"The way back: k8s-node1 returns to mode iptables", show_way_back},
 }};
 
 double seconds_since(SteadyClock::time_point start) {

@@ -43,5 +43,6 @@ Result<bool> kernel_has_ipvs(const Walkthrough& walkthrough);
 Result<> show_switch_to_ipvs(Walkthrough& walkthrough);
 Result<> show_ipvsadm(Walkthrough& walkthrough);
 Result<> show_ipvs_traffic(Walkthrough& walkthrough);
+Result<> show_way_back(Walkthrough& walkthrough);
 
 }  // namespace sluice::lab

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <thread>
 
 #include "base/ip_literals.h"
@@ -15,7 +16,7 @@
 namespace sluice::lab {
 namespace {
 
-constexpr milliseconds kPatience{60000};  // with a proxy that is to come up, or to follow a change
+constexpr milliseconds kPatience{120000};  // with a proxy that is to come up, or to follow a change
 constexpr milliseconds kPollInterval{25};
 constexpr std::uint16_t kHealthPort = 10256;
 
@@ -104,6 +105,37 @@ Result<> wait_for_proxy(const Walkthrough& walkthrough, const std::string& node,
                           ended ? "has ended" : "does not become ready", log ? last_lines(*log, 15) : std::string()));
 }
 
+std::string nat_rules(const Lab& lab, const std::string& node) {
+  for (const char* program : {"iptables-nft-save", "iptables-legacy-save"}) {
+    const auto saved = lab.run(node, {program, "-t", "nat"});
+    if (saved && saved->output.find("KUBE-SERVICES") != std::string::npos) return saved->output;
+  }
+  return {};
+}
+
+void check_mode(Walkthrough& walkthrough, const std::string& node, const std::string& mode) {
+  Lab& lab = walkthrough.lab;
+  Screen& screen = walkthrough.screen;
+  const std::string wanted = fmt::format("Using {} Proxier", mode);
+  screen.heading(fmt::format("{}: what its log says", node));
+  // The log of this run alone: what an earlier one said stands before the line that every run begins with.
+  const auto log = read_text(lab.log_file(node, "proxy"));
+  const std::size_t begin = log ? log->rfind("\"Sluice starts\"") : std::string::npos;
+  const std::string line = begin == std::string::npos ? std::string() : lines_with(log->substr(begin), {wanted}, 1);
+  screen.quote(line);
+  screen.check(!line.empty(), "the log", line.empty() ? "no word of it" : "names the mode", "a line with: " + wanted);
+
+  screen.heading(fmt::format("{}# curl localhost:{}/proxyMode", node, kMetricsPort));
+  std::string answer;
+  eventually([&] {
+    const auto got = lab.get(node, {loopback(), kMetricsPort}, "/proxyMode");
+    answer = got ? got->body : got.error().what;
+    return static_cast<bool>(got);
+  });
+  screen.quote(answer);
+  screen.check(answer == mode, "the proxy's own page", answer, mode);
+}
+
 // ---- expectations ----
 
 ProbeOutcome ask(Walkthrough& walkthrough, const Question& question, const Holds& holds, std::string_view wanted) {
@@ -117,6 +149,18 @@ void ask_each(Walkthrough& walkthrough, const Question& question, const std::set
   ask(
       walkthrough, question, [&pods](const ProbeOutcome& outcome) { return outcome.answered_by_each(pods); },
       fmt::format("answers of each of {}, no failure", fmt::join(pods, ", ")));
+}
+
+void ask_in_turn(Walkthrough& walkthrough, const Question& question, const std::set<std::string>& pods) {
+  const int share = question.options.count / static_cast<int>(pods.size());
+  ask(
+      walkthrough, question,
+      [&](const ProbeOutcome& outcome) {
+        return outcome.answered_by_each(pods) &&
+               std::all_of(outcome.answers.begin(), outcome.answers.end(),
+                           [share](const auto& entry) { return std::abs(entry.second - share) <= 1; });
+      },
+      fmt::format("{} answers of each of {}", share, fmt::join(pods, ", ")));
 }
 
 void ask_one_pod(Walkthrough& walkthrough, const Question& question) {

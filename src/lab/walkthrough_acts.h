@@ -33,6 +33,10 @@ bool eventually(const std::function<bool()>& holds);
 Result<> start_proxy(const Walkthrough& walkthrough, const std::string& node, const std::string& config);
 // Healthy, and `serves` says yes. Ends early if the program does.
 Result<> wait_for_proxy(const Walkthrough& walkthrough, const std::string& node, const std::function<bool()>& serves);
+// Shows that the proxy says, in its log and on its page /proxyMode, that it runs in this mode.
+void check_mode(Walkthrough& walkthrough, const std::string& node, const std::string& mode);
+// The nat table of a node, of whichever iptables the node uses; empty where there are no rules for Services.
+std::string nat_rules(const Lab& lab, const std::string& node);
 // The first `count` lines of `text` that have all `words`.
 std::string lines_with(const std::string& text, std::initializer_list<std::string_view> words, std::size_t count);
 
@@ -45,6 +49,9 @@ struct Question {
 };
 ProbeOutcome ask(Walkthrough& walkthrough, const Question& question, const Holds& holds, std::string_view wanted);
 void ask_each(Walkthrough& walkthrough, const Question& question, const std::set<std::string>& pods);
+// The pods take turns: each gives its share of the answers. One more or less is allowed: a UDP client may get a port
+// that it had before, and then belongs to a flow that has its pod already.
+void ask_in_turn(Walkthrough& walkthrough, const Question& question, const std::set<std::string>& pods);
 void ask_one_pod(Walkthrough& walkthrough, const Question& question);
 void ask_failure(Walkthrough& walkthrough, const Question& question, ProbeFailure reason);
 const std::set<std::string>& web_pods();

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// The operator moves one node to mode ipvs, as with `kubectl edit configmap kube-proxy` and the deletion of its pod,
-// and looks at the proof: what ipvsadm lists. Clients go on meanwhile.
+// The operator moves one node to mode ipvs and back, as with `kubectl edit configmap kube-proxy` and the deletion of
+// its pod, and looks at the proof: what ipvsadm lists. Clients go on meanwhile, by that very node. Until the new mode's
+// first sync is done the old mode's rules serve, so what is claimed of a mode is asked once the other's are gone:
+// IPVS's rr takes turns, which the iptables rules' random choice does not, and its counters move.
 #include <fmt/format.h>
 #include <signal.h>
 
 #include <algorithm>
+#include <sstream>
 
 #include "lab/state.h"
 #include "lab/walkthrough_acts.h"
@@ -31,8 +34,11 @@ const std::vector<ExpectedServer>& expected_servers() {
   return servers;
 }
 
-std::string listing(const Walkthrough& walkthrough) {
-  const auto listed = walkthrough.lab.run(kNode, {walkthrough.program, "ipvsadm", "-L", "-n"});
+// What `ipvsadm -L -n OPTION...` prints on the node.
+std::string listing(const Walkthrough& walkthrough, const std::vector<std::string>& options = {}) {
+  std::vector<std::string> words{walkthrough.program, "ipvsadm", "-L", "-n"};
+  words.insert(words.end(), options.begin(), options.end());
+  const auto listed = walkthrough.lab.run(kNode, words);
   return listed && listed->exit_status == 0 ? listed->output : std::string();
 }
 
@@ -45,12 +51,74 @@ std::string block_of(const std::string& listing, const std::string& virtual_serv
   return listing.substr(begin + 1, end == std::string::npos ? end : end - begin);
 }
 
+std::string count_of_servers(std::ptrdiff_t count) {
+  return fmt::format("{} real server{}", count, count == 1 ? "" : "s");
+}
+
 bool lists(const std::string& block, const ExpectedServer& expected) {
   const auto lines = static_cast<std::size_t>(std::count(block.begin(), block.end(), '\n'));
   return lines == expected.real_servers.size() + 1 &&
          std::all_of(expected.real_servers.begin(), expected.real_servers.end(), [&block](const char* server) {
            return block.find(fmt::format("  -> {:<28} Masq    1 ", server)) != std::string::npos;
          });
+}
+
+// The proxy of the node ends and comes up anew with another mode in its configuration file.
+Result<> restart_in_mode(Walkthrough& walkthrough, const std::string& mode, const std::function<bool()>& serves) {
+  const Lab& lab = walkthrough.lab;
+  const std::string config = fmt::format("{}/config-{}.conf", lab.folder(), kNode);
+  SLUICE_CHECK_OK(write_text(config, proxy_config(mode)));
+  SLUICE_CHECK_OK(lab.signal(kNode, "proxy", SIGTERM));
+  if (!eventually([&] { return !lab.process(kNode, "proxy")->alive; }))
+    return fail(Errc::kUnavailable, "the proxy does not end");
+  const auto start = SteadyClock::now();
+  SLUICE_CHECK_OK(start_proxy(walkthrough, kNode, config));
+  SLUICE_CHECK_OK(wait_for_proxy(walkthrough, kNode, serves));
+  walkthrough.screen.note(fmt::format("it serves in the new mode after {} ms", since(start).count()));
+  return {};
+}
+
+// Who uses the node while its mode changes: a client outside and a pod, each with a connection that stays open and with
+// new ones all the time.
+class Users {
+ public:
+  static Result<Users> start(const Walkthrough& walkthrough) {
+    const Question outside{"client", tcp("192.168.231.122", 31947)};
+    const Question pod{"coredns-1", tcp("10.104.247.10", 80)};
+    const milliseconds interval{100};  // the guest, which has no KVM, is slow enough as it is
+    SLUICE_TRY(LongConnection held_outside, hold_connection(walkthrough, outside, "web-2"));
+    SLUICE_TRY(LongConnection held_by_pod, hold_connection(walkthrough, pod, "web-3"));
+    SLUICE_TRY(Pinger from_outside, walkthrough.lab.ping(outside.from, outside.target, interval));
+    SLUICE_TRY(Pinger from_pod, walkthrough.lab.ping(pod.from, pod.target, interval));
+    return Users(std::move(held_outside), std::move(held_by_pod), std::move(from_outside), std::move(from_pod));
+  }
+  // Ends them; none of them may have noticed anything.
+  void check(Walkthrough& walkthrough) && {
+    check_steady_traffic(walkthrough, "new connections from outside to its node port meanwhile", from_outside_.stop());
+    check_steady_traffic(walkthrough, "new connections from its pod coredns-1 to the cluster IP", from_pod_.stop());
+    check_long_connection(walkthrough, "the client's connection from before the switch", held_outside_);
+    check_long_connection(walkthrough, "the pod's connection from before the switch", held_by_pod_);
+  }
+
+ private:
+  Users(LongConnection held_outside, LongConnection held_by_pod, Pinger from_outside, Pinger from_pod)
+      : held_outside_(std::move(held_outside)),
+        held_by_pod_(std::move(held_by_pod)),
+        from_outside_(std::move(from_outside)),
+        from_pod_(std::move(from_pod)) {}
+  LongConnection held_outside_;
+  LongConnection held_by_pod_;
+  Pinger from_outside_;
+  Pinger from_pod_;
+};
+
+// "Conns" of a virtual server's line in `ipvsadm -L -n --stats`.
+int connections_of(const std::string& block) {
+  std::istringstream words(block);
+  std::string protocol;
+  std::string address;
+  int connections = 0;
+  return words >> protocol >> address >> connections ? connections : 0;
 }
 
 }  // namespace
@@ -62,35 +130,15 @@ Result<bool> kernel_has_ipvs(const Walkthrough& walkthrough) {
 }
 
 Result<> show_switch_to_ipvs(Walkthrough& walkthrough) {
-  Lab& lab = walkthrough.lab;
   Screen& screen = walkthrough.screen;
-  SLUICE_TRY(Pinger pinger, lab.ping("client", tcp("192.168.231.121", 31947), milliseconds(20)));
-  const std::string config = fmt::format("{}/config-{}.conf", lab.folder(), kNode);
-  SLUICE_CHECK_OK(write_text(config, proxy_config("ipvs")));
+  SLUICE_TRY(Users users, Users::start(walkthrough));
   screen.note(R"(the ConfigMap says mode: "ipvs" now, and the proxy of k8s-node1 is started anew)");
-  SLUICE_CHECK_OK(lab.signal(kNode, "proxy", SIGTERM));
-  if (!eventually([&] { return !lab.process(kNode, "proxy")->alive; }))
-    return fail(Errc::kUnavailable, "the proxy does not end");
-  const auto start = SteadyClock::now();
-  SLUICE_CHECK_OK(start_proxy(walkthrough, kNode, config));
-  SLUICE_CHECK_OK(wait_for_proxy(walkthrough, kNode,
-                                 [&] { return listing(walkthrough).find("10.104.247.10:80") != std::string::npos; }));
-  screen.note(fmt::format("its virtual servers are there after {} ms", since(start).count()));
-
-  screen.heading(fmt::format("{}: what its log says", kNode));
-  SLUICE_TRY(const std::string log, read_text(lab.log_file(kNode, "proxy")));
-  const std::string line = lines_with(log, {"Using ipvs Proxier"}, 1);
-  screen.quote(line);
-  screen.check(!line.empty(), "the log", line.empty() ? "no word of it" : "names the mode",
-               "a line with: Using ipvs Proxier");
-  std::string answer;
-  eventually([&] {
-    const auto mode = lab.get(kNode, {loopback(), kMetricsPort}, "/proxyMode");
-    answer = mode ? mode->body : mode.error().what;
-    return static_cast<bool>(mode);
-  });
-  screen.check(answer == "ipvs", "the proxy's own page /proxyMode", answer, "ipvs");
-  check_steady_traffic(walkthrough, "a client that connected by another node every 20 ms meanwhile", pinger.stop());
+  SLUICE_CHECK_OK(restart_in_mode(walkthrough, "ipvs",
+                                  [&] { return listing(walkthrough).find("10.104.247.10:80") != std::string::npos; }));
+  check_mode(walkthrough, kNode, "ipvs");
+  const bool gone = eventually([&] { return nat_rules(walkthrough.lab, kNode).empty(); });
+  screen.check(gone, "the rules of mode iptables", gone ? "gone" : "still there", "gone");
+  std::move(users).check(walkthrough);
   return {};
 }
 
@@ -103,12 +151,11 @@ Result<> show_ipvsadm(Walkthrough& walkthrough) {
                "the three header lines", listed.substr(0, listed.find('\n')), "as ipvsadm prints them");
   for (const ExpectedServer& expected : expected_servers()) {
     const std::string block = block_of(listed, expected.virtual_server);
-    screen.check(
-        lists(block, expected), expected.virtual_server,
-        block.empty() ? "not listed" : fmt::format("{} real servers", std::count(block.begin(), block.end(), '\n') - 1),
-        fmt::format("{} real servers, Masq, weight 1", expected.real_servers.size()));
+    screen.check(lists(block, expected), expected.virtual_server,
+                 block.empty() ? "not listed" : count_of_servers(std::count(block.begin(), block.end(), '\n') - 1),
+                 count_of_servers(static_cast<std::ptrdiff_t>(expected.real_servers.size())) + ", Masq, weight 1");
   }
-  const auto device = walkthrough.lab.run(kNode, {"ip", "-o", "link", "show", "kube-ipvs0"});
+  const auto device = walkthrough.lab.run(kNode, {"ip", "link", "show", "kube-ipvs0"});
   const std::string shown = device ? device->output : device.error().what;
   screen.heading(fmt::format("{}# ip link show kube-ipvs0", kNode));
   screen.quote(shown);
@@ -118,16 +165,66 @@ Result<> show_ipvsadm(Walkthrough& walkthrough) {
 }
 
 Result<> show_ipvs_traffic(Walkthrough& walkthrough) {
+  Screen& screen = walkthrough.screen;
   const ProbeOptions many{.count = 30};
-  walkthrough.screen.heading("The same Services, by IPVS of k8s-node1");
-  ask_each(walkthrough, {"k8s-node1", tcp("10.104.247.10", 80), many}, web_pods());
-  ask_each(walkthrough, {"client", tcp("192.168.231.122", 31947), many}, web_pods());
-  ask_each(walkthrough, {"client", tcp("192.168.122.1", 31947), many}, web_pods());
-  ask_each(walkthrough, {"web-1", tcp("10.104.247.10", 80), many}, web_pods());
-  ask_each(walkthrough, {"k8s-node1", udp("10.96.0.10", 53), many}, {"coredns-1", "coredns-2"});
-  ask_each(walkthrough, {"k8s-node1", tcp("10.96.0.1", 443), {.count = 5}}, {"kube-apiserver"});
+  const std::set<std::string> dns{"coredns-1", "coredns-2"};
+  screen.heading("The same Services, by IPVS of k8s-node1: scheduler rr takes turns");
+  ask_in_turn(walkthrough, {"k8s-node1", tcp("10.104.247.10", 80), many}, web_pods());
+  ask_in_turn(walkthrough, {"web-1", tcp("10.104.247.10", 80), many}, web_pods());  // also itself: hairpin
+  ask_in_turn(walkthrough, {"client", tcp("10.104.247.10", 80), many}, web_pods());
+  ask_in_turn(walkthrough, {"client", tcp("192.168.231.122", 31947), many}, web_pods());
+  ask_in_turn(walkthrough, {"client", tcp("192.168.122.1", 31947), many}, web_pods());
+  ask_in_turn(walkthrough, {"k8s-node1", udp("10.96.0.10", 53), many}, dns);
+  ask_in_turn(walkthrough, {"web-2", udp("10.96.0.10", 53), many}, dns);
+  ask_in_turn(walkthrough, {"k8s-node1", tcp("10.96.0.1", 443), {.count = 5}}, {"kube-apiserver"});
   ask_failure(walkthrough, {"k8s-node1", tcp("10.103.3.3", 80), {.count = 5}}, ProbeFailure::kRefused);
   ask_failure(walkthrough, {"k8s-node1", tcp("10.104.247.10", kMetricsPort), {.count = 5}}, ProbeFailure::kRefused);
+
+  // The kernel adds up its counters every two seconds.
+  constexpr int kAsked = 90;
+  const std::vector<std::string> options{"--stats", "-t", "10.104.247.10:80"};
+  std::string counters;
+  const bool counted = eventually([&] {
+    counters = listing(walkthrough, options);
+    return connections_of(block_of(counters, "TCP  10.104.247.10:80")) >= kAsked;
+  });
+  screen.heading(fmt::format("{}# ipvsadm -L -n {}", kNode, fmt::join(options, " ")));
+  screen.quote(counters);
+  screen.check(counted, "these connections, in IPVS's own counters", counted ? "counted" : "missing",
+               fmt::format("at least {}", kAsked));
+  return {};
+}
+
+Result<> show_way_back(Walkthrough& walkthrough) {
+  Screen& screen = walkthrough.screen;
+  {
+    SLUICE_TRY(Users users, Users::start(walkthrough));
+    screen.note("the mode is taken out of the ConfigMap, and the proxy of k8s-node1 is started anew");
+    SLUICE_CHECK_OK(restart_in_mode(walkthrough, "", [&] { return !nat_rules(walkthrough.lab, kNode).empty(); }));
+    check_mode(walkthrough, kNode, "iptables");
+    const bool kept = !block_of(listing(walkthrough), "TCP  10.104.247.10:80").empty();
+    screen.check(kept, "the virtual servers, while connections use them", kept ? "kept" : "gone", "kept");
+    std::move(users).check(walkthrough);
+  }
+  screen.note("these connections are closed; what nobody uses goes within seconds");
+  std::string listed;
+  eventually([&] {
+    listed = listing(walkthrough);
+    return std::count(listed.begin(), listed.end(), '\n') == 3;
+  });
+  screen.heading(fmt::format("{}# ipvsadm -L -n", kNode));
+  screen.quote(listed);
+  const auto lines = std::count(listed.begin(), listed.end(), '\n');
+  screen.check(lines == 3 && listed.ends_with(kHeader), "the three header lines", lines == 3 ? "alone" : "not alone",
+               "alone");
+  const auto device = walkthrough.lab.run(kNode, {"ip", "link", "show", "kube-ipvs0"});
+  screen.heading(fmt::format("{}# ip link show kube-ipvs0", kNode));
+  screen.quote(device ? device->output + device->error_output : device.error().what);
+  screen.check(device && device->exit_status != 0, "the device of the addresses",
+               device && device->exit_status != 0 ? "gone" : "still there", "gone");
+  screen.heading("Real traffic, by iptables again");
+  ask_each(walkthrough, {"client", tcp("192.168.231.122", 31947), {.count = 60}}, web_pods());
+  ask_each(walkthrough, {"web-1", tcp("10.104.247.10", 80), {.count = 60}}, web_pods());
   return {};
 }
 

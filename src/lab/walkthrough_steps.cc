@@ -16,15 +16,6 @@ constexpr milliseconds kPatience{20000};  // with a change that is to be followe
 constexpr const char* kClient = "192.168.231.200";
 constexpr const char* kStranger = "192.168.231.201";
 
-// The nat table of a node, of whichever iptables the node uses.
-std::string nat_rules(const Lab& lab, const std::string& node) {
-  for (const char* program : {"iptables-nft-save", "iptables-legacy-save"}) {
-    const auto saved = lab.run(node, {program, "-t", "nat"});
-    if (saved && saved->output.find("KUBE-SERVICES") != std::string::npos) return saved->output;
-  }
-  return {};
-}
-
 // The way of a packet to the Service web, chain by chain.
 std::string telling_rules(const std::string& rules) {
   return lines_with(rules, {"-A KUBE-SERVICES", "default/web"}, 1) +
@@ -138,18 +129,7 @@ Result<> show_default_mode(Walkthrough& walkthrough) {
                           std::chrono::duration<double>(SteadyClock::now() - start).count()));
 
   const std::string node = "k8s-node1";
-  screen.heading(node + ": what its log says");
-  SLUICE_TRY(const std::string log, read_text(lab.log_file(node, "proxy")));
-  const std::string line = lines_with(log, {"Using iptables Proxier"}, 1);
-  screen.quote(line);
-  screen.check(!line.empty(), "the log", line.empty() ? "no word of it" : "names the mode",
-               "a line with: Using iptables Proxier");
-
-  screen.heading(fmt::format("{}# curl localhost:{}/proxyMode", node, kMetricsPort));
-  const auto mode = lab.get(node, {loopback(), kMetricsPort}, "/proxyMode");
-  const std::string answer = mode ? mode->body : mode.error().what;
-  screen.quote(answer);
-  screen.check(answer == "iptables", "the proxy's own page", answer, "iptables");
+  check_mode(walkthrough, node, "iptables");
 
   screen.heading(node + "# iptables-save -t nat | grep default/web");
   const std::string rules = telling_rules(nat_rules(lab, node));
@@ -187,6 +167,8 @@ Result<> show_live_change(Walkthrough& walkthrough) {
                            followed ? "answers web-1, web-3" : "it does not", "web-1 and web-3");
   check_long_connection(walkthrough, "a connection that was open to web-2", held);
 
+  walkthrough.screen.note(
+      "web-2 is put back at once; kube-proxy's iptables.minSyncPeriod, 1 s, is kept between two syncs");
   const auto back_start = SteadyClock::now();
   SLUICE_CHECK_OK(write_service(walkthrough, walkthrough_service("web")));
   const bool back =
@@ -201,6 +183,7 @@ Result<> show_live_change(Walkthrough& walkthrough) {
 Result<> show_crash(Walkthrough& walkthrough) {
   Lab& lab = walkthrough.lab;
   Screen& screen = walkthrough.screen;
+  constexpr int kMany = 100;
   const std::string node = "k8s-node2";
   const Question question{"toolbox", tcp("10.104.247.10", 80)};
   SLUICE_TRY(Pinger from_pod, lab.ping("toolbox", question.target, milliseconds(5)));
@@ -211,6 +194,8 @@ Result<> show_crash(Walkthrough& walkthrough) {
   if (!eventually([&] { return !lab.process(node, "proxy")->alive; }))
     return fail(Errc::kUnavailable, "the killed proxy does not end");
   screen.note(fmt::format("{}# kill -9 of its proxy", node));
+  // Dead for as long as it takes until both have connected many times.
+  eventually([&] { return from_pod.report().sent >= kMany && from_outside.report().sent >= kMany; });
   ask_each(walkthrough, {"toolbox", question.target, {.count = 60}}, web_pods());
   const auto start = SteadyClock::now();
   SLUICE_CHECK_OK(start_proxy(walkthrough, node, lab.folder() + "/config.conf"));

@@ -16,4 +16,4 @@ if unshare --net "$sluice" ipvsadm --engine kernel -L -n >/dev/null 2>&1; then e
 [ "$(uname -m)" = x86_64 ] || { say "this kernel has no ip_vs, and the guest that would show mode ipvs is for x86-64 alone"; exit 0; }
 say "this kernel has no ip_vs: mode ipvs is shown in a virtual machine with Debian's kernel, without KVM, so it takes a minute or two"
 tools/setup/deps.sh guest
-exec test/guest/run.sh --seconds 400 -- "$sluice" lab walkthrough --only-ipvs
+exec test/guest/run.sh --seconds 900 -- "$sluice" lab walkthrough --only-ipvs
