@@ -22,17 +22,22 @@ case ${1-} in
 *) die "unknown argument '$1' (see --help)" ;;
 esac
 
+# What was unpacked by an earlier run, the latest first: serves where apt knows of nothing newer, as without a network.
+find_cached() { find "$cache" -mindepth 2 -maxdepth 2 -path '*/guest-*/vmlinuz' -printf '%h\n' 2>/dev/null | sort -rV | sed -n '1s|.*/guest-||p'; }
+
 find_package() { apt-cache depends --important linux-image-amd64 2>/dev/null | sed -n 's/^ *Depends: \(linux-image-[^ <>]*\)$/\1/p' | head -n 1; }
 
 package=$(find_package)
-if [ -z "$package" ]; then
+if [ -z "$package" ] && [ -z "$(find_cached)" ]; then
 	say "refreshing apt's lists to find the kernel package"
 	apt-get update -qq >&2 || true
 	package=$(find_package)
 fi
-[ -n "$package" ] || die "apt knows no kernel package: is linux-image-amd64 in its sources?"
-readonly release=${package#linux-image-}
-readonly folder=$cache/guest-$release
+cached=$(find_cached)
+[ -n "$package$cached" ] || die "apt knows no kernel package: is linux-image-amd64 in its sources?"
+release=${package#linux-image-}
+release=${release:-$cached}
+folder=$cache/guest-$release
 
 make_initrd() {
 	local root=$1/initramfs modules
@@ -52,20 +57,33 @@ make_initrd() {
 	rm -rf "$root"
 }
 
+# Fails where the package cannot be had; what is in the cache is whole.
+fetch_kernel() {
+	local work=$1
+	run_logged "$cache/guest.log" "downloading $package (about 70 MB)" \
+		env -C "$work" apt-get -o APT::Sandbox::User=root -o Acquire::Retries=3 -o Acquire::http::Timeout=30 download -qq "$package" || return
+	say "unpacking it into $folder"
+	# The last step is the one that makes it visible; none before it may have failed.
+	dpkg-deb -x "$work/$package"_*.deb "$work" &&
+		depmod -b "$work" "$release" &&
+		mv "$work/boot/vmlinuz-$release" "$work/vmlinuz" &&
+		rm -rf "${work:?}"/*.deb "${work:?}/boot" "${work:?}/usr" &&
+		echo "$release" >"$work/release" &&
+		chmod 755 "$work" &&
+		mv "$work" "$folder"
+}
+
 mkdir -p "$cache"
 exec 9>"$cache/guest.lock"
 flock 9
 if [ ! -e "$folder/vmlinuz" ]; then
 	work=$(mktemp -d "$cache/guest-work.XXXXXX")
-	trap 'rm -rf "$work"' EXIT
-	say "downloading $package (about 70 MB) and unpacking it into $folder"
-	(cd "$work" && apt-get -o APT::Sandbox::User=root download -qq "$package" >&2 && dpkg-deb -x "$package"_*.deb .) || die "cannot get the package $package"
-	depmod -b "$work" "$release"
-	mv "$work/boot/vmlinuz-$release" "$work/vmlinuz"
-	rm -rf "${work:?}"/*.deb "${work:?}/boot" "${work:?}/usr"
-	echo "$release" >"$work/release"
-	chmod 755 "$work"
-	mv "$work" "$folder"
+	trap 'stop_running; rm -rf "$work"' EXIT
+	if ! fetch_kernel "$work"; then
+		[ -n "$cached" ] || die "cannot get the package $package"
+		say "taking $cached instead, which is in the cache"
+		release=$cached folder=$cache/guest-$cached
+	fi
 fi
 # The initramfs holds our own init: made anew when that changed.
 if [ ! -e "$folder/initrd" ] || [ "$(dirname "$0")/../../test/guest/init.sh" -nt "$folder/initrd" ]; then
