@@ -12,6 +12,7 @@ cxx_files = git ls-files '*.cc' '*.h' '*.c'
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1|/p' Makefile | awk -F'|' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@echo "Variables: NPROC (jobs at a time, now $(NPROC)), DESTDIR and PREFIX (of install, now $(PREFIX))"
 
 deps: ## install the Debian packages that building needs
 	@tools/setup/deps.sh build
@@ -30,23 +31,24 @@ demo: ## build, then walk through a mode switch in a lab of network namespaces
 test: ## build and run all tests, with real Kubernetes programs (built once, then cached)
 	@tools/setup/run-tests.sh
 
-bench: build ## run the benchmarks of the release build
+bench: build ## compare speed and memory with the real kube-proxy 1.20.2, half an hour and more
+	@tools/setup/deps.sh build test
 	@cmake --build build/release --target bench
 
 fmt: ## format the C and C++ sources
 	@tools/setup/deps.sh lint
 	@$(cxx_files) | xargs -r clang-format-19 -i
 
-lint: ## check format, shell scripts, spelling, and the sources with clang-tidy
+lint: ## check format, shell scripts, spelling, that headers compile alone, and the sources with clang-tidy
 	@tools/setup/deps.sh build lint
 	@$(cxx_files) | xargs -r clang-format-19 --dry-run --Werror
 	@git ls-files '*.sh' .ci/run | xargs -r shellcheck -x
 	@git ls-files | xargs -r codespell
 	@cmake --preset dev -DCMAKE_EXPORT_COMPILE_COMMANDS=ON
+	@cmake --build build/dev --target all_verify_interface_header_sets --parallel $(NPROC)
 	@run-clang-tidy-19 -quiet -p build/dev -j $(NPROC)
 
-install: ## install the release build under $(DESTDIR)$(PREFIX)
-	@test -x build/release/sluice || $(MAKE) --no-print-directory build
+install: build ## install the release build under $(DESTDIR)$(PREFIX)
 	@DESTDIR="$(DESTDIR)" cmake --install build/release --prefix "$(PREFIX)"
 	@test -x "$(DESTDIR)$(PREFIX)/bin/sluice"
 
