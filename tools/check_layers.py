@@ -1,26 +1,47 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Fails when a file under src/ includes a room that tools/layers.txt does not allow, and says which line does it."""
+"""Fails when a file under src/ includes a room or a library that tools/layers.txt does not allow, and says which line does it.
+
+usage: check_layers.py [ROOT]     another tree than this one, for the test of this check
+"""
 import pathlib
 import re
 import sys
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+ROOT = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else __file__).resolve()
+ROOT = ROOT if ROOT.is_dir() else ROOT.parent.parent
 
 
 def read_law():
-    law = {}
+    """What each room may include, and which rooms may include each library (a name in angle brackets)."""
+    rooms, libraries = {}, {}
     for line in (ROOT / "tools/layers.txt").read_text().splitlines():
-        line = line.split("#", 1)[0].strip()
-        if line:
-            room, _, uses = line.partition(":")
-            law[room.strip()] = set(uses.split()) | {room.strip()}
-    return law
+        name, colon, uses = line.split("#", 1)[0].strip().partition(":")
+        name = name.strip()
+        if colon and name.startswith("<"):
+            libraries[name.strip("<>")] = set(uses.split())
+        elif colon:
+            rooms[name] = set(uses.split()) | {name}
+    return rooms, libraries
+
+
+def refusal(line, room, rooms, libraries):
+    include = re.match(r'\s*#\s*include\s+([<"])(.*)[>"]', line)
+    if not include:
+        return None
+    path = include.group(2)
+    if include.group(1) == "<":
+        library = path if path in libraries else path.split("/", 1)[0] + "/"
+        if library in libraries and room not in libraries[library]:
+            return f"the library <{library}>"
+    elif path.rpartition("/")[0] not in rooms[room]:
+        return f"'{path.rpartition('/')[0]}'"  # empty: the include does not name its room
+    return None
 
 
 def main():
-    law = read_law()
-    by_length = sorted(law, key=len, reverse=True)
+    rooms, libraries = read_law()
+    by_length = sorted(rooms, key=len, reverse=True)
     problems = []
     for path in sorted((ROOT / "src").rglob("*")):
         if path.suffix not in (".h", ".cc"):
@@ -31,9 +52,9 @@ def main():
             problems.append(f"src/{name}: stands in no room of tools/layers.txt")
             continue
         for number, line in enumerate(path.read_text().splitlines(), 1):
-            include = re.match(r'\s*#\s*include\s+"(?:(.*)/)?[^/"]+"', line)
-            if include and include.group(1) not in law[room]:
-                problems.append(f"src/{name}:{number}: room '{room}' may not include '{include.group(1)}'")
+            refused = refusal(line, room, rooms, libraries)
+            if refused:
+                problems.append(f"src/{name}:{number}: room '{room}' may not include {refused}")
     print("\n".join(problems) if problems else "every include is allowed by tools/layers.txt")
     return bool(problems)
 

@@ -2,6 +2,7 @@
 // Two engines that agree on the easy things and differ in which errno a doubtful change gets would make every caller
 // know both. So what engine.h promises is tried here on each of them, errno for errno; where several answers were
 // possible, the kernel's is the one.
+// Long, because it is one contract: whoever writes an engine reads it from top to bottom.
 #include "ipvs/contract_suite.h"
 
 #include <algorithm>

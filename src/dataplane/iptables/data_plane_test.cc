@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The data plane against the real programs and kernel, in both flavours and families, each test in its own network
 // namespace.
+// Long, because every test here needs the same nodes and the same ways to look at their tables.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 
