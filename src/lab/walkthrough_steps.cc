@@ -135,6 +135,18 @@ Result<> show_default_mode(Walkthrough& walkthrough) {
   const std::string rules = telling_rules(nat_rules(lab, node));
   screen.quote(rules);
   screen.check(!rules.empty(), "rules for the Service web", rules.empty() ? "none" : "there", "there");
+
+  // IPv6 may follow a moment later.
+  std::string status;
+  const bool equal = eventually([&] {
+    const auto asked = lab.run(node, {walkthrough.program, "status"});
+    status = asked ? asked->output + asked->error_output : asked.error().what;
+    return asked && asked->exit_status == 0;
+  });
+  screen.heading(node + "# sluice status");
+  screen.quote(status);
+  screen.check(equal, "what is live, in the kernel", equal ? "equals what is wanted" : "is something else",
+               "equals what is wanted");
   return {};
 }
 
