@@ -16,7 +16,7 @@ build_packages=(
 	libexpected-dev libfmt-dev libspdlog-dev libgtest-dev libgmock-dev libbenchmark-dev libsimdjson-dev libyaml-cpp-dev
 	libboost-dev libboost-system-dev libssl-dev libmnl-dev libnftnl-dev libnetfilter-conntrack-dev libcli11-dev
 	prometheus-cpp-dev zlib1g-dev
-	iptables iproute2 procps openssl git python3
+	iptables iproute2 procps openssl git python3 scdoc
 )
 test_packages=(
 	conntrack nftables ipset ipvsadm strace etcd-server jq rsync golang-go python3-yaml curl
