@@ -25,7 +25,11 @@ done
 
 kernel=$("$here/../../tools/setup/guest-kernel.sh" | tail -n 1)
 work=$(mktemp -d "${TMPDIR:-/tmp}/sluice-guest.XXXXXX")
-trap 'rm -rf "$work"' EXIT
+# shellcheck disable=SC2317 # the traps run it
+stop_guest() { [ ! -s "$work/pid" ] || kill "$(cat "$work/pid")" 2>/dev/null || true; }
+trap 'stop_guest; rm -rf "$work"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' HUP TERM
 mkdir "$work/out"
 # The guest's console is a terminal to its programs; what comes out here may be none.
 [ -t 1 ] || export NO_COLOR=1
@@ -45,12 +49,14 @@ chmod 755 "$work" "$work/script"
 # dear.
 processors=$(($(nproc) > 1 ? 2 : 1))
 status=0
-timeout --foreground "$seconds" qemu-system-x86_64 -cpu max -smp "$processors" -m 2048 -nographic -no-reboot -monitor none -nic none -vga none \
+# In the background, since bash runs no trap before a program in the foreground has ended.
+timeout --foreground "$seconds" qemu-system-x86_64 -pidfile "$work/pid" -cpu max -smp "$processors" -m 2048 -nographic -no-reboot -monitor none -nic none -vga none \
 	-kernel "$kernel/vmlinuz" -initrd "$kernel/initrd" \
 	-virtfs local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap \
 	-virtfs "local,path=$work/out,mount_tag=out,security_model=none" \
 	-append "console=ttyS0 quiet loglevel=3 panic=-1 mitigations=off no5lvl sluice.script=$work/script" </dev/null |
-	sed -u -n 's/\r$//; /sluice guest: start$/,/sluice guest: end$/{ /sluice guest: start$/d; /^sluice guest: end$/d; s/sluice guest: end$//; p }' || status=$?
+	sed -u -n 's/\r$//; /sluice guest: start$/,/sluice guest: end$/{ /sluice guest: start$/d; /^sluice guest: end$/d; s/sluice guest: end$//; p }' &
+wait $! || status=$?
 if [ -n "$results" ]; then
 	mkdir -p "$results"
 	cp -r "$work/out/." "$results/"
