@@ -138,8 +138,13 @@ void check_mode(Walkthrough& walkthrough, const std::string& node, const std::st
 
 // ---- expectations ----
 
+Question patient(Question question) {
+  if (question.options.timeout == ProbeOptions{}.timeout) question.options.timeout = kAnswerPatience;
+  return question;
+}
+
 ProbeOutcome ask(Walkthrough& walkthrough, const Question& question, const Holds& holds, std::string_view wanted) {
-  ProbeOutcome outcome = walkthrough.lab.probe(question.from, question.target, question.options);
+  ProbeOutcome outcome = walkthrough.lab.probe(question.from, question.target, patient(question).options);
   std::string found = (outcome.answered() > 0 ? "answers " : "") + to_string(outcome);
   walkthrough.screen.check(holds(outcome), asked(question), found, wanted);
   return outcome;
@@ -188,10 +193,15 @@ Result<> write_service(const Walkthrough& walkthrough, const ExampleService& ser
                     service_manifest(service, walkthrough.lab.topology()));
 }
 
+Result<Pinger> keep_asking(const Walkthrough& walkthrough, const Question& question, milliseconds interval) {
+  return walkthrough.lab.ping(question.from, question.target, interval, patient(question).options);
+}
+
 void check_steady_traffic(Walkthrough& walkthrough, const std::string& what, const Pinger::Report& report) {
   const std::string found =
       report.failures.empty()
-          ? fmt::format("{} connections, none failed", report.sent)
+          ? fmt::format("{} connections, none failed; {} ms at most between two answers", report.sent,
+                        report.longest_silence.count())
           : fmt::format("{} of {} failed, the first at {} ms: {}", report.failures_total, report.sent,
                         report.failures.front().at.count(), report.failures.front().what);
   walkthrough.screen.check(report.failures_total == 0 && report.sent > 0, what, found, "none failed");
@@ -201,7 +211,8 @@ Result<LongConnection> hold_connection(const Walkthrough& walkthrough, const Que
                                        const std::string& pod) {
   constexpr int kAttemptsMax = 200;
   for (int attempt = 0; attempt < kAttemptsMax; ++attempt) {
-    SLUICE_TRY(LongConnection connection, walkthrough.lab.connect(question.from, question.target, question.options));
+    SLUICE_TRY(LongConnection connection,
+               walkthrough.lab.connect(question.from, question.target, patient(question).options));
     if (connection.first_answer().pod == pod) return connection;
   }
   return fail(Errc::kUnavailable, fmt::format("no connection to {} landed on {}", to_string(question.target), pod));

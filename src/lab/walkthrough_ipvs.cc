@@ -88,8 +88,8 @@ class Users {
     const milliseconds interval{100};  // the guest, which has no KVM, is slow enough as it is
     SLUICE_TRY(LongConnection held_outside, hold_connection(walkthrough, outside, "web-2"));
     SLUICE_TRY(LongConnection held_by_pod, hold_connection(walkthrough, pod, "web-3"));
-    SLUICE_TRY(Pinger from_outside, walkthrough.lab.ping(outside.from, outside.target, interval));
-    SLUICE_TRY(Pinger from_pod, walkthrough.lab.ping(pod.from, pod.target, interval));
+    SLUICE_TRY(Pinger from_outside, keep_asking(walkthrough, outside, interval));
+    SLUICE_TRY(Pinger from_pod, keep_asking(walkthrough, pod, interval));
     return Users(std::move(held_outside), std::move(held_by_pod), std::move(from_outside), std::move(from_pod));
   }
   // Ends them; none of them may have noticed anything.

@@ -107,7 +107,8 @@ milliseconds time_of_last_answer(const Walkthrough& walkthrough, const Question&
   constexpr int kQuiet = 60;
   milliseconds last{0};
   for (int quiet = 0; quiet < kQuiet && since(start) < kPatience && interrupted() == 0; ++quiet) {
-    if (!walkthrough.lab.probe(question.from, question.target, question.options).answers.contains(pod)) continue;
+    if (!walkthrough.lab.probe(question.from, question.target, patient(question).options).answers.contains(pod))
+      continue;
     last = since(start);
     quiet = 0;
   }
@@ -161,7 +162,7 @@ Result<> show_traffic(Walkthrough& walkthrough) {
 Result<> show_live_change(Walkthrough& walkthrough) {
   Lab& lab = walkthrough.lab;
   const Question question{"toolbox", tcp("10.104.247.10", 80)};
-  SLUICE_TRY(Pinger pinger, lab.ping("client", tcp("192.168.231.121", 31947), milliseconds(10)));
+  SLUICE_TRY(Pinger pinger, keep_asking(walkthrough, {"client", tcp("192.168.231.121", 31947)}, milliseconds(10)));
   SLUICE_TRY(LongConnection held, hold_connection(walkthrough, question, "web-2"));
 
   ExampleService web = walkthrough_service("web");
@@ -173,7 +174,8 @@ Result<> show_live_change(Walkthrough& walkthrough) {
       fmt::format("web-2 is taken out of web.yaml; its last new connection came {} ms later", gone.count()));
   ask_each(walkthrough, {"toolbox", question.target, {.count = 60}}, {"web-1", "web-3"});
   const bool followed = eventually([&] {
-    return lab.probe("client", tcp("192.168.231.122", 31947), {.count = 30}).answered_by_each({"web-1", "web-3"});
+    return lab.probe("client", tcp("192.168.231.122", 31947), {.count = 30, .timeout = kAnswerPatience})
+        .answered_by_each({"web-1", "web-3"});
   });
   walkthrough.screen.check(followed, "the node port of k8s-node1 follows, too",
                            followed ? "answers web-1, web-3" : "it does not", "web-1 and web-3");
@@ -183,8 +185,9 @@ Result<> show_live_change(Walkthrough& walkthrough) {
       "web-2 is put back at once; kube-proxy's iptables.minSyncPeriod, 1 s, is kept between two syncs");
   const auto back_start = SteadyClock::now();
   SLUICE_CHECK_OK(write_service(walkthrough, walkthrough_service("web")));
-  const bool back =
-      eventually([&] { return lab.probe("toolbox", question.target, {.count = 10}).answers.contains("web-2"); });
+  const bool back = eventually([&] {
+    return lab.probe("toolbox", question.target, {.count = 10, .timeout = kAnswerPatience}).answers.contains("web-2");
+  });
   walkthrough.screen.check(back, "web-2 is put back",
                            back ? fmt::format("answers again after {} ms", since(back_start).count()) : "silent",
                            "answers again");
@@ -198,9 +201,9 @@ Result<> show_crash(Walkthrough& walkthrough) {
   constexpr int kMany = 100;
   const std::string node = "k8s-node2";
   const Question question{"toolbox", tcp("10.104.247.10", 80)};
-  SLUICE_TRY(Pinger from_pod, lab.ping("toolbox", question.target, milliseconds(5)));
-  SLUICE_TRY(Pinger from_outside, lab.ping("client", tcp("192.168.231.123", 31947), milliseconds(5)));
-  SLUICE_TRY(LongConnection held, lab.connect("toolbox", question.target));
+  SLUICE_TRY(Pinger from_pod, keep_asking(walkthrough, question, milliseconds(5)));
+  SLUICE_TRY(Pinger from_outside, keep_asking(walkthrough, {"client", tcp("192.168.231.123", 31947)}, milliseconds(5)));
+  SLUICE_TRY(LongConnection held, lab.connect("toolbox", question.target, patient(question).options));
 
   SLUICE_CHECK_OK(lab.signal(node, "proxy", SIGKILL));
   if (!eventually([&] { return !lab.process(node, "proxy")->alive; }))
