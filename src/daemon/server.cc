@@ -432,9 +432,12 @@ class Server {
     const bool json = request == "status json";
     const DaemonFacts facts{std::string(to_string(proxy_mode(config_))), mode_->flavour(), node_name_, source_words_,
                             started_};
-    control_pointer_->compare(
-        [this, json, facts, reply = std::move(reply)](const std::vector<sync::FamilyComparison>& comparisons) {
-          const sync::LoopStatus status = control_pointer_->status();
+    // The answer comes on the control loop's thread, at the latest from its destructor: it lives until then, while
+    // control_pointer_ may be null already.
+    sync::ControlLoop* control = control_pointer_;
+    control->compare(
+        [control, json, facts, reply = std::move(reply)](const std::vector<sync::FamilyComparison>& comparisons) {
+          const sync::LoopStatus status = control->status();
           const StatusAnswer text =
               (json ? status_json : status_text)(facts, status, comparisons, system_clock().wall_now());
           reply(fmt::format("{}\n{}", text.exit_status, text.text));
