@@ -39,13 +39,15 @@ fmt: ## format the C and C++ sources
 	@tools/setup/deps.sh lint
 	@$(cxx_files) | xargs -r clang-format-19 -i
 
-lint: ## check format, shell scripts, spelling, that headers compile alone, and the sources with clang-tidy
+lint: ## check format, shell scripts, spelling, headers by themselves, locks (clang), and the sources with clang-tidy
 	@tools/setup/deps.sh build lint
 	@$(cxx_files) | xargs -r clang-format-19 --dry-run --Werror
 	@git ls-files '*.sh' .ci/run | xargs -r shellcheck -x
 	@git ls-files | xargs -r codespell
 	@cmake --preset dev -DCMAKE_EXPORT_COMPILE_COMMANDS=ON
 	@cmake --build build/dev --target all_verify_interface_header_sets --parallel $(NPROC)
+	@cmake --preset clang
+	@cmake --build build/clang --target sluice --parallel $(NPROC)
 	@run-clang-tidy-19 -quiet -p build/dev -j $(NPROC)
 
 install: build ## install the release build under $(DESTDIR)$(PREFIX)
