@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The API source with servers and networks that do wrong. What every test here holds to: what was served stays, and
 // what is true arrives in the end.
+// Long, because faults are a list without end, and each is a test of its own.
 #include <filesystem>
 #include <fstream>
 #include <random>
