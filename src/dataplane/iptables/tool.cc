@@ -2,8 +2,8 @@
 // One command line, two kernels. Since 1.8 `iptables` comes in two flavours that do not see each other's rules:
 // "legacy" replaces whole tables by setsockopt(2), "nft" translates to nf_tables. Both are in the kernel at once and
 // packets pass both, so a node whose kubelet uses one and whose proxy uses the other does strange things. kubelet
-// leaves a chain in mangle as a hint (KEP-3178); without it the flavour with more rules in it is the one that this node
-// uses.
+// leaves a chain in mangle as a hint (KEP-3178), of one family or of both; without it, and without anything of
+// Kubernetes, the flavour with more rules in it is the one that this node uses.
 //
 // Looking must not change anything: any use of a legacy table loads it, with its hooks in every packet's way, so the
 // kernel's list of loaded tables is asked first. (iptables-legacy-save without -t does the same.)
@@ -17,6 +17,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "sys/nf_tables.h"
 #include "sys/process.h"
 #include "sys/sysctl.h"
 
@@ -117,26 +118,58 @@ class Evidence : public SaveVisitor {
   void chain(std::string_view, std::string_view name) override {
     kubelet = kubelet || name == kKubeletHintChain || name == kKubeletCanaryChain;
     proxy = proxy || name == kCanaryChain;
+    kubernetes = kubernetes || name.starts_with("KUBE-");
   }
   void rule(std::string_view, std::string_view, std::string_view) override { ++rules; }
   bool kubelet = false;
   bool proxy = false;
+  bool kubernetes = false;
   std::size_t rules = 0;
 };
 
+class ChainSearch : public SaveVisitor {
+ public:
+  explicit ChainSearch(std::string_view wanted) : wanted_(wanted) {}
+  void chain(std::string_view, std::string_view name) override { found_ = found_ || name == wanted_; }
+  void rule(std::string_view, std::string_view, std::string_view) override {}
+  [[nodiscard]] bool found() const { return found_; }
+
+ private:
+  std::string_view wanted_;
+  bool found_ = false;
+};
+
+struct Ground {
+  Evidence nft;
+  Evidence legacy;
+};
+
+Result<Ground> look(const Tool& nft, const Tool& legacy, std::optional<Table> only) {
+  Ground ground;
+  SLUICE_CHECK_OK(read_live(nft, ground.nft, only));
+  SLUICE_CHECK_OK(read_live(legacy, ground.legacy, only));
+  return ground;
+}
+
 Result<Tool> pick(const Tool& nft, const Tool& legacy) {
-  Evidence nft_mangle;
-  Evidence legacy_mangle;
-  SLUICE_CHECK_OK(read_live(nft, nft_mangle, Table::kMangle));
-  SLUICE_CHECK_OK(read_live(legacy, legacy_mangle, Table::kMangle));
-  if (nft_mangle.kubelet != legacy_mangle.kubelet) return nft_mangle.kubelet ? nft : legacy;
-  // What the proxy before us used; also keeps a restart from counting a large rule set.
-  if (nft_mangle.proxy != legacy_mangle.proxy) return nft_mangle.proxy ? nft : legacy;
-  Evidence nft_all;
-  Evidence legacy_all;
-  SLUICE_CHECK_OK(read_live(nft, nft_all));
-  SLUICE_CHECK_OK(read_live(legacy, legacy_all));
-  if (nft_all.rules != legacy_all.rules) return nft_all.rules > legacy_all.rules ? nft : legacy;
+  SLUICE_TRY(const Ground mangle, look(nft, legacy, Table::kMangle));
+  std::vector<Ground> grounds{mangle};
+  // One node, one flavour: what only the other family shows counts, too. That it cannot be read is no reason to fail.
+  const Family other = nft.family == Family::kIPv4 ? Family::kIPv6 : Family::kIPv4;
+  const auto other_nft = tool_of(other, Flavour::kNft);
+  const auto other_legacy = tool_of(other, Flavour::kLegacy);
+  if (other_nft && other_legacy) {
+    if (const auto seen = look(*other_nft, *other_legacy, Table::kMangle)) grounds.push_back(*seen);
+  }
+  // A proxy before us is asked second; that also keeps a restart from counting a large rule set.
+  for (bool Evidence::* const sign : {&Evidence::kubelet, &Evidence::proxy}) {
+    for (const Ground& ground : grounds) {
+      if (ground.nft.*sign != ground.legacy.*sign) return ground.nft.*sign ? nft : legacy;
+    }
+  }
+  SLUICE_TRY(const Ground all, look(nft, legacy, std::nullopt));
+  if (all.nft.kubernetes != all.legacy.kubernetes) return all.nft.kubernetes ? nft : legacy;
+  if (all.nft.rules != all.legacy.rules) return all.nft.rules > all.legacy.rules ? nft : legacy;
   const auto plain = tool_named(nft.family, base_name(nft.family));
   return plain && plain->flavour == Flavour::kLegacy ? legacy : nft;
 }
@@ -153,6 +186,19 @@ std::vector<Tool> installed_tools(Family family) {
     if (auto tool = tool_of(family, flavour)) tools.push_back(std::move(*tool));
   }
   return tools;
+}
+
+bool rules_without_programs(Family family) {
+  if (!loaded_legacy_tables(family).empty()) return true;  // which chains are in them only the programs can tell
+  for (const Table table : kTables) {
+    const auto read = sys::read_nft_table(family, std::string(to_string(table)));
+    if (!read && read.error().code != Errc::kUnsupported) return true;
+    if (!read || !*read) continue;
+    const auto& chains = (*read)->chains;
+    if (std::any_of(chains.begin(), chains.end(), [](const auto& chain) { return chain.first.starts_with("KUBE-"); }))
+      return true;
+  }
+  return false;
 }
 
 Result<Tool> find_tool(Family family, std::string_view wanted) {
@@ -180,11 +226,17 @@ Result<> probe(const Tool& tool) {
       return fail(Errc::kUnsupported, "ip6tables: IPv6 is switched off (net/ipv6/conf/all/disable_ipv6 is 1)");
     }
   }
-  SLUICE_TRY(const auto answer, sys::run_and_collect({tool.command, "-w", std::string(kLockWaitSeconds), "-S",
-                                                      "POSTROUTING", "-t", "nat"}));
-  if (answer.exit_status != 0) {
-    return fail(Errc::kUnsupported,
-                fmt::format("{} cannot read table nat: {}", tool.command, condensed(answer.error_output)));
+  // The legacy program takes the xtables lock for any -S, and gives up while somebody holds it; its -save takes none.
+  if (tool.flavour == Flavour::kLegacy && table_loaded(tool, Table::kNat)) return {};
+  sys::ProcessOptions options;
+  options.arguments = {tool.save, "-t", "nat"};
+  if (tool.flavour == Flavour::kNft)
+    options.arguments = {tool.command, "-w", std::string(kLockWaitSeconds), "-S", "POSTROUTING", "-t", "nat"};
+  options.timeout = kToolTimeout;
+  SLUICE_TRY(const auto outcome, sys::run_process(options));
+  if (outcome.exit_status != 0) {
+    return fail(Errc::kUnsupported, fmt::format("{} cannot read table nat: {}", options.arguments.front(),
+                                                condensed(outcome.error_output)));
   }
   return {};
 }
@@ -264,7 +316,12 @@ Result<RestoreOutcome> restore(const Tool& tool, const std::function<std::string
 }
 
 Result<bool> chain_exists(const Tool& tool, Table table, std::string_view chain) {
-  if (!table_loaded(tool, table)) return false;
+  if (tool.flavour == Flavour::kLegacy) {
+    // Waiting seconds for the lock, every sync period, to look at one chain would hold up what there is to write.
+    ChainSearch search(chain);
+    SLUICE_CHECK_OK(read_live(tool, search, table));
+    return search.found();
+  }
   SLUICE_TRY(const auto answer, sys::run_and_collect({tool.command, "-w", std::string(kLockWaitSeconds), "-S",
                                                       std::string(chain), "-t", std::string(to_string(table))}));
   if (answer.exit_status == 4) {

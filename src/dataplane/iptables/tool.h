@@ -27,13 +27,19 @@ struct Tool {
   [[nodiscard]] bool newer_than_1_6_2() const { return version >= std::array<unsigned, 3>{1, 6, 2}; }
 };
 
-// Finds the programs. `wanted` is "nft", "legacy", or "auto": the flavour that kubelet uses here, else the one that has
-// more rules, else the one that plain `iptables` is. Errc::kUnsupported names the missing package.
+// Finds the programs. `wanted` is "nft", "legacy", or "auto": the flavour that kubelet uses here, else a proxy before
+// us, else the one that holds chains of Kubernetes, else the one that has more rules, else the one that plain
+// `iptables` is. Errc::kUnsupported names the missing package.
 Result<Tool> find_tool(Family family, std::string_view wanted);
 // Every flavour that is installed, for cleaning up. None is no error.
 std::vector<Tool> installed_tools(Family family);
 
-// Does this kernel serve the family with these programs (IPv6 may be switched off)? kUnsupported says why not.
+// Without programs nothing can be read or written. Is there anything that they would show and that may be ours? True
+// also where it cannot be told.
+bool rules_without_programs(Family family);
+
+// Does this kernel serve the family with these programs (IPv6 may be switched off)? kUnsupported says why not. Who
+// holds the xtables lock does not matter.
 Result<> probe(const Tool& tool);
 
 // What iptables-save tells, line by line. Table names other than ours occur.
@@ -74,7 +80,7 @@ struct RestoreOutcome {
 // (kUnavailable).
 Result<RestoreOutcome> restore(const Tool& tool, const std::function<std::string_view()>& input);
 
-// Does a chain exist in a table? Creates neither.
+// Does a chain exist in a table? Creates neither. Takes no lock.
 Result<bool> chain_exists(const Tool& tool, Table table, std::string_view chain);
 
 }  // namespace sluice::dataplane::iptables

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <gmock/gmock.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -129,6 +130,7 @@ TEST(Tool, FlavourIsWhatThisNodeUses) {
       {"more rules in nft", "nft", many, few, "nft"},
       {"kubelet before proxy", "nft", "*mangle\n:KUBE-IPTABLES-HINT - [0:0]\nCOMMIT\n",
        "*mangle\n:KUBE-PROXY-CANARY - [0:0]\nCOMMIT\n", "nft"},
+      {"chains of Kubernetes before many rules", "legacy", "*nat\n:KUBE-SERVICES - [0:0]\nCOMMIT\n", many, "legacy"},
   };
   for (const Row& row : rows) {
     SCOPED_TRACE(row.name);
@@ -137,6 +139,80 @@ TEST(Tool, FlavourIsWhatThisNodeUses) {
       run({fmt::format("iptables-{}-restore", row.flavour), "--noflush"}, row.input);
       run({fmt::format("iptables-{}-restore", other), "--noflush"}, row.competing);
       EXPECT_EQ(to_string(auto_flavour()), row.expected);
+    });
+  }
+}
+
+TEST(Tool, WhatTheOtherFamilyShowsCountsWhereOnesOwnShowsNothing) {
+  struct Row {
+    const char* name;
+    const char* other;  // what IPv4 holds in legacy
+    const char* own;    // what IPv6 holds in nft
+    const char* expected;
+  };
+  const char* const hint = "*mangle\n:KUBE-IPTABLES-HINT - [0:0]\nCOMMIT\n";
+  const char* const canary = "*mangle\n:KUBE-PROXY-CANARY - [0:0]\nCOMMIT\n";
+  for (const Row& row : {Row{"kubelet's hint", hint, "*filter\n-A INPUT -j ACCEPT\nCOMMIT\n", "legacy"},
+                         Row{"a proxy's canary", canary, "", "legacy"},
+                         Row{"kubelet's hint before one's own canary", hint, canary, "legacy"},
+                         Row{"one's own hint first", hint, hint, "nft"}}) {
+    SCOPED_TRACE(row.name);
+    in_fresh_netns([&] {
+      run({"iptables-legacy-restore", "--noflush"}, row.other);
+      run({"ip6tables-nft-restore", "--noflush"}, row.own);
+      EXPECT_EQ(to_string(tool_for(Family::kIPv6, "auto").flavour), row.expected);
+    });
+  }
+}
+
+// The legacy programs wait for one lock per machine. Somebody who holds it for minutes must not make a family look as
+// if the kernel lacked it, nor hold up the look at the canary.
+TEST(Tool, LookingDoesNotWaitForTheLock) {
+  in_fresh_netns([] {
+    const Tool tool = tool_for(Family::kIPv4, "legacy");
+    const std::string lock = testing::TempDir() + fmt::format("sluice-lock-{}", ::getpid());
+    ::setenv("XTABLES_LOCKFILE", lock.c_str(), 1);
+    const int file = ::open(lock.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+    ASSERT_EQ(::flock(file, LOCK_EX), 0);
+    const auto held = restore(tool, [asked = false]() mutable {
+      return std::exchange(asked, true) ? std::string_view() : std::string_view("*nat\nCOMMIT\n");
+    });
+    EXPECT_EQ(held.error().code, Errc::kUnavailable) << "the lock of this test is not the one that the tool takes";
+    const auto before = probe(tool);
+    EXPECT_TRUE(before) << before.error().what;
+    ::close(file);
+    run({"iptables-legacy", "-t", "mangle", "-N", std::string(kCanaryChain)});
+    const int again = ::open(lock.c_str(), O_RDWR | O_CLOEXEC);
+    ASSERT_EQ(::flock(again, LOCK_EX), 0);
+    const auto loaded = probe(tool);
+    EXPECT_TRUE(loaded) << loaded.error().what;
+    const auto canary = chain_exists(tool, Table::kMangle, kCanaryChain);
+    ASSERT_TRUE(canary) << canary.error().what;
+    EXPECT_TRUE(*canary);
+    const auto missing = chain_exists(tool, Table::kMangle, "KUBE-OTHER");
+    ASSERT_TRUE(missing) << missing.error().what;
+    EXPECT_FALSE(*missing);
+    ::close(again);
+    ::unsetenv("XTABLES_LOCKFILE");
+    ::unlink(lock.c_str());
+  });
+}
+
+TEST(Tool, WithoutProgramsRulesAreSuspectedOnlyWhereThereMayBeSome) {
+  struct Row {
+    const char* name;
+    std::vector<std::string> command;
+    bool suspected;
+  };
+  for (const Row& row :
+       {Row{"nothing", {"true"}, false}, Row{"foreign chains", {"iptables-nft", "-t", "nat", "-N", "MINE"}, false},
+        Row{"our chains", {"iptables-nft", "-t", "nat", "-N", "KUBE-SERVICES"}, true},
+        Row{"a legacy table", {"iptables-legacy", "-t", "nat", "-N", "MINE"}, true}}) {
+    SCOPED_TRACE(row.name);
+    in_fresh_netns([&] {
+      run(row.command);
+      EXPECT_EQ(rules_without_programs(Family::kIPv4), row.suspected);
+      EXPECT_FALSE(rules_without_programs(Family::kIPv6));
     });
   }
 }
