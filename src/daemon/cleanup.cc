@@ -51,14 +51,12 @@ constexpr std::array<std::string_view, 18> kIpSets{"KUBE-LOOP-BACK",
                                                    "KUBE-LOAD-BALANCER-MASQ"};
 constexpr std::size_t kIpSetNameMax = 31;
 
-void clean_iptables(CleanupReport& report) {
-  for (const Family family : kFamilies) {
-    const auto cleaned = dataplane::iptables::cleanup_iptables(family);
-    if (!cleaned) report.problems.push_back(fmt::format("iptables ({}): {}", to_string(family), cleaned.error().what));
-    if (cleaned && *cleaned > 0)
-      report.removed.push_back(
-          fmt::format("{} chain{} of iptables ({})", *cleaned, *cleaned == 1 ? "" : "s", to_string(family)));
-  }
+void clean_iptables(Family family, std::optional<dataplane::iptables::Flavour> spared, CleanupReport& report) {
+  const auto cleaned = dataplane::iptables::cleanup_iptables(family, spared);
+  if (!cleaned) report.problems.push_back(fmt::format("iptables ({}): {}", to_string(family), cleaned.error().what));
+  if (cleaned && *cleaned > 0)
+    report.removed.push_back(
+        fmt::format("{} chain{} of iptables ({})", *cleaned, *cleaned == 1 ? "" : "s", to_string(family)));
 }
 
 void clean_ipsets(CleanupReport& report) {
@@ -84,8 +82,14 @@ void append(CleanupReport& to, CleanupReport&& from) {
 
 CleanupReport clean_up_iptables() {
   CleanupReport report;
-  clean_iptables(report);
+  for (const Family family : kFamilies) clean_iptables(family, std::nullopt, report);
   clean_ipsets(report);
+  return report;
+}
+
+CleanupReport clean_up_other_flavour(Family family, dataplane::iptables::Flavour serving) {
+  CleanupReport report;
+  clean_iptables(family, serving, report);
   return report;
 }
 

@@ -7,7 +7,9 @@
 #include <string>
 #include <vector>
 
+#include "base/ip.h"
 #include "base/result.h"
+#include "dataplane/iptables/tool.h"
 
 namespace sluice::daemon {
 
@@ -27,7 +29,9 @@ CleanupReport clean_up_everything(const std::string& data_dir);
 
 // The parts of it, by mode; what only one mode of ours or kube-proxy's makes. Each is best effort.
 CleanupReport clean_up_iptables();  // chains and rules of modes iptables and ipvs; IP sets, which only such rules use
-CleanupReport clean_up_nftables();  // kube-proxy's tables
+// What a family has in the other flavour of iptables than the one that serves it.
+CleanupReport clean_up_other_flavour(Family family, dataplane::iptables::Flavour serving);
+CleanupReport clean_up_nftables();                         // kube-proxy's tables
 CleanupReport clean_up_ipvs(const std::string& data_dir);  // needs the IP sets where kube-proxy has made any
 void append(CleanupReport& to, CleanupReport&& from);
 

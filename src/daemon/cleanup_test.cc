@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/cleanup.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cstdlib>
 
+#include "daemon/data_planes.h"
 #include "sys/process.h"
 #include "sys/test_netns.h"
 
@@ -40,6 +42,32 @@ TEST(Cleanup, TakesEveryModesObjectsAndLeavesForeignOnes) {
     const std::string rules = output_of("iptables-save -t nat");
     EXPECT_THAT(rules, testing::Not(testing::HasSubstr("KUBE-")));
     EXPECT_THAT(rules, testing::HasSubstr("-A OUTPUT -j MINE"));
+  });
+}
+
+// An operator who forces the other flavour, or a kubelet that was upgraded, leaves the rules of the first one in the
+// way.
+TEST(Cleanup, AModeTakesWhatTheOtherFlavourOfIptablesHolds) {
+  in_fresh_netns([] {
+    const std::string fill =
+        "iptables-{0} -t nat -N KUBE-SERVICES && iptables-{0} -t nat -A OUTPUT -j KUBE-SERVICES && "
+        "iptables-{0} -t nat -N MINE";
+    for (const char* flavour : {"nft", "legacy"}) {
+      ASSERT_EQ(std::system(fmt::format(fmt::runtime(fill), flavour).c_str()), 0);
+    }
+    const ProxyConfig config;
+    SluiceConfig sluice;
+    sluice.iptables.flavour = IptablesFlavour::kLegacy;
+    const auto mode = Mode::of(config, sluice);
+    ASSERT_TRUE(mode) << mode.error().what;
+    const auto data_plane = (*mode)->make({});
+    ASSERT_TRUE(data_plane) << data_plane.error().what;
+    const CleanupReport report = (*mode)->remove_others();
+    EXPECT_THAT(report.problems, testing::IsEmpty());
+    EXPECT_THAT(report.removed, testing::ElementsAre("1 chain of iptables (IPv4)"));
+    EXPECT_THAT(output_of("iptables-nft-save"),
+                testing::AllOf(testing::HasSubstr("MINE"), testing::Not(testing::HasSubstr("KUBE-"))));
+    EXPECT_THAT(output_of("iptables-legacy-save"), testing::HasSubstr("-A OUTPUT -j KUBE-SERVICES"));
   });
 }
 

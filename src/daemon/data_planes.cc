@@ -52,6 +52,7 @@ class IptablesMode : public Mode {
     if (settings.localhost_node_ports && settings.family == Family::kIPv4) allow_localhost_node_ports();
     SLUICE_TRY(auto data_plane, dataplane::iptables::IptablesDataPlane::open(options));
     flavour_ = to_string(data_plane->tool().flavour);
+    flavours_.emplace_back(settings.family, data_plane->tool().flavour);
     return data_plane;
   }
 
@@ -59,6 +60,8 @@ class IptablesMode : public Mode {
 
   CleanupReport remove_others() override {
     CleanupReport report = clean_up_nftables();
+    // Packets pass both flavours: what a proxy before us wrote with the other one would send them to old endpoints.
+    for (const auto& [family, flavour] : flavours_) append(report, clean_up_other_flavour(family, flavour));
     if (const auto device = sys::link_exists(dataplane::ipvs::kServiceDevice); !device || !*device) return report;
     // New connections are ours by now, those that IPVS carries end there.
     const auto now = system_clock().steady_now();
@@ -87,6 +90,7 @@ class IptablesMode : public Mode {
   const ProxyConfig& config_;
   const SluiceConfig& sluice_;
   std::string flavour_;
+  std::vector<std::pair<Family, dataplane::iptables::Flavour>> flavours_;
   std::optional<Clock::SteadyTime> leaving_ipvs_until_;
 };
 

@@ -5,8 +5,9 @@
 // the kernel's own chains only jumps into ours go: a chain that something jumps to cannot be deleted. Should a foreign
 // chain refer to one of ours, that one stays and is reported.
 //
-// Several of the names are shared with kubelet. KUBE-FIREWALL goes only where no kubelet is at work and nothing else is
-// in it.
+// Two of the names are shared with kubelet. KUBE-FIREWALL goes only where no kubelet is at work and nothing else is in
+// it; KUBE-MARK-DROP, which kube-proxy 1.20 makes without a rule and leaves to kubelet to fill, where none is at work
+// and it is still empty.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -25,6 +26,8 @@ constexpr std::array<std::string_view, 5> kBuiltInChains{"INPUT", "FORWARD", "OU
 constexpr std::size_t kRankDispatch = 0;
 constexpr std::size_t kRankPort = 1;
 constexpr std::size_t kRankMark = kRankPort + kChainKinds;
+
+constexpr std::string_view kMarkDropChain = "KUBE-MARK-DROP";
 
 struct OwnedName {
   Table table;
@@ -96,6 +99,7 @@ class Leftovers : public SaveVisitor, public ItemSource {
     const auto table = table_named(table_name);
     if (!table) return;
     if (*table == Table::kFilter && name == kFirewallChain) firewall_seen_ = true;
+    if (*table == Table::kNat && name == kMarkDropChain) mark_drop_empty_ = true;
     ChainKind kind{};
     if (*table == Table::kNat && parse_port_chain(name, kind)) {
       chains_.push_back({*table, std::string(name), kRankPort + static_cast<std::size_t>(kind)});
@@ -111,6 +115,7 @@ class Leftovers : public SaveVisitor, public ItemSource {
     if (*table == Table::kFilter && chain == kFirewallChain) {
       firewall_shared_ = firewall_shared_ || canonical_rule(family_, rule, Comments::kIgnore) != martian_;
     }
+    if (*table == Table::kNat && chain == kMarkDropChain) mark_drop_empty_ = false;
     if (std::find(kBuiltInChains.begin(), kBuiltInChains.end(), chain) == kBuiltInChains.end()) return;
     std::string to = target_of(rule);
     if (to.starts_with("KUBE-")) jumps_.push_back({*table, std::string(chain), std::string(rule), std::move(to)});
@@ -121,6 +126,7 @@ class Leftovers : public SaveVisitor, public ItemSource {
     if (firewall_seen_ && !firewall_shared_ && !kubelet_) {
       chains_.push_back({Table::kFilter, std::string(kFirewallChain), kRankDispatch});
     }
+    if (mark_drop_empty_ && !kubelet_) chains_.push_back({Table::kNat, std::string(kMarkDropChain), kRankMark});
     std::stable_sort(chains_.begin(), chains_.end(),
                      [](const OwnedChain& a, const OwnedChain& b) { return a.rank < b.rank; });
     std::set<std::pair<Table, std::string_view>> ours;
@@ -165,6 +171,7 @@ class Leftovers : public SaveVisitor, public ItemSource {
   bool kubelet_ = false;
   bool firewall_seen_ = false;
   bool firewall_shared_ = false;
+  bool mark_drop_empty_ = false;
   std::vector<OwnedChain> chains_;
   std::vector<Jump> jumps_;
   std::set<Item> excluded_;
@@ -191,13 +198,14 @@ Result<std::size_t> cleanup_flavour(const Tool& tool) {
 
 }  // namespace
 
-Result<std::size_t> cleanup_iptables(Family family) {
-  const std::vector<Tool> tools = installed_tools(family);
-  if (tools.empty()) {
+Result<std::size_t> cleanup_iptables(Family family, std::optional<Flavour> spared) {
+  std::vector<Tool> tools = installed_tools(family);
+  if (tools.empty() && rules_without_programs(family)) {
     const std::string_view name = family == Family::kIPv4 ? "iptables" : "ip6tables";
     return fail(Errc::kUnsupported,
                 fmt::format("clean up {0}: no {0} program in PATH; install the package iptables", name));
   }
+  std::erase_if(tools, [&spared](const Tool& tool) { return tool.flavour == spared; });
   std::size_t chains = 0;
   std::string problems;
   Errc code = Errc::kInternal;

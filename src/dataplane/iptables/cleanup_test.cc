@@ -2,6 +2,8 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 
+#include <cstdlib>
+
 #include "dataplane/iptables/iptables_data_plane.h"
 #include "dataplane/iptables/test_netns.h"
 #include "dataplane/iptables/test_plans.h"
@@ -152,11 +154,64 @@ TEST(Cleanup, KubeProxy1_20sChainsGoToo) {
     const auto done = cleanup_iptables(Family::kIPv4);
     ASSERT_TRUE(done) << done.error().what;
     for (const char* flavour : {"nft", "legacy"}) {
-      EXPECT_THAT(lines_with(saved_lines(tool_for(Family::kIPv4, flavour)), "KUBE-"),
-                  testing::ElementsAre("nat :KUBE-MARK-DROP -"))
-          << flavour;
+      EXPECT_THAT(lines_with(saved_lines(tool_for(Family::kIPv4, flavour)), "KUBE-"), IsEmpty()) << flavour;
     }
   });
+}
+
+TEST(Cleanup, KubeMarkDropIsKubeletsOnceSomethingIsInIt) {
+  struct Row {
+    const char* name;
+    const char* before;
+    bool goes;
+  };
+  for (const Row& row :
+       {Row{"empty, as kube-proxy 1.20 makes it", "*nat\n:KUBE-MARK-DROP - [0:0]\nCOMMIT\n", true},
+        Row{"filled", "*nat\n:KUBE-MARK-DROP - [0:0]\n-A KUBE-MARK-DROP -j MARK --set-xmark 0x8000/0x8000\nCOMMIT\n",
+            false},
+        Row{"kubelet is there",
+            "*nat\n:KUBE-MARK-DROP - [0:0]\nCOMMIT\n*mangle\n:KUBE-KUBELET-CANARY - [0:0]\nCOMMIT\n", false}}) {
+    SCOPED_TRACE(row.name);
+    in_fresh_netns([&] {
+      const Tool tool = tool_for(Family::kIPv4, "nft");
+      run({tool.restore, "--noflush"}, row.before);
+      const auto done = cleanup_iptables(Family::kIPv4);
+      ASSERT_TRUE(done) << done.error().what;
+      EXPECT_EQ(lines_with(saved_lines(tool), "KUBE-MARK-DROP").empty(), row.goes);
+    });
+  }
+}
+
+TEST(Cleanup, TheFlavourThatServesIsSpared) {
+  in_fresh_netns([] {
+    for (const char* flavour : {"nft", "legacy"}) {
+      run({fmt::format("iptables-{}-restore", flavour), "--noflush"},
+          "*nat\n:KUBE-SERVICES - [0:0]\n:MINE - [0:0]\n-A OUTPUT -j KUBE-SERVICES\n-A OUTPUT -j MINE\nCOMMIT\n");
+    }
+    const auto done = cleanup_iptables(Family::kIPv4, Flavour::kLegacy);
+    ASSERT_TRUE(done) << done.error().what;
+    EXPECT_EQ(*done, 1u);
+    const std::vector<std::string> nft = saved_lines(tool_for(Family::kIPv4, "nft"));
+    EXPECT_THAT(nft, Not(Contains(HasSubstr("KUBE-"))));
+    EXPECT_THAT(nft, Contains("nat -A OUTPUT -j MINE"));
+    EXPECT_THAT(saved_lines(tool_for(Family::kIPv4, "legacy")), Contains("nat -A OUTPUT -j KUBE-SERVICES"));
+  });
+}
+
+TEST(Cleanup, WithoutProgramsThereIsNothingToCleanUpOrAnError) {
+  for (const bool rules : {false, true}) {
+    in_fresh_netns([rules] {
+      if (rules) run({"iptables-nft", "-t", "nat", "-N", "KUBE-SERVICES"});
+      const std::string path = std::getenv("PATH");
+      ::setenv("PATH", "/nonexistent", 1);
+      const auto done = cleanup_iptables(Family::kIPv4);
+      ::setenv("PATH", path.c_str(), 1);
+      EXPECT_EQ(static_cast<bool>(done), !rules);
+      if (!done) {
+        EXPECT_THAT(done.error().what, HasSubstr("install the package iptables"));
+      }
+    });
+  }
 }
 
 TEST(Cleanup, AChainThatOthersUseStaysAndIsReported) {

@@ -5,6 +5,7 @@
 #include <array>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -57,7 +58,8 @@ Result<> probe(Family family, std::string_view flavour = "auto");
 
 // Takes away all that kube-proxy's iptables and ipvs modes, or we, ever put into iptables, of whichever version and
 // flavour. Foreign chains and rules stay, as does KUBE-FIREWALL where kubelet uses it. Goes on after an error and
-// reports all. Answers how many chains it took away.
-Result<std::size_t> cleanup_iptables(Family family);
+// reports all; that no programs are installed is one only where there are rules. Answers how many chains it took away.
+// A proxy that serves by one flavour spares that one.
+Result<std::size_t> cleanup_iptables(Family family, std::optional<Flavour> spared = std::nullopt);
 
 }  // namespace sluice::dataplane::iptables
