@@ -141,6 +141,9 @@ struct NftTable {
 };
 // Nothing: there is no such table. Errc::kUnsupported: the kernel has no nf_tables.
 Result<std::optional<NftTable>> read_nft_table(Family family, const std::string& table);
+// A number that changes with every change of any table of the network namespace: whoever lists more than one dump can
+// hold compares it before and after. Errc::kUnsupported: the kernel has no nf_tables.
+Result<std::uint32_t> nft_generation();
 // In the order of their bytes. Errc::kNotFound where there is no such set.
 Result<std::vector<NftElement>> read_nft_elements(Family family, const std::string& table, const std::string& set);
 

@@ -7,12 +7,14 @@
 #include <libmnl/libmnl.h>
 #include <libnftnl/chain.h>
 #include <libnftnl/common.h>
+#include <libnftnl/gen.h>
 #include <libnftnl/rule.h>
 #include <libnftnl/set.h>
 #include <libnftnl/table.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <array>
@@ -34,6 +36,7 @@ struct Freer {
 using TablePtr = std::unique_ptr<nftnl_table, Freer<nftnl_table, nftnl_table_free>>;
 using ChainPtr = std::unique_ptr<nftnl_chain, Freer<nftnl_chain, nftnl_chain_free>>;
 using RulePtr = std::unique_ptr<nftnl_rule, Freer<nftnl_rule, nftnl_rule_free>>;
+using GenPtr = std::unique_ptr<nftnl_gen, Freer<nftnl_gen, nftnl_gen_free>>;
 using SetPtr = std::unique_ptr<nftnl_set, Freer<nftnl_set, nftnl_set_free>>;
 
 // The names of tables and sets have up to 256 bytes (NFT_NAME_MAXLEN).
@@ -179,6 +182,21 @@ Result<std::optional<NftTable>> read_nft_table(Family family, const std::string&
   if (!sets && sets.error().code == Errc::kNotFound) return std::optional<NftTable>();
   if (!sets) return tl::unexpected(sets.error());
   return std::optional<NftTable>(std::move(read));
+}
+
+Result<std::uint32_t> nft_generation() {
+  RequestBuffer buffer{};
+  // No dump: one answer, whose end the acknowledgement tells.
+  nlmsghdr& request = *nftnl_nlmsg_build_hdr(buffer.data(), NFT_MSG_GETGEN, AF_UNSPEC, NLM_F_ACK, 0);
+  std::uint32_t generation = 0;
+  const DumpReader reader{[&] { generation = 0; },
+                          [&](const nlmsghdr& message) {
+                            const GenPtr one(nftnl_gen_alloc());
+                            if (nftnl_gen_nlmsg_parse(&message, one.get()) < 0) return;
+                            generation = nftnl_gen_get_u32(one.get(), NFTNL_GEN_ID);
+                          }};
+  SLUICE_CHECK_OK(dump(request, "ask for the generation", reader));
+  return generation;
 }
 
 Result<std::vector<NftElement>> read_nft_elements(Family family, const std::string& table, const std::string& set) {

@@ -250,5 +250,15 @@ TEST(ReadNftElements, ASetThatIsNotThereIsNotFound) {
   });
 }
 
+TEST(NfTables, GenerationTellsWhetherAnythingChanged) {
+  in_fresh_netns([] {
+    const auto first = nft_generation();
+    ASSERT_TRUE(first) << first.error().what;
+    EXPECT_EQ(*nft_generation(), *first);
+    run({"nft", "add", "table", "ip6", "others"});
+    EXPECT_NE(*nft_generation(), *first);
+  });
+}
+
 }  // namespace
 }  // namespace sluice::sys

@@ -6,18 +6,18 @@
 // direction. So one poll(2) loop serves all three pipes, non-blocking, and asks for the next piece of input only when
 // the last one is gone: at 10,000 Services the input is 40 MB, and we hold one piece of it.
 //
-// Three more traps are handled here so that no caller has to think of them. A program that ends early closes its stdin:
-// writing to it raises SIGPIPE, which would end us; the signal is blocked for this thread and taken back if it came. A
-// program that hangs is killed at the deadline. And the end of the program, not the end of its output, ends the loop,
-// because a daemonised grandchild may hold the pipes open for ever; pidfd_open(2) makes that end pollable (Linux 5.3;
-// older kernels are asked every 20 ms).
+// Four more traps are handled here so that no caller has to think of them. A program must not outlive us: become(). A
+// program that ends early closes its stdin: writing to it raises SIGPIPE, which would end us; the signal is blocked for
+// this thread and taken back if it came. A program that hangs is killed at the deadline. And the end of the program,
+// not the end of its output, ends the loop, because a daemonised grandchild may hold the pipes open for ever;
+// pidfd_open(2) makes that end pollable (Linux 5.3; older kernels are asked every 20 ms).
 #include "sys/process.h"
 
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
-#include <spawn.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -27,10 +27,9 @@
 #include <cerrno>
 #include <cstring>
 #include <ctime>
+#include <utility>
 
 #include "base/unique_fd.h"
-
-extern "C" char** environ;
 
 namespace sluice::sys {
 namespace {
@@ -85,37 +84,54 @@ void set_nonblocking(const UniqueFd& fd) {
   ::fcntl(fd.get(), F_SETFL, ::fcntl(fd.get(), F_GETFL) | O_NONBLOCK);
 }
 
-// The child starts with an empty signal mask and SIGPIPE's default action, whatever this process made of them.
+// What the child does between vfork(2) and execve(2), where it shares our memory and may call little: the descriptors,
+// the signals, and its own death with ours. Answers only where it could not become the program.
+void become(const std::vector<char*>& argv, const Pipe& in, const Pipe& out, const Pipe& err, pid_t parent) {
+  // Killed in the middle of an apply, we are started anew at once and read what is live; a program that went on writing
+  // what the dead one wanted would make that reading wrong. It dies where it stands, between two COMMITs.
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (::getppid() != parent) ::_exit(127);  // we died before that
+  for (const auto& [from, to] :
+       {std::pair{in.read_end.get(), STDIN_FILENO}, std::pair{out.write_end.get(), STDOUT_FILENO},
+        std::pair{err.write_end.get(), STDERR_FILENO}}) {
+    // A daemon without standard descriptors gets its pipes in their place.
+    if (from == to ? ::fcntl(to, F_SETFD, 0) < 0 : ::dup2(from, to) < 0) return;
+  }
+  ::close_range(STDERR_FILENO + 1, ~0U, 0);  // before Linux 5.9 what is not O_CLOEXEC stays open
+  ::signal(SIGPIPE, SIG_DFL);
+  sigset_t none;
+  ::sigemptyset(&none);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  ::execvp(argv[0], argv.data());
+}
+
+// The child starts with an empty signal mask and SIGPIPE's default action, whatever this process made of them, and dies
+// with the calling thread. posix_spawn(3) cannot say the latter.
 Result<pid_t> spawn(const std::vector<std::string>& arguments, const Pipe& in, const Pipe& out, const Pipe& err) {
   std::vector<char*> argv;
   argv.reserve(arguments.size() + 1);
   for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
   argv.push_back(nullptr);
 
-  posix_spawn_file_actions_t actions;
-  ::posix_spawn_file_actions_init(&actions);
-  ::posix_spawn_file_actions_adddup2(&actions, in.read_end.get(), STDIN_FILENO);
-  ::posix_spawn_file_actions_adddup2(&actions, out.write_end.get(), STDOUT_FILENO);
-  ::posix_spawn_file_actions_adddup2(&actions, err.write_end.get(), STDERR_FILENO);
-  ::posix_spawn_file_actions_addclosefrom_np(&actions, STDERR_FILENO + 1);
-  posix_spawnattr_t attributes;
-  ::posix_spawnattr_init(&attributes);
-  sigset_t none;
-  sigset_t to_default;
-  ::sigemptyset(&none);
-  ::sigemptyset(&to_default);
-  ::sigaddset(&to_default, SIGPIPE);
-  ::posix_spawnattr_setsigmask(&attributes, &none);
-  ::posix_spawnattr_setsigdefault(&attributes, &to_default);
-  ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-
-  pid_t pid = -1;
-  const int error = ::posix_spawnp(&pid, argv[0], &actions, &attributes, argv.data(), environ);
-  ::posix_spawnattr_destroy(&attributes);
-  ::posix_spawn_file_actions_destroy(&actions);
+  // No handler of ours may run in the child, which stands on our stack.
+  sigset_t all;
+  sigset_t before;
+  ::sigfillset(&all);
+  ::pthread_sigmask(SIG_SETMASK, &all, &before);
+  const pid_t parent = ::getpid();
+  volatile int error = 0;
+  const pid_t pid = ::vfork();  // NOLINT(bugprone-unsafe-functions): become() calls nothing that vfork(2) forbids
+  if (pid == 0) {
+    become(argv, in, out, err, parent);
+    error = errno;
+    ::_exit(127);
+  }
+  if (pid < 0) error = errno;
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  if (error == 0) return pid;
+  if (pid > 0) ::waitpid(pid, nullptr, 0);
   if (error == ENOENT) return fail(Errc::kNotFound, "run " + arguments[0] + ": no such program in PATH", error);
-  if (error != 0) return fail(Errc::kInternal, "run " + arguments[0] + ": " + std::strerror(error), error);
-  return pid;
+  return fail(Errc::kInternal, "run " + arguments[0] + ": " + std::strerror(error), error);
 }
 
 // Talks to one child until it has ended. Reaps it in every case.

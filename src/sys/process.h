@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Runs a program and talks to it through pipes, both ways at once, so that a large input or output never stands in
-// memory as a whole and never deadlocks. Programs inherit this process' network namespace and nothing else but stdio.
+// memory as a whole and never deadlocks. Programs inherit this process' network namespace and nothing else but stdio,
+// and are killed with this process, should it be killed.
 #pragma once
 
 #include <chrono>

@@ -3,8 +3,16 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <signal.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
+
+#include <array>
+#include <cstdlib>
+
+#include "base/unique_fd.h"
 
 namespace sluice::sys {
 namespace {
@@ -72,6 +80,31 @@ TEST(Process, DeathBySignalIsTold) {
   const auto outcome = run_and_collect({"sh", "-c", "kill -TERM $$"});
   ASSERT_TRUE(outcome) << outcome.error().what;
   EXPECT_EQ(outcome->exit_status, 128 + SIGTERM);
+}
+
+// An iptables-restore that goes on writing after its proxy was killed gets in the way of the next proxy.
+TEST(Process, DiesWithTheProcessThatRunsIt) {
+  std::array<int, 2> told{};
+  ASSERT_EQ(::pipe2(told.data(), O_CLOEXEC), 0);
+  const pid_t runner = ::fork();
+  ASSERT_GE(runner, 0);
+  if (runner == 0) {
+    ProcessOptions options;
+    options.arguments = {"sh", "-c", "echo $$; exec sleep 1000"};
+    options.output = [&told](std::string_view text) { (void)!::write(told[1], text.data(), text.size()); };
+    (void)run_process(options);
+    ::_exit(0);
+  }
+  std::array<char, 32> text{};
+  ASSERT_GT(::read(told[0], text.data(), text.size() - 1), 0);
+  const UniqueFd program(static_cast<int>(::syscall(SYS_pidfd_open, std::atoi(text.data()), 0)));
+  ASSERT_TRUE(program);
+  ASSERT_EQ(::kill(runner, SIGKILL), 0);
+  ASSERT_EQ(::waitpid(runner, nullptr, 0), runner);
+  pollfd ended{program.get(), POLLIN, 0};
+  EXPECT_EQ(::poll(&ended, 1, 20'000), 1) << "the program lives on";
+  ::close(told[0]);
+  ::close(told[1]);
 }
 
 TEST(Process, GrandchildHoldingThePipesDoesNotHoldUs) {
