@@ -109,6 +109,7 @@ TEST(Canonical, OrderOfRulesInAChainCounts) {
 // The whole worked example, as kube-proxy writes it and as real iptables-save showed it.
 class ByChain : public SaveVisitor {
  public:
+  void begin() override { rules.clear(); }
   void chain(std::string_view, std::string_view) override {}
   void rule(std::string_view table, std::string_view chain, std::string_view rule) override {
     if (!chain.starts_with("KUBE-")) return;

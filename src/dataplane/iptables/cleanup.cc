@@ -94,6 +94,12 @@ class Leftovers : public SaveVisitor, public ItemSource {
   Leftovers(Family family, std::string_view martian_rule)
       : family_(family), martian_(canonical_rule(family, martian_rule, Comments::kIgnore)) {}
 
+  void begin() override {
+    kubelet_ = firewall_seen_ = firewall_shared_ = mark_drop_empty_ = false;
+    chains_.clear();
+    jumps_.clear();
+  }
+
   void chain(std::string_view table_name, std::string_view name) override {
     kubelet_ = kubelet_ || name == kKubeletHintChain || name == kKubeletCanaryChain;
     const auto table = table_named(table_name);

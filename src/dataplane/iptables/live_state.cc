@@ -60,18 +60,30 @@ LiveState::LiveState(const Encoder& encoder, const NodePortAddresses& addresses,
     }
   }
   std::sort(port_names_.begin(), port_names_.end());
-  port_digests_.assign(port_names_.size(), 0);
-  fixed_digests_.assign(all_fixed_names().size(), 0);
   for (const std::string& rule : encoder.node_port_rules(addresses))
     node_port_hashes_.push_back(hasher_.hash(rule, Comments::kKeep));
   for (const JumpRule& jump : jump_rules()) jump_hashes_.push_back(hasher_.hash(jump.rule, Comments::kKeep));
-  jumps_found_.assign(jump_hashes_.size(), false);
-  const std::string martian = encoder.martian_rule(addresses);
-  if (martian.empty()) {
-    martian_found_ = true;  // nothing to look for
-  } else {
+  if (const std::string martian = encoder.martian_rule(addresses); !martian.empty())
     martian_hash_ = hasher_.hash(martian, Comments::kKeep);
+  begin();
+}
+
+void LiveState::begin() {
+  port_digests_.assign(port_names_.size(), 0);
+  port_chains_seen_ = false;
+  for (Dispatch& dispatch : dispatch_) {
+    for (auto& [hash, live] : dispatch.wanted) live = false;
+    dispatch.unexpected.clear();
   }
+  node_port_rules_seen_.clear();
+  misplaced_ = false;
+  fixed_digests_.assign(all_fixed_names().size(), 0);
+  jumps_found_.assign(jump_hashes_.size(), false);
+  martian_found_ = !martian_hash_;
+  stale_.clear();
+  current_table_.clear();
+  current_chain_.clear();
+  current_ = {};
 }
 
 std::size_t LiveState::wanted_index(std::string_view name) const {
@@ -146,7 +158,7 @@ void LiveState::rule(std::string_view table, std::string_view chain, std::string
       return;
     }
     case Place::Kind::kFirewall:
-      martian_found_ = martian_found_ || hasher_.hash(rule, Comments::kKeep) == martian_hash_;
+      martian_found_ = martian_found_ || martian_hash_ == hasher_.hash(rule, Comments::kKeep);
       return;
     case Place::Kind::kBuiltIn:
       return jump_rule(rule);

@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -27,6 +28,7 @@ class LiveState : public SaveVisitor {
   LiveState(const Encoder& encoder, const NodePortAddresses& addresses,
             const std::vector<plan::ServicePortPlanPtr>& ports);
 
+  void begin() override;
   void chain(std::string_view table, std::string_view name) override;
   void rule(std::string_view table, std::string_view chain, std::string_view rule) override;
 
@@ -81,7 +83,7 @@ class LiveState : public SaveVisitor {
   std::vector<std::uint64_t> fixed_digests_;  // by all_fixed_names(); 0 = absent
   std::vector<std::uint64_t> jump_hashes_;
   std::vector<bool> jumps_found_;
-  std::uint64_t martian_hash_ = 0;
+  std::optional<std::uint64_t> martian_hash_;  // none: nothing to look for
   bool martian_found_ = false;
   std::vector<StaleChain> stale_;
   // The chain whose rules are being read, and what it is to us: rules come chain by chain.

@@ -28,6 +28,7 @@ namespace {
 constexpr std::string_view kLockWaitSeconds = "5";
 // A full load of 10,000 Services takes the tool 15 s on a small machine.
 constexpr std::chrono::minutes kToolTimeout{5};
+constexpr int kReadsMax = 5;
 
 std::string base_name(Family family) {
   return family == Family::kIPv4 ? "iptables" : "ip6tables";
@@ -112,9 +113,30 @@ std::optional<std::size_t> line_number(std::string_view message) {
   return std::nullopt;
 }
 
+Result<> read_once(const Tool& tool, SaveVisitor& visitor, std::optional<Table> only) {
+  SaveReader reader(visitor);
+  sys::ProcessOptions options;
+  options.arguments = {tool.save};
+  if (only) options.arguments.insert(options.arguments.end(), {"-t", std::string(to_string(*only))});
+  options.output = [&reader](std::string_view piece) { reader.feed(piece); };
+  options.timeout = kToolTimeout;
+  SLUICE_TRY(const auto outcome, sys::run_process(options));
+  if (outcome.exit_status != 0) {
+    return fail(Errc::kInternal, fmt::format("{} failed with status {}: {}", tool.save, outcome.exit_status,
+                                             condensed(outcome.error_output)));
+  }
+  // Taking it for empty would make us insert the same jumps again and again.
+  if (!reader.unreadable_table().empty()) {
+    return fail(Errc::kUnsupported, fmt::format("{} cannot show table {}: nft made it what iptables has no words for",
+                                                tool.save, reader.unreadable_table()));
+  }
+  return {};
+}
+
 // What speaks for a flavour.
 class Evidence : public SaveVisitor {
  public:
+  void begin() override { *this = Evidence(); }
   void chain(std::string_view, std::string_view name) override {
     kubelet = kubelet || name == kKubeletHintChain || name == kKubeletCanaryChain;
     proxy = proxy || name == kCanaryChain;
@@ -130,6 +152,7 @@ class Evidence : public SaveVisitor {
 class ChainSearch : public SaveVisitor {
  public:
   explicit ChainSearch(std::string_view wanted) : wanted_(wanted) {}
+  void begin() override { found_ = false; }
   void chain(std::string_view, std::string_view name) override { found_ = found_ || name == wanted_; }
   void rule(std::string_view, std::string_view, std::string_view) override {}
   [[nodiscard]] bool found() const { return found_; }
@@ -275,24 +298,20 @@ void SaveReader::line(std::string_view text) {
 }
 
 Result<> read_live(const Tool& tool, SaveVisitor& visitor, std::optional<Table> only) {
+  visitor.begin();
   if (only && !table_loaded(tool, *only)) return {};
-  SaveReader reader(visitor);
-  sys::ProcessOptions options;
-  options.arguments = {tool.save};
-  if (only) options.arguments.insert(options.arguments.end(), {"-t", std::string(to_string(*only))});
-  options.output = [&reader](std::string_view piece) { reader.feed(piece); };
-  options.timeout = kToolTimeout;
-  SLUICE_TRY(const auto outcome, sys::run_process(options));
-  if (outcome.exit_status != 0) {
-    return fail(Errc::kInternal, fmt::format("{} failed with status {}: {}", tool.save, outcome.exit_status,
-                                             condensed(outcome.error_output)));
+  if (tool.flavour == Flavour::kLegacy) return read_once(tool, visitor, only);  // one system call reads a whole table
+  // iptables-nft-save lists a long chain in several parts and does not look whether they belong together: where a chain
+  // is written anew meanwhile, rules come twice or not at all. A second copy of a rule that is there once would cost us
+  // the rule itself. Where others change something all the time, the last reading must do.
+  auto before = sys::nft_generation();
+  for (int attempt = 1;; ++attempt) {
+    SLUICE_CHECK_OK(read_once(tool, visitor, only));
+    const auto after = sys::nft_generation();
+    if (!before || !after || *before == *after || attempt == kReadsMax) return {};
+    before = after;
+    visitor.begin();
   }
-  // Taking it for empty would make us insert the same jumps again and again.
-  if (!reader.unreadable_table().empty()) {
-    return fail(Errc::kUnsupported, fmt::format("{} cannot show table {}: nft made it what iptables has no words for",
-                                                tool.save, reader.unreadable_table()));
-  }
-  return {};
 }
 
 Result<RestoreOutcome> restore(const Tool& tool, const std::function<std::string_view()>& input) {

@@ -46,6 +46,8 @@ Result<> probe(const Tool& tool);
 class SaveVisitor {
  public:
   virtual ~SaveVisitor() = default;
+  // Before the first line. Called again where the tables changed while they were read: forget what was told.
+  virtual void begin() = 0;
   virtual void chain(std::string_view table, std::string_view name) = 0;
   virtual void rule(std::string_view table, std::string_view chain, std::string_view rule) = 0;
 };
@@ -67,7 +69,8 @@ class SaveReader {
   std::string unreadable_table_;
 };
 
-// Reads all tables that exist, or one. Creates none, unlike iptables-legacy-save -t.
+// Reads all tables that exist, or one. Creates none, unlike iptables-legacy-save -t. Reads again, a few times at most,
+// where somebody changes nf_tables meanwhile.
 Result<> read_live(const Tool& tool, SaveVisitor& visitor, std::optional<Table> only = std::nullopt);
 
 // One run of iptables-restore over `input`, pulled piece by piece.

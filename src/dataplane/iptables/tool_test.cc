@@ -13,6 +13,7 @@
 #include <fstream>
 
 #include "dataplane/iptables/test_netns.h"
+#include "dataplane/iptables/test_programs.h"
 
 namespace sluice::dataplane::iptables {
 namespace {
@@ -20,32 +21,8 @@ namespace {
 using testing::HasSubstr;
 using testing::IsEmpty;
 
-// A folder of programs that stands before, or instead of, PATH while it lives.
-class Programs {
- public:
-  explicit Programs(bool only_these)
-      : folder_(testing::TempDir() + fmt::format("sluice-programs-{}", ::getpid())), path_(std::getenv("PATH")) {
-    std::filesystem::create_directories(folder_);
-    ::setenv("PATH", (only_these ? folder_ : folder_ + ":" + path_).c_str(), 1);
-  }
-  ~Programs() {
-    ::setenv("PATH", path_.c_str(), 1);
-    std::error_code ignored;
-    std::filesystem::remove_all(folder_, ignored);
-  }
-  Programs(const Programs&) = delete;
-  Programs& operator=(const Programs&) = delete;
-  void add(const std::string& name, const std::string& script) {
-    std::ofstream(folder_ + "/" + name) << "#!/bin/sh\n" << script << "\n";
-    std::filesystem::permissions(folder_ + "/" + name, std::filesystem::perms::owner_all);
-  }
-
- private:
-  std::string folder_;
-  std::string path_;
-};
-
 class Nothing : public SaveVisitor {
+  void begin() override {}
   void chain(std::string_view, std::string_view) override {}
   void rule(std::string_view, std::string_view, std::string_view) override {}
 };
