@@ -6,8 +6,8 @@
 // chain refer to one of ours, that one stays and is reported.
 //
 // Two of the names are shared with kubelet. KUBE-FIREWALL goes only where no kubelet is at work and nothing else is in
-// it; KUBE-MARK-DROP, which kube-proxy 1.20 makes without a rule and leaves to kubelet to fill, where none is at work
-// and it is still empty.
+// it; beside other rules only ours in it goes, which kubelet would have written itself. KUBE-MARK-DROP goes, which
+// kube-proxy 1.20 makes without a rule and leaves to kubelet to fill, where none is at work and it is still empty.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -96,6 +96,7 @@ class Leftovers : public SaveVisitor, public ItemSource {
 
   void begin() override {
     kubelet_ = firewall_seen_ = firewall_shared_ = mark_drop_empty_ = false;
+    martian_rules_.clear();
     chains_.clear();
     jumps_.clear();
   }
@@ -119,7 +120,11 @@ class Leftovers : public SaveVisitor, public ItemSource {
     const auto table = table_named(table_name);
     if (!table) return;
     if (*table == Table::kFilter && chain == kFirewallChain) {
-      firewall_shared_ = firewall_shared_ || canonical_rule(family_, rule, Comments::kIgnore) != martian_;
+      if (canonical_rule(family_, rule, Comments::kIgnore) == martian_) {
+        martian_rules_.emplace_back(rule);
+      } else {
+        firewall_shared_ = true;
+      }
     }
     if (*table == Table::kNat && chain == kMarkDropChain) mark_drop_empty_ = false;
     if (std::find(kBuiltInChains.begin(), kBuiltInChains.end(), chain) == kBuiltInChains.end()) return;
@@ -138,6 +143,10 @@ class Leftovers : public SaveVisitor, public ItemSource {
     std::set<std::pair<Table, std::string_view>> ours;
     for (const OwnedChain& chain : chains_) ours.insert({chain.table, chain.name});
     std::erase_if(jumps_, [&](const Jump& jump) { return !ours.contains({jump.table, jump.to}); });
+    if (firewall_shared_ && !kubelet_) {
+      for (std::string& rule : martian_rules_)
+        jumps_.push_back({Table::kFilter, std::string(kFirewallChain), std::move(rule), "DROP"});
+    }
     std::vector<Block> blocks;
     for (const Table table : kTables) {
       Block block{table, {}};
@@ -178,6 +187,7 @@ class Leftovers : public SaveVisitor, public ItemSource {
   bool firewall_seen_ = false;
   bool firewall_shared_ = false;
   bool mark_drop_empty_ = false;
+  std::vector<std::string> martian_rules_;  // as printed
   std::vector<OwnedChain> chains_;
   std::vector<Jump> jumps_;
   std::set<Item> excluded_;

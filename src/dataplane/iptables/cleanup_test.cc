@@ -81,13 +81,14 @@ TEST(Cleanup, KubeFirewallGoesOnlyWhereItIsOursAlone) {
     const char* name;
     const char* before;
     bool goes;
+    bool rule_goes;
   };
   const std::vector<Row> rows{
-      {"no kubelet, our rule only", "", true},
-      {"kubelet is there", "*mangle\n:KUBE-KUBELET-CANARY - [0:0]\nCOMMIT\n", false},
-      {"an older kubelet's hint", "*mangle\n:KUBE-IPTABLES-HINT - [0:0]\nCOMMIT\n", false},
+      {"no kubelet, our rule only", "", true, true},
+      {"kubelet is there", "*mangle\n:KUBE-KUBELET-CANARY - [0:0]\nCOMMIT\n", false, false},
+      {"an older kubelet's hint", "*mangle\n:KUBE-IPTABLES-HINT - [0:0]\nCOMMIT\n", false, false},
       {"another rule in it",
-       "*filter\n:KUBE-FIREWALL - [0:0]\n-A KUBE-FIREWALL -m mark --mark 0x8000/0x8000 -j DROP\nCOMMIT\n", false},
+       "*filter\n:KUBE-FIREWALL - [0:0]\n-A KUBE-FIREWALL -m mark --mark 0x8000/0x8000 -j DROP\nCOMMIT\n", false, true},
   };
   for (const Row& row : rows) {
     SCOPED_TRACE(row.name);
@@ -104,6 +105,8 @@ TEST(Cleanup, KubeFirewallGoesOnlyWhereItIsOursAlone) {
       ASSERT_TRUE(done) << done.error().what;
       const auto after = lines_with(saved_lines(tool), "KUBE-FIREWALL");
       EXPECT_EQ(after.empty(), row.goes) << testing::PrintToString(after);
+      EXPECT_EQ(lines_with(after, "block incoming localnet").empty(), row.rule_goes) << testing::PrintToString(after);
+      EXPECT_EQ(lines_with(after, "0x8000").empty(), std::string(row.before).find("0x8000") == std::string::npos);
     });
   }
 }
