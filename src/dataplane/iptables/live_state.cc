@@ -79,6 +79,7 @@ void LiveState::begin() {
   misplaced_ = false;
   fixed_digests_.assign(all_fixed_names().size(), 0);
   jumps_found_.assign(jump_hashes_.size(), false);
+  spare_jumps_.clear();
   martian_found_ = !martian_hash_;
   stale_.clear();
   current_table_.clear();
@@ -189,6 +190,7 @@ void LiveState::jump_rule(std::string_view rule) {
   const auto& jumps = jump_rules();
   for (std::size_t i = 0; i < jumps.size(); ++i) {
     if (jump_hashes_[i] == hash && jumps[i].from == current_chain_ && to_string(jumps[i].table) == current_table_) {
+      if (jumps_found_[i]) spare_jumps_.push_back(i);
       jumps_found_[i] = true;
     }
   }

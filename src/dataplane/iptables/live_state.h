@@ -35,6 +35,8 @@ class LiveState : public SaveVisitor {
   [[nodiscard]] bool has_chain(Table table, std::string_view name) const;  // of those in all_fixed_names()
   [[nodiscard]] bool fixed_chain_right(const Encoder::FixedChain& chain) const;
   [[nodiscard]] bool has_jump(std::size_t index) const { return jumps_found_[index]; }  // of jump_rules()
+  // Indices of jump_rules(): one for each copy too many.
+  [[nodiscard]] const std::vector<std::size_t>& spare_jumps() const { return spare_jumps_; }
   [[nodiscard]] bool has_martian_rule() const { return martian_found_; }
   [[nodiscard]] bool dispatch_rule_live(const DispatchRule& rule) const;
   // Rules in a dispatch chain that are not wanted there, as printed.
@@ -83,6 +85,7 @@ class LiveState : public SaveVisitor {
   std::vector<std::uint64_t> fixed_digests_;  // by all_fixed_names(); 0 = absent
   std::vector<std::uint64_t> jump_hashes_;
   std::vector<bool> jumps_found_;
+  std::vector<std::size_t> spare_jumps_;
   std::optional<std::uint64_t> martian_hash_;  // none: nothing to look for
   bool martian_found_ = false;
   std::vector<StaleChain> stale_;

@@ -190,6 +190,11 @@ ItemText Update::fixed_text(Table table) const {
     const JumpRule& jump = jump_rules()[i];
     if (jump.table == table && !live.has_jump(i)) text.rules.push_back(line("-I", jump.from, jump.rule));
   }
+  // Two proxies that start at once, or a firewall that saves and restores, may leave a jump twice.
+  for (const std::size_t spare : live.spare_jumps()) {
+    const JumpRule& jump = jump_rules()[spare];
+    if (jump.table == table) text.rules.push_back(line("-D", jump.from, jump.rule));
+  }
   return text;
 }
 
@@ -425,7 +430,8 @@ Difference Update::difference() const {
     for (const std::string& name : fixed.declare)
       difference.missing.push_back(fmt::format("{} chain {}", to_string(table), name));
     for (const std::string& rule : fixed.rules)
-      difference.missing.push_back(fmt::format("{} {}", to_string(table), rule));
+      (rule.starts_with("-D ") ? difference.unexpected : difference.missing)
+          .push_back(fmt::format("{} {}", to_string(table), rule));
   }
   if (!live.node_port_rules_right()) {
     for (const std::string& rule : context_.encoder.node_port_rules(context_.addresses)) {
