@@ -45,7 +45,7 @@ struct ApplyStats {
   std::size_t chains_written = 0;
   std::size_t kernel_transactions = 0;
   std::vector<std::pair<std::string, std::size_t>>
-      written_by_table{};  // rules_written, by table as in rules_by_table()
+      written_by_table{};  // those of rules_written that rules_by_table() counts, by table
 };
 
 // How live compares with wanted; what `sluice status` prints and drift repair acts on.

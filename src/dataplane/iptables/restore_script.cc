@@ -36,8 +36,13 @@ constexpr std::size_t kArenaPieceSize = 1024 * 1024;
 
 struct BlockCounts {
   std::size_t rules = 0;
+  std::size_t own_rules = 0;  // of these, what comes into chains of ours: neither jumps into them nor removals
   std::size_t chains = 0;
 };
+
+bool is_own_rule(std::string_view line) {
+  return line.starts_with("-A KUBE-") || line.starts_with("-I KUBE-");
+}
 
 // The chain that a line like "-A CHAIN ..." is about.
 std::string_view chain_of(std::string_view line) {
@@ -125,6 +130,7 @@ class BlockText {
     const std::string_view text = arena_.append(rule);
     const std::string_view chain = chain_of(text);
     ++counts_.rules;
+    if (is_own_rule(text)) ++counts_.own_rules;
     const bool goes_on = !runs_.empty() && runs_.back().item == item && runs_.back().chain == chain &&
                          runs_.back().text.data() + runs_.back().text.size() == text.data();
     if (!goes_on) {
@@ -220,7 +226,7 @@ class ScriptInput {
   void count(std::size_t count, ApplyStats& stats) const {
     for (std::size_t i = 0; i < count && i < counts_.size(); ++i) {
       stats.rules_written += counts_[i].rules;
-      add_to_table(blocks_[first_ + i].table, counts_[i].rules, stats);
+      add_to_table(blocks_[first_ + i].table, counts_[i].own_rules, stats);
       stats.chains_written += counts_[i].chains;
       ++stats.kernel_transactions;
     }
