@@ -3,8 +3,11 @@
 // written; after a restart over right rules that is nothing at all. Incremental: what is live is known from the plan
 // before, so nothing is read.
 //
-// kube-proxy recognises a flush by a canary, an empty chain in mangle that vanishes with everything else; so do we.
+// kube-proxy recognises a flush by a canary, an empty chain in mangle that vanishes with everything else; so do we. But
+// people flush single tables, too ("iptables -t nat -F"), which takes no canary away; the jumps go with every flush.
 #include "dataplane/iptables/iptables_data_plane.h"
+
+#include <linux/netfilter.h>
 
 #include <set>
 
@@ -107,7 +110,11 @@ Result<ApplyStats> IptablesDataPlane::apply_incremental(const Changes& changes) 
 }
 
 Result<bool> IptablesDataPlane::intact() {
-  return chain_exists(tool_, Table::kMangle, kCanaryChain);
+  SLUICE_TRY(const bool canary, chain_exists(tool_, Table::kMangle, kCanaryChain));
+  if (!canary) return false;
+  SLUICE_TRY(const bool nat, may_jump(tool_, {Table::kNat, "PREROUTING", NF_INET_PRE_ROUTING}, kServicesChain));
+  if (!nat) return false;
+  return may_jump(tool_, {Table::kFilter, "FORWARD", NF_INET_FORWARD}, kForwardChain);
 }
 
 Result<Difference> IptablesDataPlane::compare(const Changes& wanted) {

@@ -17,6 +17,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "sys/legacy_tables.h"
 #include "sys/nf_tables.h"
 #include "sys/process.h"
 #include "sys/sysctl.h"
@@ -348,6 +349,22 @@ Result<bool> chain_exists(const Tool& tool, Table table, std::string_view chain)
                 fmt::format("{}: look for chain {}: {}", tool.command, chain, condensed(answer.error_output)));
   }
   return answer.exit_status == 0;
+}
+
+Result<bool> may_jump(const Tool& tool, const BuiltInChain& from, std::string_view to) {
+  if (!table_loaded(tool, from.table)) return false;
+  const std::string table(to_string(from.table));
+  if (tool.flavour == Flavour::kLegacy) {
+    SLUICE_TRY(const bool empty, sys::legacy_chain_empty(tool.family, table, from.hook));
+    return !empty;
+  }
+  SLUICE_TRY(const auto answer, sys::run_and_collect({tool.command, "-w", std::string(kLockWaitSeconds), "-S",
+                                                      std::string(from.name), "-t", table}));
+  if (answer.exit_status != 0) {
+    return fail(answer.exit_status == 4 ? Errc::kUnavailable : Errc::kInternal,
+                fmt::format("{}: list chain {}: {}", tool.command, from.name, condensed(answer.error_output)));
+  }
+  return answer.output.find(fmt::format("-j {}\n", to)) != std::string::npos;
 }
 
 }  // namespace sluice::dataplane::iptables

@@ -86,4 +86,13 @@ Result<RestoreOutcome> restore(const Tool& tool, const std::function<std::string
 // Does a chain exist in a table? Creates neither. Takes no lock.
 Result<bool> chain_exists(const Tool& tool, Table table, std::string_view chain);
 
+// May a chain of the kernel's own still hold a jump to `to`? False after a flush. Cheap whatever the table's size, so
+// of a legacy table it only tells whether the chain holds anything.
+struct BuiltInChain {
+  Table table = Table::kFilter;
+  std::string_view name;
+  unsigned hook = 0;  // NF_INET_...
+};
+Result<bool> may_jump(const Tool& tool, const BuiltInChain& from, std::string_view to);
+
 }  // namespace sluice::dataplane::iptables
