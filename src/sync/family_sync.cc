@@ -127,7 +127,7 @@ void FamilySync::request_full(std::string_view reason) {
   SLUICE_LOG_V(2, "Full sync requested", {"ipFamily", to_string(family_)}, {"reason", reason});
 }
 
-void FamilySync::check_canary() {
+void FamilySync::check_canary(const plan::Planner& planner) {
   const Result<bool> intact = data_plane_->intact();
   if (!intact) {
     if (!std::exchange(canary_failure_logged_, true)) {
@@ -138,8 +138,14 @@ void FamilySync::check_canary() {
   }
   canary_failure_logged_ = false;
   if (*intact) return;
+  // Only for the words: whoever did it shall find it again.
+  dataplane::Difference difference;
+  if (const auto compared = compare(planner); compared && !waiting()) difference = *compared;
   SLUICE_LOG_WARNING("Our rules are not as they were written, or the node's addresses changed; writing them anew",
-                     {"ipFamily", to_string(family_)}, {"dataPlane", data_plane_->name()});
+                     {"ipFamily", to_string(family_)}, {"dataPlane", data_plane_->name()},
+                     {"missing", difference.missing.size()}, {"unexpected", difference.unexpected.size()},
+                     {"missingExamples", examples(difference.missing)},
+                     {"unexpectedExamples", examples(difference.unexpected)});
   context_.metrics.add_drift_repair(family_);
   request_full("flushed");
   const MutexLock lock(mutex_);
@@ -198,7 +204,7 @@ void FamilySync::run_checks(const plan::Planner& planner) {
   if (next_tend_ && now >= *next_tend_) tend();
   if (now >= next_check_) {
     next_check_ = now + context_.settings.sync_period;
-    if (!need_full_) check_canary();
+    if (!need_full_) check_canary(planner);
     if (!need_full_ && node_port_addresses() != applied_addresses_) request_full("node port addresses");
     if (!need_full_ && now - last_full_ >= context_.settings.full_sync_interval && !large_cluster(planner))
       request_full("hourly");

@@ -70,7 +70,7 @@ class FamilySync {
 
  private:
   void run_checks(const plan::Planner& planner);
-  void check_canary();
+  void check_canary(const plan::Planner& planner);
   void tend();
   void note_refusals();
   void check_drift(const plan::Planner& planner);

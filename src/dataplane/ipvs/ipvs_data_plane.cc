@@ -348,21 +348,6 @@ Result<std::optional<std::chrono::milliseconds>> IpvsDataPlane::tend() {
   return std::optional(std::max(wait, std::chrono::milliseconds(0)));
 }
 
-Result<bool> IpvsDataPlane::intact() {
-  if (!served_) return false;
-  SLUICE_TRY(const bool table, table_->intact());
-  SLUICE_TRY(const bool device, device_->exists());
-  if (!table || !device) return false;
-  SLUICE_TRY(const auto listed, device_->list_addresses());
-  SLUICE_TRY(const NodeAddresses node, read_node(node_port_addresses_, listed));
-  if (!same(node, served_->node())) return false;
-  std::size_t bound = 0;
-  for (const sys::InterfaceAddress& entry : listed) {
-    if (entry.interface == kServiceDevice && served_->counts().has_service_address(entry.address)) ++bound;
-  }
-  return bound >= served_->counts().service_addresses();
-}
-
 std::vector<std::pair<std::string, std::size_t>> IpvsDataPlane::rules_by_table() const {
   return {{"nftables", table_->rules()}};
 }

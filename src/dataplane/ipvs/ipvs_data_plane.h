@@ -59,8 +59,10 @@ class IpvsDataPlane : public DataPlane {
   [[nodiscard]] Family family() const override { return settings_.family; }
   // Where single changes are refused, the others are done all the same and the error names those.
   Result<ApplyStats> apply(const Changes& changes) override;
-  // Also false after the node's own addresses changed: which addresses may be served, and where node ports answer,
-  // depends on them.
+  // Looks at all that is live, but at the real servers of so many virtual servers at once; those of the next ones the
+  // next time. Also false after the node's own addresses changed: which addresses may be served, and where node ports
+  // answer, depends on them.
+  static constexpr std::size_t kLookedAtMost = 1000;
   Result<bool> intact() override;
   Result<Difference> compare(const Changes& wanted) override;
   Result<std::optional<std::chrono::milliseconds>> tend() override;
@@ -92,6 +94,8 @@ class IpvsDataPlane : public DataPlane {
   Result<> finish_drains(const std::vector<VirtualServerKey>& keys, Run& run);
   Result<NodeAddresses> read_node(const NodePortAddresses& node_ports,
                                   const std::vector<sys::InterfaceAddress>& listed);
+  [[nodiscard]] bool addresses_intact(const std::vector<sys::InterfaceAddress>& listed) const;
+  Result<bool> virtual_servers_intact();
   [[nodiscard]] bool excluded(const IpAddress& address) const;
   void count_elements(std::size_t elements, Run& run);
   void warn_of_annotations(const std::vector<plan::Change>& ports);
@@ -107,6 +111,7 @@ class IpvsDataPlane : public DataPlane {
   NodePortAddresses node_port_addresses_;  // as of the last full apply
   std::optional<Served> served_;           // nothing before the first apply
   Drains drains_;
+  std::optional<VirtualServerKey> looked_at_;  // the last whose real servers intact() saw; nothing: begin anew
   std::map<std::optional<plan::ObjectKey>, std::set<std::string>> warned_;
 };
 

@@ -45,6 +45,14 @@ HelperElements ElementCounts::remove(const HelperElements& elements) {
   return gone;
 }
 
+HelperElements ElementCounts::all() const {
+  HelperElements all;
+  for_each_set(*this, [&](const auto& counts, auto member) {
+    for (const auto& [element, count] : counts) (all.*member).insert((all.*member).end(), element);
+  });
+  return all;
+}
+
 namespace {
 
 void merge(HelperElements&& from, HelperElements& into) {
@@ -144,6 +152,17 @@ Served::Delta Served::update(const std::vector<plan::Change>& changes, const Wan
     delta.virtual_servers.push_back(std::move(change));
   }
   return delta;
+}
+
+std::vector<WantedVirtualServer> Served::wanted_after(const std::optional<VirtualServerKey>& after, std::size_t most,
+                                                      const WantedSettings& settings) const {
+  std::vector<WantedVirtualServer> wanted;
+  Computed computed;
+  auto claims = after ? claims_.upper_bound(*after) : claims_.begin();
+  for (; claims != claims_.end() && wanted.size() < most; ++claims) {
+    if (auto server = winner(claims->first, settings, computed)) wanted.push_back(*std::move(server));
+  }
+  return wanted;
 }
 
 std::vector<plan::Change> Served::all_ports() const {

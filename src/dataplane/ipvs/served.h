@@ -20,6 +20,7 @@ class ElementCounts {
   // Each answers the elements that appeared, or went.
   HelperElements add(const HelperElements& elements);
   HelperElements remove(const HelperElements& elements);
+  [[nodiscard]] HelperElements all() const;
   [[nodiscard]] std::size_t service_addresses() const { return service_addresses_.size(); }
   [[nodiscard]] bool has_service_address(const IpAddress& address) const {
     return service_addresses_.contains(address);
@@ -67,6 +68,10 @@ class Served {
   [[nodiscard]] std::vector<plan::Change> all_ports() const;
   // Who has the virtual server; null where nobody wants it.
   [[nodiscard]] const plan::ServicePortKey* owner(const VirtualServerKey& key) const;
+  [[nodiscard]] std::size_t virtual_servers() const { return claims_.size(); }
+  // The first virtual servers behind `after` as they are wanted, at most so many, in order of their keys.
+  [[nodiscard]] std::vector<WantedVirtualServer> wanted_after(const std::optional<VirtualServerKey>& after,
+                                                              std::size_t most, const WantedSettings& settings) const;
   [[nodiscard]] bool has_service(const plan::ObjectKey& service) const;
   [[nodiscard]] const ElementCounts& counts() const { return counts_; }
   [[nodiscard]] const NodeAddresses& node() const { return node_; }
