@@ -266,6 +266,31 @@ TEST(IpvsDataPlane, RefusedAddressesAreListedAndTheRestIsServed) {
   EXPECT_THAT(plane->refusals(), IsEmpty());
 }
 
+TEST(IpvsDataPlane, TheEndpointsOfTheApiServersAreRefusedAlsoWhenTheyMove) {
+  World world;
+  const auto plane = open_plane(world);
+  auto api = service_port("default/kubernetes", "172.30.0.1");
+  add_server(api, "192.0.2.5", 6443);
+  auto port = web();
+  port.external_ips = {ip("192.0.2.5"), ip("192.0.2.6")};
+  expect_applied(*plane, full({api, port}));
+  ASSERT_EQ(plane->refusals().size(), 1u);
+  EXPECT_EQ(plane->refusals()[0].reason, "192.0.2.5 is the address of the API server");
+  EXPECT_THAT(world.bound, UnorderedElementsAre(ip("172.30.0.1"), ip("172.30.10.20"), ip("192.0.2.6")));
+  auto moved = api;
+  moved.real_servers[0].address = ip("192.0.2.6");
+  expect_applied(*plane, change(&api, &moved));
+  ASSERT_EQ(plane->refusals().size(), 1u);
+  EXPECT_EQ(plane->refusals()[0].address, ip("192.0.2.6"));
+  EXPECT_THAT(world.bound, UnorderedElementsAre(ip("172.30.0.1"), ip("172.30.10.20"), ip("192.0.2.5")));
+  EXPECT_THAT(real_servers(world, tcp("172.30.0.1", 80)), ElementsAre("192.0.2.6:6443 w1"));
+  world.forget();
+  auto other = moved;
+  other.node_port = 30443;
+  expect_applied(*plane, change(&moved, &other));
+  EXPECT_EQ(world.lists, 0u) << "the endpoints are the same";
+}
+
 TEST(IpvsDataPlane, OneRefusedRealServerIsAnErrorAndTheOthersAreDone) {
   World world;
   auto port = web();

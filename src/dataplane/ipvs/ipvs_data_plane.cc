@@ -65,6 +65,13 @@ Error summary(const std::vector<Error>& problems) {
   return Error{problems.front().code, std::move(text), problems.front().sys_errno};
 }
 
+std::set<IpAddress> endpoints_of(const plan::ServicePortPlanPtr& port) {
+  std::set<IpAddress> addresses;
+  if (!port) return addresses;
+  for (const plan::RealServer& server : port->real_servers) addresses.insert(server.address);
+  return addresses;
+}
+
 bool node_ports_differ(const plan::Change& change) {
   const auto node_port = [](const plan::ServicePortPlanPtr& port) { return port ? port->node_port : std::uint16_t{0}; };
   return node_port(change.before) != node_port(change.after);
@@ -109,12 +116,37 @@ Result<std::unique_ptr<IpvsDataPlane>> IpvsDataPlane::open(Options options, std:
   return opened;
 }
 
+bool IpvsDataPlane::api_servers_change(const std::vector<plan::Change>& ports) const {
+  return std::any_of(ports.begin(), ports.end(), [&](const plan::Change& change) {
+    if (!is_api_servers_service(change.key().service)) return false;
+    const auto known = api_servers_.find(change.key());
+    return endpoints_of(change.after) != (known == api_servers_.end() ? std::set<IpAddress>() : known->second);
+  });
+}
+
+void IpvsDataPlane::note_api_servers(const std::vector<plan::Change>& ports) {
+  for (const plan::Change& change : ports) {
+    if (is_api_servers_service(change.key().service)) api_servers_[change.key()] = endpoints_of(change.after);
+  }
+  settings_.api_server_addresses = options_.api_server_addresses;
+  for (const auto& [port, addresses] : api_servers_) {
+    settings_.api_server_addresses.insert(settings_.api_server_addresses.end(), addresses.begin(), addresses.end());
+  }
+}
+
 Result<ApplyStats> IpvsDataPlane::apply(const Changes& changes) {
   if (!changes.full && !served_) return fail(Errc::kInvalid, "ipvs: the first apply must be full");
   Run run;
   if (changes.full) {
     node_port_addresses_ = changes.node_port_addresses;
+    api_servers_.clear();
+    note_api_servers(changes.ports);
     SLUICE_CHECK_OK(apply_full(changes.ports, run));
+  } else if (api_servers_change(changes.ports)) {
+    // Any Service may have one of these addresses.
+    (void)served_->update(changes.ports, settings_);
+    note_api_servers(changes.ports);
+    SLUICE_CHECK_OK(apply_full(served_->all_ports(), run));
   } else {
     SLUICE_CHECK_OK(apply_incremental(changes.ports, run));
     if (run.surprise) {

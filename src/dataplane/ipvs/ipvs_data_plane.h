@@ -38,9 +38,11 @@ struct Options {
   std::vector<Cidr> exclude_cidrs;  // virtual servers in these that nobody wants are left alone
   std::chrono::milliseconds drain_timeout{std::chrono::minutes(15)};  // 0: cut at once
   bool localhost_node_ports = true;
-  std::vector<IpAddress> api_server_addresses;  // never served as external or load-balancer addresses
-  sluice::ipvs::Timeouts timeouts;              // seconds; 0 leaves the kernel's
-  std::string state_folder;                     // "/run/sluice"; empty: cleanup will not know our node ports
+  // Never served as external or load-balancer addresses. Nor are the endpoints of default/kubernetes, which are the API
+  // servers' addresses, too.
+  std::vector<IpAddress> api_server_addresses;
+  sluice::ipvs::Timeouts timeouts;  // seconds; 0 leaves the kernel's
+  std::string state_folder;         // "/run/sluice"; empty: cleanup will not know our node ports
   std::function<void(const Warning&)> warn = [](const Warning&) {};
 };
 
@@ -82,6 +84,8 @@ class IpvsDataPlane : public DataPlane {
   IpvsDataPlane(Options options, WantedSettings settings, std::unique_ptr<sluice::ipvs::Engine> engine,
                 std::unique_ptr<HelperTable> table, std::unique_ptr<ServiceDevice> device, const Clock& clock);
 
+  [[nodiscard]] bool api_servers_change(const std::vector<plan::Change>& ports) const;
+  void note_api_servers(const std::vector<plan::Change>& ports);
   Result<> apply_full(const std::vector<plan::Change>& ports, Run& run);
   Result<> apply_incremental(const std::vector<plan::Change>& ports, Run& run);
   Result<> carry_out(const Work& work, Run& run);
@@ -108,8 +112,9 @@ class IpvsDataPlane : public DataPlane {
   std::unique_ptr<ServiceDevice> device_;
   const Clock& clock_;
   NodePortRecord node_port_record_;
-  NodePortAddresses node_port_addresses_;  // as of the last full apply
-  std::optional<Served> served_;           // nothing before the first apply
+  NodePortAddresses node_port_addresses_;                            // as of the last full apply
+  std::optional<Served> served_;                                     // nothing before the first apply
+  std::map<plan::ServicePortKey, std::set<IpAddress>> api_servers_;  // by port of default/kubernetes
   Drains drains_;
   std::optional<VirtualServerKey> looked_at_;  // the last whose real servers intact() saw; nothing: begin anew
   std::map<std::optional<plan::ObjectKey>, std::set<std::string>> warned_;

@@ -225,10 +225,14 @@ std::string describe_missing_scheduler(const std::string& name) {
   return fmt::format("scheduler '{}' is not known here (no module ip_vs_{}); using {}", name, name, Scheduler{}.name);
 }
 
+bool is_api_servers_service(const plan::ObjectKey& service) {
+  return service.namespace_name == "default" && service.name == "kubernetes";
+}
+
 bool comes_first(const plan::ServicePortPlan& port) {
   constexpr std::uint16_t kDnsPort = 53;
   const plan::ObjectKey& service = port.key.service;
-  if (service.namespace_name == "default") return service.name == "kubernetes";
+  if (is_api_servers_service(service)) return true;
   return service.namespace_name == "kube-system" && (service.name == "kube-dns" || port.port == kDnsPort);
 }
 
