@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // kube-proxy's own cleanup empties the whole table of IPVS, also of virtual servers that somebody made by hand or that
 // another program balances. What is ours can be told from the rest: it stands on an address that kube-ipvs0 carries, or
-// it is a node port's, on an address of the node with a port that we, or kube-proxy's IP sets, have on record.
+// that our nftables table lists, or it is a node port's, on an address of the node with a port that we, or kube-proxy's
+// IP sets, have on record. The table is asked, too, because operators have learnt to delete the device by hand.
 #include "dataplane/ipvs/cleanup.h"
 
 #include <fmt/format.h>
@@ -10,11 +11,14 @@
 #include <array>
 #include <set>
 
+#include "dataplane/ipvs/helper_rules.h"
+#include "dataplane/ipvs/helper_sets.h"
 #include "dataplane/ipvs/ipvs_sysctls.h"
 #include "dataplane/ipvs/node_port_record.h"
 #include "dataplane/ipvs/wanted.h"
 #include "sys/links.h"
 #include "sys/netfilter_objects.h"
+#include "sys/nf_tables.h"
 
 namespace sluice::dataplane::ipvs {
 namespace {
@@ -48,6 +52,22 @@ std::set<NodePort> known_node_ports(const std::string& state_folder, Cleaned& cl
     }
   }
   return ports;
+}
+
+// As if kube-ipvs0 carried them.
+void add_listed_addresses(std::vector<sys::InterfaceAddress>& addresses, Cleaned& cleaned) {
+  for (const Family family : kFamilies) {
+    const auto listed = sys::read_nft_elements(family, kHelperTableName, kServiceAddresses);
+    if (!listed) {
+      if (listed.error().code != Errc::kNotFound && listed.error().code != Errc::kUnsupported)
+        cleaned.problems.push_back(listed.error().what);
+      continue;
+    }
+    for (const sys::NftElement& element : *listed) {
+      const auto address = IpAddress::from_bytes(element.key);
+      if (address) addresses.push_back({kServiceDevice, *address, static_cast<unsigned>(element.key.size() * 8)});
+    }
+  }
 }
 
 void remove_virtual_servers(sluice::ipvs::Engine& engine, const std::vector<sys::InterfaceAddress>& addresses,
@@ -124,8 +144,9 @@ std::vector<VirtualServerKey> owned_virtual_servers(const std::vector<VirtualSer
 Cleaned cleanup_ipvs(sluice::ipvs::Engine* engine, const std::string& state_folder) {
   Cleaned cleaned;
   if (engine != nullptr) {
-    const auto addresses = open_service_device()->list_addresses();
+    auto addresses = open_service_device()->list_addresses();
     if (addresses) {
+      add_listed_addresses(*addresses, cleaned);
       remove_virtual_servers(*engine, *addresses, known_node_ports(state_folder, cleaned), cleaned);
     } else {
       cleaned.problems.push_back(addresses.error().what);

@@ -144,5 +144,27 @@ TEST_F(CleanupTest, TakesWhatStandsOnTheDeviceOrOnARecordedNodePort) {
   });
 }
 
+TEST_F(CleanupTest, KnowsTheAddressesAlsoWhereSomebodyDeletedTheDevice) {
+  in_fresh_netns([this] {
+    HelperSettings settings;
+    settings.family = Family::kIPv6;
+    HelperElements elements;
+    elements.service_addresses = {ip("fd00::1")};
+    const auto table = open_helper_table(settings);
+    ASSERT_TRUE(table) << table.error().what;
+    ASSERT_TRUE((*table)->replace(elements));
+    sluice::ipvs::FakeEngine engine;
+    for (const char* address : {"fd00::1", "fd00::2"}) {
+      const sluice::ipvs::AddVirtualServer add{VirtualServer::of(tcp(address, 443))};
+      ASSERT_TRUE(engine.apply(std::vector<TableChange>{add})->empty());
+    }
+    const Cleaned cleaned = cleanup_ipvs(&engine, folder_);
+    EXPECT_THAT(cleaned.problems, IsEmpty());
+    EXPECT_THAT(cleaned.removed, ElementsAre("1 virtual server", "the nftables table ip6 sluice-ipvs"));
+    EXPECT_EQ(engine.live(tcp("fd00::1", 443)), nullptr);
+    EXPECT_NE(engine.live(tcp("fd00::2", 443)), nullptr) << "nobody's on record";
+  });
+}
+
 }  // namespace
 }  // namespace sluice::dataplane::ipvs
