@@ -228,6 +228,11 @@ class NetlinkHelperTable : public HelperTable {
 Result<std::unique_ptr<HelperTable>> open_helper_table(const HelperSettings& settings) {
   // Also asks the kernel whether it has nf_tables at all.
   const auto live = sys::read_nft_table(settings.family, kHelperTableName);
+  if (!live && live.error().code == Errc::kUnsupported) {
+    return annotate(
+        live.error(),
+        "mode ipvs needs nftables, and this kernel has none (kernel module nf_tables is missing or may not be loaded)");
+  }
   if (!live) return annotate(live.error(), "helper table");
   return std::unique_ptr<HelperTable>(std::make_unique<NetlinkHelperTable>(settings));
 }

@@ -23,7 +23,9 @@ class LinkDevice : public ServiceDevice {
     Result<> added = sys::add_dummy(kServiceDevice);
     // The data plane of the other family may have been quicker.
     if (added || added.error().code == Errc::kAlreadyExists) return {};
-    return added;
+    Error error = added.error();
+    if (error.code == Errc::kUnsupported) error.what += " (kernel module dummy is missing or may not be loaded)";
+    return tl::unexpected(std::move(error));
   }
 
   Result<std::vector<Error>> add(std::span<const IpAddress> addresses) override {

@@ -222,7 +222,9 @@ WantedPort wanted_of(const plan::ServicePortPlan& port, const WantedSettings& se
 }
 
 std::string describe_missing_scheduler(const std::string& name) {
-  return fmt::format("scheduler '{}' is not known here (no module ip_vs_{}); using {}", name, name, Scheduler{}.name);
+  return fmt::format(
+      "scheduler '{}' is not known here (kernel module ip_vs_{} is missing or may not be loaded); using {}", name, name,
+      Scheduler{}.name);
 }
 
 bool is_api_servers_service(const plan::ObjectKey& service) {

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# A kernel without ip_vs, modules that cannot be loaded, a scheduler that is not there: what is said, and that loading works where it may.
+# A kernel without ip_vs, modules that cannot be loaded, a scheduler that is not there: what is said, by ipvsadm and by the proxy, that loading
+# works where it may, and that what works goes on.
 set -u
 rules=/etc/modprobe.d/sluice-test.conf
 folder=$(mktemp -d)
@@ -42,6 +43,57 @@ check "a scheduler that may not be loaded" 255 '^Scheduler or persistence engine
 check "what works goes on" 0 '^TCP  10.0.0.1:80 mh$' "$folder/ipvsadm" -Ln
 rm "$rules"
 "$folder/ipvsadm" -C
+
+# The proxy, in a namespace of its own, with one Service that takes the default scheduler and one that chooses lc.
+ip netns add sluice-modules
+in_node() { ip netns exec sluice-modules "$@"; }
+in_node ip link set lo up
+in_node ip link add eth0 type bridge
+in_node ip address add 192.0.2.1/24 dev eth0
+mkdir "$folder/manifests"
+cat >"$folder/config.yaml" <<'YAML'
+{apiVersion: kubeproxy.config.k8s.io/v1alpha1, kind: KubeProxyConfiguration, mode: ipvs, conntrack: {maxPerCore: 0}, ipvs: {syncPeriod: 1s}}
+YAML
+cat >"$folder/manifests/services.yaml" <<'YAML'
+{apiVersion: v1, kind: Service, metadata: {name: plain}, spec: {clusterIP: 10.96.0.5, ports: [{port: 80}]}}
+---
+{apiVersion: v1, kind: Service, metadata: {name: chosen, annotations: {sluice.dev/scheduler: lc}}, spec: {clusterIP: 10.96.0.6, ports: [{port: 80}]}}
+YAML
+proxy=(ip netns exec sluice-modules timeout 60 "$SLUICE" proxy --config="$folder/config.yaml" --manifests="$folder/manifests" --hostname-override=node)
+# until_said PATTERN: runs the proxy until it says so, or for a minute; answers all that it said.
+until_said() {
+	local pid
+	"${proxy[@]}" >"$folder/log" 2>&1 &
+	pid=$!
+	until grep -q -e "$1" "$folder/log" || ! kill -0 "$pid" 2>/dev/null; do sleep 0.1; done
+	kill "$pid" 2>/dev/null
+	wait "$pid"
+	cat "$folder/log"
+}
+table() { in_node "$folder/ipvsadm" -S -n; }
+
+unload
+echo 'install ip_vs /bin/false' >"$rules"
+check "mode ipvs without ip_vs" 1 'mode ipvs is not available on this host: .*kernel module ip_vs cannot be loaded: ' "${proxy[@]}"
+check "nothing was begun" 1 'does not exist' in_node ip link show kube-ipvs0
+echo 'install ip_vs_rr /bin/false' >"$rules"
+check "the default scheduler may not be loaded" 0 "add TCP 10.96.0.5:80: scheduler 'rr' is not known (kernel module ip_vs_rr cannot be loaded: " until_said 'Sync failed'
+check "the other Service is served" 0 '^-A -t 10.96.0.6:80 -s lc$' table
+sed -i 's/lc}/sed}/' "$folder/manifests/services.yaml"
+echo 'install ip_vs_sed /bin/false' >"$rules"
+check "the chosen scheduler may not be loaded" 0 "service=\"default/chosen\" why=\"scheduler 'sed' is not known here (kernel module ip_vs_sed " until_said 'Programmed all Services'
+check "rr takes its place" 0 '^-A -t 10.96.0.6:80 -s rr$' table
+in_node "$SLUICE" cleanup >"$folder/log" || failed=$((failed + 1))
+rmmod dummy
+echo 'install dummy /bin/false' >"$rules"
+check "a device that cannot be made" 0 'add dummy kube-ipvs0: Operation not supported (kernel module dummy ' until_said 'Sync failed'
+check "virtual servers are there all the same" 0 '^-A -t 10.96.0.5:80 -s rr$' table
+rm "$rules"
+in_node "$SLUICE" cleanup >"$folder/log" || failed=$((failed + 1))
+check "cleanup finds them without the device" 0 '^0$' bash -c "ip netns exec sluice-modules $folder/ipvsadm -S -n | wc -l"
+ip netns delete sluice-modules
+modprobe dummy || failed=$((failed + 1))
+
 # shellcheck disable=SC2086 # one word each
 modprobe -a ip_vs $loaded || failed=$((failed + 1))
 rm -r "$folder"
