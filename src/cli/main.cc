@@ -13,6 +13,7 @@
 #include "daemon/commands.h"
 #include "ipvs/engines/command.h"
 #include "lab/command.h"
+#include "sys/standard_streams.h"
 
 namespace {
 
@@ -49,6 +50,7 @@ std::string_view base_name(std::string_view path) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  sluice::sys::open_missing_standard_streams();
   const Arguments arguments(argv + (argc > 0 ? 1 : 0), argv + argc);
   if (argc > 0 && base_name(argv[0]) == "kube-proxy") return sluice::daemon::run_proxy(arguments);
   if (argc > 0 && sluice::ipvs::engines::is_ipvsadm_name(argv[0]))
