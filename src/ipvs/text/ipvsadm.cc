@@ -5,9 +5,13 @@
 #include "ipvs/text/ipvsadm.h"
 
 #include <fmt/format.h>
+#include <poll.h>
+#include <unistd.h>
 
-#include <array>
+#include <algorithm>
+#include <cerrno>
 #include <cstdio>
+#include <memory>
 #include <utility>
 
 #include "ipvs/text/messages.h"
@@ -23,19 +27,51 @@ void write_all(std::FILE* file, std::string_view text) {
   static_cast<void>(std::fwrite(text.data(), 1, text.size(), file));
 }
 
-std::optional<std::string> read_stdin_line() {
-  std::string line;
-  std::array<char, 4096> piece{};
-  while (std::fgets(piece.data(), static_cast<int>(piece.size()), stdin) != nullptr) {
-    line += piece.data();
-    if (line.ends_with('\n')) {
-      line.pop_back();
-      return line;
+// Lines of standard input. Not stdio's: it does not tell whether the next read would block.
+class StandardInput {
+ public:
+  // A line ends at its newline, or with the input.
+  std::optional<std::string> read_line() {
+    std::size_t end = find_newline();
+    while (end == std::string::npos && !ended_) {
+      fill();
+      end = find_newline();
     }
+    if (end == std::string::npos && buffer_.size() == begin_) return std::nullopt;
+    std::string line = buffer_.substr(begin_, end == std::string::npos ? end : end - begin_);
+    begin_ = std::min(buffer_.size(), begin_ + line.size() + 1);
+    return line;
   }
-  if (line.empty()) return std::nullopt;
-  return line;
-}
+
+  bool line_ready() {
+    pollfd input{STDIN_FILENO, POLLIN, 0};
+    while (!ended_ && find_newline() == std::string::npos) {
+      if (::poll(&input, 1, 0) == 0) return false;
+      fill();
+    }
+    return true;
+  }
+
+ private:
+  [[nodiscard]] std::size_t find_newline() const { return buffer_.find('\n', begin_); }
+
+  void fill() {
+    buffer_.erase(0, std::exchange(begin_, 0));
+    const std::size_t had = buffer_.size();
+    buffer_.resize(had + kPieceSize);
+    ssize_t got = 0;
+    do {
+      got = ::read(STDIN_FILENO, buffer_.data() + had, kPieceSize);
+    } while (got < 0 && errno == EINTR);
+    ended_ = got <= 0;
+    buffer_.resize(had + static_cast<std::size_t>(std::max<ssize_t>(got, 0)));
+  }
+
+  static constexpr std::size_t kPieceSize = 64 * 1024;
+  std::string buffer_;
+  std::size_t begin_ = 0;  // of what was not read yet
+  bool ended_ = false;
+};
 
 // Takes a leading --engine out of the arguments. The message why not, where it lacks its value.
 std::optional<std::string> take_engine(Invocation& invocation) {
@@ -53,9 +89,10 @@ std::optional<std::string> take_engine(Invocation& invocation) {
   return std::nullopt;
 }
 
-// Opens the engine and hands it over; the status is that of `use`, or of what went wrong before.
+// Opens the engine and hands it over; the status is that of `use`, or of what went wrong before. That there is no IPVS
+// is said as often as the original's programs would say it.
 int with_engine(Invocation invocation, const OpenEngine& open_engine, const Console& console,
-                const std::function<int(const Invocation&, Engine&)>& use) {
+                const std::function<int(const Invocation&, Engine&)>& use, int programs = 1) {
   if (const auto problem = take_engine(invocation)) {
     console.err(*problem + '\n');
     return kUsage;
@@ -63,7 +100,8 @@ int with_engine(Invocation invocation, const OpenEngine& open_engine, const Cons
   auto engine = open_engine(invocation.engine);
   if (!engine) {
     const bool choice = engine.error().sys_errno == 0;
-    console.err((choice ? engine.error().what : opening_message(engine.error())) + '\n');
+    if (choice) console.err(engine.error().what + '\n');
+    for (int i = 0; !choice && i < programs; ++i) console.err(opening_message(engine.error()) + '\n');
     return kUsage;
   }
   return use(invocation, **engine);
@@ -72,8 +110,10 @@ int with_engine(Invocation invocation, const OpenEngine& open_engine, const Cons
 }  // namespace
 
 Console standard_console() {
+  const auto input = std::make_shared<StandardInput>();
   return {[](std::string_view text) { write_all(stdout, text); },
-          [](std::string_view text) { write_all(stderr, text); }, [] { return read_stdin_line(); }};
+          [](std::string_view text) { write_all(stderr, text); }, [input] { return input->read_line(); },
+          [input] { return input->line_ready(); }};
 }
 
 int run_ipvsadm(const Invocation& invocation, const OpenEngine& open_engine, Names& names, const Console& console) {
@@ -107,23 +147,26 @@ int run_ipvsadm_save(const Invocation& invocation, const OpenEngine& open_engine
 }
 
 // All of the input is read before the table is cleared: "ipvsadm-save | ipvsadm-restore" must not save an empty table.
+// The original is a script that calls ipvsadm twice, whatever becomes of the first call, -C.
 int run_ipvsadm_restore(const Invocation& invocation, const OpenEngine& open_engine, Names& names,
                         const Console& console) {
-  return with_engine(invocation, open_engine, console, [&](const Invocation&, Engine& engine) {
+  const auto use = [&](const Invocation&, Engine& engine) {
     std::vector<std::string> lines;
     while (auto line = console.read_line()) {
       if (!line->starts_with('#')) lines.push_back(*std::move(line));
     }
     std::size_t next = 0;
     Console replay = console;
+    replay.line_ready = [] { return true; };
     replay.read_line = [&]() -> std::optional<std::string> {
       if (next == lines.size()) return std::nullopt;
       return lines[next++];
     };
     const std::string program = "ipvsadm";
-    if (const int status = Session(program, engine, names, replay).run({"-C"}); status != 0) return status;
+    static_cast<void>(Session(program, engine, names, replay).run({"-C"}));
     return Session(program, engine, names, replay).restore();
-  });
+  };
+  return with_engine(invocation, open_engine, console, use, 2);
 }
 
 }  // namespace sluice::ipvs::text

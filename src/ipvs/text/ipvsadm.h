@@ -19,6 +19,9 @@ struct Console {
   std::function<void(std::string_view)> err;
   std::function<std::optional<std::string>()>
       read_line;  // standard input, a line without its newline; nothing at its end
+  // Whether read_line() answers at once. Where it does not, nobody may be kept waiting for what earlier lines asked
+  // for.
+  std::function<bool()> line_ready = [] { return true; };
 };
 // stdin, stdout and stderr of this process. What cannot be written is lost without a word, as ipvsadm has it.
 Console standard_console();

@@ -41,7 +41,8 @@ class Ipvsadm : public testing::Test {
                             std::string line = input_.front();
                             input_.erase(input_.begin());
                             return line;
-                          }};
+                          },
+                          [&] { return input_comes_at_once_; }};
     const OpenEngine open = [&](std::string_view choice) -> Result<std::unique_ptr<Engine>> {
       outcome.asked_for = choice;
       if (problem_) return tl::unexpected(*problem_);
@@ -55,6 +56,7 @@ class Ipvsadm : public testing::Test {
   FakeEngine engine_;
   std::optional<Error> problem_;
   std::vector<std::string> input_;
+  bool input_comes_at_once_ = true;
 };
 
 TEST_F(Ipvsadm, TheEngineIsThatOfTheFirstOptionElseOfTheCaller) {
@@ -123,6 +125,26 @@ TEST_F(Ipvsadm, SaveRefusesOptionsThatItDoesNotKnowBeforeItAsksForAnEngine) {
   EXPECT_EQ(outcome.asked_for, "");
 }
 
+TEST_F(Ipvsadm, RestoreSaysTwiceThatThereIsNoIpvsSinceItIsTwoCalls) {
+  problem_ = Error{Errc::kPermission, "ipvs: open: not permitted", EPERM};
+  const std::string once =
+      "Can't initialize ipvs: Permission denied (you must be root)\n"
+      "Are you sure that IP Virtual Server is built in the kernel or as module?\n";
+  const Outcome outcome = run({}, "auto", &run_ipvsadm_restore);
+  EXPECT_EQ(outcome.status, 2);
+  EXPECT_EQ(outcome.err, once + once);
+  problem_ = Error{Errc::kUnsupported, "the IPVS engine 'ebpf' is not built into this program", 0};
+  EXPECT_EQ(run({"--engine=ebpf"}, "auto", &run_ipvsadm_restore).err,
+            "the IPVS engine 'ebpf' is not built into this program\n");
+}
+
+TEST_F(Ipvsadm, ANumberOfADaemonBeyondTheSignedOnesIsShownAsTheOriginalShowsIt) {
+  ASSERT_TRUE(engine_.start_sync_daemon(
+      {.role = SyncRole::kMaster, .interface = "eth0", .sync_id = 0xffffffff, .group = std::nullopt}));
+  EXPECT_EQ(run({"-L", "--daemon"}).out,
+            "master sync daemon (mcast=eth0, syncid=-1, maxlen=1472, group=224.0.0.81, port=8848, ttl=1)\n");
+}
+
 TEST_F(Ipvsadm, SaveLooksPastWordsThatAreNoOptions) {
   ASSERT_EQ(run({"-A", "-t", "10.0.0.1:80", "-s", "rr"}).status, 0);
   EXPECT_EQ(run({"foo", "-n", "bar"}, "auto", &run_ipvsadm_save).out, "-A -t 10.0.0.1:80 -s rr\n");
@@ -147,6 +169,15 @@ TEST_F(Ipvsadm, ALongRestoreGoesToTheEngineInBatches) {
   const auto all = list_all(engine_);
   ASSERT_TRUE(all);
   EXPECT_EQ(all->size(), 1500U);
+}
+
+TEST_F(Ipvsadm, ALineThatNobodyFollowsIsDoneAtOnce) {
+  input_comes_at_once_ = false;
+  input_ = {"-A -t 10.0.0.1:80", "-A -t 10.0.0.1:80"};
+  const Outcome outcome = run({"-R"});
+  EXPECT_EQ(engine_.apply_calls, 2U);
+  EXPECT_EQ(outcome.status, 255) << "the last line's";
+  EXPECT_EQ(outcome.err, "Service already exists\n");
 }
 
 }  // namespace

@@ -28,6 +28,10 @@ std::string protocol_column(std::uint16_t protocol) {
   }
 }
 
+std::int32_t as_signed(std::uint32_t number) {
+  return static_cast<std::int32_t>(number);
+}
+
 }  // namespace
 
 std::string connection_titles(bool engine_data) {
@@ -46,20 +50,22 @@ std::string connection_line(const Connection& c, bool engine_data, AddressWriter
                                  column(c.family, c.client), column(c.family, c.virtual_end));
   const std::string real = column(c.real_family, c.real);
   // These columns do not stand below their titles; they never did.
-  line += engine_data && !c.persistence_engine.empty()
+  line += engine_data && !c.engine_data.empty()
               ? fmt::format("{:<16} {:<18} {}", real, c.persistence_engine, c.engine_data)
               : real;
   return line + '\n';
 }
 
+// What another hand has set beyond 2^31 is shown as ipvsadm shows it: as a signed number.
 std::string timeout_line(const Timeouts& timeouts) {
-  return fmt::format("Timeout (tcp tcpfin udp): {} {} {}\n", timeouts.tcp_s, timeouts.tcp_fin_s, timeouts.udp_s);
+  return fmt::format("Timeout (tcp tcpfin udp): {} {} {}\n", as_signed(timeouts.tcp_s), as_signed(timeouts.tcp_fin_s),
+                     as_signed(timeouts.udp_s));
 }
 
 std::string daemon_line(const SyncDaemon& daemon) {
   std::string line =
       fmt::format("{} sync daemon (mcast={}, syncid={}", daemon.role == SyncRole::kMaster ? "master" : "backup",
-                  daemon.interface, daemon.sync_id);
+                  daemon.interface, as_signed(daemon.sync_id));
   if (daemon.message_bytes_max != 0) line += fmt::format(", maxlen={}", daemon.message_bytes_max);
   if (daemon.group) line += fmt::format(", group={}", daemon.group->to_string());
   if (daemon.port != 0) line += fmt::format(", port={}", daemon.port);

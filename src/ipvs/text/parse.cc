@@ -22,6 +22,7 @@ constexpr std::int64_t kTimeoutMax_s = 31 * 24 * 3600;
 constexpr std::uint32_t kPersistenceDefault_s = 360;
 constexpr std::int64_t kSignedMax = 0x7fffffff;
 constexpr std::size_t kInterfaceNameMax = 15;
+constexpr std::size_t kSchedulerFlagsMax = 127;  // the rest of a longer list is not seen
 
 using Problem = std::optional<Refusal>;
 
@@ -144,7 +145,7 @@ class LineParser {
         server.persistence_engine = text.substr(0, kPersistenceEngineNameMax);
         return std::nullopt;
       case Option::kSchedulerFlags:
-        scheduler_flags_ = text;
+        scheduler_flags_ = text.substr(0, kSchedulerFlagsMax);
         return std::nullopt;
       case Option::kWeight:
         return take_number(text, {0, kSignedMax, "illegal weight specified"}, real.weight);

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // A restore of 10,000 virtual servers is 110,000 lines. One system call and one answer each would be most of its time,
-// so changes wait until a line comes that must see them done, or until there are many. Messages keep the order of their
-// lines.
+// so changes wait until a line comes that must see them done, until there are many, or until the next line is not there
+// yet: whoever types lines, or writes them one by one, sees each one done. Messages keep the order of their lines.
 #include "ipvs/text/session.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <optional>
 #include <utility>
@@ -48,6 +49,7 @@ std::optional<VirtualServerKey> key_to_zero(const Request& request) {
   return key;
 }
 
+// A NUL ends the word that it stands in.
 std::vector<std::string> split_words(const std::string& line) {
   constexpr std::string_view kBlanks = " \t\r\n";
   std::vector<std::string> words;
@@ -55,6 +57,7 @@ std::vector<std::string> split_words(const std::string& line) {
   while (begin != std::string::npos) {
     const std::size_t end = line.find_first_of(kBlanks, begin);
     std::string word = line.substr(begin, end - begin);
+    word.resize(std::min(word.size(), word.find('\0')));
     if (word != "ipvsadm") words.push_back(std::move(word));
     begin = line.find_first_not_of(kBlanks, end);
   }
@@ -70,7 +73,10 @@ int Session::run(const std::vector<std::string>& arguments) {
 
 int Session::restore() {
   Ending last;
-  while (const auto line = console_.read_line()) {
+  while (true) {
+    if (!waiting_.empty() && !console_.line_ready()) last = apply_waiting();
+    const auto line = console_.read_line();
+    if (!line) break;
     const std::vector<std::string> words = split_words(*line);
     if (words.empty()) continue;
     last = run_line(words, Source::kStandardInput);
@@ -193,7 +199,8 @@ Session::Ending Session::list_connections(const Request& request) {
     console_.out(connection_line(connection, engine_data, addresses));
   });
   if (!result) {
-    if (result.error().sys_errno != ENOENT) return answer(request.command, result, kListFailed);
+    const int error = result.error().sys_errno;
+    if (error != ENOENT && error != EACCES) return answer(request.command, result, kListFailed);
     console_.err("cannot open file /proc/net/ip_vs_conn\n");
     return {kListFailed, true};
   }
@@ -206,7 +213,6 @@ Session::Ending Session::list_table(const Request& request) {
                         request.options.has(Option::kExact)};
   const bool sorted = !request.options.has(Option::kNoSort);
   AddressWriter addresses(names_, style.numeric);
-  std::string head;
   std::vector<VirtualServerState> servers;
   if (request.options.has(Option::kService)) {
     auto server = engine_.find(request.virtual_server.key);
@@ -215,13 +221,13 @@ Session::Ending Session::list_table(const Request& request) {
   } else {
     const auto info = engine_.info();
     if (!info) return answer(request.command, tl::unexpected(info.error()), kListFailed);
-    head = version_line(*info);
+    console_.out(version_line(*info));
     auto all = list_all(engine_);
     if (!all) return answer(request.command, tl::unexpected(all.error()), kListFailed);
     servers = *std::move(all);
   }
   if (sorted) sort_virtual_servers(servers);
-  console_.out(head + title_lines(style.columns));
+  console_.out(title_lines(style.columns));
   for (VirtualServerState& server : servers) {
     if (sorted) sort_real_servers(server.real_servers);
     console_.out(list_lines(server, style, addresses));

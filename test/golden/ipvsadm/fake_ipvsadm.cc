@@ -127,6 +127,7 @@ int perform(const Call& call, Engine& engine, text::Names& names, bool heard) {
     if (!std::getline(input, line)) return std::nullopt;
     return line;
   };
+  console.line_ready = [] { return true; };  // the standard one would read what this call's input is
   const std::string path = call.words.front();
   text::Invocation invocation{path.substr(path.rfind('/') + 1), {call.words.begin() + 1, call.words.end()}};
   const auto open = [&](std::string_view) -> Result<std::unique_ptr<Engine>> {
