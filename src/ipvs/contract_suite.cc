@@ -468,6 +468,41 @@ TEST_P(EngineContract, OnlyWhatIsWantedIsListed) {
   EXPECT_EQ(listed, std::vector<VirtualServerKey>{other});
 }
 
+// Somebody else adds and removes between two pieces of the list, which is when an engine asks what is wanted.
+TEST_P(EngineContract, NoServerComesTwiceWhileSomebodyElseChangesTheTable) {
+  constexpr std::uint16_t kServers = 400;
+  const auto other = rig_->open();
+  ASSERT_NE(other, nullptr);
+  std::vector<Change> batch;
+  for (std::uint16_t port = 1; port <= kServers; ++port) {
+    batch.emplace_back(AddVirtualServer{VirtualServer::of(tcp("10.0.0.1", port))});
+    batch.emplace_back(AddRealServer{tcp("10.0.0.1", port), real("10.2.0.1", 80)});
+  }
+  apply(batch);
+  std::uint16_t asked = 0;
+  const auto wanted = [&](const VirtualServerKey&) {
+    const std::vector<Change> changes{AddVirtualServer{VirtualServer::of(tcp("10.0.0.2", ++asked))},
+                                      RemoveVirtualServer{tcp("10.0.0.1", static_cast<std::uint16_t>(asked * 2))}};
+    if (asked <= kServers / 2) {
+      EXPECT_TRUE(other->apply(changes));
+    }
+    return true;
+  };
+  std::set<VirtualServerKey> listed;
+  const auto visit = [&](const VirtualServerState& state) {
+    EXPECT_TRUE(listed.insert(state.server.key).second) << to_string(state.server.key);
+    EXPECT_LE(state.real_servers.size(), 1U) << to_string(state.server.key);
+  };
+  const auto done = engine_->list(wanted, visit);
+  EXPECT_TRUE(done) << done.error().what;
+  EXPECT_FALSE(listed.empty());
+  // Nobody changes it any more: 200 were added, and the 200 with even ports are gone.
+  EXPECT_EQ(list().size(), std::size_t{kServers});
+  const auto again = other->apply(batch);
+  ASSERT_TRUE(again) << again.error().what;
+  EXPECT_EQ(again->size(), std::size_t{kServers}) << "what is still there is refused, what is gone comes back";
+}
+
 TEST_P(EngineContract, AVirtualServerCanHaveManyRealServers) {
   const VirtualServerKey key = tcp("10.0.0.1", 80);
   std::vector<Change> batch{AddVirtualServer{VirtualServer::of(key)}};

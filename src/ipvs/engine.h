@@ -94,8 +94,9 @@ class Engine {
 
   using Wanted = std::function<bool(const VirtualServerKey&)>;
   // Every virtual server that is wanted with its real servers, one after the other, in no order. An empty table is no
-  // error. Those that are not wanted cost little: their real servers are not asked for. A server that is added or
-  // removed by somebody else meanwhile may be missing or there, but no server comes twice.
+  // error. Those that are not wanted cost little: their real servers are not asked for. While somebody else changes a
+  // large table, a server may be missing, and not only the one that was added or removed (the kernel finds its place
+  // again by counting); who then adds it hears EEXIST. No server comes twice.
   virtual Result<> list(const Wanted& wanted, const std::function<void(VirtualServerState)>& visit) = 0;
   // One virtual server with its real servers. ESRCH where there is none.
   virtual Result<VirtualServerState> find(const VirtualServerKey& key) = 0;

@@ -33,9 +33,13 @@ VirtualServerState* FakeEngine::live(const VirtualServerKey& key) {
 }
 
 Result<> FakeEngine::list(const Wanted& wanted, const std::function<void(VirtualServerState)>& visit) {
-  // Backwards: callers that want an order must make it themselves.
-  for (auto entry = servers_.rbegin(); entry != servers_.rend(); ++entry) {
-    if (wanted(entry->first)) visit(entry->second);
+  // Backwards: callers that want an order must make it themselves. By key: the table may be changed meanwhile.
+  std::vector<VirtualServerKey> keys;
+  keys.reserve(servers_.size());
+  for (auto entry = servers_.rbegin(); entry != servers_.rend(); ++entry) keys.push_back(entry->first);
+  for (const VirtualServerKey& key : keys) {
+    if (!wanted(key)) continue;
+    if (const VirtualServerState* state = live(key)) visit(*state);
   }
   return {};
 }
