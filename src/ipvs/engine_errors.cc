@@ -49,6 +49,7 @@ Errc code_of(int error) {
 
 std::string general_reason(int error) {
   if (error == EPERM) return "not permitted: CAP_NET_ADMIN over the network namespace is needed";
+  if (error == ENOPROTOOPT) return "this kernel has no IP virtual server, and its module cannot be loaded";
   if (error == EAFNOSUPPORT) return "this address family is not supported";
   return std::strerror(error);
 }

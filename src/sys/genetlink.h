@@ -56,6 +56,9 @@ class GenericNetlink {
   static Result<GenericNetlink> open(const std::string& family);
   GenericNetlink(GenericNetlink&&) = default;
   GenericNetlink& operator=(GenericNetlink&&) = default;
+  // The family's number, as it was found. Another one, and requests are refused with ENOENT, once the family was
+  // unregistered: its module was unloaded.
+  [[nodiscard]] std::uint16_t family() const { return family_; }
 
   // Has the kernel do all of it, in order, many requests per system call. One number per request: 0, or the errno of
   // the refusal. An Error means that some were not asked or not answered; kUnavailable where the last answer did not

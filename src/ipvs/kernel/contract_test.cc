@@ -123,5 +123,41 @@ TEST(KernelEngine, ASchedulerThatTheKernelLacksIsNamedWithItsModule) {
   EXPECT_NE(error.what.find("ip_vs_twos"), std::string::npos) << error.what;
 }
 
+// Somebody unloads the modules and loads them again: the family has another number then.
+constexpr const char* kReload =
+    "set -e; loaded=$(lsmod | awk '/^ip_vs_/ { print $1 }'); rmmod $loaded ip_vs; modprobe -a ip_vs $loaded";
+
+class ReloadedModules : public testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_NE(engine_, nullptr);
+    const auto reloaded = sys::run_and_collect({"sh", "-c", kReload});
+    ASSERT_TRUE(reloaded && reloaded->exit_status == 0) << (reloaded ? reloaded->error_output : reloaded.error().what);
+  }
+  KernelRig rig_;
+  std::unique_ptr<Engine> engine_ = rig_.open();
+  VirtualServer server_ = VirtualServer::of(VirtualServerKey::of(Protocol::kTcp, *IpAddress::parse("10.0.0.1"), 80));
+};
+
+TEST_F(ReloadedModules, ChangesReachTheKernelAllTheSame) {
+  const std::vector<Change> changes{AddVirtualServer{server_}};
+  const auto failures = engine_->apply(changes);
+  ASSERT_TRUE(failures) << failures.error().what;
+  for (const Failure& failure : *failures) ADD_FAILURE() << failure.error.what;
+  EXPECT_TRUE(engine_->find(server_.key));
+}
+
+TEST_F(ReloadedModules, QuestionsAreAnsweredAllTheSame) {
+  const auto found = engine_->find(server_.key);
+  ASSERT_FALSE(found);
+  EXPECT_EQ(found.error().sys_errno, ESRCH) << found.error().what;
+}
+
+TEST_F(ReloadedModules, AListComesAllTheSame) {
+  const auto listed = list_all(*engine_);
+  ASSERT_TRUE(listed) << listed.error().what;
+  EXPECT_TRUE(listed->empty());
+}
+
 }  // namespace
 }  // namespace sluice::ipvs::kernel

@@ -23,6 +23,7 @@ namespace sluice::ipvs::kernel {
 namespace {
 
 constexpr const char* kFamilyName = "IPVS";
+// Whoever unloads and loads it while we run gives the family another number; family_moved() notices.
 constexpr const char* kModule = "ip_vs";
 // DEL_DAEMON right after NEW_DAEMON may stop the daemon and answer nothing (the thread that never ran ends with EINTR,
 // which netlink does not acknowledge). Asked again, or seen to be gone, after so long.
@@ -73,24 +74,58 @@ Error no_ipvs(const std::string& reason) {
           fmt::format("ipvs: this kernel ({}) has no IP virtual server: {}", kernel_release(), reason), ENOPROTOOPT};
 }
 
-}  // namespace
-
-Result<std::unique_ptr<Engine>> KernelEngine::open() {
+Result<sys::GenericNetlink> open_family() {
   auto netlink = sys::GenericNetlink::open(kFamilyName);
   if (!netlink && netlink.error().sys_errno == ENOENT) {
     if (const auto loaded = load_module(kModule); !loaded) return tl::unexpected(no_ipvs(loaded.error().what));
     netlink = sys::GenericNetlink::open(kFamilyName);
   }
   if (!netlink) return tl::unexpected(no_ipvs(netlink.error().what));
-  std::unique_ptr<KernelEngine> engine(new KernelEngine(*std::move(netlink)));
+  return netlink;
+}
+
+// Refused as what was never heard of: an unknown scheduler, a real server that is not there, or no such family.
+bool all_unheard_of(std::span<const Change> changes, const std::vector<Failure>& failures) {
+  return failures.size() == changes.size() && std::all_of(failures.begin(), failures.end(), [](const Failure& each) {
+           return each.error.sys_errno == ENOENT;
+         });
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Engine>> KernelEngine::open() {
+  SLUICE_TRY(auto netlink, open_family());
+  std::unique_ptr<KernelEngine> engine(new KernelEngine(std::move(netlink)));
   if (const auto info = engine->info(); !info) return tl::unexpected(info.error());
   return engine;
+}
+
+Result<bool> KernelEngine::family_moved() {
+  SLUICE_TRY(auto netlink, open_family());
+  if (netlink.family() == netlink_.family()) return false;
+  netlink_ = std::move(netlink);
+  return true;
+}
+
+// No question of ours has ENOENT for an answer while the family is there.
+Result<> KernelEngine::ask(const sys::GenericRequest& request, const sys::GenericNetlink::Answer& answer) {
+  const Result<> asked = netlink_.ask(request, answer);
+  if (asked || asked.error().sys_errno != ENOENT) return asked;
+  SLUICE_TRY(const bool moved, family_moved());
+  return moved ? netlink_.ask(request, answer) : asked;
+}
+
+Result<> KernelEngine::dump(const sys::GenericRequest& request, const sys::GenericNetlink::Answer& answer) {
+  const Result<> asked = netlink_.dump(request, answer);
+  if (asked || asked.error().sys_errno != ENOENT) return asked;
+  SLUICE_TRY(const bool moved, family_moved());
+  return moved ? netlink_.dump(request, answer) : asked;
 }
 
 Result<EngineInfo> KernelEngine::info() {
   EngineInfo found;
   Result<> problem;
-  const auto asked = netlink_.ask(encode_info(), reader(problem, decode_info, [&](EngineInfo info) { found = info; }));
+  const auto asked = ask(encode_info(), reader(problem, decode_info, [&](EngineInfo info) { found = info; }));
   if (!asked) return tl::unexpected(refused_call("ask for the version", asked.error().sys_errno));
   SLUICE_CHECK_OK(problem);
   return found;
@@ -104,7 +139,7 @@ Result<> KernelEngine::list_real_servers(VirtualServerState& state) {
   const auto take = [&](const RealServerState& real) {
     if (seen.insert(real.server.key).second) state.real_servers.push_back(real);
   };
-  const auto asked = netlink_.dump(encode_list_real_servers(state.server.key), reader(problem, decode, take));
+  const auto asked = dump(encode_list_real_servers(state.server.key), reader(problem, decode, take));
   if (!asked) return tl::unexpected(refused_key("list real servers of", state.server.key, asked.error().sys_errno));
   return problem;
 }
@@ -116,7 +151,7 @@ Result<> KernelEngine::list(const Wanted& wanted, const std::function<void(Virtu
   const auto take = [&](VirtualServerState state) {
     if (seen.insert(state.server.key).second && wanted(state.server.key)) servers.push_back(std::move(state));
   };
-  const auto asked = netlink_.dump(encode_list(), reader(problem, decode_virtual_server, take));
+  const auto asked = dump(encode_list(), reader(problem, decode_virtual_server, take));
   if (!asked) return tl::unexpected(refused_call("list virtual servers", asked.error().sys_errno));
   SLUICE_CHECK_OK(problem);
   for (VirtualServerState& state : servers) {
@@ -130,7 +165,7 @@ Result<VirtualServerState> KernelEngine::find(const VirtualServerKey& key) {
   VirtualServerState found;
   Result<> problem;
   const auto take = [&](VirtualServerState state) { found = std::move(state); };
-  const auto asked = netlink_.ask(encode_find(key), reader(problem, decode_virtual_server, take));
+  const auto asked = ask(encode_find(key), reader(problem, decode_virtual_server, take));
   if (!asked) return tl::unexpected(refused_key("find", key, asked.error().sys_errno));
   SLUICE_CHECK_OK(problem);
   SLUICE_CHECK_OK(list_real_servers(found));
@@ -187,6 +222,12 @@ void KernelEngine::load_missing_modules(std::span<const Change> changes, std::ve
 
 Result<std::vector<Failure>> KernelEngine::apply(std::span<const Change> changes) {
   SLUICE_TRY(std::vector<Failure> failures, apply_once(changes));
+  if (!changes.empty() && all_unheard_of(changes, failures)) {
+    SLUICE_TRY(const bool moved, family_moved());
+    if (moved) {
+      SLUICE_TRY(failures, apply_once(changes));
+    }
+  }
   if (!failures.empty()) load_missing_modules(changes, failures);
   return failures;
 }
@@ -211,7 +252,7 @@ Result<> KernelEngine::zero(const std::optional<VirtualServerKey>& key) {
 Result<Timeouts> KernelEngine::timeouts() {
   Timeouts found;
   Result<> problem;
-  const auto asked = netlink_.ask(encode_timeouts(), reader(problem, decode_timeouts, [&](Timeouts t) { found = t; }));
+  const auto asked = ask(encode_timeouts(), reader(problem, decode_timeouts, [&](Timeouts t) { found = t; }));
   if (!asked) return tl::unexpected(refused_call("ask for timeouts", asked.error().sys_errno));
   SLUICE_CHECK_OK(problem);
   return found;
@@ -227,7 +268,7 @@ Result<std::vector<SyncDaemon>> KernelEngine::sync_daemons() {
   std::vector<SyncDaemon> daemons;
   Result<> problem;
   const auto take = [&](SyncDaemon daemon) { daemons.push_back(std::move(daemon)); };
-  const auto asked = netlink_.dump(encode_list_daemons(), reader(problem, decode_daemon, take));
+  const auto asked = dump(encode_list_daemons(), reader(problem, decode_daemon, take));
   if (!asked) return tl::unexpected(refused_call("list sync daemons", asked.error().sys_errno));
   SLUICE_CHECK_OK(problem);
   return daemons;

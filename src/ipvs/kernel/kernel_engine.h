@@ -35,6 +35,10 @@ class KernelEngine : public Engine {
 
  private:
   explicit KernelEngine(sys::GenericNetlink netlink) : netlink_(std::move(netlink)) {}
+  // Whether the family has another number by now, which is used from then on.
+  Result<bool> family_moved();
+  Result<> ask(const sys::GenericRequest& request, const sys::GenericNetlink::Answer& answer);
+  Result<> dump(const sys::GenericRequest& request, const sys::GenericNetlink::Answer& answer);
   // 0, or the kernel's errno.
   Result<int> transact_one(const sys::GenericRequest& request);
   Result<> list_real_servers(VirtualServerState& state);
