@@ -23,12 +23,24 @@ class Collector : public CollectionHandler {
  public:
   Collector(std::string kind, const SourceHooks& hooks) : kind_(std::move(kind)), hooks_(hooks) {}
 
-  void list_begins() override { ++generation_; }
+  void list_begins() override {
+    ++generation_;
+    damaged_ = false;
+  }
 
   Result<std::string> set(std::string_view json) override {
-    SLUICE_TRY(Decoded decoded, decoder_.decode(json, kind_));
+    auto read = decoder_.decode(json, kind_);
+    if (!read) {
+      // Its text ended where an object ends, so what follows is sound; but this may be any object that is known.
+      damaged_ = true;
+      refuse({}, {"JSON", read.error().what});
+      return std::string();
+    }
+    Decoded decoded = *std::move(read);
     if (decoded.metadata.kind != kind_) {
-      return fail(Errc::kInvalid, fmt::format("expected a {}, this is a '{}'", kind_, decoded.metadata.kind));
+      refuse(decoded.metadata.key,
+             {"kind", fmt::format("'{}' among objects of kind {}", decoded.metadata.kind, kind_)});
+      return std::move(decoded.metadata.resource_version);
     }
     const model::ObjectKey key = decoded.metadata.key;
     for (const FieldProblem& note : decoded.notes) {
@@ -54,12 +66,17 @@ class Collector : public CollectionHandler {
 
   Result<std::string> remove(std::string_view json) override {
     SLUICE_TRY(const Decoded decoded, decoder_.decode(json, kind_));
+    if (decoded.metadata.kind != kind_) return decoded.metadata.resource_version;
     reported_.erase(decoded.metadata.key);
     if (known_.erase(decoded.metadata.key) > 0) forget(decoded.metadata.key);
     return decoded.metadata.resource_version;
   }
 
   void list_ends() override {
+    if (damaged_) {
+      SLUICE_LOG_WARNING("A list holds what cannot be read, keeping also what it does not name", {"kind", kind_});
+      for (auto& [key, generation] : known_) generation = generation_;
+    }
     for (auto it = known_.begin(); it != known_.end();) {
       if (it->second == generation_) {
         ++it;
@@ -119,6 +136,7 @@ class Collector : public CollectionHandler {
   // Objects that were told of, and the list in which, or since which, they were seen last.
   std::unordered_map<model::ObjectKey, std::uint32_t> known_;
   std::uint32_t generation_ = 0;
+  bool damaged_ = false;  // the list that is being read has an object that cannot be told apart from others
   std::unordered_map<model::ObjectKey, std::string> reported_;  // refused objects and why, so that each is said once
 };
 

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // A cluster's list of EndpointSlices may be 100 MB of JSON, of which a proxy keeps a tenth. So the list is never held:
 // objects are cut out as they pass, by counting brackets outside of strings, and only each object's own text goes to
-// the parser. What is cut need not be valid; the parser says so later. Bytes are copied in runs: from one change of
-// where they belong (an object, the list around it, nowhere) to the next.
+// the parser. What is cut need not be valid; the parser says so later. Only where a string or a bracket may stand is
+// looked at here: a server that breaks off within an object and goes on with the next one would otherwise have all that
+// follows taken for the rest of the first. Bytes are copied in runs: from one change of where they belong (an object,
+// the list around it, nowhere) to the next.
 #include "kube/json_stream.h"
 
 #include <fmt/format.h>
@@ -22,6 +24,13 @@ bool is_space(char c) {
 bool is_bracket(char c) {
   return c == '{' || c == '[' || c == '}' || c == ']';
 }
+bool is_opening(char c) {
+  return c == '{' || c == '[';
+}
+// May a value, or the name of a member, begin after `last`?
+bool may_begin(char c, char last) {
+  return last == ':' || last == ',' || last == '[' || (last == '{' && c == '"');
+}
 
 }  // namespace
 
@@ -30,12 +39,15 @@ Result<> JsonSplitter::feed(std::string_view chunk) {
   std::size_t run = 0;  // where the bytes begin that were passed, but not kept yet
   while (at < chunk.size()) {
     if (in_string_) {
-      at = pass_string(chunk, at);
+      SLUICE_TRY(at, pass_string(chunk, at));
       continue;
     }
     at = pass_ordinary(chunk, at);
     if (at == chunk.size()) break;
     const char c = chunk[at];
+    if (depth_ > 0 && (c == '"' || is_opening(c)) && !may_begin(c, last_))
+      return fail(Errc::kInvalid, fmt::format("'{}' may not stand here: an object broke off", c));
+    last_ = c;
     if (is_bracket(c)) {
       SLUICE_TRY(run, structural(chunk, run, at));
     } else if (depth_ == 0) {
@@ -51,7 +63,7 @@ Result<> JsonSplitter::feed(std::string_view chunk) {
 }
 
 // Up to and with the closing quotation mark, or to the end of the chunk.
-std::size_t JsonSplitter::pass_string(std::string_view chunk, std::size_t at) {
+Result<std::size_t> JsonSplitter::pass_string(std::string_view chunk, std::size_t at) {
   const std::size_t begin = at;
   if (escaped_) {
     escaped_ = false;
@@ -61,6 +73,8 @@ std::size_t JsonSplitter::pass_string(std::string_view chunk, std::size_t at) {
     if (chunk[at] == '\\') {
       if (at + 1 == chunk.size()) escaped_ = true;
       ++at;
+    } else if (chunk[at] == '\n') {
+      return fail(Errc::kInvalid, "a line ends within a string");
     }
     ++at;
   }
@@ -78,13 +92,14 @@ std::size_t JsonSplitter::pass_ordinary(std::string_view chunk, std::size_t at) 
     const char c = chunk[at];
     if (c == '\n') ++line_;
     if (c == '"' || is_bracket(c) || (depth_ == 0 && !is_space(c))) break;
+    if (!is_space(c)) last_ = c;
   }
   return at;
 }
 
 // Answers where the run of bytes that are not kept yet begins afterwards.
 Result<std::size_t> JsonSplitter::structural(std::string_view chunk, std::size_t run, std::size_t at) {
-  return chunk[at] == '{' || chunk[at] == '[' ? open_bracket(chunk, run, at) : close_bracket(chunk, run, at);
+  return is_opening(chunk[at]) ? open_bracket(chunk, run, at) : close_bracket(chunk, run, at);
 }
 
 Result<std::size_t> JsonSplitter::open_bracket(std::string_view chunk, std::size_t run, std::size_t at) {

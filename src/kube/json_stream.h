@@ -26,6 +26,7 @@ class JsonSplitter {
   // kListItems: the list itself with its items cut out, once everything was fed; an error where it is not complete.
   // kDocuments: an error where the stream ended within an object.
   Result<std::string> finish();
+  [[nodiscard]] bool within_object() const { return depth_ != 0; }
 
   [[nodiscard]] std::size_t line() const { return line_; }  // how far the stream was read, counted from 1
   // Within the callback: the line where the object begins.
@@ -37,7 +38,7 @@ class JsonSplitter {
   static constexpr std::size_t kObjectBytesMax = 16UL * 1024 * 1024;
 
  private:
-  std::size_t pass_string(std::string_view chunk, std::size_t at);
+  Result<std::size_t> pass_string(std::string_view chunk, std::size_t at);
   std::size_t pass_ordinary(std::string_view chunk, std::size_t at);
   Result<std::size_t> structural(std::string_view chunk, std::size_t run, std::size_t at);
   Result<std::size_t> open_bracket(std::string_view chunk, std::size_t run, std::size_t at);
@@ -58,6 +59,7 @@ class JsonSplitter {
   bool in_string_ = false;
   bool escaped_ = false;
   bool complete_ = false;
+  char last_ = 0;  // the last character outside of strings that is no space
 };
 
 }  // namespace sluice::kube

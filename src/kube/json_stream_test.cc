@@ -90,7 +90,12 @@ TEST(JsonSplitter, SaysWhatIsWrong) {
       {"half a list", Kind::kListItems, "{\"items\":[{}", "middle of an object"},
       {"half a string", Kind::kDocuments, "{\"a", "middle of an object"},
       {"nothing", Kind::kListItems, " \n", "before an object began"},
-      {"endless nesting", Kind::kDocuments, std::string(2000, '{'), "nested too deeply"},
+      {"endless nesting", Kind::kDocuments, "{\"a\":" + std::string(2000, '['), "nested too deeply"},
+      {"broken off before a name", Kind::kDocuments, "{\"a\":{{\"a\":1}\n", "'{' may not stand here"},
+      {"broken off before a value", Kind::kDocuments, "{\"a\":{\"b\":{\"a\":1}\n{\"a\":1}\n", "'{' may not stand here"},
+      {"broken off before a comma", Kind::kDocuments, "{\"a\":{\"b\":1{\"a\":1}\n", "'{' may not stand here"},
+      {"broken off within a name", Kind::kDocuments, "{\"a\":{\"b{\"a\":1}\n{\"a\":1}\n", "'\"' may not stand here"},
+      {"broken off within a text", Kind::kDocuments, "{\"a\":\"b\n{\"a\":1}\n", "a line ends within a string"},
       {"an endless object", Kind::kDocuments, "{\"a\":\"" + std::string(JsonSplitter::kObjectBytesMax, 'x') + "\"}",
        "larger than 16777216"},
       {"an endless list head", Kind::kListItems, "{\"a\":\"" + std::string(JsonSplitter::kObjectBytesMax, 'x') + "\"}",
@@ -98,9 +103,12 @@ TEST(JsonSplitter, SaysWhatIsWrong) {
   };
   for (const Row& row : rows) {
     SCOPED_TRACE(row.name);
-    const Cut result = cut(row.kind, row.text, 64 * 1024);
-    ASSERT_FALSE(result.rest);
-    EXPECT_THAT(result.rest.error().what, HasSubstr(row.error));
+    for (const std::size_t size : {std::size_t{64 * 1024}, std::size_t{1}}) {
+      if (size == 1 && row.text.size() > 4096) continue;
+      const Cut result = cut(row.kind, row.text, size);
+      ASSERT_FALSE(result.rest);
+      EXPECT_THAT(result.rest.error().what, HasSubstr(row.error));
+    }
   }
 }
 

@@ -21,9 +21,10 @@ namespace {
 constexpr std::size_t kRefusalBytesMax = 16 * 1024;
 constexpr int kPageSize = 500;
 constexpr std::chrono::milliseconds kRetryAfterMax{300000};
-// A watch that is refused so often in a row gets a new list: its version may be what is wrong with it, for instance
-// after etcd was restored from a backup ("Too large resource version", 504).
-constexpr int kWatchRefusalsMax = 5;
+// A watch that fails so often in a row gets a new list: its version may be what is wrong with it, for instance after
+// etcd was restored from a backup ("Too large resource version", 504), or the event after it, which comes again and
+// again and cannot be read.
+constexpr int kWatchFailuresMax = 3;
 
 }  // namespace
 
@@ -47,7 +48,8 @@ Reflector::Reflector(net::EventLoop& loop, const ClientConfig& config, Collectio
       timing_(timing),
       hooks_(hooks),
       handler_(handler),
-      timer_(loop) {}
+      timer_(loop),
+      rest_timer_(loop) {}
 
 Reflector::~Reflector() = default;
 
@@ -85,7 +87,9 @@ void Reflector::request(const std::string& query, std::chrono::milliseconds idle
   refusal_body_.clear();
   retry_after_.clear();
   progress_ = false;
+  unreadable_ = false;
   expired_ = false;
+  ++exchanges_;
   began_ = std::chrono::steady_clock::now();
   // The token is read for each request: a new one counts as soon as the old one is refused.
   const auto token = authorization(config_);
@@ -113,10 +117,25 @@ void Reflector::request(const std::string& query, std::chrono::milliseconds idle
     Result<> fed = splitter_->feed(piece);
     // What a watch brings should be seen at once; a list's objects may gather.
     if (!listing_) handler_.pause();
+    unreadable_ = !fed;
+    if (!listing_ && fed) expect_rest_of_event();
     return fed;
   };
   callbacks.on_done = [this](Result<> outcome) { on_done(std::move(outcome)); };
   exchange_ = net::start_exchange(loop_, config_.target, std::move(message), std::move(callbacks));
+}
+
+// A watch may be silent for long, but not in the middle of an event.
+void Reflector::expect_rest_of_event() {
+  rest_timer_.cancel();
+  if (!splitter_->within_object()) return;
+  rest_timer_.expires_after(timing_.event_rest);
+  rest_timer_.async_wait(
+      [this, mine = exchanges_, alive = std::weak_ptr<bool>(alive_)](boost::system::error_code error) {
+        if (error || alive.expired() || mine != exchanges_ || !splitter_->within_object()) return;
+        exchange_.reset();
+        on_done(fail(Errc::kUnavailable, "the watch stopped in the middle of an event"));
+      });
 }
 
 Result<> Reflector::take_item(std::string_view json) {
@@ -149,6 +168,8 @@ Result<> Reflector::take_error_event(const Decoder::ListMetadata& status) {
 }
 
 void Reflector::on_done(Result<> outcome) {
+  ++exchanges_;
+  rest_timer_.cancel();
   if (status_ == 0 && hooks_.on_request) hooks_.on_request("<error>", "GET", config_.target.host_header());
   handler_.pause();
   if (expired_) return relist();
@@ -182,12 +203,16 @@ void Reflector::on_list_done() {
 
 // Every watch ends: after the time that we asked for, when a load balancer or the API server restarts, or in silence.
 void Reflector::on_watch_done(Result<> outcome) {
+  unreadable_ = unreadable_ || splitter_->within_object();
   if (outcome) {
     if (const auto ended = splitter_->finish(); !ended) outcome = tl::unexpected(ended.error());
   }
   const std::string why = outcome ? "the watch ended" : outcome.error().what;
   const auto lasted = std::chrono::steady_clock::now() - began_;
-  if (status_ != 0) watch_refusals_ = 0;
+  if (status_ != 0) {
+    watch_failures_ = unreadable_ && !progress_ ? watch_failures_ + 1 : 0;
+    if (list_after_failures()) return retry(why);
+  }
   if (status_ != 0 && lasted >= timing_.watch_short) {
     backoff_ = std::chrono::milliseconds(0);
     SLUICE_LOG_V(3, "A watch ended, watching again", {"kind", collection_.kind}, {"why", why});
@@ -195,6 +220,15 @@ void Reflector::on_watch_done(Result<> outcome) {
   }
   if (progress_) backoff_ = std::chrono::milliseconds(0);
   retry(why);
+}
+
+// True: the next request is a list.
+bool Reflector::list_after_failures() {
+  if (watch_failures_ < kWatchFailuresMax) return false;
+  watch_failures_ = 0;
+  listing_ = true;
+  consistent_ = true;
+  return true;
 }
 
 void Reflector::on_refusal() {
@@ -206,10 +240,9 @@ void Reflector::on_refusal() {
   if (status_ == 410) return relist();
   if (try_alternative(reason)) return;
   const bool about_version = status_ == 400 || status_ == 422 || status_ == 504;
-  if (!listing_ && about_version && ++watch_refusals_ >= kWatchRefusalsMax) {
-    watch_refusals_ = 0;
-    listing_ = true;
-    consistent_ = true;
+  if (!listing_ && about_version) {
+    ++watch_failures_;
+    list_after_failures();
   }
   std::chrono::milliseconds wait{0};
   int seconds = 0;

@@ -23,7 +23,8 @@ class CollectionHandler {
  public:
   virtual ~CollectionHandler() = default;
   virtual void list_begins() = 0;
-  // An object as it is now; answers its resourceVersion. An error: this is no object, the stream cannot be trusted.
+  // An object as it is now; answers its resourceVersion, or nothing where it has none that can be read. An error ends
+  // the stream.
   virtual Result<std::string> set(std::string_view json) = 0;
   virtual Result<std::string> remove(std::string_view json) = 0;
   // All objects were told of: those that were not are gone.
@@ -59,6 +60,8 @@ class Reflector {
   void on_done(Result<> outcome);
   void on_list_done();
   void on_watch_done(Result<> outcome);
+  void expect_rest_of_event();
+  bool list_after_failures();
   void on_refusal();
   [[nodiscard]] bool try_alternative(const std::string& reason);
   void relist();
@@ -72,7 +75,8 @@ class Reflector {
   const SourceHooks& hooks_;
   CollectionHandler& handler_;
   Decoder decoder_;
-  boost::asio::steady_timer timer_;
+  boost::asio::steady_timer timer_;       // until the next request
+  boost::asio::steady_timer rest_timer_;  // until an event that has begun must have ended
   std::unique_ptr<net::HttpExchange> exchange_;
   std::unique_ptr<JsonSplitter> splitter_;
   std::minstd_rand random_{std::random_device()()};
@@ -86,13 +90,15 @@ class Reflector {
   std::string resource_version_;
   std::string continue_token_;
   std::chrono::milliseconds backoff_{0};  // what was waited last; 0 = all is well
-  int watch_refusals_ = 0;                // in a row
+  int watch_failures_ = 0;                // in a row, refused or broken before they brought anything
 
   // Of the exchange that runs.
   int status_ = 0;
   std::string retry_after_;
   std::string refusal_body_;
-  bool progress_ = false;  // the watch brought at least one object or bookmark
+  bool progress_ = false;    // the watch brought at least one object or bookmark
+  bool unreadable_ = false;  // it ended with what is no event
+  unsigned exchanges_ = 0;   // begun or ended so far, so that a timer knows its own
   std::chrono::steady_clock::time_point began_;
 };
 
