@@ -221,7 +221,18 @@ TEST_F(ApiSource, DropsAFieldSelectorThatTheServerDoesNotKnow) {
 
 // ---- events ----
 
-using EventSinkTest = ApiFixture;
+class EventSinkTest : public ApiFixture {
+ protected:
+  static EventNote note_about(model::ObjectKey regarding, std::string reason, std::string note = "") {
+    EventNote event;
+    event.reason = std::move(reason);
+    event.note = std::move(note);
+    event.regarding_kind = regarding.namespace_name.empty() ? "Node" : "Service";
+    event.regarding = std::move(regarding);
+    event.regarding_uid = "u-1";
+    return event;
+  }
+};
 
 TEST_F(EventSinkTest, PostsWhatHappened) {
   FakeApiServer& server = serve();
@@ -260,11 +271,57 @@ TEST_F(EventSinkTest, PostsWhatHappened) {
   EXPECT_THAT(requests_[1], HasSubstr("201 POST"));
 }
 
+TEST_F(EventSinkTest, AnOldServerGetsTheEventInItsOldForm) {
+  for (const int refusal : {404, 422}) {
+    SCOPED_TRACE(refusal);
+    requests_.clear();
+    FakeApiServer& server = serve();
+    server.intercept([&](const Request& request, Peer& peer) {
+      return peer.send(net::test::answer(request.path.starts_with("/apis/") ? refusal : 201, "{}"));
+    });
+    events_ = make_event_sink(loop_, config_, "node-a", hooks());
+    events_->post(note_about({"", "node-a"}, "Starting", "first"));
+    events_->post(note_about({"shop", "web"}, "Failed"));
+    ASSERT_TRUE(run_until([&] { return requests_.size() == 4; }));
+    const auto requests = server.requests();
+    EXPECT_EQ(requests[1].path, "/api/v1/namespaces/default/events");
+    for (const char* part : {R"("involvedObject":{"apiVersion":"v1","kind":"Node","name":"node-a","uid":"node-a"})",
+                             R"("source":{"component":"kube-proxy","host":"node-a"})", R"("message":"first")",
+                             R"("reason":"Starting")", R"("type":"Normal")", R"("count":1)"}) {
+      EXPECT_THAT(requests[1].body, HasSubstr(part));
+    }
+    EXPECT_EQ(requests[2].path, "/apis/events.k8s.io/v1/namespaces/shop/events") << "each event is tried anew";
+    EXPECT_EQ(requests[3].path, "/api/v1/namespaces/shop/events");
+    EXPECT_THAT(requests[3].body, HasSubstr(R"("kind":"Service","namespace":"shop","name":"web")"));
+  }
+}
+
+TEST_F(EventSinkTest, ThatAServerRefusesBothFormsIsNoReasonToAskOn) {
+  FakeApiServer& server = serve();
+  server.intercept([](const Request&, Peer& peer) { return peer.send(net::test::answer(404, "{}")); });
+  events_ = make_event_sink(loop_, config_, "node-a", hooks());
+  events_->post(note_about({"", "node-a"}, "Starting"));
+  ASSERT_TRUE(run_until([&] { return requests_.size() == 2; }));
+  run_for(50ms);
+  EXPECT_EQ(server.requests().size(), 2U);
+}
+
+TEST_F(EventSinkTest, WhatWasSaidAMomentAgoIsNotSaidAgain) {
+  FakeApiServer& server = serve();
+  server.intercept([](const Request&, Peer& peer) { return peer.send(net::test::answer(201, "{}")); });
+  events_ = make_event_sink(loop_, config_, "node-a", hooks());
+  for (const char* note : {"port 1", "port 1", "port 2", "port 1"})
+    events_->post(note_about({"shop", "web"}, "Failed", note));
+  ASSERT_TRUE(run_until([&] { return requests_.size() == 2; }));
+  run_for(50ms);
+  EXPECT_EQ(server.requests().size(), 2U);
+}
+
 TEST_F(EventSinkTest, AServerThatIsAwayCostsABoundedQueueAndNothingElse) {
   FakeApiServer& server = serve();
   server.intercept([](const Request&, Peer& peer) { return peer.send(net::test::answer(503, "away")); });
   events_ = make_event_sink(loop_, config_, "node-a", hooks());
-  for (int i = 0; i < 1000; ++i) events_->post({});
+  for (int i = 0; i < 1000; ++i) events_->post(note_about({"", "node-a"}, "Failed", std::to_string(i)));
   ASSERT_TRUE(run_until([&] { return requests_.size() == 64; }));
   run_for(50ms);
   EXPECT_EQ(server.requests().size(), 64U);

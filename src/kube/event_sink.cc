@@ -1,13 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // Events are for people: `kubectl describe node` shows that a proxy started, `kubectl describe service` that a
 // health-check node port could not be opened. They are sent one after the other and never stand in the way of anything:
-// what does not fit is dropped.
+// what does not fit is dropped, and what was said a moment ago is not said again.
+//
+// Servers up to 1.20 or so take an event about a Node (which has no namespace) in events.k8s.io/v1 only if it lies in
+// kube-system, where nobody looks for it, and answer 422 otherwise; servers before 1.19 do not have that group. Both
+// get the event in its old form, core/v1, as their own kube-proxy sends it.
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include <boost/asio/post.hpp>
 #include <chrono>
 #include <deque>
+#include <map>
+#include <tuple>
 
 #include "base/json.h"
 #include "base/log.h"
@@ -17,6 +23,11 @@ namespace sluice::kube {
 namespace {
 
 constexpr std::size_t kWaitingMax = 64;
+// A fault that lasts is reported at every sync; client-go gathers the repetitions of six minutes.
+constexpr std::chrono::minutes kRepeatedAfter{6};
+constexpr std::size_t kRememberedMax = 1024;
+constexpr int kNotFound = 404;
+constexpr int kUnprocessable = 422;
 // k8s.io/kubernetes/pkg/apis/core/validation/events.go: longer ones are refused.
 constexpr std::size_t kNoteBytesMax = 1024;
 constexpr std::size_t kInstanceBytesMax = 128;
@@ -36,31 +47,59 @@ class Sink : public EventSink, public std::enable_shared_from_this<Sink> {
   void post(EventNote event) override {
     boost::asio::post(loop_, [weak = weak_from_this(), event = std::move(event)]() mutable {
       const auto self = weak.lock();
-      if (!self || self->waiting_.size() >= kWaitingMax) return;
+      if (!self || self->waiting_.size() >= kWaitingMax || self->is_repeated(event)) return;
       self->waiting_.push_back(std::move(event));
       if (self->waiting_.size() == 1) self->send();
     });
   }
 
  private:
+  bool is_repeated(const EventNote& event) {
+    const auto now = std::chrono::steady_clock::now();
+    std::erase_if(said_, [&](const auto& entry) { return now - entry.second >= kRepeatedAfter; });
+    const auto known = said_.find({event.reason, event.regarding, event.note});
+    if (known != said_.end()) return true;
+    if (said_.size() < kRememberedMax) said_[{event.reason, event.regarding, event.note}] = now;
+    return false;
+  }
+
+  // What both forms share: "metadata", and the object that the event is about.
+  [[nodiscard]] static std::string metadata(const EventNote& event, const std::string& where) {
+    const auto stamp = std::chrono::system_clock::now().time_since_epoch().count();
+    return fmt::format(R"("kind":"Event","metadata":{{"name":{},"namespace":{}}})",
+                       json_string(fmt::format("{}.{:x}", event.regarding.name, stamp)), json_string(where));
+  }
+
+  [[nodiscard]] static std::string object(const EventNote& event, const std::string& uid) {
+    const std::string where = event.regarding.namespace_name;
+    return fmt::format(R"({{"apiVersion":"v1","kind":{},{}"name":{},"uid":{}}})", json_string(event.regarding_kind),
+                       where.empty() ? "" : fmt::format(R"("namespace":{},)", json_string(where)),
+                       json_string(event.regarding.name), json_string(uid));
+  }
+
   [[nodiscard]] std::string body(const EventNote& event, const std::string& where) const {
     const auto now = std::chrono::system_clock::now();
     const auto micros = std::chrono::duration_cast<std::chrono::microseconds>(now.time_since_epoch()).count() % 1000000;
-    const std::string time =
-        fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:06}Z", fmt::gmtime(std::chrono::system_clock::to_time_t(now)), micros);
-    const std::string name = fmt::format("{}.{:x}", event.regarding.name, now.time_since_epoch().count());
-    const std::string regarding_namespace =
-        event.regarding.namespace_name.empty()
-            ? ""
-            : fmt::format(R"("namespace":{},)", json_string(event.regarding.namespace_name));
     return fmt::format(
-        R"({{"apiVersion":"events.k8s.io/v1","kind":"Event","metadata":{{"name":{},"namespace":{}}},"eventTime":"{}","reportingController":"kube-proxy",)"
-        R"("reportingInstance":{},"action":{},"reason":{},"regarding":{{"apiVersion":"v1","kind":{},{}"name":{},"uid":{}}},"note":{},"type":"{}"}})",
-        json_string(name), json_string(where), time,
+        R"({{"apiVersion":"events.k8s.io/v1",{},"eventTime":"{:%Y-%m-%dT%H:%M:%S}.{:06}Z","reportingController":"kube-proxy",)"
+        R"("reportingInstance":{},"action":{},"reason":{},"regarding":{},"note":{},"type":"{}"}})",
+        metadata(event, where), fmt::gmtime(std::chrono::system_clock::to_time_t(now)), micros,
         json_string(at_most("kube-proxy-" + node_name_, kInstanceBytesMax)), json_string(event.action),
-        json_string(event.reason), json_string(event.regarding_kind), regarding_namespace,
-        json_string(event.regarding.name), json_string(event.regarding_uid),
-        json_string(at_most(event.note, kNoteBytesMax)), event.warning ? "Warning" : "Normal");
+        json_string(event.reason), object(event, event.regarding_uid), json_string(at_most(event.note, kNoteBytesMax)),
+        event.warning ? "Warning" : "Normal");
+  }
+
+  // A Node's uid is its name there: that is how kubectl of these releases looks for its events.
+  [[nodiscard]] std::string old_body(const EventNote& event, const std::string& where) const {
+    const std::string time = fmt::format(
+        "{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::chrono::system_clock::to_time_t(std::chrono::system_clock::now())));
+    const std::string uid = event.regarding_kind == "Node" ? event.regarding.name : event.regarding_uid;
+    return fmt::format(
+        R"({{"apiVersion":"v1",{},"involvedObject":{},"reason":{},"message":{},"source":{{"component":"kube-proxy","host":{}}},)"
+        R"("firstTimestamp":"{}","lastTimestamp":"{}","count":1,"type":"{}"}})",
+        metadata(event, where), object(event, uid), json_string(event.reason),
+        json_string(at_most(event.note, kNoteBytesMax)), json_string(node_name_), time, time,
+        event.warning ? "Warning" : "Normal");
   }
 
   void send() {
@@ -68,25 +107,30 @@ class Sink : public EventSink, public std::enable_shared_from_this<Sink> {
     const std::string where = event.regarding.namespace_name.empty() ? "default" : event.regarding.namespace_name;
     net::HttpClientRequest request;
     request.method = "POST";
-    request.path = fmt::format("{}/apis/events.k8s.io/v1/namespaces/{}/events", config_.path_prefix, where);
+    request.path = fmt::format("{}{}/namespaces/{}/events", config_.path_prefix,
+                               old_form_ ? "/api/v1" : "/apis/events.k8s.io/v1", where);
     request.headers = {{"Content-Type", "application/json"},
                        {"Accept", "application/json"},
                        {"User-Agent", fmt::format("sluice/{}", SLUICE_VERSION)}};
     if (const auto token = authorization(config_); token && !token->empty())
       request.headers.emplace_back("Authorization", *token);
-    request.body = body(event, where);
+    request.body = old_form_ ? old_body(event, where) : body(event, where);
     net::HttpCallbacks callbacks;
     status_ = 0;
     callbacks.on_head = [this](const net::HttpResponseHead& head) { status_ = head.status; };
-    callbacks.on_done = [this](const Result<>& outcome) {
-      const std::string code = status_ == 0 ? "<error>" : std::to_string(status_);
-      if (hooks_.on_request) hooks_.on_request(code, "POST", config_.target.host_header());
-      if (!outcome || status_ >= 300)
-        SLUICE_LOG_V(2, "An event could not be sent", {"reason", waiting_.front().reason}, {"status", code});
-      waiting_.pop_front();
-      if (!waiting_.empty()) send();
-    };
+    callbacks.on_done = [this](const Result<>& outcome) { on_done(outcome); };
     exchange_ = net::start_exchange(loop_, config_.target, std::move(request), std::move(callbacks));
+  }
+
+  void on_done(const Result<>& outcome) {
+    const std::string code = status_ == 0 ? "<error>" : std::to_string(status_);
+    if (hooks_.on_request) hooks_.on_request(code, "POST", config_.target.host_header());
+    old_form_ = !old_form_ && (status_ == kNotFound || status_ == kUnprocessable);
+    if (old_form_) return send();
+    if (!outcome || status_ >= 300)
+      SLUICE_LOG_V(2, "An event could not be sent", {"reason", waiting_.front().reason}, {"status", code});
+    waiting_.pop_front();
+    if (!waiting_.empty()) send();
   }
 
   net::EventLoop& loop_;
@@ -94,8 +138,10 @@ class Sink : public EventSink, public std::enable_shared_from_this<Sink> {
   const std::string node_name_;
   const SourceHooks hooks_;
   std::deque<EventNote> waiting_;
+  std::map<std::tuple<std::string, model::ObjectKey, std::string>, std::chrono::steady_clock::time_point> said_;
   std::unique_ptr<net::HttpExchange> exchange_;
   int status_ = 0;
+  bool old_form_ = false;  // the first one is being sent again, in the old form
 };
 
 // The shared_ptr lets posts that are under way find out that the sink is gone.

@@ -38,7 +38,7 @@ struct ApiTiming {
   // A server that knows bookmarks sends one about every minute, so a watch that says nothing for so long is asked anew.
   std::chrono::milliseconds watch_silence{150000};
   // An event is sent in one piece, so the rest of one that has begun is soon there.
-  std::chrono::milliseconds event_rest{30000};
+  std::chrono::milliseconds event_rest{10000};
   // A watch that ends sooner than this did not work, however politely it ended.
   std::chrono::milliseconds watch_short{1000};
   net::HttpTimeouts http;

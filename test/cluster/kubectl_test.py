@@ -288,6 +288,9 @@ class KubectlTest(unittest.TestCase):
         self.assertIn("Using iptables Proxier", self.cluster.log("node1"))
         self.assertEqual(self.rig.get("node1", 10249, "/proxyMode"), (200, "iptables"))
 
+    def test_the_start_is_an_event_of_the_node(self):
+        wait_for("kubectl describe shows the event", lambda: "Starting" in self.plane.kubectl("describe", "node", "node1"))
+
     def test_a_configuration_file_that_is_written_ends_it_and_one_that_is_swapped_does_not(self):
         """As kube-proxy: whoever edits the file wants a restart; a ConfigMap that kubelet swaps under it does not count."""
         folder = self.cluster.folder / "edited"
