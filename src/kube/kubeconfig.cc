@@ -207,7 +207,9 @@ class Reader {
   }
 
   Result<> read_user(const YAML::Node& user, const std::string& where, ClientConfig& config) const {
-    for (const char* key : {"exec", "auth-provider", "username"}) {
+    // The last ones ask to act as somebody else, with other rights: to leave that out would be to act as somebody.
+    for (const char* key :
+         {"exec", "auth-provider", "username", "password", "as", "as-uid", "as-groups", "as-user-extra"}) {
       if (user[key] && !user[key].IsNull()) {
         return fail(
             Errc::kUnsupported,

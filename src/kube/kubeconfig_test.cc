@@ -241,6 +241,11 @@ TEST_F(KubeconfigTest, WhatIsMissingOrUnsupportedIsNamed) {
   EXPECT_THAT(error_of(config("{server: 'https://h', proxy-url: 'http://p'}", "{}")), HasSubstr("proxy-url"));
   EXPECT_THAT(error_of(config("{server: 'https://h'}", "{exec: {command: x}}")), HasSubstr("exec"));
   EXPECT_THAT(error_of(config("{server: 'https://h'}", "{username: a, password: b}")), HasSubstr("username"));
+  for (const char* user :
+       {"as: root", "as-groups: [admins]", "as-uid: '7'", "as-user-extra: {a: [b]}", "password: b"}) {
+    EXPECT_THAT(error_of(config("{server: 'https://h'}", fmt::format("{{token: t, {}}}", user))),
+                HasSubstr(std::string(user).substr(0, std::string_view(user).find(':')) + ": not supported"));
+  }
   EXPECT_THAT(error_of(config("{server: 'https://h', certificate-authority: nowhere.crt}", "{}")),
               HasSubstr("nowhere.crt"));
   EXPECT_THAT(error_of(config("{server: 'https://h', certificate-authority-data: '%%'}", "{}")),
