@@ -2,8 +2,9 @@
 // A folder of manifests is a small API server: its objects are those of all its files, a changed file is a handful of
 // watch events. People edit with editors that write a temporary file and rename it, kubelet swaps a symlink (..data)
 // under all files of a ConfigMap at once; so any event makes us look, shortly after the last one, at every file whose
-// name, size or time changed. A file that breaks keeps the objects that it held before: all of them where it is no
-// YAML or JSON or where an object has lost its name, the one object where only that cannot be used.
+// name, size or time changed. What a link leads to lies elsewhere, where nobody tells us of its changes: where there
+// are links, we look again every few seconds. A file that breaks keeps the objects that it held before: all of them
+// where it is no YAML or JSON or where an object has lost its name, the one object where only that cannot be used.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
@@ -35,7 +36,8 @@ namespace fs = std::filesystem;
 
 constexpr std::chrono::milliseconds kSettle{50};
 constexpr std::chrono::milliseconds kSettleMax{1000};  // where something in the folder is written all the time
-constexpr std::chrono::seconds kLookAgain{5};          // while the folder is not there, or a file of it cannot be read
+// While the folder is not there, a file of it cannot be read, or one lies elsewhere.
+constexpr std::chrono::seconds kLookAgain{5};
 constexpr std::uintmax_t kFileBytesMax = 512UL * 1024 * 1024;
 
 // What tells one state of a file from another without reading it.
@@ -70,6 +72,16 @@ bool is_ours(const Metadata& metadata) {
   const std::string_view version = metadata.api_version;
   if (metadata.kind == "EndpointSlice") return version.empty() || version.starts_with("discovery.k8s.io/");
   return (metadata.kind == "Service" || metadata.kind == "Node") && (version.empty() || version == "v1");
+}
+
+// What an API server demands or fills in, and nobody does here.
+std::optional<FieldProblem> missing_in(const decltype(Decoded::object)& object) {
+  const auto* service = std::get_if<model::Service>(&object);
+  if (service == nullptr || service->headless || service->type == model::ServiceType::kExternalName) return {};
+  if (service->cluster_ips.empty())
+    return FieldProblem{"spec.clusterIP", "must be there: there is no API server to choose one"};
+  if (service->ports.empty()) return FieldProblem{"spec.ports", "must be there"};
+  return {};
 }
 
 // A fault in what tells this object from others.
@@ -129,19 +141,23 @@ class FileSource : public Source {
     watch_.reset();
     auto opened = sys::FolderWatch::open(folder_);
     if (!opened) {
-      SLUICE_LOG_ERROR("Cannot watch the folder of manifests, looking again later", {"folder", folder_},
-                       {"err", opened.error().what});
+      complain("Cannot watch the folder of manifests, looking again later", opened.error().what);
       return look_after(kLookAgain, true);
     }
     watch_.emplace(std::move(*opened));
     boost::system::error_code error;
     descriptor_.assign(watch_->fd(), error);
     if (error) {
-      SLUICE_LOG_ERROR("Cannot wait for changes of the folder of manifests, looking again later", {"folder", folder_},
-                       {"err", error.message()});
+      complain("Cannot wait for changes of the folder of manifests, looking again later", error.message());
       return look_after(kLookAgain, true);
     }
     wait_for_events();
+  }
+
+  // Once for as long as it lasts.
+  void complain(std::string_view message, const std::string& why) {
+    if (!complaints_.insert(std::string(message) + why).second) return;
+    SLUICE_LOG_ERROR(message, {"folder", folder_}, {"err", why});
   }
 
   void wait_for_events() {
@@ -172,8 +188,11 @@ class FileSource : public Source {
   void scan() {
     std::error_code error;
     std::vector<std::pair<fs::path, Stamp>> listed;
+    bool links = false;
     for (fs::directory_iterator entry(folder_, error), end; !error && entry != end; entry.increment(error)) {
       if (!is_manifest(entry->path())) continue;
+      std::error_code ignored;
+      links = links || entry->is_symlink(ignored);
       struct stat status{};
       if (::stat(entry->path().c_str(), &status) == 0) {
         if (S_ISREG(status.st_mode))
@@ -182,18 +201,24 @@ class FileSource : public Source {
         listed.emplace_back(entry->path(), Stamp{});  // it is there, so reading it will tell what is wrong
       }
     }
-    if (error) {
-      SLUICE_LOG_ERROR("Cannot read the folder of manifests, keeping what is known", {"folder", folder_},
-                       {"err", error.message()});
-      return;
-    }
+    if (error) return complain("Cannot read the folder of manifests, keeping what is known", error.message());
+    if (watch_) complaints_.clear();
+    take_in(listed);
+    // What mends an unreadable file, chmod(1) for instance, is no event of its folder.
+    const auto unread = [](const auto& entry) { return entry.second.stamp == Stamp{}; };
+    if (links || std::any_of(files_.begin(), files_.end(), unread)) look_after(kLookAgain, false);
+  }
+
+  void take_in(const std::vector<std::pair<fs::path, Stamp>>& listed) {
     std::map<std::string, File> found;
+    bool changed = !complete_ || listed.size() != files_.size();
     for (const auto& [path, stamp] : listed) {
       const std::string name = path.filename().string();
       const auto known = files_.find(name);
       if (known != files_.end() && known->second.stamp == stamp && stamp != Stamp{}) {
         found.emplace(name, std::move(known->second));
       } else {
+        changed = true;
         Previous previous = known == files_.end() ? Previous([this, name = name] { return read_kept(name); })
                                                   : Previous(std::move(known->second.contents));
         found.emplace(name, read(path, stamp, previous));
@@ -203,10 +228,7 @@ class FileSource : public Source {
     for (const auto& [name, file] : found) names.insert(name);
     kept_.forget_but(names);
     files_ = std::move(found);
-    publish();
-    // What mends an unreadable file, chmod(1) for instance, is no event of its folder.
-    const auto unread = [](const auto& entry) { return entry.second.stamp == Stamp{}; };
-    if (std::any_of(files_.begin(), files_.end(), unread)) look_after(kLookAgain, false);
+    if (changed) publish();
   }
 
   Contents read_kept(const std::string& name) {
@@ -224,9 +246,11 @@ class FileSource : public Source {
   File read(const fs::path& path, const Stamp& stamp, Previous& previous) {
     std::ifstream stream(path, std::ios::binary);
     if (!stream) {
-      refuse_file(path, std::strerror(errno));
+      const std::string why = std::strerror(errno);
+      if (std::exchange(unread_[path.string()], why) != why) refuse_file(path, why);
       return {Stamp{}, std::move(previous.get())};
     }
+    unread_.erase(path.string());
     if (static_cast<std::uintmax_t>(stamp.size) > kFileBytesMax) {
       refuse_file(path, fmt::format("larger than {} bytes", kFileBytesMax));
       return {stamp, std::move(previous.get())};
@@ -266,6 +290,7 @@ class FileSource : public Source {
     if (!decoded) return fail(decoded.error().code, fmt::format("{}: {}", object.line(), decoded.error().what));
     model::ObjectKey key = decoded->metadata.key;
     const std::string& kind = decoded->metadata.kind;
+    if (auto missing = missing_in(decoded->object)) decoded->problems.push_back(*std::move(missing));
     const FieldProblem* problem = decoded->problems.empty() ? nullptr : &decoded->problems.front();
     if (kind.empty()) return fail(Errc::kInvalid, fmt::format("{}: kind: must be there", object.line_of("kind")));
     if (!is_ours(decoded->metadata)) {
@@ -380,7 +405,9 @@ class FileSource : public Source {
   std::optional<std::chrono::steady_clock::time_point> look_by_;  // set while a look is planned
   std::map<std::string, File> files_;
   Contents published_;
-  std::size_t refused_ = 0;  // objects so far
+  std::size_t refused_ = 0;                    // objects so far
+  std::map<std::string, std::string> unread_;  // files that cannot be opened and why, so that it is said once
+  std::set<std::string> complaints_;           // about the folder, until it is well again
   bool complete_ = false;
   bool watch_again_ = false;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);

@@ -144,6 +144,53 @@ TEST_F(FileSourceTest, ABrokenFileKeepsItsLastGoodStateAndTheErrorNamesFileLineA
 }
 
 // Whatever hides which object it is that broke: nothing of the file may go.
+// An API server would not have taken it, or would have chosen an address: a slip of the pen must not end a Service.
+TEST_F(FileSourceTest, AServiceThatLacksWhatOnlyAnApiServerFillsInKeepsItsLastGoodState) {
+  const std::string head = "kind: Service\nmetadata: {name: web, namespace: shop}\nspec:\n";
+  const std::pair<std::string, const char*> rows[] = {
+      {head + "  clusterIp: 10.96.0.1\n  ports: [{port: 80}]\n", "field=\"spec.clusterIP\""},
+      {head + "  clusterIP: 10.96.0.1\n  port: [{port: 80}]\n", "field=\"spec.ports\""},
+      {head + "  clusterIP: 10.96.0.1\n  ports: []\n", "field=\"spec.ports\""}};
+  write("a.yaml", service("web", "10.96.0.1"));
+  start();
+  ASSERT_TRUE(becomes("web=10.96.0.1"));
+  for (const auto& [text, field] : rows) {
+    SCOPED_TRACE(text);
+    refused_.clear();
+    testing::internal::CaptureStderr();
+    write("a.yaml", text);
+    const bool refused = run_until([this] { return !refused_.empty(); });
+    EXPECT_THAT(testing::internal::GetCapturedStderr(),
+                testing::AllOf(HasSubstr("a.yaml"), HasSubstr("line="), HasSubstr(field), HasSubstr("must be there")));
+    ASSERT_TRUE(refused);
+    EXPECT_EQ(services(), "web=10.96.0.1");
+    EXPECT_FALSE(snapshot_.service({"shop", "web"})->ports.empty());
+  }
+  write("a.yaml", head + "  type: ExternalName\n  externalName: a.example\n---\n" +
+                      "kind: Service\nmetadata: {name: peers, namespace: shop}\nspec: {clusterIP: None}\n");
+  EXPECT_TRUE(becomes("peers= web=")) << "these need neither: " << services();
+}
+
+TEST_F(FileSourceTest, AFileBehindALinkIsFollowedWhereItLies) {
+  std::ofstream(root_ / "elsewhere.yaml") << service("web", "10.96.0.1");
+  fs::create_symlink(root_ / "elsewhere.yaml", folder_ / "a.yaml");
+  start();
+  ASSERT_TRUE(becomes("web=10.96.0.1"));
+  std::ofstream(root_ / "elsewhere.yaml") << service("web", "10.96.0.2");
+  EXPECT_TRUE(becomes("web=10.96.0.2")) << services();
+}
+
+TEST_F(FileSourceTest, AFolderThatStaysAwayIsComplainedOfOnce) {
+  fs::remove(folder_);
+  testing::internal::CaptureStderr();
+  start();
+  loop_.restart();
+  loop_.run_for(5500ms);  // it is looked for every 5 s
+  const std::string log = testing::internal::GetCapturedStderr();
+  EXPECT_EQ(log.find("Cannot watch"), log.rfind("Cannot watch")) << log;
+  EXPECT_THAT(log, HasSubstr("Cannot watch"));
+}
+
 TEST_F(FileSourceTest, AFileWhoseObjectsCannotBeToldApartKeepsThemAll) {
   struct Row {
     const char* name;
@@ -168,8 +215,9 @@ TEST_F(FileSourceTest, AFileWhoseObjectsCannotBeToldApartKeepsThemAll) {
       {"l.json", "", {"l.json", "1: "}},
       {"l.json", "[]", {"l.json", "1: "}},
   };
-  const std::string list = R"({"apiVersion":"v1","kind":"ServiceList","items":[)"
-                           R"({"metadata":{"name":"api","namespace":"shop"},"spec":{"clusterIP":"10.96.0.2"}}]})";
+  const std::string list =
+      R"({"apiVersion":"v1","kind":"ServiceList","items":[)"
+      R"({"metadata":{"name":"api","namespace":"shop"},"spec":{"clusterIP":"10.96.0.2","ports":[{"port":80}]}}]})";
   write("a.yaml", service("web", "10.96.0.1"));
   write("l.json", list);
   start();
@@ -197,7 +245,8 @@ TEST_F(FileSourceTest, ABadFieldOfAJsonListIsToldWithItsLine) {
   testing::internal::CaptureStderr();
   write("l.json",
         "{\"kind\":\"List\",\"items\":[\n"
-        "{\"kind\":\"Service\",\"metadata\":{\"name\":\"web\"},\"spec\":{\"clusterIP\":\"10.96.0.1\"}},\n"
+        "{\"kind\":\"Service\",\"metadata\":{\"name\":\"web\"},\"spec\":{\"clusterIP\":\"10.96.0.1\",\"ports\":[{"
+        "\"port\":80}]}},\n"
         "{\"kind\":\"EndpointSlice\",\"metadata\":{\"name\":\"web-1\"},\n"
         "\"addressType\":\"IPv4\",\n\"ports\":[{\"name\":\"a\",\n\"port\":\"http\"}]}]}");
   start();
