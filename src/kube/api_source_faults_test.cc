@@ -196,6 +196,24 @@ TEST_F(ApiSourceFaults, AVersionThatIsTooOldMeansANewListAndNothingIsDroppedMean
   }
 }
 
+TEST_F(ApiSourceFaults, WaitsOfAnOutageThatIsOverDoNotDelayTheNewList) {
+  FakeApiServer& server = serve();
+  server.set(Kind::kService, key_of("web"), service_members("10.96.0.10"));
+  std::atomic<int> times{12};
+  server.intercept([&](const Request&, Peer& peer) { return times-- > 0 && peer.send(net::test::answer(503, "no")); });
+  start();
+  ASSERT_TRUE(run_until_watching());
+  run_for(20ms);  // a watch shorter than watch_short did not work
+  testing::internal::CaptureStderr();
+  server.say(Kind::kService, net::test::chunk(R"({"type":"ERROR","object":{"kind":"Status","code":410}})"));
+  const bool listed = run_until([&] {
+    return server.lists(Kind::kService).back().query_text.find("resourceVersion") == std::string::npos &&
+           server.open_watches() == 3;
+  });
+  EXPECT_THAT(testing::internal::GetCapturedStderr(), testing::Not(HasSubstr("410 Gone"))) << "it waited";
+  EXPECT_TRUE(listed);
+}
+
 TEST_F(ApiSourceFaults, AServerThatFindsEveryVersionTooOldIsNotAskedInALoop) {
   timing_.backoff_min = timing_.backoff_max = 60s;
   FakeApiServer& server = serve();

@@ -170,6 +170,11 @@ Result<> Reflector::take_error_event(const Decoder::ListMetadata& status) {
 void Reflector::on_done(Result<> outcome) {
   ++exchanges_;
   rest_timer_.cancel();
+  // A watch that worked ends what was wrong before it: what follows is a new fault, and is not waited for as the old
+  // one was. A watch that says something and that all is too old in one breath did not work.
+  const bool lasted = std::chrono::steady_clock::now() - began_ >= timing_.watch_short;
+  if (!listing_ && status_ == 200 && (lasted || (progress_ && !expired_))) backoff_ = std::chrono::milliseconds(0);
+  if (status_ != 404) not_found_ = 0;
   if (status_ == 0 && hooks_.on_request) hooks_.on_request("<error>", "GET", config_.target.host_header());
   handler_.pause();
   if (expired_) return relist();
@@ -208,17 +213,14 @@ void Reflector::on_watch_done(Result<> outcome) {
     if (const auto ended = splitter_->finish(); !ended) outcome = tl::unexpected(ended.error());
   }
   const std::string why = outcome ? "the watch ended" : outcome.error().what;
-  const auto lasted = std::chrono::steady_clock::now() - began_;
   if (status_ != 0) {
     watch_failures_ = unreadable_ && !progress_ ? watch_failures_ + 1 : 0;
     if (list_after_failures()) return retry(why);
   }
-  if (status_ != 0 && lasted >= timing_.watch_short) {
-    backoff_ = std::chrono::milliseconds(0);
+  if (status_ != 0 && std::chrono::steady_clock::now() - began_ >= timing_.watch_short) {
     SLUICE_LOG_V(3, "A watch ended, watching again", {"kind", collection_.kind}, {"why", why});
     return watch();
   }
-  if (progress_) backoff_ = std::chrono::milliseconds(0);
   retry(why);
 }
 
@@ -262,7 +264,7 @@ bool Reflector::try_alternative(const std::string& reason) {
     SLUICE_LOG_INFO("The API server does not serve this version, trying another", {"kind", collection_.kind},
                     {"path", collection_.paths[path_]});
     // After a full round nobody serves it: that takes time to change.
-    if (path_ == 0) return false;
+    if (++not_found_ % collection_.paths.size() == 0) return false;
     list();
     return true;
   }

@@ -90,6 +90,7 @@ class Reflector {
   std::string resource_version_;
   std::string continue_token_;
   std::chrono::milliseconds backoff_{0};  // what was waited last; 0 = all is well
+  std::size_t not_found_ = 0;             // 404s in a row
   int watch_failures_ = 0;                // in a row, refused or broken before they brought anything
 
   // Of the exchange that runs.
