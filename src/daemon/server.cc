@@ -47,6 +47,8 @@ namespace {
 constexpr std::chrono::seconds kNodeWait{30};
 constexpr std::chrono::seconds kPodCidrWait{300};
 constexpr std::chrono::minutes kDriftRepairInterval{10};
+constexpr std::chrono::seconds kLastWords{3};           // for events when the program ends because of what they tell
+constexpr std::chrono::seconds kListenLocallyAgain{5};  // on a restart the process before us may still be ending
 
 std::string host_name() {
   std::array<char, 256> name{};
@@ -101,7 +103,10 @@ class Server {
       return 0;
     }
     apply_oom_score(config_);
-    SLUICE_CHECK_OK(start_servers());
+    if (auto started = start_servers(); !started) {
+      if (events_) events_->flush(kLastWords);
+      return tl::unexpected(started.error());
+    }
     make_control_loop();
     if (!ending_) control_->run();
     return exit_status_.load();
@@ -259,6 +264,7 @@ class Server {
   }
 
   Result<> prepare_families() {
+    if (!command_.mode_named) SLUICE_LOG_INFO("Using iptables proxy");  // as kube-proxy says where no mode is named
     SLUICE_TRY(mode_, Mode::of(config_, command_.sluice));
     ByFamily<bool> supported{};
     ByFamily<std::string> reasons;
@@ -309,6 +315,7 @@ class Server {
                       {"why", command_.mode_named ? fmt::format("mode {} is configured", name)
                                                   : "no mode is configured, iptables is the default"});
       data_planes_.push_back(std::move(data_plane));
+      metrics_.expect(family, proxy_mode(config_) == ProxyMode::kIptables);
     }
     return {};
   }
@@ -391,15 +398,24 @@ class Server {
     pages.set_verbosity = [](int verbosity) { log::set_verbosity(verbosity); };
     SLUICE_TRY(metrics_server_, observe::start_metrics_server(loop_, std::move(options), metrics_, pages));
     start_health_checks();
+    listen_locally(true);
+    return {};
+  }
+
+  void listen_locally(bool first) {
     auto local = net::LocalServer::listen(
         loop_, std::string(kLocalSocket),
         [this](const std::string& request, net::LocalServer::Reply reply) { answer(request, std::move(reply)); });
     if (local) {
       local_server_ = std::move(*local);
-    } else {
-      SLUICE_LOG_WARNING("`sluice status` will not find this proxy", {"err", local.error().what});
+      return;
     }
-    return {};
+    if (first)
+      SLUICE_LOG_WARNING("`sluice status` will not find this proxy, trying again", {"err", local.error().what});
+    local_timer_.expires_after(kListenLocallyAgain);
+    local_timer_.async_wait([this](boost::system::error_code error) {
+      if (!error) listen_locally(false);
+    });
   }
 
   void start_health_checks() {
@@ -512,6 +528,7 @@ class Server {
   boost::asio::executor_work_guard<net::EventLoop::executor_type> work_{loop_.get_executor()};
   boost::asio::signal_set signals_{loop_, SIGTERM, SIGINT};
   boost::asio::steady_timer leftovers_timer_{loop_};
+  boost::asio::steady_timer local_timer_{loop_};
   std::string config_text_;
   std::optional<sys::FolderWatch> config_watch_;
   std::optional<boost::asio::posix::stream_descriptor> config_descriptor_;

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The API source with a server that does what it should.
+#include <boost/asio/executor_work_guard.hpp>
+#include <thread>
+
 #include "kube/api_fixture.h"
 
 namespace sluice::kube::test {
@@ -181,6 +184,7 @@ TEST_F(ApiSource, AServerUrlMayHaveAPath) {
 TEST_F(ApiSource, FallsBackToV1beta1AndFollowsAnUpgrade) {
   FakeApiServer::Options options;
   options.serves_v1 = false;
+  timing_.backoff_min = timing_.backoff_max = 60s;  // a version that is not served is no reason to wait
   FakeApiServer& server = serve(options);
   server.set(Kind::kSlice, key_of("web-1"),
              R"("addressType":"IPv4","ports":[{"name":"http","port":8080}],"endpoints":[{"addresses":["10.244.1.5"],)"
@@ -194,6 +198,7 @@ TEST_F(ApiSource, FallsBackToV1beta1AndFollowsAnUpgrade) {
     now.serves_v1 = true;
     now.serves_v1beta1 = false;
   });
+  run_for(20ms);  // a watch shorter than watch_short is no reason to ask at once
   server.end_watches();
   ASSERT_TRUE(run_until([&] {
     return server.open_watches() == 3 &&
@@ -315,6 +320,28 @@ TEST_F(EventSinkTest, WhatWasSaidAMomentAgoIsNotSaidAgain) {
   ASSERT_TRUE(run_until([&] { return requests_.size() == 2; }));
   run_for(50ms);
   EXPECT_EQ(server.requests().size(), 2U);
+}
+
+TEST_F(EventSinkTest, WhoEndsCanWaitForWhatItSaidLast) {
+  FakeApiServer& server = serve();
+  std::atomic<bool> hanging{false};
+  server.intercept([&](const Request&, Peer& peer) {
+    if (hanging) peer.wait_for_end();
+    return hanging || peer.send(net::test::answer(201, "{}"));
+  });
+  events_ = make_event_sink(loop_, config_, "node-a", hooks());
+  auto work = boost::asio::make_work_guard(loop_);
+  loop_.restart();
+  std::thread thread([this] { loop_.run(); });
+  for (const char* note : {"1", "2", "3"}) events_->post(note_about({"", "node-a"}, "Failed", note));
+  events_->flush(20s);
+  EXPECT_EQ(server.requests().size(), 3U);
+  hanging = true;
+  events_->post(note_about({"", "node-a"}, "Failed", "4"));
+  events_->flush(50ms);  // comes back although the server does not
+  work.reset();
+  loop_.stop();
+  thread.join();
 }
 
 TEST_F(EventSinkTest, AServerThatIsAwayCostsABoundedQueueAndNothingElse) {

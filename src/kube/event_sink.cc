@@ -12,6 +12,7 @@
 #include <boost/asio/post.hpp>
 #include <chrono>
 #include <deque>
+#include <future>
 #include <map>
 #include <tuple>
 
@@ -39,17 +40,26 @@ std::string_view at_most(std::string_view text, std::size_t bytes) {
   return text.substr(0, bytes);
 }
 
-class Sink : public EventSink, public std::enable_shared_from_this<Sink> {
+class Sink : public std::enable_shared_from_this<Sink> {
  public:
   Sink(net::EventLoop& loop, ClientConfig config, std::string node_name, SourceHooks hooks)
       : loop_(loop), config_(std::move(config)), node_name_(std::move(node_name)), hooks_(std::move(hooks)) {}
 
-  void post(EventNote event) override {
+  void post(EventNote event) {
     boost::asio::post(loop_, [weak = weak_from_this(), event = std::move(event)]() mutable {
       const auto self = weak.lock();
       if (!self || self->waiting_.size() >= kWaitingMax || self->is_repeated(event)) return;
       self->waiting_.push_back(std::move(event));
       if (self->waiting_.size() == 1) self->send();
+    });
+  }
+
+  // Sets `sent` when nothing waits any more.
+  void tell_when_sent(std::promise<void> sent) {
+    boost::asio::post(loop_, [weak = weak_from_this(), sent = std::move(sent)]() mutable {
+      const auto self = weak.lock();
+      if (!self || self->waiting_.empty()) return sent.set_value();
+      self->listeners_.push_back(std::move(sent));
     });
   }
 
@@ -130,7 +140,8 @@ class Sink : public EventSink, public std::enable_shared_from_this<Sink> {
     if (!outcome || status_ >= 300)
       SLUICE_LOG_V(2, "An event could not be sent", {"reason", waiting_.front().reason}, {"status", code});
     waiting_.pop_front();
-    if (!waiting_.empty()) send();
+    if (!waiting_.empty()) return send();
+    for (std::promise<void>& listener : std::exchange(listeners_, {})) listener.set_value();
   }
 
   net::EventLoop& loop_;
@@ -138,6 +149,7 @@ class Sink : public EventSink, public std::enable_shared_from_this<Sink> {
   const std::string node_name_;
   const SourceHooks hooks_;
   std::deque<EventNote> waiting_;
+  std::vector<std::promise<void>> listeners_;
   std::map<std::tuple<std::string, model::ObjectKey, std::string>, std::chrono::steady_clock::time_point> said_;
   std::unique_ptr<net::HttpExchange> exchange_;
   int status_ = 0;
@@ -149,6 +161,12 @@ class Handle : public EventSink {
  public:
   explicit Handle(std::shared_ptr<Sink> sink) : sink_(std::move(sink)) {}
   void post(EventNote event) override { sink_->post(std::move(event)); }
+  void flush(std::chrono::milliseconds longest) override {
+    std::promise<void> sent;
+    const std::future<void> done = sent.get_future();
+    sink_->tell_when_sent(std::move(sent));
+    done.wait_for(longest);
+  }
 
  private:
   std::shared_ptr<Sink> sink_;

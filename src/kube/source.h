@@ -68,6 +68,8 @@ class EventSink {
  public:
   virtual ~EventSink() = default;
   virtual void post(EventNote event) = 0;  // any thread
+  // Waits until all that was posted is sent, or given up, or for so long; on any thread but the loop's.
+  virtual void flush(std::chrono::milliseconds longest) = 0;
 };
 std::unique_ptr<EventSink> make_event_sink(net::EventLoop& loop, ClientConfig config, std::string node_name,
                                            SourceHooks hooks);

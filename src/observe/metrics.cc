@@ -2,7 +2,8 @@
 // Metrics are numbers that grow (counters), numbers that are (gauges) and durations sorted into buckets (histograms);
 // Prometheus reads them all as one text, every half minute or so. prometheus-cpp keeps the numbers and writes the text;
 // what there is, is declared in metrics_table.cc. As with Prometheus' own client, a metric with labels appears with its
-// first value and one without from the start. What the kernel counts for us is read when somebody asks.
+// first value and one without from the start; those of a family that is served are there from then on. What the kernel
+// counts for us is read when somebody asks.
 #include "observe/metrics.h"
 
 #include <prometheus/counter.h>
@@ -133,6 +134,18 @@ struct Metrics::Impl {
 
 Metrics::Metrics() : impl_(std::make_unique<Impl>()) {}
 Metrics::~Metrics() = default;
+
+void Metrics::expect(Family family, bool iptables) {
+  for (const MetricId id :
+       {MetricId::kSyncDuration, MetricId::kNetworkProgrammingDuration, MetricId::kConntrackSyncDuration})
+    impl_->histogram(id, family);
+  for (const MetricId id : {MetricId::kConntrackDeleted, MetricId::kDriftRepairs})
+    impl_->counter(id, {to_string(family)});
+  if (!iptables) return;
+  for (const MetricId id : {MetricId::kSyncFullDuration, MetricId::kSyncPartialDuration}) impl_->histogram(id, family);
+  for (const MetricId id : {MetricId::kRestoreFailures, MetricId::kPartialRestoreFailures})
+    impl_->counter(id, {to_string(family)});
+}
 
 void Metrics::observe_sync(Family family, bool full, double seconds) {
   impl_->histogram(MetricId::kSyncDuration, family).Observe(seconds);

@@ -23,6 +23,9 @@ class Metrics {
   Metrics(const Metrics&) = delete;
   Metrics& operator=(const Metrics&) = delete;
 
+  // This family is served: what may be counted for it, but has not been yet, appears as 0 from now on, so that an alert
+  // on its growth sees the first one. `iptables`: also what only that mode counts.
+  void expect(Family family, bool iptables);
   // One attempt to sync took this long, whether it succeeded or not.
   void observe_sync(Family family, bool full, double seconds);
   void set_sync_succeeded(Family family, Clock::WallTime when);

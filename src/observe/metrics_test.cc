@@ -3,6 +3,7 @@
 // grammar by a small lint, its names, labels and buckets line by line.
 #include "observe/metrics.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -188,6 +189,31 @@ TEST(Metrics, BeforeAnythingHappensOnlyMetricsWithoutLabelsAreThere) {
                                    "kubeproxy_sync_proxy_rules_service_changes_pending 0",
                                    "kubeproxy_sync_proxy_rules_service_changes_total 0",
                                    "sluice_build_info{version=\"" SLUICE_VERSION "\"} 1"));
+}
+
+TEST(Metrics, AFamilyThatIsServedHasItsCountersFromTheStart) {
+  Metrics metrics;
+  metrics.expect(Family::kIPv4, true);
+  metrics.expect(Family::kIPv6, false);
+  EXPECT_THAT(lint(metrics.text()), IsEmpty());
+  const std::vector<std::string> lines = lines_of(metrics);
+  for (const char* name : {"kubeproxy_sync_proxy_rules_iptables_restore_failures_total",
+                           "kubeproxy_sync_proxy_rules_iptables_partial_restore_failures_total",
+                           "kubeproxy_sync_full_proxy_rules_duration_seconds_count",
+                           "kubeproxy_sync_partial_proxy_rules_duration_seconds_count"}) {
+    EXPECT_THAT(lines, Contains(fmt::format("{}{{ip_family=\"IPv4\"}} 0", name)));
+    EXPECT_THAT(lines, Not(Contains(HasSubstr(fmt::format("{}{{ip_family=\"IPv6\"", name)))))
+        << "of mode iptables alone";
+  }
+  for (const char* name :
+       {"kubeproxy_conntrack_reconciler_deleted_entries_total",
+        "kubeproxy_conntrack_reconciler_sync_duration_seconds_count",
+        "kubeproxy_network_programming_duration_seconds_count", "kubeproxy_sync_proxy_rules_duration_seconds_count"}) {
+    for (const char* family : {"IPv4", "IPv6"})
+      EXPECT_THAT(lines, Contains(fmt::format("{}{{ip_family=\"{}\"}} 0", name, family)));
+  }
+  metrics.expect(Family::kIPv4, true);
+  EXPECT_EQ(lines_of(metrics).size(), lines.size()) << "said twice is said once";
 }
 
 TEST(Metrics, ValuesAreReportedAsGiven) {

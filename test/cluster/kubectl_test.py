@@ -285,11 +285,43 @@ class KubectlTest(unittest.TestCase):
         return run("ip", "netns", "exec", self.rig.ns(node), SLUICE, *words)
 
     def test_the_log_announces_the_mode_as_kube_proxy_does(self):
-        self.assertIn("Using iptables Proxier", self.cluster.log("node1"))
+        for words in ("Using iptables proxy", "Using iptables Proxier"):
+            self.assertIn(words, self.cluster.log("node1"))
         self.assertEqual(self.rig.get("node1", 10249, "/proxyMode"), (200, "iptables"))
 
     def test_the_start_is_an_event_of_the_node(self):
         wait_for("kubectl describe shows the event", lambda: "Starting" in self.plane.kubectl("describe", "node", "node1"))
+
+    def test_a_port_that_must_be_had_and_is_not_ends_the_proxy_with_an_event(self):
+        """The event is sent although the program ends at once; kube-proxy's name for it is what alerts look for."""
+        log = self.cluster.folder / "hard-fail.log"
+        proxy = self.rig.spawn("node1", [SLUICE, "proxy", f"--kubeconfig={self.plane.state}/proxy.kubeconfig", "--hostname-override=node1",
+                                         "--bind-address-hard-fail"], log, {"XTABLES_LOCKFILE": str(self.cluster.folder / "node1.lock")})
+        self.assertEqual(proxy.wait(40), 1)
+        self.rig.processes.remove(proxy)
+        self.assertIn("Address already in use", log.read_text())
+        self.assertIn("FailedToStartProxierHealthcheck", self.plane.kubectl("describe", "node", "node1"))
+
+    def test_a_proxy_that_starts_while_another_ends_takes_over_all_that_it_served(self):
+        second = self.rig.spawn("node2", [SLUICE, "proxy", f"--kubeconfig={self.plane.state}/proxy.kubeconfig", "--hostname-override=node2",
+                                          "--cluster-cidr=10.244.0.0/16"], self.cluster.folder / "second.log",
+                                {"XTABLES_LOCKFILE": str(self.cluster.folder / "node2.lock")})
+        try:
+            wait_for("the second one runs", lambda: "trying again" in (self.cluster.folder / "second.log").read_text())
+            self.rig.stop(self.cluster.proxies["node2"])
+            wait_for("healthz", lambda: self.status_of("node2", 10256, "/healthz") == 200)
+            wait_for("metrics", lambda: self.status_of("node2", 10249, "/metrics") == 200)
+            wait_for("sluice status", lambda: "mode iptables" in run("ip", "netns", "exec", self.rig.ns("node2"), SLUICE, "status", check=False))
+        finally:
+            self.rig.stop(second)
+            self.cluster.proxies["node2"] = self.cluster.start_proxy("node2")
+            self.cluster.wait_synced("node2")
+
+    def status_of(self, node, port, path):
+        try:
+            return self.rig.get(node, port, path)[0]
+        except OSError as error:
+            return str(error)
 
     def test_a_configuration_file_that_is_written_ends_it_and_one_that_is_swapped_does_not(self):
         """As kube-proxy: whoever edits the file wants a restart; a ConfigMap that kubelet swaps under it does not count."""
