@@ -10,7 +10,16 @@ void NodeGate::pass(model::Update&& update) {
     post_(std::move(update));
     return;
   }
-  if (update.node) node_ = update.node;
+  if (update.node) {
+    node_ = update.node;
+    // What the Node was before it was waited for would look like a change when it is handed on: a kubelet registers
+    // its Node without podCIDRs, and a change of these ends the proxy.
+    for (model::Update& earlier : kept_) {
+      earlier.node.reset();
+      earlier.node_removed = false;
+    }
+    std::erase_if(kept_, [](const model::Update& earlier) { return earlier.empty(); });
+  }
   services_complete_ = services_complete_ || update.services_complete;
   slices_complete_ = slices_complete_ || update.slices_complete;
   kept_.push_back(std::move(update));

@@ -18,17 +18,44 @@ model::Update node_update(const std::string& name) {
 
 const auto kAnyNode = [](const model::Node&) { return true; };
 
+model::Update service_update(const std::string& name) {
+  model::Update update;
+  model::Service service;
+  service.key = {"shop", name};
+  update.services.push_back(std::move(service));
+  return update;
+}
+
 TEST(NodeGate, HandsOnWhatItKeptInOrderAndThenTheRest) {
   NodeGate gate;
-  gate.pass(node_update("first"));
-  gate.pass(node_update("second"));
+  gate.pass(service_update("first"));
+  gate.pass(service_update("second"));
   std::vector<std::string> seen;
-  gate.open([&seen](model::Update&& update) { seen.push_back(update.node->name); });
-  gate.pass(node_update("third"));
+  gate.open([&seen](model::Update&& update) { seen.push_back(update.services.front().key.name); });
+  gate.pass(service_update("third"));
   EXPECT_EQ(seen, (std::vector<std::string>{"first", "second", "third"}));
   gate.close();
-  gate.pass(node_update("fourth"));
+  gate.pass(service_update("fourth"));
   EXPECT_EQ(seen.size(), 3U);
+}
+
+// A Node gets its podCIDRs and addresses after it was made; to whoever waited for them that is no change.
+TEST(NodeGate, OfTheNodeOnlyTheStateThatWasWaitedForIsHandedOn) {
+  NodeGate gate;
+  model::Update first = service_update("web");
+  first.node = node_update("bare").node;
+  gate.pass(std::move(first));
+  gate.pass(node_update("half"));
+  gate.pass(node_update("complete"));
+  std::vector<std::string> nodes;
+  std::size_t services = 0;
+  gate.open([&](model::Update&& update) {
+    EXPECT_FALSE(update.empty());
+    services += update.services.size();
+    if (update.node) nodes.push_back(update.node->name);
+  });
+  EXPECT_EQ(nodes, std::vector<std::string>{"complete"});
+  EXPECT_EQ(services, 1U);
 }
 
 TEST(NodeGate, WaitsForANodeThatIsEnough) {
