@@ -66,7 +66,10 @@ class Node:
         return sorted(re.findall(r"-a -t 10\.96\.0\.50:80 -r ([\d.]+):8080", saved))
 
     def messages_of_change(self, *endpoints):
-        """How many netlink messages leave the proxy until the kernel has the endpoints and no others."""
+        """How many netlink messages leave the proxy until the kernel has the endpoints and no others.
+
+        Those of its main thread, which serves changes. Another one sweeps up after other modes, once, some time after the first sync.
+        """
         trace = self.folder / "trace"
         log = open(self.folder / "strace.log", "w+", encoding="utf-8")
         tracer = subprocess.Popen(["strace", "-f", "-v", "-e", "trace=sendto,sendmsg,sendmmsg", "-o", str(trace), "-p", str(self.proxy.pid)], stderr=log)
@@ -80,7 +83,8 @@ class Node:
             tracer.send_signal(signal.SIGINT)
             tracer.wait(30)
             log.close()
-        return trace.read_text()[before:].count("nlmsg_len=")
+        lines = trace.read_text()[before:].splitlines()
+        return sum(line.count("nlmsg_len=") for line in lines if line.startswith(f"{self.proxy.pid} "))
 
 
 class MessagesTest(unittest.TestCase):
