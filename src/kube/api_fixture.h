@@ -131,4 +131,24 @@ class ApiFixture : public testing::Test {
   int updates_ = 0;
 };
 
+// With one Service and one slice that are served, whatever goes wrong then.
+class ApiWebFixture : public ApiFixture {
+ protected:
+  // One Service, one slice, and all watches standing.
+  FakeApiServer& start_with_web(FakeApiServer::Options options = {}) {
+    FakeApiServer& server = serve(std::move(options));
+    server.set(Kind::kService, key_of("web"), service_members("10.96.0.10"));
+    server.set(Kind::kSlice, key_of("web-1"), slice_members("10.244.1.5"), slice_metadata("web"));
+    start();
+    EXPECT_TRUE(run_until_watching());
+    return server;
+  }
+  // A change arrives although something went wrong before, and nothing was ever taken away.
+  void expect_that_changes_arrive() {
+    server_->set(Kind::kService, key_of("web"), service_members("10.96.0.99"));
+    EXPECT_TRUE(run_until([&] { return ip_of("web") == "10.96.0.99"; }));
+    EXPECT_THAT(removed_, testing::IsEmpty());
+  }
+};
+
 }  // namespace sluice::kube::test
