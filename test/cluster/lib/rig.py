@@ -101,9 +101,11 @@ class Rig:
         run("ip", "netns", "add", netns)
         self.hosts[host] = netns
         run("ip", "-n", netns, "link", "set", "lo", "up")
-        # An address is usable at once: no duplicate address detection in a network that we alone inhabit.
+        # An address is usable at once: no duplicate address detection in a network that we alone inhabit. And nobody learns from a
+        # redirect: a node that passes a packet on would otherwise be gone around by whoever sent it, from then on.
         for where in ("all", "default"):
-            run("ip", "netns", "exec", netns, "sysctl", "-qw", f"net.ipv6.conf.{where}.accept_dad=0")
+            run("ip", "netns", "exec", netns, "sysctl", "-qw", f"net.ipv6.conf.{where}.accept_dad=0",
+                f"net.ipv6.conf.{where}.accept_redirects=0", f"net.ipv4.conf.{where}.accept_redirects=0")
 
     def _plug(self, host):
         self.links += 1
