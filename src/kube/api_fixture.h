@@ -6,7 +6,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <chrono>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <string>
@@ -59,6 +61,11 @@ class ApiFixture : public testing::Test {
     config_.target.port = server_->port();
     return *server_;
   }
+
+  // For what an interceptor counts or looks at: it may be asked until the server has ended, after the test's own
+  // variables.
+  std::atomic<int>& number(int value) { return numbers_.emplace_back(value); }
+  std::atomic<bool>& flag(bool value) { return flags_.emplace_back(value); }
 
   SourceHooks hooks() {
     SourceHooks hooks;
@@ -115,6 +122,8 @@ class ApiFixture : public testing::Test {
     return names;
   }
 
+  std::deque<std::atomic<int>> numbers_;  // before the server, which uses them
+  std::deque<std::atomic<bool>> flags_;
   net::EventLoop loop_;
   ClientConfig config_;
   ApiTiming timing_;

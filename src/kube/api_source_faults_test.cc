@@ -91,7 +91,7 @@ TEST_F(ApiSourceFaults, AVersionThatIsTooOldMeansANewListAndNothingIsDroppedMean
     server.set(Kind::kService, key_of("old"), service_members("10.96.0.11"));
     start();
     ASSERT_TRUE(run_until_watching());
-    std::atomic<bool> closed{true};
+    std::atomic<bool>& closed = flag(true);
     server.intercept([&](const Request& request, Peer& peer) {
       return closed && kind_of(request) == Kind::kService && peer.send(net::test::answer(503, "busy"));
     });
@@ -112,7 +112,7 @@ TEST_F(ApiSourceFaults, AVersionThatIsTooOldMeansANewListAndNothingIsDroppedMean
 TEST_F(ApiSourceFaults, WaitsOfAnOutageThatIsOverDoNotDelayTheNewList) {
   FakeApiServer& server = serve();
   server.set(Kind::kService, key_of("web"), service_members("10.96.0.10"));
-  std::atomic<int> times{12};
+  std::atomic<int>& times = number(12);
   server.intercept([&](const Request&, Peer& peer) { return times-- > 0 && peer.send(net::test::answer(503, "no")); });
   start();
   ASSERT_TRUE(run_until_watching());
@@ -160,7 +160,7 @@ TEST_F(ApiSourceFaults, AListOfPagesThatExpiresInBetweenStartsOver) {
   FakeApiServer& server = serve(options);
   for (int i = 1; i <= 5; ++i)
     server.set(Kind::kService, key_of(fmt::format("s{}", i)), service_members(fmt::format("10.96.0.{}", i)));
-  std::atomic<bool> expired{false};
+  std::atomic<bool>& expired = flag(false);
   server.intercept([&](const Request& request, Peer&) {
     if (request.query.contains("continue") && !expired.exchange(true)) {
       server.remove(Kind::kService, key_of("s1"));  // it was on the first page
@@ -180,7 +180,7 @@ TEST_F(ApiSourceFaults, APageThatFailsStartsTheListOverAndRemovesNothing) {
   FakeApiServer& server = serve(options);
   for (int i = 1; i <= 5; ++i)
     server.set(Kind::kService, key_of(fmt::format("s{}", i)), service_members(fmt::format("10.96.0.{}", i)));
-  std::atomic<int> pages{0};
+  std::atomic<int>& pages = number(0);
   server.intercept([&](const Request& request, Peer& peer) {
     // The third page of the first list, the second of the next one.
     const bool later = kind_of(request) == Kind::kService && request.query.contains("continue");
@@ -251,7 +251,7 @@ TEST_F(ApiSourceFaults, AListThatBreaksStartsOverAndRemovesNothing) {
     removed_.clear();
     snapshot_ = {};
     FakeApiServer& server = start_with_web();
-    std::atomic<int> times{2};
+    std::atomic<int>& times = number(2);
     server.intercept([&](const Request& request, Peer& peer) {
       if (kind_of(request) != Kind::kService || is_watch(request) || times-- <= 0) return false;
       peer.send(row.bytes);
@@ -329,7 +329,7 @@ TEST_F(ApiSourceFaults, ARefusedTokenIsReplacedByTheOneThatStandsInItsFileByThen
 
 TEST_F(ApiSourceFaults, WaitsAsLongAsAnOverloadedServerSays) {
   FakeApiServer& server = serve();
-  std::atomic<int> asked{0};
+  std::atomic<int>& asked = number(0);
   std::chrono::steady_clock::time_point first;
   std::chrono::steady_clock::time_point second;
   server.intercept([&](const Request& request, Peer& peer) {
@@ -350,7 +350,7 @@ TEST_F(ApiSourceFaults, RefusalsOfAllKindsAreOutlived) {
     removed_.clear();
     snapshot_ = {};
     FakeApiServer& server = start_with_web();
-    std::atomic<int> times{12};
+    std::atomic<int>& times = number(12);
     server.intercept(
         [&](const Request&, Peer& peer) { return times-- > 0 && peer.send(net::test::answer(status, "no")); });
     server.end_watches();
@@ -362,7 +362,7 @@ TEST_F(ApiSourceFaults, RefusalsOfAllKindsAreOutlived) {
 
 TEST_F(ApiSourceFaults, AWatchThatIsRefusedForItsVersionGetsANewList) {
   FakeApiServer& server = start_with_web();
-  std::atomic<bool> listed{false};
+  std::atomic<bool>& listed = flag(false);
   server.intercept([&](const Request& request, Peer& peer) {
     if (kind_of(request) != Kind::kService) return false;
     if (!is_watch(request)) listed = true;
@@ -390,7 +390,7 @@ TEST_F(ApiSourceFaults, AServerThatIsNotThereYetIsFoundOnceItIs) {
 TEST_F(ApiSourceFaults, AWatchThatFallsSilentIsAskedAnew) {
   timing_.watch_silence = 200ms;
   FakeApiServer& server = serve();
-  std::atomic<bool> frozen{true};
+  std::atomic<bool>& frozen = flag(true);
   server.intercept([&](const Request& request, Peer& peer) {
     if (!frozen || !is_watch(request)) return false;
     peer.send(net::test::chunked_head(200));
@@ -407,7 +407,7 @@ TEST_F(ApiSourceFaults, AWatchThatFallsSilentIsAskedAnew) {
 TEST_F(ApiSourceFaults, AListThatHangsIsAskedAnew) {
   timing_.http.idle = timing_.http.response = 200ms;
   FakeApiServer& server = serve();
-  std::atomic<int> times{6};
+  std::atomic<int>& times = number(6);
   server.intercept([&](const Request& request, Peer& peer) {
     const int left = times--;
     if (is_watch(request) || left <= 0) return false;
@@ -487,7 +487,7 @@ TEST_F(ApiSourceFaults, AfterAnySequenceOfFaultsWhatIsTrueArrives) {
     FakeApiServer::Options options;
     options.page = 3;
     FakeApiServer& server = serve(options);
-    std::atomic<int> failures{0};
+    std::atomic<int>& failures = number(0);
     server.intercept([&](const Request&, Peer& peer) {
       if (failures <= 0) return false;
       const int number = failures--;

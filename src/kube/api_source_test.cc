@@ -324,7 +324,7 @@ TEST_F(EventSinkTest, WhatWasSaidAMomentAgoIsNotSaidAgain) {
 
 TEST_F(EventSinkTest, WhoEndsCanWaitForWhatItSaidLast) {
   FakeApiServer& server = serve();
-  std::atomic<bool> hanging{false};
+  std::atomic<bool>& hanging = flag(false);
   server.intercept([&](const Request&, Peer& peer) {
     if (hanging) peer.wait_for_end();
     return hanging || peer.send(net::test::answer(201, "{}"));

@@ -51,7 +51,7 @@ TEST_F(ApiSourceUnreadable, TheRestOfAnEventIsNotWaitedForAsLongAsTheNextEvent) 
 
 TEST_F(ApiSourceUnreadable, AnEventThatCannotBeReadHoweverOftenItComesIsAnsweredByANewList) {
   FakeApiServer& server = start_with_web();
-  std::atomic<bool> listed{false};
+  std::atomic<bool>& listed = flag(false);
   server.intercept([&](const Request& request, Peer& peer) {
     if (kind_of(request) != Kind::kService) return false;
     if (!is_watch(request)) listed = true;
@@ -65,7 +65,7 @@ TEST_F(ApiSourceUnreadable, AnEventThatCannotBeReadHoweverOftenItComesIsAnswered
 
 TEST_F(ApiSourceUnreadable, AListWithAnItemThatIsNoJsonServesTheOthersAndRemovesNothing) {
   FakeApiServer& server = start_with_web();
-  std::atomic<bool> broken{true};
+  std::atomic<bool>& broken = flag(true);
   const std::string item = R"({"metadata":{"name":"new","namespace":"shop"},)" + service_members("10.96.0.50") + "}";
   server.intercept([&](const Request& request, Peer& peer) {
     if (kind_of(request) != Kind::kService || is_watch(request) || !broken.exchange(false)) return false;
