@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <filesystem>
@@ -29,8 +30,7 @@ constexpr const char* kIpvsFile = "/proc/net/ip_vs";
 constexpr const char* kNetworkNamespace = "/proc/thread-self/ns/net";
 constexpr std::string_view kNftTable = "kube-proxy";
 
-// The IP sets of kube-proxy's mode ipvs (pkg/proxy/ipvs/ipset.go). For IPv6 "KUBE-" becomes "KUBE-6-", cut to 31
-// characters.
+// The IP sets of kube-proxy's mode ipvs (pkg/proxy/ipvs/ipset.go).
 constexpr std::array<std::string_view, 18> kIpSets{"KUBE-LOOP-BACK",
                                                    "KUBE-CLUSTER-IP",
                                                    "KUBE-EXTERNAL-IP",
@@ -51,8 +51,14 @@ constexpr std::array<std::string_view, 18> kIpSets{"KUBE-LOOP-BACK",
                                                    "KUBE-LOAD-BALANCER-MASQ"};
 constexpr std::size_t kIpSetNameMax = 31;
 
-void clean_iptables(Family family, std::optional<dataplane::iptables::Flavour> spared, CleanupReport& report) {
-  const auto cleaned = dataplane::iptables::cleanup_iptables(family, spared);
+// For IPv6 "KUBE-" becomes "KUBE-6-", cut to 31 characters.
+std::string ipset_name(std::string_view name, Family family) {
+  if (family == Family::kIPv4) return std::string(name);
+  return fmt::format("KUBE-6-{}", name.substr(std::string_view("KUBE-").size())).substr(0, kIpSetNameMax);
+}
+
+void clean_iptables(Family family, std::optional<dataplane::iptables::Serving> serving, CleanupReport& report) {
+  const auto cleaned = dataplane::iptables::cleanup_iptables(family, serving);
   if (!cleaned) report.problems.push_back(fmt::format("iptables ({}): {}", to_string(family), cleaned.error().what));
   if (cleaned && *cleaned > 0)
     report.removed.push_back(
@@ -67,10 +73,9 @@ void clean_ipsets(CleanupReport& report) {
     if (gone && *gone) ++destroyed;
   };
   for (const std::string_view name : kIpSets) {
-    destroy(std::string(name));
-    destroy(fmt::format("KUBE-6-{}", name.substr(std::string_view("KUBE-").size())).substr(0, kIpSetNameMax));
+    for (const Family family : kFamilies) destroy(ipset_name(name, family));
   }
-  if (destroyed > 0) report.removed.push_back(fmt::format("{} IP sets", destroyed));
+  if (destroyed > 0) report.removed.push_back(fmt::format("{} IP set{}", destroyed, destroyed == 1 ? "" : "s"));
 }
 
 }  // namespace
@@ -87,9 +92,17 @@ CleanupReport clean_up_iptables() {
   return report;
 }
 
-CleanupReport clean_up_other_flavour(Family family, dataplane::iptables::Flavour serving) {
+CleanupReport clean_up_beside_iptables(const ServingFlavours& serving) {
   CleanupReport report;
-  clean_iptables(family, serving, report);
+  // kube-proxy's mode ipvs has these sets with or without Services.
+  const auto sets = sys::list_ipsets();
+  if (!sets) report.problems.push_back(sets.error().what);
+  for (const auto& [family, flavour] : serving) {
+    const std::string sign = ipset_name("KUBE-CLUSTER-IP", family);
+    const bool after_ipvs_mode = sets && std::find(sets->begin(), sets->end(), sign) != sets->end();
+    clean_iptables(family, dataplane::iptables::Serving{flavour, after_ipvs_mode}, report);
+  }
+  clean_ipsets(report);
   return report;
 }
 

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/ip.h"
@@ -29,8 +30,9 @@ CleanupReport clean_up_everything(const std::string& data_dir);
 
 // The parts of it, by mode; what only one mode of ours or kube-proxy's makes. Each is best effort.
 CleanupReport clean_up_iptables();  // chains and rules of modes iptables and ipvs; IP sets, which only such rules use
-// What a family has in the other flavour of iptables than the one that serves it.
-CleanupReport clean_up_other_flavour(Family family, dataplane::iptables::Flavour serving);
+// The same for a proxy that serves these families in mode iptables, each by a flavour: its own rules stay.
+using ServingFlavours = std::vector<std::pair<Family, dataplane::iptables::Flavour>>;
+CleanupReport clean_up_beside_iptables(const ServingFlavours& serving);
 CleanupReport clean_up_nftables();                         // kube-proxy's tables
 CleanupReport clean_up_ipvs(const std::string& data_dir);  // needs the IP sets where kube-proxy has made any
 void append(CleanupReport& to, CleanupReport&& from);

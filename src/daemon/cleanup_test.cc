@@ -46,8 +46,8 @@ TEST(Cleanup, TakesEveryModesObjectsAndLeavesForeignOnes) {
 }
 
 // An operator who forces the other flavour, or a kubelet that was upgraded, leaves the rules of the first one in the
-// way.
-TEST(Cleanup, AModeTakesWhatTheOtherFlavourOfIptablesHolds) {
+// way; kube-proxy's mode ipvs leaves its IP sets.
+TEST(Cleanup, ModeIptablesTakesTheOtherFlavoursRulesAndIpSets) {
   in_fresh_netns([] {
     const std::string fill =
         "iptables-{0} -t nat -N KUBE-SERVICES && iptables-{0} -t nat -A OUTPUT -j KUBE-SERVICES && "
@@ -55,6 +55,7 @@ TEST(Cleanup, AModeTakesWhatTheOtherFlavourOfIptablesHolds) {
     for (const char* flavour : {"nft", "legacy"}) {
       ASSERT_EQ(std::system(fmt::format(fmt::runtime(fill), flavour).c_str()), 0);
     }
+    ASSERT_EQ(std::system("ipset create KUBE-CLUSTER-IP hash:ip,port && ipset create mine hash:ip"), 0);
     const ProxyConfig config;
     SluiceConfig sluice;
     sluice.iptables.flavour = IptablesFlavour::kLegacy;
@@ -64,11 +65,26 @@ TEST(Cleanup, AModeTakesWhatTheOtherFlavourOfIptablesHolds) {
     ASSERT_TRUE(data_plane) << data_plane.error().what;
     const CleanupReport report = (*mode)->remove_others();
     EXPECT_THAT(report.problems, testing::IsEmpty());
-    EXPECT_THAT(report.removed, testing::ElementsAre("1 chain of iptables (IPv4)"));
+    EXPECT_THAT(report.removed, testing::ElementsAre("1 chain of iptables (IPv4)", "1 IP set"));
+    EXPECT_EQ(output_of("ipset list -n"), "mine\n");
     EXPECT_THAT(output_of("iptables-nft-save"),
                 testing::AllOf(testing::HasSubstr("MINE"), testing::Not(testing::HasSubstr("KUBE-"))));
     EXPECT_THAT(output_of("iptables-legacy-save"), testing::HasSubstr("-A OUTPUT -j KUBE-SERVICES"));
   });
+}
+
+TEST(Cleanup, ModeIptablesLooksForChainsOfModeIpvsWhereItsSetsAre) {
+  for (const bool sets : {false, true}) {
+    in_fresh_netns([sets] {
+      ASSERT_EQ(std::system("iptables-nft -t nat -N KUBE-LOAD-BALANCER && iptables-nft -t nat -N KUBE-SERVICES"), 0);
+      ASSERT_EQ(std::system(sets ? "ipset create KUBE-CLUSTER-IP hash:ip,port" : "true"), 0);
+      const CleanupReport report = clean_up_beside_iptables({{Family::kIPv4, dataplane::iptables::Flavour::kNft}});
+      EXPECT_THAT(report.problems, testing::IsEmpty());
+      const std::string rules = output_of("iptables-nft-save -t nat");
+      EXPECT_EQ(rules.find("KUBE-LOAD-BALANCER") == std::string::npos, sets) << rules;
+      EXPECT_THAT(rules, testing::HasSubstr("KUBE-SERVICES"));
+    });
+  }
 }
 
 TEST(Cleanup, OfNothingSucceedsAndMakesNothing) {

@@ -60,8 +60,9 @@ class IptablesMode : public Mode {
 
   CleanupReport remove_others() override {
     CleanupReport report = clean_up_nftables();
-    // Packets pass both flavours: what a proxy before us wrote with the other one would send them to old endpoints.
-    for (const auto& [family, flavour] : flavours_) append(report, clean_up_other_flavour(family, flavour));
+    // Packets pass both flavours: what a proxy before us wrote with the other one would send them to old endpoints. And
+    // by the first sync our rules no longer refer to what kube-proxy's mode ipvs had.
+    append(report, clean_up_beside_iptables(flavours_));
     if (const auto device = sys::link_exists(dataplane::ipvs::kServiceDevice); !device || !*device) return report;
     // New connections are ours by now, those that IPVS carries end there.
     const auto now = system_clock().steady_now();
@@ -90,7 +91,7 @@ class IptablesMode : public Mode {
   const ProxyConfig& config_;
   const SluiceConfig& sluice_;
   std::string flavour_;
-  std::vector<std::pair<Family, dataplane::iptables::Flavour>> flavours_;
+  ServingFlavours flavours_;
   std::optional<Clock::SteadyTime> leaving_ipvs_until_;
 };
 

@@ -33,8 +33,7 @@ struct OwnedName {
   Table table;
   std::string_view name;
 };
-// Those of the iptables mode, then those of the ipvs mode (pkg/proxy/ipvs/proxier.go); its nat KUBE-FIREWALL is from
-// before 1.25.
+// What both modes have, or the iptables mode alone.
 constexpr std::array kOwnedNames{
     OwnedName{Table::kNat, kServicesChain},
     OwnedName{Table::kNat, kNodePortsChain},
@@ -48,6 +47,9 @@ constexpr std::array kOwnedNames{
     OwnedName{Table::kFilter, kProxyFirewallChain},
     OwnedName{Table::kFilter, kCanaryChain},
     OwnedName{Table::kMangle, kCanaryChain},
+};
+// What the ipvs mode alone has (pkg/proxy/ipvs/proxier.go); its nat KUBE-FIREWALL is from before 1.25.
+constexpr std::array kIpvsModeNames{
     OwnedName{Table::kNat, "KUBE-LOAD-BALANCER"},
     OwnedName{Table::kNat, "KUBE-NODE-PORT"},
     OwnedName{Table::kNat, kFirewallChain},
@@ -56,6 +58,19 @@ constexpr std::array kOwnedNames{
     OwnedName{Table::kFilter, "KUBE-IPVS-FILTER"},
     OwnedName{Table::kFilter, "KUBE-IPVS-OUT-FILTER"},
 };
+
+// The ipvs mode's jump into a chain that the iptables mode has, too, but enters by other rules.
+constexpr std::string_view kIpvsModeJump = "\"kube-proxy firewall rules\"";
+
+template <std::size_t size>
+bool holds(const std::array<OwnedName, size>& names, Table table, std::string_view name) {
+  return std::any_of(names.begin(), names.end(),
+                     [&](const OwnedName& owned) { return owned.table == table && owned.name == name; });
+}
+
+// What of a flavour's rules goes: all that was ever kube-proxy's or ours, or, beside a proxy that serves in mode
+// iptables by this flavour, what kube-proxy's mode ipvs has left.
+enum class Scope : std::uint8_t { kEverything, kIpvsMode };
 
 struct OwnedChain {
   Table table = Table::kNat;
@@ -91,8 +106,8 @@ class Leftovers : public SaveVisitor, public ItemSource {
   static constexpr std::uint32_t kJump = 0;
   static constexpr std::uint32_t kChain = 1;
 
-  Leftovers(Family family, std::string_view martian_rule)
-      : family_(family), martian_(canonical_rule(family, martian_rule, Comments::kIgnore)) {}
+  Leftovers(Family family, std::string_view martian_rule, Scope scope)
+      : family_(family), scope_(scope), martian_(canonical_rule(family, martian_rule, Comments::kIgnore)) {}
 
   void begin() override {
     kubelet_ = firewall_seen_ = firewall_shared_ = mark_drop_empty_ = false;
@@ -105,13 +120,14 @@ class Leftovers : public SaveVisitor, public ItemSource {
     kubelet_ = kubelet_ || name == kKubeletHintChain || name == kKubeletCanaryChain;
     const auto table = table_named(table_name);
     if (!table) return;
+    if (holds(kIpvsModeNames, *table, name)) chains_.push_back({*table, std::string(name), kRankDispatch});
+    if (scope_ == Scope::kIpvsMode) return;
     if (*table == Table::kFilter && name == kFirewallChain) firewall_seen_ = true;
     if (*table == Table::kNat && name == kMarkDropChain) mark_drop_empty_ = true;
     ChainKind kind{};
     if (*table == Table::kNat && parse_port_chain(name, kind)) {
       chains_.push_back({*table, std::string(name), kRankPort + static_cast<std::size_t>(kind)});
-    } else if (std::any_of(kOwnedNames.begin(), kOwnedNames.end(),
-                           [&](const OwnedName& owned) { return owned.table == *table && owned.name == name; })) {
+    } else if (holds(kOwnedNames, *table, name)) {
       chains_.push_back({*table, std::string(name), name == kMarkMasqChain ? kRankMark : kRankDispatch});
     }
   }
@@ -142,8 +158,10 @@ class Leftovers : public SaveVisitor, public ItemSource {
                      [](const OwnedChain& a, const OwnedChain& b) { return a.rank < b.rank; });
     std::set<std::pair<Table, std::string_view>> ours;
     for (const OwnedChain& chain : chains_) ours.insert({chain.table, chain.name});
-    std::erase_if(jumps_, [&](const Jump& jump) { return !ours.contains({jump.table, jump.to}); });
-    if (firewall_shared_ && !kubelet_) {
+    std::erase_if(jumps_, [&](const Jump& jump) {
+      return !ours.contains({jump.table, jump.to}) && jump.rule.find(kIpvsModeJump) == std::string::npos;
+    });
+    if (scope_ == Scope::kEverything && firewall_shared_ && !kubelet_) {
       for (std::string& rule : martian_rules_)
         jumps_.push_back({Table::kFilter, std::string(kFirewallChain), std::move(rule), "DROP"});
     }
@@ -182,6 +200,7 @@ class Leftovers : public SaveVisitor, public ItemSource {
 
  private:
   Family family_;
+  Scope scope_;
   std::string martian_;
   bool kubelet_ = false;
   bool firewall_seen_ = false;
@@ -194,11 +213,11 @@ class Leftovers : public SaveVisitor, public ItemSource {
 };
 
 // How many chains went.
-Result<std::size_t> cleanup_flavour(const Tool& tool) {
+Result<std::size_t> cleanup_flavour(const Tool& tool, Scope scope) {
   // Only IPv4 has the rule; in IPv6 KUBE-FIREWALL is ours only when empty.
   EncodeSettings settings;
   settings.family = tool.family;
-  Leftovers leftovers(tool.family, Encoder(settings).martian_rule({}));
+  Leftovers leftovers(tool.family, Encoder(settings).martian_rule({}), scope);
   SLUICE_CHECK_OK(read_live(tool, leftovers));
   std::vector<Block> blocks = leftovers.blocks(tool.flavour);
   std::size_t chains = 0;
@@ -214,19 +233,20 @@ Result<std::size_t> cleanup_flavour(const Tool& tool) {
 
 }  // namespace
 
-Result<std::size_t> cleanup_iptables(Family family, std::optional<Flavour> spared) {
+Result<std::size_t> cleanup_iptables(Family family, std::optional<Serving> serving) {
   std::vector<Tool> tools = installed_tools(family);
   if (tools.empty() && rules_without_programs(family)) {
     const std::string_view name = family == Family::kIPv4 ? "iptables" : "ip6tables";
     return fail(Errc::kUnsupported,
                 fmt::format("clean up {0}: no {0} program in PATH; install the package iptables", name));
   }
-  std::erase_if(tools, [&spared](const Tool& tool) { return tool.flavour == spared; });
   std::size_t chains = 0;
   std::string problems;
   Errc code = Errc::kInternal;
   for (const Tool& tool : tools) {
-    const auto done = cleanup_flavour(tool);
+    const bool serves = serving && serving->flavour == tool.flavour;
+    if (serves && !serving->after_ipvs_mode) continue;
+    const auto done = cleanup_flavour(tool, serves ? Scope::kIpvsMode : Scope::kEverything);
     if (done) {
       chains += *done;
       continue;

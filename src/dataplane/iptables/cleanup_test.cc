@@ -111,29 +111,35 @@ TEST(Cleanup, KubeFirewallGoesOnlyWhereItIsOursAlone) {
   }
 }
 
+// What kube-proxy's mode ipvs leaves.
+const std::string& ipvs_mode_rules() {
+  static const std::string rules =
+      "*nat\n:KUBE-LOAD-BALANCER - [0:0]\n:KUBE-MARK-MASQ - [0:0]\n:KUBE-NODE-PORT - [0:0]\n:KUBE-POSTROUTING - "
+      "[0:0]\n"
+      ":KUBE-SERVICES - [0:0]\n:KUBE-FIREWALL - [0:0]\n"
+      "-A PREROUTING -m comment --comment \"kubernetes service portals\" -j KUBE-SERVICES\n"
+      "-A OUTPUT -m comment --comment \"kubernetes service portals\" -j KUBE-SERVICES\n"
+      "-A POSTROUTING -m comment --comment \"kubernetes postrouting rules\" -j KUBE-POSTROUTING\n"
+      "-A KUBE-LOAD-BALANCER -j KUBE-MARK-MASQ\n-A KUBE-LOAD-BALANCER -j KUBE-FIREWALL\n"
+      "-A KUBE-MARK-MASQ -j MARK --set-xmark 0x4000/0x4000\n-A KUBE-SERVICES -s 127.0.0.0/8 -j RETURN\n"
+      "-A KUBE-SERVICES -m addrtype --dst-type LOCAL -j KUBE-NODE-PORT\nCOMMIT\n"
+      "*filter\n:KUBE-FORWARD - [0:0]\n:KUBE-IPVS-FILTER - [0:0]\n:KUBE-IPVS-OUT-FILTER - [0:0]\n:KUBE-NODE-PORT - "
+      "[0:0]\n"
+      ":KUBE-PROXY-FIREWALL - [0:0]\n:KUBE-SOURCE-RANGES-FIREWALL - [0:0]\n"
+      "-A INPUT -m comment --comment \"kubernetes ipvs access filter\" -j KUBE-IPVS-FILTER\n"
+      "-A INPUT -m comment --comment \"kube-proxy firewall rules\" -j KUBE-PROXY-FIREWALL\n"
+      "-A INPUT -m comment --comment \"kubernetes health check rules\" -j KUBE-NODE-PORT\n"
+      "-A FORWARD -m comment --comment \"kubernetes forwarding rules\" -j KUBE-FORWARD\n"
+      "-A OUTPUT -m comment --comment \"kubernetes ipvs access filter\" -j KUBE-IPVS-OUT-FILTER\n"
+      "-A KUBE-PROXY-FIREWALL -j KUBE-SOURCE-RANGES-FIREWALL\n-A KUBE-SOURCE-RANGES-FIREWALL -j DROP\nCOMMIT\n"
+      "*mangle\n:KUBE-PROXY-CANARY - [0:0]\nCOMMIT\n";
+  return rules;
+}
+
 TEST(Cleanup, ChainsOfTheIpvsModeGoToo) {
   in_fresh_netns([] {
-    const std::string ipvs =
-        "*nat\n:KUBE-LOAD-BALANCER - [0:0]\n:KUBE-MARK-MASQ - [0:0]\n:KUBE-NODE-PORT - [0:0]\n:KUBE-POSTROUTING - "
-        "[0:0]\n"
-        ":KUBE-SERVICES - [0:0]\n:KUBE-FIREWALL - [0:0]\n"
-        "-A PREROUTING -m comment --comment \"kubernetes service portals\" -j KUBE-SERVICES\n"
-        "-A OUTPUT -m comment --comment \"kubernetes service portals\" -j KUBE-SERVICES\n"
-        "-A POSTROUTING -m comment --comment \"kubernetes postrouting rules\" -j KUBE-POSTROUTING\n"
-        "-A KUBE-LOAD-BALANCER -j KUBE-MARK-MASQ\n-A KUBE-LOAD-BALANCER -j KUBE-FIREWALL\n"
-        "-A KUBE-MARK-MASQ -j MARK --set-xmark 0x4000/0x4000\n-A KUBE-SERVICES -s 127.0.0.0/8 -j RETURN\n"
-        "-A KUBE-SERVICES -m addrtype --dst-type LOCAL -j KUBE-NODE-PORT\nCOMMIT\n"
-        "*filter\n:KUBE-FORWARD - [0:0]\n:KUBE-IPVS-FILTER - [0:0]\n:KUBE-IPVS-OUT-FILTER - [0:0]\n:KUBE-NODE-PORT - "
-        "[0:0]\n"
-        ":KUBE-PROXY-FIREWALL - [0:0]\n:KUBE-SOURCE-RANGES-FIREWALL - [0:0]\n"
-        "-A INPUT -m comment --comment \"kubernetes ipvs access filter\" -j KUBE-IPVS-FILTER\n"
-        "-A INPUT -m comment --comment \"kube-proxy firewall rules\" -j KUBE-PROXY-FIREWALL\n"
-        "-A INPUT -m comment --comment \"kubernetes health check rules\" -j KUBE-NODE-PORT\n"
-        "-A FORWARD -m comment --comment \"kubernetes forwarding rules\" -j KUBE-FORWARD\n"
-        "-A OUTPUT -m comment --comment \"kubernetes ipvs access filter\" -j KUBE-IPVS-OUT-FILTER\n"
-        "-A KUBE-PROXY-FIREWALL -j KUBE-SOURCE-RANGES-FIREWALL\n-A KUBE-SOURCE-RANGES-FIREWALL -j DROP\nCOMMIT\n"
-        "*mangle\n:KUBE-PROXY-CANARY - [0:0]\nCOMMIT\n";
-    for (const char* flavour : {"nft", "legacy"}) run({fmt::format("iptables-{}-restore", flavour), "--noflush"}, ipvs);
+    for (const char* flavour : {"nft", "legacy"})
+      run({fmt::format("iptables-{}-restore", flavour), "--noflush"}, ipvs_mode_rules());
     const auto done = cleanup_iptables(Family::kIPv4);
     ASSERT_TRUE(done) << done.error().what;
     for (const char* flavour : {"nft", "legacy"}) {
@@ -191,7 +197,7 @@ TEST(Cleanup, TheFlavourThatServesIsSpared) {
       run({fmt::format("iptables-{}-restore", flavour), "--noflush"},
           "*nat\n:KUBE-SERVICES - [0:0]\n:MINE - [0:0]\n-A OUTPUT -j KUBE-SERVICES\n-A OUTPUT -j MINE\nCOMMIT\n");
     }
-    const auto done = cleanup_iptables(Family::kIPv4, Flavour::kLegacy);
+    const auto done = cleanup_iptables(Family::kIPv4, Serving{Flavour::kLegacy, true});
     ASSERT_TRUE(done) << done.error().what;
     EXPECT_EQ(*done, 1u);
     const std::vector<std::string> nft = saved_lines(tool_for(Family::kIPv4, "nft"));
@@ -199,6 +205,35 @@ TEST(Cleanup, TheFlavourThatServesIsSpared) {
     EXPECT_THAT(nft, Contains("nat -A OUTPUT -j MINE"));
     EXPECT_THAT(saved_lines(tool_for(Family::kIPv4, "legacy")), Contains("nat -A OUTPUT -j KUBE-SERVICES"));
   });
+}
+
+// After mode iptables has written its own rules, nothing of mode ipvs is left, and the rules are those of a fresh
+// start.
+TEST(Cleanup, TheServingFlavourLosesWhatTheIpvsModeLeftAndNothingElse) {
+  for (const char* flavour : {"nft", "legacy"}) {
+    const auto serve = [flavour](const std::string& before) {
+      std::vector<std::string> saved;
+      in_fresh_netns([&] {
+        const Tool tool = tool_for(Family::kIPv4, flavour);
+        if (!before.empty()) run({tool.restore, "--noflush"}, before);
+        auto data_plane = IptablesDataPlane::open({.masquerade = {}, .flavour = flavour});
+        ASSERT_TRUE(data_plane) << data_plane.error().what;
+        Changes changes;
+        changes.full = true;
+        changes.ports.push_back({nullptr, std::make_shared<plan::ServicePortPlan>(worked_example())});
+        const auto applied = (*data_plane)->apply(changes);
+        ASSERT_TRUE(applied) << applied.error().what;
+        const auto done = cleanup_iptables(Family::kIPv4, Serving{tool.flavour, true});
+        ASSERT_TRUE(done) << done.error().what;
+        EXPECT_EQ(*done, before.empty() ? 0u : 7u);
+        saved = sorted(saved_lines(tool));
+      });
+      return saved;
+    };
+    const std::vector<std::string> fresh = serve("");
+    EXPECT_THAT(fresh, Contains(HasSubstr("KUBE-SVC-")));
+    EXPECT_EQ(serve(ipvs_mode_rules()), fresh) << flavour;
+  }
 }
 
 TEST(Cleanup, WithoutProgramsThereIsNothingToCleanUpOrAnError) {

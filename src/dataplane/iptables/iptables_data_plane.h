@@ -56,10 +56,17 @@ class IptablesDataPlane : public DataPlane {
 // Whether this node can run the iptables mode for `family` at all; kUnsupported says what is missing.
 Result<> probe(Family family, std::string_view flavour = "auto");
 
+// By which flavour a proxy serves in mode iptables, and whether kube-proxy served in mode ipvs before it.
+struct Serving {
+  Flavour flavour = Flavour::kNft;
+  bool after_ipvs_mode = false;
+};
+
 // Takes away all that kube-proxy's iptables and ipvs modes, or we, ever put into iptables, of whichever version and
 // flavour. Foreign chains and rules stay, as does KUBE-FIREWALL where kubelet uses it. Goes on after an error and
 // reports all; that no programs are installed is one only where there are rules. Answers how many chains it took away.
-// A proxy that serves by one flavour spares that one.
-Result<std::size_t> cleanup_iptables(Family family, std::optional<Flavour> spared = std::nullopt);
+// Beside a proxy that serves, its flavour keeps all but what kube-proxy's mode ipvs left there; looking for that reads
+// all rules.
+Result<std::size_t> cleanup_iptables(Family family, std::optional<Serving> serving = std::nullopt);
 
 }  // namespace sluice::dataplane::iptables
