@@ -68,5 +68,20 @@ class Sizes(unittest.TestCase):
         self.assertEqual(run("check_sizes.py", {"README.md": ""})[0], 1)
 
 
+class LogKeys(unittest.TestCase):
+    def keys_of(self, text, listed="| `node`, `err` | what it holds |\n"):
+        return run("check_log_keys.py", {"src/a.cc": text, "docs/log-keys.md": listed})
+
+    def test_keys_that_are_listed_pass(self):
+        self.assertEqual(self.keys_of('SLUICE_LOG_INFO("A (b", {"node", f(x)}, {"err", "c)"});')[0], 0)
+
+    def test_keys_that_are_not_listed_or_not_used_are_named(self):
+        for text, named in (('\nSLUICE_LOG_INFO("A", {"node", n},\n  {"err", e}, {"other", o});', "src/a.cc:2: key 'other'"),
+                            ('SLUICE_LOG_V(2, "A", {"node", n});', "no log line has the key 'err'")):
+            status, output = self.keys_of(text)
+            self.assertEqual(status, 1)
+            self.assertIn(named, output)
+
+
 if __name__ == "__main__":
     unittest.main()
