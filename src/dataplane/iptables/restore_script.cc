@@ -9,14 +9,14 @@
 //
 // Both are bounded, so that a kernel that refuses everything costs a known number of attempts.
 //
-// Text is made block by block, so that of a full load of 10,000 Services, 40 MB, one block stands in memory. (Legacy
-// has but one block per table: what it costs to hold that is given back with it.)
+// Text is made part by part, some hundred items each, while the tool reads the part before: a full load of 10,000
+// Services is 40 MB, of which one part stands in memory.
 //
 // Both flavours look a chain up in a list sorted by name, so the order of lines decides what a load costs (55,000
-// chains, 165,000 rules, iptables 1.8.9). Chains are declared in descending order, each before all that the list holds:
-// nft walks the whole list otherwise (20 s instead of 6 minutes in one block), legacy a bucket of up to 395 names.
-// Rules are written chain by chain in the order of names, so that legacy's index and list stay in the processor's
-// cache: 0.6 s instead of 1.1 s with both.
+// chains, 165,000 rules, iptables 1.8.9). Within a part chains are declared in descending order, each before all of the
+// part that the list holds: nft walks the whole list otherwise, legacy a bucket of up to 395 names. Rules are written
+// chain by chain in the order of names, so that legacy's index and list stay in the processor's cache: ADR 10 has the
+// figures.
 #include "dataplane/iptables/restore_script.h"
 
 #include <fmt/format.h>
@@ -32,7 +32,9 @@ namespace {
 constexpr std::size_t kRunsMax = 64;
 constexpr std::size_t kRefusedMax = 32;
 constexpr std::size_t kPieceSize = 64 * 1024;
-constexpr std::size_t kArenaPieceSize = 1024 * 1024;
+// A part ends with the item that brings it to so many chains.
+constexpr std::size_t kPartChainsMax = 2048;
+constexpr std::size_t kArenaPieceSize = 256 * 1024;
 
 struct BlockCounts {
   std::size_t rules = 0;
@@ -50,12 +52,14 @@ std::string_view chain_of(std::string_view line) {
   return line.substr(begin, line.find(' ', begin) - begin);
 }
 
+constexpr std::size_t kNoItem = static_cast<std::size_t>(-1);
+
 // Consecutive lines of one item about one chain.
 struct Run {
   std::string_view chain;
   std::string_view text;  // whole lines
-  std::size_t lines = 0;
-  std::size_t item = 0;  // of the block
+  std::size_t lines = 1;
+  std::size_t item = kNoItem;  // of the block
 };
 
 // Owns the text of runs. What is appended stays where it is.
@@ -71,73 +75,106 @@ class Arena {
     piece.append(line).push_back('\n');
     return std::string_view(piece).substr(begin);
   }
+  void clear() { pieces_.clear(); }
 
  private:
   std::list<std::string> pieces_;
 };
 
-// One block as text, in pieces: header and declarations, then the rules chain by chain, then removals and COMMIT.
+// One block as text: the table's name, parts, then removals and COMMIT. Told once, by append() or by find().
 class BlockText {
  public:
   BlockText(const Block& block, ItemSource& source) : block_(block), source_(source) {
-    for (std::size_t i = 0; i < block.items.size(); ++i) {
-      ItemText text = source.text(block.items[i]);
-      std::move(text.declare.begin(), text.declare.end(), std::back_inserter(declare_));
-      std::move(text.remove.begin(), text.remove.end(), std::back_inserter(remove_));
-      for (const std::string& rule : text.rules) add_rule(rule, i);
-    }
-    std::sort(declare_.begin(), declare_.end(), std::greater<>());
-    declare_.erase(std::unique(declare_.begin(), declare_.end()), declare_.end());
-    std::stable_sort(runs_.begin(), runs_.end(), [](const Run& a, const Run& b) { return a.chain < b.chain; });
-    counts_.chains = declare_.size() - std::min(declare_.size(), remove_.size());
+    runs_.push_back({{}, arena_.append(fmt::format("*{}", to_string(block.table)))});
   }
 
   // Appends the next piece of about kPieceSize; false when all has been told.
   bool append(std::string& out) {
-    while (stage_ != Stage::kDone && out.size() < kPieceSize) step(out);
-    return stage_ != Stage::kDone;
+    while (out.size() < kPieceSize) {
+      while (next_run_ == runs_.size()) {  // a part of items that were excluded is empty
+        if (!next_part()) return false;
+      }
+      const Run& run = runs_[next_run_++];
+      out.append(run.text);
+      lines_ += run.lines;
+    }
+    return true;
   }
 
-  [[nodiscard]] std::size_t line_count() const { return 2 + declare_.size() + counts_.rules + remove_.size(); }
-  [[nodiscard]] const BlockCounts& counts() const { return counts_; }
+  // When all has been told.
+  [[nodiscard]] std::size_t line_count() const { return lines_; }
+  [[nodiscard]] BlockCounts counts() const {
+    BlockCounts counts = counts_;
+    counts.chains -= std::min(counts.chains, remove_.size());
+    return counts;
+  }
 
   struct Found {
     const Item* item = nullptr;  // null: a line that is no item's own
     std::string line;
   };
   // What stands in line `wanted`, counted from 1 within the block.
-  [[nodiscard]] Found find(std::size_t wanted) const {
-    std::size_t line = 1 + declare_.size();
-    if (wanted <= line) return {nullptr, wanted >= 2 ? ":" + declare_[wanted - 2] : std::string()};
-    for (const Run& run : runs_) {
-      if (wanted <= line + run.lines) return {&block_.items[run.item], nth_line(run.text, wanted - line - 1)};
-      line += run.lines;
-    }
-    if (wanted <= line + remove_.size()) {
-      const std::string& name = remove_[wanted - line - 1];
-      for (const Item& item : block_.items) {
-        const std::vector<std::string> removed = source_.text(item).remove;
-        if (std::find(removed.begin(), removed.end(), name) != removed.end()) return {&item, "-X " + name};
+  Found find(std::size_t wanted) {
+    do {
+      for (const Run& run : runs_) {
+        if (wanted <= run.lines) {
+          return run.item == kNoItem ? Found{} : Found{&block_.items[run.item], nth_line(run.text, wanted - 1)};
+        }
+        wanted -= run.lines;
       }
-    }
+    } while (next_part());
     return {};
   }
 
  private:
-  enum class Stage : std::uint8_t { kHeader, kDeclare, kRules, kRemove, kDone };
+  // Replaces the runs, which have been told, by the next ones; false after COMMIT.
+  bool next_part() {
+    if (committed_) return false;
+    runs_.clear();
+    arena_.clear();
+    next_run_ = 0;
+    if (next_item_ < block_.items.size()) {
+      add_items();
+    } else {
+      for (const auto& [name, item] : remove_) runs_.push_back({{}, arena_.append("-X " + name), 1, item});
+      runs_.push_back({{}, arena_.append("COMMIT")});
+      committed_ = true;
+    }
+    return true;
+  }
 
-  void add_rule(std::string_view rule, std::size_t item) {
+  void add_items() {
+    std::vector<Run> rules;
+    while (next_item_ < block_.items.size() && runs_.size() < kPartChainsMax) {
+      ItemText text = source_.text(block_.items[next_item_]);
+      for (const std::string& name : text.declare) {
+        const std::string_view line = arena_.append(fmt::format(":{} - [0:0]", name));
+        runs_.push_back({line.substr(1, name.size()), line, 1, next_item_});
+      }
+      for (const std::string& rule : text.rules) add_rule(rule, rules);
+      for (std::string& name : text.remove) remove_.emplace_back(std::move(name), next_item_);
+      ++next_item_;
+    }
+    std::stable_sort(runs_.begin(), runs_.end(), [](const Run& a, const Run& b) { return a.chain > b.chain; });
+    runs_.erase(std::unique(runs_.begin(), runs_.end(), [](const Run& a, const Run& b) { return a.chain == b.chain; }),
+                runs_.end());
+    counts_.chains += runs_.size();
+    std::stable_sort(rules.begin(), rules.end(), [](const Run& a, const Run& b) { return a.chain < b.chain; });
+    runs_.insert(runs_.end(), rules.begin(), rules.end());
+  }
+
+  void add_rule(std::string_view rule, std::vector<Run>& rules) {
     const std::string_view text = arena_.append(rule);
     const std::string_view chain = chain_of(text);
     ++counts_.rules;
     if (is_own_rule(text)) ++counts_.own_rules;
-    const bool goes_on = !runs_.empty() && runs_.back().item == item && runs_.back().chain == chain &&
-                         runs_.back().text.data() + runs_.back().text.size() == text.data();
+    const bool goes_on = !rules.empty() && rules.back().item == next_item_ && rules.back().chain == chain &&
+                         rules.back().text.data() + rules.back().text.size() == text.data();
     if (!goes_on) {
-      runs_.push_back({chain, text, 1, item});
+      rules.push_back({chain, text, 1, next_item_});
       return;
     }
-    Run& run = runs_.back();
+    Run& run = rules.back();
     run.text = {run.text.data(), run.text.size() + text.size()};
     ++run.lines;
   }
@@ -147,44 +184,15 @@ class BlockText {
     return std::string(text.substr(0, text.find('\n')));
   }
 
-  void step(std::string& out) {
-    switch (stage_) {
-      case Stage::kHeader:
-        out.append("*").append(to_string(block_.table)).append("\n");
-        return advance(Stage::kDeclare);
-      case Stage::kDeclare:
-        if (next_ == declare_.size()) return advance(Stage::kRules);
-        out.append(":").append(declare_[next_++]).append(" - [0:0]\n");
-        return;
-      case Stage::kRules:
-        if (next_ == runs_.size()) return advance(Stage::kRemove);
-        out.append(runs_[next_++].text);
-        return;
-      case Stage::kRemove:
-        if (next_ < remove_.size()) {
-          out.append("-X ").append(remove_[next_++]).append("\n");
-          return;
-        }
-        out.append("COMMIT\n");
-        return advance(Stage::kDone);
-      case Stage::kDone:
-        return;
-    }
-  }
-
-  void advance(Stage stage) {
-    stage_ = stage;
-    next_ = 0;
-  }
-
   const Block& block_;
   ItemSource& source_;
-  std::vector<std::string> declare_;
-  std::vector<std::string> remove_;
   Arena arena_;
-  std::vector<Run> runs_;
-  Stage stage_ = Stage::kHeader;
-  std::size_t next_ = 0;
+  std::vector<Run> runs_;  // of the part that is being told
+  std::size_t next_run_ = 0;
+  std::size_t next_item_ = 0;
+  std::vector<std::pair<std::string, std::size_t>> remove_;  // a chain, and the item that removes it
+  bool committed_ = false;
+  std::size_t lines_ = 0;
   BlockCounts counts_;
 };
 

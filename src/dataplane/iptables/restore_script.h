@@ -22,7 +22,7 @@ struct Item {
   friend auto operator<=>(const Item&, const Item&) = default;
 };
 
-// What an item contributes to its block.
+// What an item contributes to its block. Who declares a chain comes before all others that write to it.
 struct ItemText {
   std::vector<std::string> declare;  // chains to create, or to empty where they exist
   std::vector<std::string> rules;    // whole lines: "-A KUBE-SERVICES ..."

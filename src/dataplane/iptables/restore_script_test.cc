@@ -224,6 +224,24 @@ TEST_P(RestoreScriptTest, ChainsAreDeclaredInDescendingOrderAndFilledOneByOne) {
   });
 }
 
+TEST_P(RestoreScriptTest, ABlockOfManyPartsIsOneTransaction) {
+  in_fresh_netns([this] {
+    std::vector<std::string> names;
+    for (int i = 0; i < 3000; ++i) names.push_back(fmt::format("C{}", i * 7919 % 3000));
+    Chains chains(names);
+    chains.refused = 2990;
+    ApplyStats stats;
+    const auto done = run_script(tool(), one_block(Table::kNat, 3000), chains, stats);
+    ASSERT_FALSE(done);
+    EXPECT_THAT(done.error().what, HasSubstr(fmt::format("chain {} is refused", names[2990])));
+    EXPECT_EQ(chains.excluded, std::set<std::uint32_t>{2990});
+    EXPECT_EQ(stats.kernel_transactions, 1u);
+    EXPECT_EQ(stats.rules_written, 2999 * 3u);
+    EXPECT_EQ(stats.chains_written, 2999 * 2u);
+    EXPECT_EQ(lines_with(saved_lines(tool()), "nat -A C").size(), 2999 * 3u);
+  });
+}
+
 TEST_P(RestoreScriptTest, ALineIsTracedToItsItemWhereverItsChainStands) {
   for (std::uint32_t refused = 0; refused < 3; ++refused) {
     in_fresh_netns([&] {
