@@ -36,6 +36,7 @@ namespace {
 
 using SteadyClock = std::chrono::steady_clock;
 constexpr std::size_t kErrorOutputMax = 64 * 1024;
+constexpr int kInputAheadMax = 1024 * 1024;  // what the kernel grants without privilege (fs.pipe-max-size)
 constexpr int kTickMs = 20;
 constexpr int kReadsPerTurn =
     32;  // 2 MiB, more than a pipe holds: an endless writer must not keep us from the deadline
@@ -247,6 +248,9 @@ class Conversation {
 Result<ProcessOutcome> run_process(const ProcessOptions& options) {
   if (options.arguments.empty()) return fail(Errc::kInvalid, "run: no program named");
   SLUICE_TRY(Pipe in, open_pipe());
+  // Room to work ahead of the program, which would otherwise wait whenever the next piece is being made. Should the
+  // kernel refuse (pipe-user-pages-soft), the usual 64 KiB do.
+  if (options.input) ::fcntl(in.write_end.get(), F_SETPIPE_SZ, kInputAheadMax);
   SLUICE_TRY(Pipe out, open_pipe());
   SLUICE_TRY(Pipe err, open_pipe());
   SLUICE_TRY(const pid_t pid, spawn(options.arguments, in, out, err));
