@@ -51,9 +51,12 @@ TEST_F(FileLockTest, WhoWaitsForALockWhoseFolderGoesHearsThatItIsGone) {
     const auto lock = FileLock::take(path_, minutes(1));
     if (!lock) code = lock.error().code;
   });
-  std::filesystem::remove_all(folder_);
+  // At once: while files are removed one by one, the waiter could make the lock's anew.
+  const std::string gone = folder_ + ".gone";
+  std::filesystem::rename(folder_, gone);
   held.reset();
   waiter.join();
+  std::filesystem::remove_all(gone);
   EXPECT_EQ(code, Errc::kNotFound);
 }
 
