@@ -88,13 +88,8 @@ TEST_F(LabCommand, ALabHasTheNodesAndPodsThatItIsAskedFor) {
 TEST_F(LabCommand, AnInterruptedUpLeavesNothing) {
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
     const std::string id = fresh_id();
-    const auto maker =
-        sys::start_detached({.arguments = {SLUICE_LAB_TOOL, "lab", "up", "--id", id, "--topology", "20x5"},
-                             .netns = {},
-                             .log_file = {},
-                             .environment = {}});
-    ASSERT_TRUE(maker) << maker.error().what;
-    ASSERT_TRUE(eventually([&] { return list_lab_netns(id)->size() >= 10; }));
+    const auto maker = large_lab_in_the_making(id, 10);
+    ASSERT_TRUE(maker);
     ASSERT_TRUE(sys::signal_process(*maker, signal));
     EXPECT_TRUE(eventually([&] { return !sys::process_alive(*maker); }));
     EXPECT_THAT(leftovers(id), IsEmpty()) << signal;

@@ -13,6 +13,8 @@
 
 #include "base/ip_literals.h"
 #include "lab/lab.h"
+#include "lab/network.h"
+#include "sys/detached.h"
 
 namespace sluice::lab {
 
@@ -49,6 +51,18 @@ class LabTest : public testing::Test {
     EXPECT_TRUE(lab) << lab.error().what;
     if (!lab) return std::nullopt;
     return std::optional<Lab>(*std::move(lab));
+  }
+  // `sluice lab up` of a lab of 122 namespaces, as a process that has made so many of them.
+  static std::optional<sys::ProcessId> large_lab_in_the_making(const std::string& id, std::size_t namespaces) {
+    const auto maker =
+        sys::start_detached({.arguments = {SLUICE_LAB_TOOL, "lab", "up", "--id", id, "--topology", "20x5"},
+                             .netns = {},
+                             .log_file = {},
+                             .environment = {}});
+    EXPECT_TRUE(maker) << maker.error().what;
+    if (!maker) return std::nullopt;
+    EXPECT_TRUE(eventually([&] { return list_lab_netns(id)->size() >= namespaces; })) << namespaces;
+    return *maker;
   }
   std::vector<std::string> ids_;
 };

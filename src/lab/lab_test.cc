@@ -277,13 +277,8 @@ TEST_F(LabTest, ALabWhoseMakerWasKilledIsTakenDown) {
   // Killed at the first sign of it, in the middle, and when all but the agent is there.
   for (const std::size_t namespaces : {1U, 60U, 122U}) {
     const std::string id = fresh_id();
-    const auto maker =
-        sys::start_detached({.arguments = {SLUICE_LAB_TOOL, "lab", "up", "--id", id, "--topology", "20x5"},
-                             .netns = {},
-                             .log_file = {},
-                             .environment = {}});
-    ASSERT_TRUE(maker) << maker.error().what;
-    ASSERT_TRUE(eventually([&] { return list_lab_netns(id)->size() >= namespaces; })) << namespaces;
+    const auto maker = large_lab_in_the_making(id, namespaces);
+    ASSERT_TRUE(maker);
     ASSERT_TRUE(sys::signal_process(*maker, SIGKILL));
     ASSERT_TRUE(eventually([&] { return !sys::process_alive(*maker); }));
     EXPECT_THAT(leftovers(id), Not(IsEmpty()));
@@ -296,13 +291,8 @@ TEST_F(LabTest, ALabWhoseMakerWasKilledIsTakenDown) {
 TEST_F(LabTest, AnOrphanGivesWayToALabOfItsId) {
   for (const std::size_t namespaces : {1U, 60U}) {
     const std::string id = fresh_id();
-    const auto maker =
-        sys::start_detached({.arguments = {SLUICE_LAB_TOOL, "lab", "up", "--id", id, "--topology", "20x5"},
-                             .netns = {},
-                             .log_file = {},
-                             .environment = {}});
-    ASSERT_TRUE(maker) << maker.error().what;
-    ASSERT_TRUE(eventually([&] { return list_lab_netns(id)->size() >= namespaces; })) << namespaces;
+    const auto maker = large_lab_in_the_making(id, namespaces);
+    ASSERT_TRUE(maker);
     const auto busy = take_down_orphan(id);
     ASSERT_TRUE(busy) << busy.error().what;
     EXPECT_FALSE(*busy) << "its maker is alive";
