@@ -6,6 +6,8 @@
 #include <set>
 #include <string>
 
+#include "base/test_paths.h"
+
 namespace {
 
 std::set<std::string> open_descriptors() {
@@ -31,6 +33,14 @@ class DescriptorListener : public testing::EmptyTestEventListener {
 };
 
 }  // namespace
+
+namespace sluice {
+
+std::string source_path(const std::string& file) {
+  return std::string(SLUICE_SOURCE_DIR "/") + file;
+}
+
+}  // namespace sluice
 
 int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/ip_literals.h"
+#include "base/test_paths.h"
 #include "dataplane/iptables/encode.h"
 
 namespace sluice::dataplane::iptables {
@@ -73,7 +74,7 @@ inline plan::LocalDetector pods_in(std::string_view prefix) {
 }
 
 inline std::string testdata(const std::string& name) {
-  return std::string(SLUICE_SOURCE_DIR) + "/src/dataplane/iptables/testdata/" + name;
+  return source_path("src/dataplane/iptables/testdata/" + name);
 }
 
 inline std::string read_file(const std::string& path) {

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/ip_literals.h"
+#include "base/test_paths.h"
 #include "dataplane/ipvs/helper_table.h"
 #include "sys/test_netns.h"
 
@@ -32,7 +33,7 @@ inline std::string listed(Family family) {
 
 // Compares byte for byte with a file of test/golden/ipvs-helper; SLUICE_UPDATE_GOLDEN=1 writes it instead.
 inline void expect_golden(const std::string& name, const std::string& text) {
-  const std::string path = std::string(SLUICE_SOURCE_DIR) + "/test/golden/ipvs-helper/" + name;
+  const std::string path = source_path("test/golden/ipvs-helper/" + name);
   if (std::getenv("SLUICE_UPDATE_GOLDEN") != nullptr) {
     std::ofstream(path) << text;
     return;

@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "base/test_paths.h"
+
 namespace sluice::ipvs::kernel::test {
 
 struct Exchange {
@@ -27,7 +29,7 @@ inline std::vector<std::uint8_t> from_hex(const std::string& text) {
 
 inline std::vector<Exchange> read_golden() {
   std::vector<Exchange> all;
-  std::ifstream file(SLUICE_SOURCE_DIR "/test/golden/ipvs/netlink.txt");
+  std::ifstream file(source_path("test/golden/ipvs/netlink.txt"));
   for (std::string line; std::getline(file, line);) {
     if (line.starts_with("reply ")) {
       std::vector<std::uint8_t> bytes = from_hex(line.substr(6));
