@@ -23,9 +23,17 @@ case ${1-} in
 esac
 
 # What was unpacked by an earlier run, the latest first: serves where apt knows of nothing newer, as without a network.
-find_cached() { find "$cache" -mindepth 2 -maxdepth 2 -path '*/guest-*/vmlinuz' -printf '%h\n' 2>/dev/null | sort -rV | sed -n '1s|.*/guest-||p'; }
+find_cached() {
+	[ -d "$cache" ] || return 0
+	find "$cache" -mindepth 2 -maxdepth 2 -path '*/guest-*/vmlinuz' -printf '%h\n' | sort -rV | sed -n '1s|.*/guest-||p'
+}
 
-find_package() { apt-cache depends --important linux-image-amd64 2>/dev/null | sed -n 's/^ *Depends: \(linux-image-[^ <>]*\)$/\1/p' | head -n 1; }
+# The kernel package that apt knows of; nothing where it knows none, as without package lists, where apt-cache fails.
+find_package() {
+	local depends
+	depends=$(apt-cache depends --important linux-image-amd64 2>/dev/null) || return 0
+	sed -n 's/^ *Depends: \(linux-image-[^ <>]*\)$/\1/p; T; q' <<<"$depends"
+}
 
 package=$(find_package)
 if [ -z "$package" ] && [ -z "$(find_cached)" ]; then
