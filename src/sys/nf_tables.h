@@ -3,6 +3,7 @@
 // back. All functions act on the calling thread's network namespace; reading changes nothing.
 #pragma once
 
+#include <chrono>
 #include <compare>
 #include <cstddef>
 #include <cstdint>
@@ -23,25 +24,48 @@ struct nlmsghdr;
 
 namespace sluice::sys {
 
-// What keys of sets are made of. The numbers are the nft program's own (its include/datatype.h), which prints elements
-// by them; to the kernel a key is bytes.
-enum class NftField : std::uint8_t { kIPv4Address = 7, kIPv6Address = 8, kInetProtocol = 12, kInetService = 13 };
+// What keys of sets and values of maps are made of. The numbers are the nft program's own (its include/datatype.h),
+// which prints elements by them; to the kernel a key is bytes. kMark is a number of 32 bits in the machine's order: a
+// packet's mark, or what NftRule::load_number() makes, for which nft has no name of its own.
+enum class NftField : std::uint8_t {
+  kIPv4Address = 7,
+  kIPv6Address = 8,
+  kInetProtocol = 12,
+  kInetService = 13,
+  kMark = 19
+};
 std::size_t nft_field_length(NftField field);
 // In a key each field starts at a multiple of four bytes, as each stands in 32-bit registers of its own.
 std::size_t nft_key_length(std::span<const NftField> key);
 
+// A set, or a map from keys to values or verdicts.
 struct NftSet {
   std::string name;
-  std::vector<NftField>
-      key;  // in order; empty, from read_nft_table(), where the set is of a kind that cannot be written here
-  bool intervals = false;  // elements are ranges, field by field; for keys of two or more fields
+  // In order. Empty, from read_nft_table(), where the set is of a kind that cannot be written here.
+  std::vector<NftField> key;
+  bool intervals = false;         // elements are ranges, field by field; for keys of two or more fields
+  std::vector<NftField> value{};  // of a map's elements; empty for sets and for maps of verdicts
+  bool verdicts = false;          // a map of verdicts
+  bool dynamic = false;           // rules add and update elements (NftRule::update_element())
+  // Elements go when their time is over: their own, or this one where they have none. Absent: they stay.
+  std::optional<std::chrono::milliseconds> timeout{};
+  std::uint32_t elements_max = 0;  // 0: no bound; the kernel refuses more
   friend auto operator<=>(const NftSet&, const NftSet&) = default;
 };
 
+// What happens to a packet: NF_ACCEPT, NF_DROP, or NFT_JUMP and NFT_GOTO with a chain.
+struct NftVerdict {
+  std::uint32_t code = 0;
+  std::string chain{};
+  friend auto operator<=>(const NftVerdict&, const NftVerdict&) = default;
+};
+
 struct NftElement {
-  std::vector<std::uint8_t> key;  // network order
-  std::vector<std::uint8_t>
-      key_end;  // the last key of the range; as long as `key` in a set of intervals, empty in any other
+  std::vector<std::uint8_t> key;  // network order, but for kMark
+  // The last key of the range; as long as `key` in a set of intervals, empty in any other.
+  std::vector<std::uint8_t> key_end;
+  std::vector<std::uint8_t> value{};    // in a map of values, each field padded as in a key of several fields
+  std::optional<NftVerdict> verdict{};  // in a map of verdicts
   friend auto operator<=>(const NftElement&, const NftElement&) = default;
 };
 
@@ -77,11 +101,24 @@ class NftRule {
   NftRule& mask(std::uint32_t mask, std::uint32_t flipped, unsigned slot = 0);
   NftRule& compare(std::uint32_t operation, std::span<const std::uint8_t> value, unsigned slot = 0);  // NFT_CMP_...
   NftRule& compare(std::uint32_t operation, std::uint32_t value, unsigned slot = 0);
+  NftRule& load_value(std::span<const std::uint8_t> value, unsigned slot = 0);
+  // A number from 0 to modulus - 1: the next one (NFT_NG_INCREMENTAL), or a random one (NFT_NG_RANDOM).
+  NftRule& load_number(std::uint32_t type, std::uint32_t modulus, unsigned slot = 0);
   NftRule& lookup(const std::string& set,
                   unsigned slot = 0);  // goes on where the key that starts at `slot` is in the set
+  // Go on where the key that starts at `slot` is in the map: with its value from `value_slot` on, or by its verdict.
+  NftRule& load_mapped(const std::string& map, unsigned slot, unsigned value_slot);
+  NftRule& verdict_of(const std::string& map, unsigned slot = 0);
+  // Adds the element whose key starts at `slot` to a dynamic set with timeouts, or starts its time anew (kernel:
+  // NFT_DYNSET_OP_UPDATE). Its time is `timeout`, or the set's where that is 0. Of a map: with the value from
+  // `value_slot` on, unless the element is there already.
+  NftRule& update_element(const std::string& set, unsigned slot, std::chrono::milliseconds timeout = {},
+                          std::optional<unsigned> value_slot = std::nullopt);
   NftRule& verdict(std::uint32_t code, const std::string& chain = {});  // NF_..., NFT_...
   NftRule& masquerade(std::uint32_t flags);                             // NF_NAT_RANGE_...
-  NftRule& reject(std::uint32_t type, std::uint8_t code);               // NFT_REJECT_..., code of the ICMP message
+  // Replaces the destination by the address, and the port where there is one, that start at these slots.
+  NftRule& translate_destination(Family family, unsigned address_slot, std::optional<unsigned> port_slot);
+  NftRule& reject(std::uint32_t type, std::uint8_t code);  // NFT_REJECT_..., code of the ICMP message
 
   [[nodiscard]] std::string chain() const;
   // "[ meta load mark => reg 1 ] [ ... ]": equal for two rules that do the same in the same way.
@@ -90,6 +127,7 @@ class NftRule {
  private:
   friend class NftBatch;
   nftnl_expr& append(const char* name);
+  nftnl_expr& append_lookup(const std::string& set, unsigned slot);
   struct Free {
     void operator()(nftnl_rule* rule) const;
   };

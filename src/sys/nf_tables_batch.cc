@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // nf_tables takes changes as a batch: messages between NFNL_MSG_BATCH_BEGIN and _END in one datagram, hence in one
 // sendmsg(2) (nfnetlink_rcv_batch() in net/netfilter/nfnetlink.c). The kernel tries all of them before the call
-// returns; if one is refused, all are undone, and the answers that wait then in the socket tell which. So
-//  - the socket must take the whole datagram: 100,000 elements are 6 MB, far above the usual 208 KiB. SO_SNDBUFFORCE
-//  lets root go
-//    beyond net.core.wmem_max;
-//  - only the last change asks for an acknowledgement, for refusals are answered anyway: the answers do not grow with
-//  the batch;
-//  - a list of elements is one attribute, and an attribute's length has 16 bits: elements go in messages of less than
-//  64 KiB.
+// returns. If it refuses one, it undoes all, and the replies that wait in the socket say which. It follows:
+//  - The socket must take the whole datagram: 100,000 elements are 6 MB, far above the usual 208 KiB. SO_SNDBUFFORCE
+//    lets root go beyond net.core.wmem_max.
+//  - Only the last change asks for an acknowledgement. Refusals are sent in any case, so the replies do not grow with
+//    the batch.
+//  - A list of elements is one attribute, whose length has 16 bits: elements go in messages of less than 64 KiB.
 #include <fmt/format.h>
 #include <libmnl/libmnl.h>
 #include <libnftnl/chain.h>
@@ -16,6 +14,7 @@
 #include <libnftnl/rule.h>
 #include <libnftnl/set.h>
 #include <libnftnl/table.h>
+#include <libnftnl/udata.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
@@ -43,8 +42,9 @@ using SetPtr = std::unique_ptr<nftnl_set, decltype(&nftnl_set_free)>;
 // message.
 constexpr std::size_t kScratchSize = 128 * 1024;
 constexpr std::size_t kElementBytesMax = 60'000;
-// Headers of the element, its key and its key's data, with the padding.
-constexpr std::size_t kElementHeaders = 28;
+// Headers of an element and of its keys, and those of its value or verdict, with the padding.
+constexpr std::size_t kElementHeaders = 56;
+constexpr std::size_t kValueHeaders = 40;
 constexpr std::size_t kAnswerSize = 64 * 1024;
 
 SetPtr make_set(const std::string& table, const std::string& name) {
@@ -67,19 +67,37 @@ void set_data(nftnl_set& set, std::uint16_t attribute, std::span<const std::uint
   SLUICE_CHECK(nftnl_set_set_data(&set, attribute, data.data(), static_cast<std::uint32_t>(data.size())) == 0);
 }
 
-void describe_key(nftnl_set& set, const NftSet& wanted) {
+// The byte order in which nft prints a single field: its tag, a length of four bytes, and 1 for the machine's order or
+// 2 for the network's. Fields of a concatenation have the order of their types.
+void append_byte_order(std::vector<std::uint8_t>& user_data, std::uint8_t tag, std::span<const NftField> fields) {
+  if (fields.size() != 1) return;
+  const std::uint32_t order = fields[0] == NftField::kMark ? 1 : 2;
+  user_data.insert(user_data.end(), {tag, sizeof order});
+  const auto* bytes = reinterpret_cast<const std::uint8_t*>(&order);
+  user_data.insert(user_data.end(), bytes, bytes + sizeof order);
+}
+
+void describe_value(nftnl_set& set, const NftSet& wanted) {
+  if (wanted.verdicts) nftnl_set_set_u32(&set, NFTNL_SET_DATA_TYPE, NFT_DATA_VERDICT);
+  if (wanted.value.empty()) return;
+  nftnl_set_set_u32(&set, NFTNL_SET_DATA_TYPE, key_type(wanted.value));
+  nftnl_set_set_u32(&set, NFTNL_SET_DATA_LEN, static_cast<std::uint32_t>(nft_key_length(wanted.value)));
+}
+
+void describe(nftnl_set& set, const NftSet& wanted) {
   nftnl_set_set_u32(&set, NFTNL_SET_KEY_TYPE, key_type(wanted.key));
   nftnl_set_set_u32(&set, NFTNL_SET_KEY_LEN, static_cast<std::uint32_t>(nft_key_length(wanted.key)));
-  if (wanted.key.size() == 1) {
-    // The byte order that nft prints elements in: NFTNL_UDATA_SET_KEYBYTEORDER, four bytes, 2 for network order.
-    std::array<std::uint8_t, 6> order{0, 4};
-    const std::uint32_t network_order = 2;
-    std::memcpy(order.data() + 2, &network_order, sizeof network_order);
-    set_data(set, NFTNL_SET_USERDATA, order);
-  }
+  describe_value(set, wanted);
+  std::vector<std::uint8_t> user_data;
+  append_byte_order(user_data, NFTNL_UDATA_SET_KEYBYTEORDER, wanted.key);
+  append_byte_order(user_data, NFTNL_UDATA_SET_DATABYTEORDER, wanted.value);
+  if (!user_data.empty()) set_data(set, NFTNL_SET_USERDATA, user_data);
+  if (const std::uint32_t flags = nft_set_flags(wanted); flags != 0) nftnl_set_set_u32(&set, NFTNL_SET_FLAGS, flags);
+  if (wanted.timeout && wanted.timeout->count() > 0)
+    nftnl_set_set_u64(&set, NFTNL_SET_TIMEOUT, static_cast<std::uint64_t>(wanted.timeout->count()));
+  if (wanted.elements_max != 0) nftnl_set_set_u32(&set, NFTNL_SET_DESC_SIZE, wanted.elements_max);
   if (!wanted.intervals) return;
   SLUICE_CHECK(wanted.key.size() > 1);
-  nftnl_set_set_u32(&set, NFTNL_SET_FLAGS, NFT_SET_INTERVAL | NFT_SET_CONCAT);
   std::vector<std::uint8_t> lengths;
   for (const NftField field : wanted.key) lengths.push_back(static_cast<std::uint8_t>(nft_field_length(field)));
   set_data(set, NFTNL_SET_DESC_CONCAT, lengths);
@@ -93,7 +111,21 @@ void append_element(nftnl_set& set, const NftElement& element) {
   };
   put(NFTNL_SET_ELEM_KEY, element.key);
   if (!element.key_end.empty()) put(NFTNL_SET_ELEM_KEY_END, element.key_end);
+  if (!element.value.empty()) put(NFTNL_SET_ELEM_DATA, element.value);
+  if (element.verdict) {
+    nftnl_set_elem_set_u32(added, NFTNL_SET_ELEM_VERDICT, element.verdict->code);
+    if (!element.verdict->chain.empty())
+      SLUICE_CHECK(nftnl_set_elem_set_str(added, NFTNL_SET_ELEM_CHAIN, element.verdict->chain.c_str()) == 0);
+  }
   nftnl_set_elem_add(&set, added);
+}
+
+// As it stands in a message.
+std::size_t bytes_at_most(const NftElement& element) {
+  std::size_t bytes = kElementHeaders + element.key.size() + element.key_end.size();
+  if (!element.value.empty()) bytes += kValueHeaders + element.value.size();
+  if (element.verdict) bytes += kValueHeaders + element.verdict->chain.size();
+  return bytes;
 }
 
 Result<SocketPtr> open_socket(std::size_t datagram) {
@@ -183,8 +215,19 @@ std::size_t nft_field_length(NftField field) {
       return 1;
     case NftField::kInetService:
       return 2;
+    case NftField::kMark:
+      return 4;
   }
   SLUICE_CHECK(false);
+}
+
+std::uint32_t nft_set_flags(const NftSet& set) {
+  std::uint32_t flags = 0;
+  if (set.intervals) flags |= NFT_SET_INTERVAL | NFT_SET_CONCAT;
+  if (set.verdicts || !set.value.empty()) flags |= NFT_SET_MAP;
+  if (set.dynamic) flags |= NFT_SET_EVAL;
+  if (set.timeout) flags |= NFT_SET_TIMEOUT;
+  return flags;
 }
 
 std::size_t nft_key_length(std::span<const NftField> key) {
@@ -245,7 +288,7 @@ void NftBatch::add_chain(const NftChain& chain) {
 
 void NftBatch::add_set(const NftSet& set) {
   const SetPtr added = make_set(table_, set.name);
-  describe_key(*added, set);
+  describe(*added, set);
   nftnl_set_set_u32(added.get(), NFTNL_SET_ID,
                     ++sets_);  // the kernel wants one, though only rules of the same batch would use it
   nlmsghdr& message = begin_message(NFT_MSG_NEWSET, NLM_F_CREATE, "add set " + set.name);
@@ -264,9 +307,12 @@ void NftBatch::add_rule(const NftRule& rule) {
 void NftBatch::put_elements(unsigned type, unsigned flags, const std::string& set, std::span<const NftElement> elements,
                             std::string_view verb) {
   while (!elements.empty()) {
-    // All keys of a set have one length.
-    const std::size_t each = 2 * (elements[0].key.size() + kElementHeaders);
-    const auto some = elements.first(std::min(elements.size(), kElementBytesMax / each));
+    std::size_t count = 0;
+    for (std::size_t bytes = 0; count < elements.size(); ++count) {
+      bytes += bytes_at_most(elements[count]);
+      if (count > 0 && bytes > kElementBytesMax) break;
+    }
+    const auto some = elements.first(count);
     const SetPtr listed = make_set(table_, set);
     for (const NftElement& element : some) append_element(*listed, element);
     nlmsghdr& message = begin_message(type, flags, fmt::format("{} {} elements of set {}", verb, some.size(), set));

@@ -119,7 +119,7 @@ Result<> read_rules(const Reading& reading, NftTable& table) {
 
 bool is_known(std::uint32_t field) {
   using enum NftField;
-  return std::ranges::any_of(std::array{kIPv4Address, kIPv6Address, kInetProtocol, kInetService},
+  return std::ranges::any_of(std::array{kIPv4Address, kIPv6Address, kInetProtocol, kInetService, kMark},
                              [field](NftField known) { return static_cast<std::uint32_t>(known) == field; });
 }
 
@@ -135,8 +135,17 @@ std::vector<NftField> key_from(std::uint32_t type) {
 NftSet set_from(const nftnl_set& set) {
   const std::uint32_t flags = nftnl_set_get_u32(&set, NFTNL_SET_FLAGS);
   NftSet result{nftnl_set_get_str(&set, NFTNL_SET_NAME), key_from(nftnl_set_get_u32(&set, NFTNL_SET_KEY_TYPE)),
-                flags == (NFT_SET_INTERVAL | NFT_SET_CONCAT)};
-  if (flags != 0 && !result.intervals) result.key.clear();
+                (flags & NFT_SET_INTERVAL) != 0};
+  result.dynamic = (flags & NFT_SET_EVAL) != 0;
+  if ((flags & NFT_SET_TIMEOUT) != 0)
+    result.timeout = std::chrono::milliseconds(nftnl_set_get_u64(&set, NFTNL_SET_TIMEOUT));
+  if ((flags & NFT_SET_MAP) != 0) {
+    const std::uint32_t type = nftnl_set_get_u32(&set, NFTNL_SET_DATA_TYPE);
+    result.verdicts = type == NFT_DATA_VERDICT;
+    if (!result.verdicts) result.value = key_from(type);
+  }
+  result.elements_max = nftnl_set_get_u32(&set, NFTNL_SET_DESC_SIZE);
+  if (nft_set_flags(result) != flags) result.key.clear();
   return result;
 }
 
@@ -155,16 +164,25 @@ Result<> read_sets(const Reading& reading, NftTable& table) {
   return dump(request, "list the sets of " + nft_table_name(reading.family, reading.name), reader);
 }
 
-std::vector<std::uint8_t> key_of(nftnl_set_elem& element, std::uint16_t attribute) {
+std::vector<std::uint8_t> bytes_of(nftnl_set_elem& element, std::uint16_t attribute) {
   if (!nftnl_set_elem_is_set(&element, attribute)) return {};
   std::uint32_t length = 0;
   const auto* bytes = static_cast<const std::uint8_t*>(nftnl_set_elem_get(&element, attribute, &length));
   return {bytes, bytes + length};
 }
 
+std::optional<NftVerdict> verdict_of(nftnl_set_elem& element) {
+  if (!nftnl_set_elem_is_set(&element, NFTNL_SET_ELEM_VERDICT)) return std::nullopt;
+  NftVerdict verdict{nftnl_set_elem_get_u32(&element, NFTNL_SET_ELEM_VERDICT)};
+  if (const char* chain = nftnl_set_elem_get_str(&element, NFTNL_SET_ELEM_CHAIN); chain != nullptr)
+    verdict.chain = chain;
+  return verdict;
+}
+
 int append_element(nftnl_set_elem* element, void* data) {
   static_cast<std::vector<NftElement>*>(data)->push_back(
-      {key_of(*element, NFTNL_SET_ELEM_KEY), key_of(*element, NFTNL_SET_ELEM_KEY_END)});
+      {bytes_of(*element, NFTNL_SET_ELEM_KEY), bytes_of(*element, NFTNL_SET_ELEM_KEY_END),
+       bytes_of(*element, NFTNL_SET_ELEM_DATA), verdict_of(*element)});
   return 0;
 }
 

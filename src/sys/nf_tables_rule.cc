@@ -9,6 +9,10 @@
 #include <libnftnl/expr.h>
 #include <libnftnl/rule.h>
 #include <libnftnl/udata.h>
+#include <netinet/in.h>
+
+// The kernel's headers yield to libc's where these come first.
+#include <linux/netfilter/nf_nat.h>
 #include <linux/netfilter/nf_tables.h>
 
 #include <algorithm>
@@ -146,10 +150,53 @@ NftRule& NftRule::compare(std::uint32_t operation, std::uint32_t value, unsigned
 }
 
 NftRule& NftRule::lookup(const std::string& set, unsigned slot) {
+  append_lookup(set, slot);
+  return *this;
+}
+
+nftnl_expr& NftRule::append_lookup(const std::string& set, unsigned slot) {
   nftnl_expr& expression = append("lookup");
   nftnl_expr_set_u32(&expression, NFTNL_EXPR_LOOKUP_SREG, register_of(slot));
   set_text(expression, NFTNL_EXPR_LOOKUP_SET, set);
   nftnl_expr_set_u32(&expression, NFTNL_EXPR_LOOKUP_FLAGS, 0);  // the kernel gives them back, also where there are none
+  return expression;
+}
+
+NftRule& NftRule::load_value(std::span<const std::uint8_t> value, unsigned slot) {
+  nftnl_expr& expression = append("immediate");
+  nftnl_expr_set_u32(&expression, NFTNL_EXPR_IMM_DREG, register_of(slot));
+  set_bytes(expression, NFTNL_EXPR_IMM_DATA, value);
+  return *this;
+}
+
+NftRule& NftRule::load_number(std::uint32_t type, std::uint32_t modulus, unsigned slot) {
+  nftnl_expr& expression = append("numgen");
+  nftnl_expr_set_u32(&expression, NFTNL_EXPR_NG_DREG, register_of(slot));
+  nftnl_expr_set_u32(&expression, NFTNL_EXPR_NG_TYPE, type);
+  nftnl_expr_set_u32(&expression, NFTNL_EXPR_NG_MODULUS, modulus);
+  nftnl_expr_set_u32(&expression, NFTNL_EXPR_NG_OFFSET, 0);
+  return *this;
+}
+
+NftRule& NftRule::load_mapped(const std::string& map, unsigned slot, unsigned value_slot) {
+  nftnl_expr_set_u32(&append_lookup(map, slot), NFTNL_EXPR_LOOKUP_DREG, register_of(value_slot));
+  return *this;
+}
+
+NftRule& NftRule::verdict_of(const std::string& map, unsigned slot) {
+  nftnl_expr_set_u32(&append_lookup(map, slot), NFTNL_EXPR_LOOKUP_DREG, NFT_REG_VERDICT);
+  return *this;
+}
+
+NftRule& NftRule::update_element(const std::string& set, unsigned slot, std::chrono::milliseconds timeout,
+                                 std::optional<unsigned> value_slot) {
+  nftnl_expr& expression = append("dynset");
+  nftnl_expr_set_u32(&expression, NFTNL_EXPR_DYNSET_OP, NFT_DYNSET_OP_UPDATE);
+  set_text(expression, NFTNL_EXPR_DYNSET_SET_NAME, set);
+  nftnl_expr_set_u32(&expression, NFTNL_EXPR_DYNSET_SREG_KEY, register_of(slot));
+  if (value_slot) nftnl_expr_set_u32(&expression, NFTNL_EXPR_DYNSET_SREG_DATA, register_of(*value_slot));
+  // The kernel gives it back, also where it is 0.
+  nftnl_expr_set_u64(&expression, NFTNL_EXPR_DYNSET_TIMEOUT, static_cast<std::uint64_t>(timeout.count()));
   return *this;
 }
 
@@ -164,6 +211,23 @@ NftRule& NftRule::verdict(std::uint32_t code, const std::string& chain) {
 NftRule& NftRule::masquerade(std::uint32_t flags) {
   nftnl_expr& expression = append("masq");
   if (flags != 0) nftnl_expr_set_u32(&expression, NFTNL_EXPR_MASQ_FLAGS, flags);
+  return *this;
+}
+
+// The kernel gives back what follows from the registers, too: the range's end, which is its start, and the flags.
+NftRule& NftRule::translate_destination(Family family, unsigned address_slot, std::optional<unsigned> port_slot) {
+  nftnl_expr& expression = append("nat");
+  nftnl_expr_set_u32(&expression, NFTNL_EXPR_NAT_TYPE, NFT_NAT_DNAT);
+  nftnl_expr_set_u32(&expression, NFTNL_EXPR_NAT_FAMILY, nft_family(family));
+  for (const std::uint16_t attribute : {NFTNL_EXPR_NAT_REG_ADDR_MIN, NFTNL_EXPR_NAT_REG_ADDR_MAX})
+    nftnl_expr_set_u32(&expression, attribute, register_of(address_slot));
+  std::uint32_t flags = NF_NAT_RANGE_MAP_IPS;
+  if (port_slot) {
+    for (const std::uint16_t attribute : {NFTNL_EXPR_NAT_REG_PROTO_MIN, NFTNL_EXPR_NAT_REG_PROTO_MAX})
+      nftnl_expr_set_u32(&expression, attribute, register_of(*port_slot));
+    flags |= NF_NAT_RANGE_PROTO_SPECIFIED;
+  }
+  nftnl_expr_set_u32(&expression, NFTNL_EXPR_NAT_FLAGS, flags);
   return *this;
 }
 

@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sys/nf_tables.h"
 
+#include <arpa/inet.h>
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
+#include <sys/socket.h>
 
 #include <cerrno>
 #include <chrono>
+#include <cstring>
 #include <thread>
 
+#include "base/unique_fd.h"
 #include "sys/process.h"
 #include "sys/test_netns.h"
 
@@ -37,6 +41,46 @@ NftTable must_read(Family family, const std::string& name) {
   return read && *read ? **read : NftTable{};
 }
 
+// Accepts on a port of 127.0.0.1 of the kernel's choice.
+class Listener {
+ public:
+  Listener() : descriptor_(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)) {
+    const sockaddr_in any = address("127.0.0.1", 0);
+    EXPECT_EQ(::bind(descriptor_.get(), reinterpret_cast<const sockaddr*>(&any), sizeof any), 0);
+    EXPECT_EQ(::listen(descriptor_.get(), 16), 0);
+  }
+  static sockaddr_in address(const char* text, std::uint16_t port) {
+    sockaddr_in result{};
+    result.sin_family = AF_INET;
+    result.sin_port = htons(port);
+    ::inet_pton(AF_INET, text, &result.sin_addr);
+    return result;
+  }
+  [[nodiscard]] std::uint16_t port() const {
+    sockaddr_in bound{};
+    socklen_t length = sizeof bound;
+    ::getsockname(descriptor_.get(), reinterpret_cast<sockaddr*>(&bound), &length);
+    return ntohs(bound.sin_port);
+  }
+  [[nodiscard]] int accepted() const {
+    int count = 0;
+    while (true) {
+      const UniqueFd connection(::accept4(descriptor_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+      if (!connection) return count;
+      ++count;
+    }
+  }
+
+ private:
+  UniqueFd descriptor_;
+};
+
+void connect_to(const char* address, std::uint16_t port) {
+  const UniqueFd client(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const sockaddr_in to = Listener::address(address, port);
+  EXPECT_EQ(::connect(client.get(), reinterpret_cast<const sockaddr*>(&to), sizeof to), 0) << std::strerror(errno);
+}
+
 const NftSet kPorts{"ports", {kInetService}, false};
 const NftSet kRanges{"ranges", {kIPv4Address, kInetProtocol, kInetService}, true};
 
@@ -45,6 +89,7 @@ TEST(NftKeyLength, PadsFieldsOfConcatenationsAlone) {
   EXPECT_EQ(nft_key_length(std::vector{kIPv6Address}), 16U);
   EXPECT_EQ(nft_key_length(std::vector{kInetProtocol, kInetService}), 8U);
   EXPECT_EQ(nft_key_length(std::vector{kIPv4Address, kInetProtocol, kInetService, kIPv4Address}), 16U);
+  EXPECT_EQ(nft_key_length(std::vector{kIPv6Address, kInetService, kMark}), 24U);
 }
 
 TEST(NftRule, ReadsLikeTheProgramThatItIs) {
@@ -225,7 +270,8 @@ TEST(ReadNftTable, TellsWhatOthersMake) {
         "table ip t {\n"
         " set plain { type inet_proto . inet_service; }\n"
         " set timed { type inet_service; timeout 1h; }\n"
-        " set other { type mark; }\n"
+        " set merged { type ipv4_addr; flags interval; auto-merge; }\n"
+        " set other { type ether_addr; }\n"
         " map verdicts { type inet_service : verdict; }\n"
         " chain a { counter; }\n"
         "}\n"
@@ -235,9 +281,154 @@ TEST(ReadNftTable, TellsWhatOthersMake) {
     EXPECT_TRUE(read.dormant);
     EXPECT_EQ(read.chains.size(), 1U);
     EXPECT_THAT(read.rules.at("a"), ElementsAre("[ counter pkts 0 bytes 0 ]"));
-    EXPECT_EQ(read.sets.size(), 4U);
+    EXPECT_EQ(read.sets.size(), 5U);
     EXPECT_EQ(read.sets.at("plain"), (NftSet{"plain", {kInetProtocol, kInetService}, false}));
-    for (const char* name : {"timed", "other", "verdicts"}) EXPECT_THAT(read.sets.at(name).key, IsEmpty()) << name;
+    EXPECT_EQ(read.sets.at("timed").timeout, std::chrono::hours(1));
+    EXPECT_TRUE(read.sets.at("verdicts").verdicts);
+    for (const char* name : {"merged", "other"}) EXPECT_THAT(read.sets.at(name).key, IsEmpty()) << name;
+  });
+}
+
+// A small balancer, as a data plane makes them: a map of verdicts leads a Service's address to a chain, which draws a
+// number and takes the destination from a map that all Services share, and remembers the client.
+const NftSet kServices{.name = "services", .key = {kIPv4Address, kInetProtocol, kInetService}, .verdicts = true};
+const NftSet kEndpoints{
+    .name = "endpoints", .key = {kIPv4Address, kInetService, kMark}, .value = {kIPv4Address, kInetService}};
+const NftSet kClients{.name = "clients",
+                      .key = {kIPv4Address},
+                      .dynamic = true,
+                      .timeout = std::chrono::seconds(0),
+                      .elements_max = 1000};
+const NftSet kSticky{.name = "sticky",
+                     .key = {kIPv4Address},
+                     .value = {kMark},
+                     .dynamic = true,
+                     .timeout = std::chrono::minutes(3),
+                     .elements_max = 1000};
+
+Bytes endpoint_key(std::uint32_t number) {
+  Bytes key{10, 0, 0, 1, 0, 80, 0, 0};
+  const auto* bytes = reinterpret_cast<const std::uint8_t*>(&number);
+  key.insert(key.end(), bytes, bytes + sizeof number);
+  return key;
+}
+
+NftElement endpoint(std::uint32_t number, std::uint16_t port) {
+  return {.key = endpoint_key(number),
+          .key_end = {},
+          .value = {127, 0, 0, 1, static_cast<std::uint8_t>(port >> 8), static_cast<std::uint8_t>(port & 0xff), 0, 0}};
+}
+
+struct Balancer {
+  NftBatch batch{Family::kIPv4, "t"};
+  NftRule dispatch{"output"};
+  NftRule balance{"of-two"};
+  NftRule remember{"of-two"};
+  std::vector<NftElement> services{
+      {{10, 0, 0, 1, 6, 0, 0, 0, 0, 80, 0, 0}, {}, {}, NftVerdict{static_cast<std::uint32_t>(NFT_GOTO), "of-two"}},
+      {{10, 0, 0, 1, 6, 0, 0, 0, 0, 81, 0, 0}, {}, {}, NftVerdict{NF_DROP}}};
+  std::vector<NftElement> endpoints;
+
+  Balancer(std::uint16_t first, std::uint16_t second) : endpoints{endpoint(0, first), endpoint(1, second)} {
+    dispatch.load_payload(NFT_PAYLOAD_NETWORK_HEADER, 16, 4)
+        .load_meta(NFT_META_L4PROTO, 1)
+        .load_payload(NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2, 2)
+        .verdict_of("services");
+    remember.load_payload(NFT_PAYLOAD_NETWORK_HEADER, 12, 4)
+        .update_element("clients", 0, std::chrono::hours(1))
+        .load_value(Bytes{7, 0, 0, 0}, 1)
+        .update_element("sticky", 0, {}, 1);
+    balance.load_payload(NFT_PAYLOAD_NETWORK_HEADER, 16, 4)
+        .load_payload(NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2, 1)
+        .load_number(NFT_NG_INCREMENTAL, 2, 2)
+        .load_mapped("endpoints", 0, 8)
+        .translate_destination(Family::kIPv4, 8, 9);
+    batch.add_table();
+    for (const NftSet& set : {kEndpoints, kClients, kSticky}) batch.add_set(set);
+    batch.add_chain({"of-two", std::nullopt});
+    batch.add_chain({"output", NftHook{"nat", NF_INET_LOCAL_OUT, -100}});
+    batch.add_set(kServices);
+    for (const NftRule* rule : {&dispatch, &remember, &balance}) batch.add_rule(*rule);
+    batch.add_elements("services", services);
+    batch.add_elements("endpoints", endpoints);
+  }
+};
+
+TEST(NftMaps, WhatIsWrittenIsWhatIsReadAndWhatNftPrints) {
+  in_fresh_netns([] {
+    const Balancer balancer(8080, 8081);
+    const auto committed = balancer.batch.commit();
+    ASSERT_TRUE(committed) << committed.error().what;
+    const NftTable live = must_read(Family::kIPv4, "t");
+    for (const NftSet& set : {kServices, kEndpoints, kClients, kSticky}) EXPECT_EQ(live.sets.at(set.name), set);
+    EXPECT_THAT(live.rules.at("output"), ElementsAre(balancer.dispatch.text()));
+    EXPECT_THAT(live.rules.at("of-two"), ElementsAre(balancer.remember.text(), balancer.balance.text()));
+    EXPECT_EQ(*read_nft_elements(Family::kIPv4, "t", "services"), balancer.services);
+    EXPECT_EQ(*read_nft_elements(Family::kIPv4, "t", "endpoints"), balancer.endpoints);
+    const std::string listed = nft({"list", "table", "ip", "t"});
+    EXPECT_THAT(listed, HasSubstr("type ipv4_addr . inet_proto . inet_service : verdict"));
+    EXPECT_THAT(listed, HasSubstr("10.0.0.1 . tcp . 80 : goto of-two"));
+    EXPECT_THAT(listed, HasSubstr("10.0.0.1 . tcp . 81 : drop"));
+    EXPECT_THAT(listed, HasSubstr("type ipv4_addr . inet_service . mark : ipv4_addr . inet_service"));
+    EXPECT_THAT(listed, HasSubstr("10.0.0.1 . 80 . 0x00000001 : 127.0.0.1 . 8081"));
+    EXPECT_THAT(listed, HasSubstr("ip daddr . meta l4proto . th dport vmap @services"));
+    EXPECT_THAT(listed, HasSubstr("update @clients { ip saddr timeout 1h }"));
+    EXPECT_THAT(listed, HasSubstr("update @sticky { ip saddr : 0x00000007 }"));
+    EXPECT_THAT(listed, HasSubstr("dnat ip to ip daddr . th dport . numgen inc mod 2 map @endpoints"));
+  });
+}
+
+TEST(NftMaps, TheKernelBalancesByThem) {
+  in_fresh_netns([] {
+    run({"ip", "link", "set", "lo", "up"});
+    run({"ip", "address", "add", "10.0.0.1/32", "dev", "lo"});
+    const Listener first;
+    const Listener second;
+    ASSERT_TRUE(Balancer(first.port(), second.port()).batch.commit());
+    for (int i = 0; i < 4; ++i) connect_to("10.0.0.1", 80);
+    EXPECT_EQ(first.accepted(), 2);
+    EXPECT_EQ(second.accepted(), 2);
+    const Bytes client{10, 0, 0, 1};  // the route's source
+    EXPECT_EQ(*read_nft_elements(Family::kIPv4, "t", "clients"), (std::vector<NftElement>{{client, {}}}));
+    EXPECT_EQ(*read_nft_elements(Family::kIPv4, "t", "sticky"),
+              (std::vector<NftElement>{{client, {}, Bytes{7, 0, 0, 0}}}));
+  });
+}
+
+TEST(NftMaps, AnElementOfAnotherValueIsRefused) {
+  in_fresh_netns([] {
+    ASSERT_TRUE(Balancer(8080, 8081).batch.commit());
+    NftBatch batch(Family::kIPv4, "t");
+    batch.add_elements("endpoints", std::vector{endpoint(0, 9090)});
+    const auto committed = batch.commit();
+    ASSERT_FALSE(committed);
+    EXPECT_EQ(committed.error().code, Errc::kAlreadyExists);
+    NftBatch replace(Family::kIPv4, "t");
+    replace.remove_elements("endpoints", std::vector{endpoint(0, 8080)});
+    replace.add_elements("endpoints", std::vector{endpoint(0, 9090)});
+    EXPECT_TRUE(replace.commit());
+    EXPECT_EQ(*read_nft_elements(Family::kIPv4, "t", "endpoints"), (std::vector{endpoint(0, 9090), endpoint(1, 8081)}));
+  });
+}
+
+TEST(NftMaps, SixteenByteAddressesFitTheRegisters) {
+  in_fresh_netns([] {
+    NftBatch batch(Family::kIPv6, "t");
+    batch.add_table();
+    batch.add_set(
+        {.name = "endpoints", .key = {kIPv6Address, kInetService, kMark}, .value = {kIPv6Address, kInetService}});
+    batch.add_chain({"c", NftHook{"nat", NF_INET_PRE_ROUTING, -100}});
+    NftRule rule("c");
+    rule.load_payload(NFT_PAYLOAD_NETWORK_HEADER, 24, 16)
+        .load_payload(NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2, 4)
+        .load_number(NFT_NG_RANDOM, 3, 5)
+        .load_mapped("endpoints", 0, 8)
+        .translate_destination(Family::kIPv6, 8, 12);
+    batch.add_rule(rule);
+    const auto committed = batch.commit();
+    ASSERT_TRUE(committed) << committed.error().what;
+    EXPECT_THAT(must_read(Family::kIPv6, "t").rules.at("c"), ElementsAre(rule.text()));
+    EXPECT_THAT(nft({"list", "table", "ip6", "t"}), HasSubstr("numgen random mod 3 map @endpoints"));
   });
 }
 
