@@ -15,8 +15,8 @@
 #include <memory>
 #include <string_view>
 
+#include "config/config.h"
 #include "daemon/commands.h"
-#include "daemon/config.h"
 #include "dataplane/iptables/iptables_data_plane.h"
 #include "dataplane/ipvs/cleanup.h"
 #include "ipvs/engines/open_engine.h"
@@ -164,7 +164,7 @@ int run_cleanup(const std::vector<std::string>& arguments) {
                "namespace, and nothing else. A proxy that still runs here writes its rules again.\n");
     return help ? 0 : 2;
   }
-  const CleanupReport report = clean_up_everything(SluiceConfig().data_dir);
+  const CleanupReport report = clean_up_everything(config::SluiceConfig().data_dir);
   for (const std::string& text : report.removed) fmt::print("removed {}\n", text);
   for (const std::string& text : report.problems) fmt::print(stderr, "sluice cleanup: {}\n", text);
   if (!report.problems.empty()) {

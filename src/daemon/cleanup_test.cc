@@ -56,9 +56,9 @@ TEST(Cleanup, ModeIptablesTakesTheOtherFlavoursRulesAndIpSets) {
       ASSERT_EQ(std::system(fmt::format(fmt::runtime(fill), flavour).c_str()), 0);
     }
     ASSERT_EQ(std::system("ipset create KUBE-CLUSTER-IP hash:ip,port && ipset create mine hash:ip"), 0);
-    const ProxyConfig config;
-    SluiceConfig sluice;
-    sluice.iptables.flavour = IptablesFlavour::kLegacy;
+    const config::ProxyConfig config;
+    config::SluiceConfig sluice;
+    sluice.iptables.flavour = config::IptablesFlavour::kLegacy;
     const auto mode = Mode::of(config, sluice);
     ASSERT_TRUE(mode) << mode.error().what;
     const auto data_plane = (*mode)->make({});

@@ -38,7 +38,8 @@ bool ipvs_carries_connections() {
 
 class IptablesMode : public Mode {
  public:
-  IptablesMode(const ProxyConfig& config, const SluiceConfig& sluice) : config_(config), sluice_(sluice) {}
+  IptablesMode(const config::ProxyConfig& config, const config::SluiceConfig& sluice)
+      : config_(config), sluice_(sluice) {}
 
   Result<> probe(Family family) override { return dataplane::iptables::probe(family, option()); }
 
@@ -78,18 +79,18 @@ class IptablesMode : public Mode {
  private:
   [[nodiscard]] std::string option() const {
     switch (sluice_.iptables.flavour) {
-      case IptablesFlavour::kNft:
+      case config::IptablesFlavour::kNft:
         return "nft";
-      case IptablesFlavour::kLegacy:
+      case config::IptablesFlavour::kLegacy:
         return "legacy";
-      case IptablesFlavour::kAuto:
+      case config::IptablesFlavour::kAuto:
         return "auto";
     }
     return "auto";
   }
 
-  const ProxyConfig& config_;
-  const SluiceConfig& sluice_;
+  const config::ProxyConfig& config_;
+  const config::SluiceConfig& sluice_;
   std::string flavour_;
   ServingFlavours flavours_;
   std::optional<Clock::SteadyTime> leaving_ipvs_until_;
@@ -97,7 +98,7 @@ class IptablesMode : public Mode {
 
 class IpvsMode : public Mode {
  public:
-  IpvsMode(const ProxyConfig& config, const SluiceConfig& sluice) : config_(config), sluice_(sluice) {}
+  IpvsMode(const config::ProxyConfig& config, const config::SluiceConfig& sluice) : config_(config), sluice_(sluice) {}
 
   Result<> probe(Family family) override {
     SLUICE_CHECK_OK(ipvs::engines::open_engine(engine_option()));
@@ -160,35 +161,35 @@ class IpvsMode : public Mode {
   }
 
  private:
-  static std::uint32_t seconds(Duration duration) {
+  static std::uint32_t seconds(config::Duration duration) {
     return static_cast<std::uint32_t>(std::chrono::duration_cast<std::chrono::seconds>(duration).count());
   }
   [[nodiscard]] std::string_view engine_option() const {
     switch (sluice_.ipvs.engine) {
-      case IpvsEngine::kAuto:
+      case config::IpvsEngine::kAuto:
         return "auto";
-      case IpvsEngine::kKernel:
+      case config::IpvsEngine::kKernel:
         return "kernel";
-      case IpvsEngine::kEbpf:
+      case config::IpvsEngine::kEbpf:
         return "ebpf";
     }
     return "auto";
   }
 
-  const ProxyConfig& config_;
-  const SluiceConfig& sluice_;
+  const config::ProxyConfig& config_;
+  const config::SluiceConfig& sluice_;
   std::string flavour_;
 };
 
 }  // namespace
 
-Result<std::unique_ptr<Mode>> Mode::of(const ProxyConfig& config, const SluiceConfig& sluice) {
+Result<std::unique_ptr<Mode>> Mode::of(const config::ProxyConfig& config, const config::SluiceConfig& sluice) {
   switch (proxy_mode(config)) {
-    case ProxyMode::kIptables:
+    case config::ProxyMode::kIptables:
       return std::unique_ptr<Mode>(std::make_unique<IptablesMode>(config, sluice));
-    case ProxyMode::kIpvs:
+    case config::ProxyMode::kIpvs:
       return std::unique_ptr<Mode>(std::make_unique<IpvsMode>(config, sluice));
-    case ProxyMode::kNftables:
+    case config::ProxyMode::kNftables:
       break;
   }
   return fail(Errc::kUnsupported,

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "config/config.h"
 #include "daemon/cleanup.h"
-#include "daemon/config.h"
 #include "dataplane/dataplane.h"
 
 namespace sluice::daemon {
@@ -23,7 +23,7 @@ class Mode {
  public:
   virtual ~Mode() = default;
   // Refers to the configurations, which outlive it. kUnsupported for a mode that this program does not have.
-  static Result<std::unique_ptr<Mode>> of(const ProxyConfig& config, const SluiceConfig& sluice);
+  static Result<std::unique_ptr<Mode>> of(const config::ProxyConfig& config, const config::SluiceConfig& sluice);
 
   // Can this node serve the family in this mode? kUnsupported says what is missing.
   virtual Result<> probe(Family family) = 0;

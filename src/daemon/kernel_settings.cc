@@ -10,7 +10,7 @@
 #include <thread>
 
 #include "base/log.h"
-#include "daemon/config_conntrack.h"
+#include "config/conntrack.h"
 #include "sys/sysctl.h"
 
 namespace sluice::daemon {
@@ -42,9 +42,9 @@ void raise_hash_size(std::int64_t wanted) {
 
 }  // namespace
 
-void apply_conntrack_settings(const ProxyConfig& config) {
-  const ConntrackPlan plan = conntrack_plan(config.conntrack, std::thread::hardware_concurrency());
-  for (const SysctlSetting& setting : plan.settings) ensure(setting.name, std::to_string(setting.value));
+void apply_conntrack_settings(const config::ProxyConfig& config) {
+  const config::ConntrackPlan plan = conntrack_plan(config.conntrack, std::thread::hardware_concurrency());
+  for (const config::SysctlSetting& setting : plan.settings) ensure(setting.name, std::to_string(setting.value));
   // A network namespace that may not set the limit (the kernel shows it read-only there) must not touch the machine's
   // table either.
   const std::ofstream limit("/proc/sys/net/netfilter/nf_conntrack_max", std::ios::app);
@@ -55,7 +55,7 @@ void allow_localhost_node_ports() {
   ensure("net/ipv4/conf/all/route_localnet", "1");
 }
 
-void apply_oom_score(const ProxyConfig& config) {
+void apply_oom_score(const config::ProxyConfig& config) {
   if (!config.oom_score_adj) return;
   std::ofstream out("/proc/self/oom_score_adj");
   out << *config.oom_score_adj << std::flush;

@@ -6,21 +6,21 @@
 #include <cstdio>
 
 #include "base/log.h"
+#include "config/flags.h"
+#include "config/text.h"
 #include "daemon/cleanup.h"
 #include "daemon/commands.h"
-#include "daemon/config_text.h"
-#include "daemon/flags.h"
 #include "daemon/server.h"
 
 namespace sluice::daemon {
 namespace {
 
-void configure_log(const ProxyConfig& config) {
+void configure_log(const config::ProxyConfig& config) {
   log::configure({.format = config.logging.format == "json" ? log::Format::kJson : log::Format::kText,
                   .verbosity = static_cast<int>(config.logging.verbosity)});
 }
 
-int write_configuration(const CommandLine& command) {
+int write_configuration(const config::CommandLine& command) {
   if (const auto written = write_config(command.config, command.write_config_to); !written) {
     SLUICE_LOG_ERROR("Could not write the configuration", {"file", command.write_config_to},
                      {"err", written.error().what});
@@ -33,21 +33,21 @@ int write_configuration(const CommandLine& command) {
 }  // namespace
 
 int run_proxy(const std::vector<std::string>& arguments) {
-  const auto command = complete(arguments);
+  const auto command = config::complete(arguments);
   if (!command) {
     fmt::print(stderr, "Error: {}\n", command.error().what);
     return 1;
   }
   if (command->show_help) {
-    fmt::print("{}", help_text());
+    fmt::print("{}", config::help_text());
     return 0;
   }
   if (command->show_version) {
-    fmt::print("{}", version_text(command->version_form));
+    fmt::print("{}", config::version_text(command->version_form));
     return 0;
   }
   configure_log(command->config);
-  for (const Notice& notice : command->notices) {
+  for (const config::Notice& notice : command->notices) {
     if (notice.key.empty()) {
       SLUICE_LOG_INFO(notice.message);
     } else {

@@ -24,16 +24,16 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
-#include "daemon/config_file.h"
-#include "daemon/config_text.h"
+#include "config/detect.h"
+#include "config/feature_gates.h"
+#include "config/file.h"
+#include "config/text.h"
+#include "config/validate_families.h"
 #include "daemon/data_planes.h"
-#include "daemon/detect.h"
-#include "daemon/feature_gates.h"
 #include "daemon/kernel_settings.h"
 #include "daemon/local_socket.h"
 #include "daemon/node_gate.h"
 #include "daemon/status_text.h"
-#include "daemon/validate_families.h"
 #include "kube/source.h"
 #include "net/local_channel.h"
 #include "observe/health_check_server.h"
@@ -43,6 +43,18 @@
 
 namespace sluice::daemon {
 namespace {
+
+using config::ByFamily;
+using config::ClusterFacts;
+using config::CommandLine;
+using config::Findings;
+using config::LocalDetectors;
+using config::NodeAddressFacts;
+using config::NodeIps;
+using config::of;
+using config::ProxyConfig;
+using config::ProxyMode;
+using config::SyncPeriods;
 
 constexpr std::chrono::seconds kNodeWait{30};
 constexpr std::chrono::seconds kPodCidrWait{300};
@@ -57,7 +69,7 @@ std::string host_name() {
 
 // Of the configuration file; empty if it cannot be read, as while an editor replaces it.
 std::string text_of(const std::string& path) {
-  auto text = read_file(path, kConfigFileBytesMax);
+  auto text = read_file(path, config::kConfigFileBytesMax);
   return text ? std::move(*text) : "";
 }
 
@@ -224,7 +236,7 @@ class Server {
       facts.external_ips = node_->external_ips;
     }
     if (files && facts.internal_ips.empty() && facts.external_ips.empty()) facts.internal_ips = own_addresses();
-    node_ips_ = detect_node_ips(facts);
+    node_ips_ = config::detect_node_ips(facts);
     if (node_ips_.loopback_assumed) {
       SLUICE_LOG_ERROR(
           "Can't determine this node's IP, assuming loopback; if this is incorrect, please set the --bind-address flag",
@@ -273,7 +285,7 @@ class Server {
       of(supported, family) = static_cast<bool>(probed);
       if (!probed) of(reasons, family) = probed.error().what;
     }
-    auto chosen = choose_families(node_ips_.primary, supported);
+    auto chosen = config::choose_families(node_ips_.primary, supported);
     if (!chosen)
       return annotate(chosen.error(), fmt::format("mode {} is not available on this host: {}",
                                                   to_string(proxy_mode(config_)), of(reasons, node_ips_.primary)));
@@ -282,7 +294,7 @@ class Server {
       SLUICE_LOG_INFO("kube-proxy running in dual-stack mode", {"primary ipFamily", to_string(families_.front())});
     } else {
       SLUICE_LOG_INFO("kube-proxy running in single-stack mode", {"ipFamily", to_string(families_.front())},
-                      {"reason", of(reasons, other_family(families_.front()))});
+                      {"reason", of(reasons, config::other_family(families_.front()))});
     }
     node_port_cidrs_ = expand_node_port_addresses(config_, node_ips_);
     note_loopback_node_ports();
@@ -386,14 +398,14 @@ class Server {
     observe::MetricsPages pages;
     pages.proxy_mode = to_string(proxy_mode(config_));
     pages.configz = [this] { return configz_json(config_); };
-    if (gate_enabled(config_.feature_gates, "ComponentFlagz")) {
+    if (config::gate_enabled(config_.feature_gates, "ComponentFlagz")) {
       pages.flagz = [this] {
         std::string text;
         for (const auto& [name, value] : command_.flag_values) text += fmt::format("{}={}\n", name, value);
         return text;
       };
     }
-    if (gate_enabled(config_.feature_gates, "ComponentStatusz")) pages.statusz = [] { return std::string(); };
+    if (config::gate_enabled(config_.feature_gates, "ComponentStatusz")) pages.statusz = [] { return std::string(); };
     pages.profiling = config_.enable_profiling;
     pages.set_verbosity = [](int verbosity) { log::set_verbosity(verbosity); };
     SLUICE_TRY(metrics_server_, observe::start_metrics_server(loop_, std::move(options), metrics_, pages));
@@ -421,9 +433,10 @@ class Server {
   void start_health_checks() {
     ByFamily<dataplane::NodePortAddresses> addresses;
     const std::vector<IpAddress> local = local_addresses();
-    for (const Family family : families_) of(addresses, family) = node_port_addresses(family, node_port_cidrs_, local);
+    for (const Family family : families_)
+      of(addresses, family) = config::node_port_addresses(family, node_port_cidrs_, local);
     health_checks_.emplace(
-        loop_, health_, health_check_addresses(families_, addresses),
+        loop_, health_, config::health_check_addresses(families_, addresses),
         [this](const observe::HealthCheck& check, const std::string& text) {
           const std::string note = fmt::format("node {} failed to start healthcheck \"{}/{}\" on port {}: {}",
                                                node_name_, check.namespace_name, check.name, check.port, text);
@@ -485,7 +498,7 @@ class Server {
     };
     if (!node_port_cidrs_.empty()) {
       hooks.node_port_addresses = [this](Family family) {
-        return node_port_addresses(family, node_port_cidrs_, local_addresses());
+        return config::node_port_addresses(family, node_port_cidrs_, local_addresses());
       };
     }
     // On the event loop's thread, so that the control loop goes on.
@@ -547,7 +560,7 @@ class Server {
 
 }  // namespace
 
-int serve(const CommandLine& command) {
+int serve(const config::CommandLine& command) {
   std::signal(SIGPIPE, SIG_IGN);
   Server server(command);
   const auto status = server.run();

@@ -2,11 +2,11 @@
 // The running daemon: everything that `sluice proxy` is made of, wired together.
 #pragma once
 
-#include "daemon/flags.h"
+#include "config/flags.h"
 
 namespace sluice::daemon {
 
 // Serves until SIGTERM or SIGINT (0), or until it cannot go on (1). The rules stay.
-int serve(const CommandLine& command);
+int serve(const config::CommandLine& command);
 
 }  // namespace sluice::daemon
