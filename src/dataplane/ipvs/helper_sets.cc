@@ -101,6 +101,8 @@ std::string field_text(NftField field, std::span<const std::uint8_t> bytes) {
       return protocol_text(bytes[0]);
     case NftField::kInetService:
       return std::to_string(bytes[0] << 8 | bytes[1]);
+    case NftField::kMark:
+      break;  // no set of ours has one
   }
   return {};
 }
