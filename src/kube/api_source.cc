@@ -9,8 +9,10 @@
 #include <utility>
 
 #include "base/log.h"
+#include "kube/node_search.h"
 #include "kube/reflector.h"
 #include "kube/source.h"
+#include "kube/wait_board.h"
 
 namespace sluice::kube {
 namespace {
@@ -21,14 +23,20 @@ constexpr std::size_t kReportedMax = 10000;
 // Gathers what one collection tells into Updates.
 class Collector : public CollectionHandler {
  public:
-  Collector(std::string kind, const SourceHooks& hooks) : kind_(std::move(kind)), hooks_(hooks) {}
+  // `on_presence`, if there is one, is called when a list or an event says that there are objects, or that there are
+  // none.
+  Collector(std::string kind, const SourceHooks& hooks, std::function<void(bool present)> on_presence = nullptr)
+      : kind_(std::move(kind)), hooks_(hooks), on_presence_(std::move(on_presence)) {}
 
   void list_begins() override {
     ++generation_;
     damaged_ = false;
+    any_ = false;
   }
 
   Result<std::string> set(std::string_view json) override {
+    any_ = true;  // also one that cannot be used is there
+    if (on_presence_) on_presence_(true);
     auto read = decoder_.decode(json, kind_);
     if (!read) {
       // Its text ended where an object ends, so what follows is sound; but this may be any object that is known.
@@ -69,6 +77,7 @@ class Collector : public CollectionHandler {
     if (decoded.metadata.kind != kind_) return decoded.metadata.resource_version;
     reported_.erase(decoded.metadata.key);
     if (known_.erase(decoded.metadata.key) > 0) forget(decoded.metadata.key);
+    if (on_presence_ && known_.empty()) on_presence_(false);
     return decoded.metadata.resource_version;
   }
 
@@ -87,6 +96,7 @@ class Collector : public CollectionHandler {
     }
     pending_.services_complete = kind_ == "Service";
     pending_.slices_complete = kind_ == "EndpointSlice";
+    if (on_presence_) on_presence_(any_);
     pause();
   }
 
@@ -131,11 +141,13 @@ class Collector : public CollectionHandler {
 
   const std::string kind_;
   const SourceHooks& hooks_;
+  const std::function<void(bool)> on_presence_;
   Decoder decoder_;
   model::Update pending_;
   // Objects that were told of, and the list in which, or since which, they were seen last.
   std::unordered_map<model::ObjectKey, std::uint32_t> known_;
   std::uint32_t generation_ = 0;
+  bool any_ = false;      // the list that is being read has an object
   bool damaged_ = false;  // the list that is being read has an object that cannot be told apart from others
   std::unordered_map<model::ObjectKey, std::string> reported_;  // refused objects and why, so that each is said once
 };
@@ -165,10 +177,11 @@ class ApiSource : public Source {
         timing_(timing),
         services_("Service", hooks_),
         slices_("EndpointSlice", hooks_),
-        node_("Node", hooks_),
-        node_reflector_(loop, config_, node_collection(node_name), timing_, hooks_, node_),
-        services_reflector_(loop, config_, services_collection(), timing_, hooks_, services_),
-        slices_reflector_(loop, config_, slices_collection(), timing_, hooks_, slices_) {}
+        node_("Node", hooks_, [this](bool present) { node_search_.note(present); }),
+        node_search_(loop, config_, node_name, hooks_, timing_, board_),
+        node_reflector_(loop, config_, node_collection(node_name), timing_, hooks_, node_, board_),
+        services_reflector_(loop, config_, services_collection(), timing_, hooks_, services_, board_),
+        slices_reflector_(loop, config_, slices_collection(), timing_, hooks_, slices_, board_) {}
 
   void start() override {
     node_reflector_.start();
@@ -176,13 +189,17 @@ class ApiSource : public Source {
     slices_reflector_.start();
   }
 
+  [[nodiscard]] std::vector<Waiting> waiting() const override { return board_.list(); }
+
  private:
   const ClientConfig config_;
   const SourceHooks hooks_;
   const ApiTiming timing_;
+  WaitBoard board_;
   Collector services_;
   Collector slices_;
   Collector node_;
+  NodeSearch node_search_;
   Reflector node_reflector_;
   Reflector services_reflector_;
   Reflector slices_reflector_;

@@ -131,6 +131,7 @@ TEST_F(ApiSource, AWatchWhoseTimeIsOverIsFollowedByTheNextWithoutAList) {
   timing_.watch_short = 500ms;
   timing_.backoff_min = timing_.backoff_max = 60s;  // a watch that came back after a wait would come too late
   FakeApiServer& server = serve();
+  server.set(Kind::kNode, {"", "node-a"}, "");
   testing::internal::CaptureStderr();
   start();
   const bool again = run_until([&] { return server.watches(Kind::kSlice).size() >= 3; });

@@ -18,6 +18,7 @@ namespace {
 struct Event {
   int version = 0;  // 0: raw bytes
   std::string bytes;
+  std::string name;  // of its object
 };
 
 using Objects = std::map<model::ObjectKey, std::string>;
@@ -110,6 +111,14 @@ struct FakeApiServer::Impl {
     return {};
   }
 
+  // The name that the field selector asks for, or empty.
+  static std::string selected_name(const Request& request) {
+    constexpr std::string_view kByName = "metadata.name%3D";
+    const auto selector = request.query.find("fieldSelector");
+    const bool named = selector != request.query.end() && selector->second.starts_with(kByName);
+    return named ? selector->second.substr(kByName.size()) : std::string();
+  }
+
   // A list that takes several pages shows the objects of its beginning on all of them. Tokens: VERSION_INDEX.
   std::string list(const Collection& of, const Request& request) {
     int at_version = version;
@@ -121,6 +130,14 @@ struct FakeApiServer::Impl {
       if (at_version < compacted) return refusal(410, "Expired", "The provided continue parameter is too old");
       objects = &unfinished.at({of.kind, at_version});
     }
+    const std::string only = selected_name(request);
+    Objects named;
+    if (!only.empty()) {
+      for (const auto& [key, object] : *objects) {
+        if (key.name == only) named.emplace(key, object);
+      }
+      objects = &named;
+    }
     const std::size_t page = options.page == 0 ? objects->size() : options.page;
     std::string items;
     std::size_t index = 0;
@@ -131,7 +148,7 @@ struct FakeApiServer::Impl {
     std::string next;
     if (from + page < objects->size()) {
       next = fmt::format(R"(,"continue":"{}_{}","remainingItemCount":1)", at_version, from + page);
-      if (from == 0) unfinished[{of.kind, at_version}] = of.objects;
+      if (from == 0) unfinished[{of.kind, at_version}] = *objects;
     }
     return net::test::answer(
         200,
@@ -158,8 +175,12 @@ struct FakeApiServer::Impl {
       return;
     }
     std::string bytes = net::test::chunked_head(200);
+    const std::string only = selected_name(request);
+    const auto wanted = [&only](const Event& event) {
+      return only.empty() || event.name.empty() || event.name == only;
+    };
     for (const Event& event : of.events) {
-      if (event.version > from) bytes += net::test::chunk(event.bytes + "\n");
+      if (event.version > from && wanted(event)) bytes += net::test::chunk(event.bytes + "\n");
     }
     std::size_t next = of.events.size();
     ++watching;
@@ -173,6 +194,7 @@ struct FakeApiServer::Impl {
       bytes.clear();
       for (; next < of.events.size(); ++next) {
         const Event& event = of.events[next];
+        if (!wanted(event)) continue;
         bytes += event.version == 0 ? event.bytes : net::test::chunk(event.bytes + "\n");
       }
     }
@@ -188,8 +210,8 @@ struct FakeApiServer::Impl {
 
   Collection& collection(Kind kind) { return collections[static_cast<std::size_t>(kind)]; }
 
-  int tell(Collection& of, const char* type, const std::string& object) {
-    of.events.push_back({version, fmt::format(R"({{"type":"{}","object":{}}})", type, object)});
+  int tell(Collection& of, const char* type, const std::string& object, const std::string& name) {
+    of.events.push_back({version, fmt::format(R"({{"type":"{}","object":{}}})", type, object), name});
     changed.notify_all();
     return version;
   }
@@ -244,7 +266,7 @@ int FakeApiServer::set(Kind kind, const model::ObjectKey& key, const std::string
   of.objects[key] = object;
   // Watch events name the kind, items of lists do not.
   object = fmt::format(R"({{"kind":"{}","apiVersion":"{}",)", of.kind, of.api_version) + object.substr(1);
-  return impl_->tell(of, known ? "MODIFIED" : "ADDED", object);
+  return impl_->tell(of, known ? "MODIFIED" : "ADDED", object, key.name);
 }
 
 int FakeApiServer::remove(Kind kind, const model::ObjectKey& key) {
@@ -254,7 +276,7 @@ int FakeApiServer::remove(Kind kind, const model::ObjectKey& key) {
   const std::string object = fmt::format(
       R"({{"kind":"{}","metadata":{{"namespace":"{}","name":"{}","resourceVersion":"{}"}},"spec":{{}},"addressType":"IPv4"}})",
       of.kind, key.namespace_name, key.name, ++impl_->version);
-  return impl_->tell(of, "DELETED", object);
+  return impl_->tell(of, "DELETED", object, key.name);
 }
 
 int FakeApiServer::bookmark(Kind kind) {
@@ -262,7 +284,7 @@ int FakeApiServer::bookmark(Kind kind) {
   Collection& of = impl_->collection(kind);
   const std::string object =
       fmt::format(R"({{"kind":"{}","metadata":{{"resourceVersion":"{}"}}}})", of.kind, ++impl_->version);
-  return impl_->tell(of, "BOOKMARK", object);
+  return impl_->tell(of, "BOOKMARK", object, "");
 }
 
 void FakeApiServer::compact() {
@@ -272,7 +294,7 @@ void FakeApiServer::compact() {
 
 void FakeApiServer::say(Kind kind, const std::string& bytes) {
   const std::lock_guard<std::mutex> lock(impl_->mutex);
-  impl_->collection(kind).events.push_back({0, bytes});
+  impl_->collection(kind).events.push_back({0, bytes, ""});
   impl_->changed.notify_all();
 }
 

@@ -27,6 +27,7 @@
 #include "kube/kept_files.h"
 #include "kube/manifest_text.h"
 #include "kube/source.h"
+#include "kube/wait_board.h"
 #include "sys/folder_watch.h"
 
 namespace sluice::kube {
@@ -135,6 +136,8 @@ class FileSource : public Source {
     scan();
   }
 
+  [[nodiscard]] std::vector<Waiting> waiting() const override { return board_.list(); }
+
  private:
   void watch_folder() {
     if (descriptor_.is_open()) descriptor_.release();
@@ -156,6 +159,7 @@ class FileSource : public Source {
 
   // Once for as long as it lasts.
   void complain(std::string_view message, const std::string& why) {
+    board_.wait("folder", WaitsFor::kFolder, folder_, why);
     if (!complaints_.insert(std::string(message) + why).second) return;
     SLUICE_LOG_ERROR(message, {"folder", folder_}, {"err", why});
   }
@@ -202,7 +206,10 @@ class FileSource : public Source {
       }
     }
     if (error) return complain("Cannot read the folder of manifests, keeping what is known", error.message());
-    if (watch_) complaints_.clear();
+    if (watch_) {
+      complaints_.clear();
+      board_.done("folder");
+    }
     take_in(listed);
     // What mends an unreadable file, chmod(1) for instance, is no event of its folder.
     const auto unread = [](const auto& entry) { return entry.second.stamp == Stamp{}; };
@@ -398,6 +405,7 @@ class FileSource : public Source {
   KeptFiles kept_;
   const std::string node_name_;
   const SourceHooks hooks_;
+  WaitBoard board_;
   Decoder decoder_;
   boost::asio::steady_timer timer_;
   boost::asio::posix::stream_descriptor descriptor_;

@@ -376,9 +376,13 @@ TEST_F(FileSourceTest, AFolderThatComesLaterIsFoundAndOneThatGoesTakesNothingAwa
   loop_.restart();
   loop_.run_for(100ms);
   EXPECT_EQ(updates_, 0) << "an absent folder is no empty list";
+  ASSERT_EQ(source_->waiting().size(), 1U);
+  EXPECT_THAT(source_->waiting().front().words(),
+              testing::AllOf(testing::StartsWith("folder " + folder_.string() + ": "), HasSubstr("No such file")));
   fs::create_directory(folder_);
   write("a.yaml", service("web", "10.96.0.1"));
   EXPECT_TRUE(becomes("web=10.96.0.1")) << services();
+  EXPECT_TRUE(source_->waiting().empty());
   fs::rename(folder_, root_ / "away");
   loop_.restart();
   loop_.run_for(300ms);

@@ -41,17 +41,23 @@ std::string escape_query(std::string_view text) {
 }
 
 Reflector::Reflector(net::EventLoop& loop, const ClientConfig& config, Collection collection, const ApiTiming& timing,
-                     const SourceHooks& hooks, CollectionHandler& handler)
+                     const SourceHooks& hooks, CollectionHandler& handler, WaitBoard& board)
     : loop_(loop),
       config_(config),
       collection_(std::move(collection)),
       timing_(timing),
       hooks_(hooks),
       handler_(handler),
+      board_(board),
       timer_(loop),
       rest_timer_(loop) {}
 
 Reflector::~Reflector() = default;
+
+void Reflector::start() {
+  board_.wait(collection_.kind, WaitsFor::kObjects, collection_.kind, "");
+  list();
+}
 
 std::string Reflector::selector_query() const {
   const std::string& selector = collection_.selectors[selector_];
@@ -108,6 +114,7 @@ void Reflector::request(const std::string& query, std::chrono::milliseconds idle
     status_ = head.status;
     retry_after_ = head.retry_after;
     if (hooks_.on_request) hooks_.on_request(std::to_string(head.status), "GET", config_.target.host_header());
+    if (!listing_ && status_ == 200) board_.done(collection_.kind);
   };
   callbacks.on_body = [this](std::string_view piece) -> Result<> {
     if (status_ != 200) {
@@ -203,6 +210,7 @@ void Reflector::on_list_done() {
   consistent_ = false;
   resource_version_ = list_metadata->resource_version;
   handler_.list_ends();
+  board_.done(collection_.kind);
   watch();
 }
 
@@ -297,6 +305,11 @@ void Reflector::retry(const std::string& why, std::chrono::milliseconds at_least
   SLUICE_LOG_WARNING("Lost sight of the API server's objects, keeping what is served and trying again",
                      {"kind", collection_.kind}, {"doing", listing_ ? "list" : "watch"}, {"retryInMs", wait.count()},
                      {"err", why});
+  if (status_ == 0) {
+    board_.wait(collection_.kind, WaitsFor::kServer, config_.server(), why);
+  } else {
+    board_.wait(collection_.kind, WaitsFor::kObjects, collection_.kind, why);
+  }
   if (listing_) continue_token_.clear();  // a list that broke starts over
   timer_.expires_after(wait);
   timer_.async_wait([this, alive = std::weak_ptr<bool>(alive_)](boost::system::error_code error) {

@@ -15,6 +15,7 @@
 #include "kube/decode.h"
 #include "kube/json_stream.h"
 #include "kube/source.h"
+#include "kube/wait_board.h"
 
 namespace sluice::kube {
 
@@ -44,11 +45,11 @@ std::string escape_query(std::string_view text);
 class Reflector {
  public:
   Reflector(net::EventLoop& loop, const ClientConfig& config, Collection collection, const ApiTiming& timing,
-            const SourceHooks& hooks, CollectionHandler& handler);
+            const SourceHooks& hooks, CollectionHandler& handler, WaitBoard& board);
   ~Reflector();
   Reflector(const Reflector&) = delete;
   Reflector& operator=(const Reflector&) = delete;
-  void start() { list(); }
+  void start();
 
  private:
   void list();
@@ -74,6 +75,7 @@ class Reflector {
   const ApiTiming& timing_;
   const SourceHooks& hooks_;
   CollectionHandler& handler_;
+  WaitBoard& board_;
   Decoder decoder_;
   boost::asio::steady_timer timer_;       // until the next request
   boost::asio::steady_timer rest_timer_;  // until an event that has begun must have ended

@@ -3,10 +3,12 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "kube/kubeconfig.h"
 #include "model/snapshot.h"
@@ -23,10 +25,27 @@ struct SourceHooks {
   std::function<void(std::string_view kind)> on_refused;
 };
 
+// What a source needs and does not have: why there is no complete list yet, or why what is known may be out of date.
+enum class WaitsFor : std::uint8_t { kFolder, kServer, kObjects, kNode };
+struct Waiting {
+  WaitsFor what = WaitsFor::kFolder;
+  std::string name;    // the folder's path, the API server's URL, the objects' kind, the Node's name
+  std::string reason;  // why it is not there; empty: asked for, no answer yet
+  std::chrono::system_clock::time_point since;
+  // For "waits for ...": `folder /etc/manifests: No such file or directory`, `API server https://10.0.0.1:6443: ...`,
+  // `the list of Services`, `Node "a": the API server has no such Node; it has: b, c`.
+  [[nodiscard]] std::string words() const;
+  friend bool operator==(const Waiting&, const Waiting&) = default;
+};
+
 class Source {
  public:
   virtual ~Source() = default;  // on the loop's thread, or when the loop has stopped
   virtual void start() = 0;
+  // What it waits for now, one entry for each thing, in the order of WaitsFor; empty where all is known and followed.
+  // Any thread, at any time while the source lives. What stays away does not stop the source: it goes on trying, and
+  // what it knew before is served.
+  [[nodiscard]] virtual std::vector<Waiting> waiting() const = 0;
 };
 
 // How patient the API source is. The defaults are client-go's where it has one.
@@ -41,6 +60,8 @@ struct ApiTiming {
   std::chrono::milliseconds event_rest{10000};
   // A watch that ends sooner than this did not work, however politely it ended.
   std::chrono::milliseconds watch_short{1000};
+  // Which Nodes there are, where ours is not, is asked for again after so long.
+  std::chrono::milliseconds names_again{60000};
   net::HttpTimeouts http;
 };
 
