@@ -33,13 +33,15 @@
 #include "daemon/kernel_settings.h"
 #include "daemon/local_socket.h"
 #include "daemon/node_gate.h"
-#include "daemon/status_text.h"
 #include "kube/source.h"
 #include "net/local_channel.h"
 #include "observe/health_check_server.h"
 #include "observe/servers.h"
 #include "sync/control_loop.h"
 #include "sys/folder_watch.h"
+#include "view/router.h"
+#include "view/status_json.h"
+#include "view/status_text.h"
 
 namespace sluice::daemon {
 namespace {
@@ -99,6 +101,10 @@ class Server {
   Result<int> run() {
     SLUICE_TRY(node_name_, node_name(config_, host_name()));
     SLUICE_CHECK_OK(make_source());
+    router_.add(
+        "/status", {{"form", {"text", "wide", "json"}}},
+        [this](const view::Request& request, view::Router::Reply reply) { answer_status(request, std::move(reply)); });
+    listen_locally(true);
     watch_signals();
     watch_config_file();
     loop_thread_ = std::thread([this] { loop_.run(); });
@@ -410,14 +416,13 @@ class Server {
     pages.set_verbosity = [](int verbosity) { log::set_verbosity(verbosity); };
     SLUICE_TRY(metrics_server_, observe::start_metrics_server(loop_, std::move(options), metrics_, pages));
     start_health_checks();
-    listen_locally(true);
     return {};
   }
 
   void listen_locally(bool first) {
     auto local = net::LocalServer::listen(
         loop_, std::string(kLocalSocket),
-        [this](const std::string& request, net::LocalServer::Reply reply) { answer(request, std::move(reply)); });
+        [this](const std::string& line, net::LocalServer::Reply reply) { router_.route(line, std::move(reply)); });
     if (local) {
       local_server_ = std::move(*local);
       return;
@@ -455,22 +460,30 @@ class Server {
   }
 
   // `sluice status`: on the loop's thread; the comparison comes from the control loop's.
-  void answer(const std::string& request, net::LocalServer::Reply reply) {
+  void answer_status(const view::Request& request, view::Router::Reply reply) {
+    const auto asked = request.parameters.find("form");
+    const std::string form = asked == request.parameters.end() ? "text" : asked->second;
+    const auto respond = [form, reply = std::move(reply)](const view::Status& status) {
+      const auto now = system_clock().wall_now();
+      const auto width = form == "wide" ? view::Width::kWide : view::Width::kNarrow;
+      reply({false, serves_as_wanted(status) ? 0 : 1,
+             form == "json" ? status_json(status, now) : status_text(status, width, now)});
+    };
+    view::ProcessFacts facts{static_cast<int>(::getpid()),
+                             std::string(to_string(proxy_mode(config_))),
+                             "",
+                             node_name_,
+                             source_words_,
+                             started_};
     const MutexLock lock(control_mutex_);
-    if (control_pointer_ == nullptr) return reply("1\nthe proxy is still starting\n");
-    const bool json = request == "status json";
-    const DaemonFacts facts{std::string(to_string(proxy_mode(config_))), mode_->flavour(), node_name_, source_words_,
-                            started_};
+    if (control_pointer_ == nullptr) return respond(view::starting_status(std::move(facts), {}));
+    facts.flavour = mode_->flavour();
     // The answer comes on the control loop's thread, at the latest from its destructor: it lives until then, while
     // control_pointer_ may be null already.
     sync::ControlLoop* control = control_pointer_;
-    control->compare(
-        [control, json, facts, reply = std::move(reply)](const std::vector<sync::FamilyComparison>& comparisons) {
-          const sync::LoopStatus status = control->status();
-          const StatusAnswer text =
-              (json ? status_json : status_text)(facts, status, comparisons, system_clock().wall_now());
-          reply(fmt::format("{}\n{}", text.exit_status, text.text));
-        });
+    control->compare([control, facts, respond](const std::vector<sync::FamilyComparison>& comparisons) {
+      respond(view::make_status(facts, {}, control->status(), comparisons));
+    });
   }
 
   // ---- the control loop
@@ -550,6 +563,7 @@ class Server {
   std::unique_ptr<observe::ObserveServer> healthz_server_;
   std::unique_ptr<observe::ObserveServer> metrics_server_;
   std::optional<observe::HealthCheckServer> health_checks_;
+  view::Router router_;
   std::unique_ptr<net::LocalServer> local_server_;
 
   Mutex control_mutex_;

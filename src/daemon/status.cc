@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// The asking side of `sluice status`. The daemon makes the text, so that a newer client never misreads an older daemon;
-// its answer is one line with the exit status, then what to print.
+// The asking side of `sluice status`. The proxy makes the text, so that a newer program never misreads an older proxy
+// (view/request.h).
 #include <fmt/format.h>
 
 #include <cstdio>
+#include <optional>
 #include <string>
 
 #include "daemon/commands.h"
 #include "daemon/local_socket.h"
 #include "net/local_channel.h"
+#include "view/request.h"
 
 namespace sluice::daemon {
 namespace {
@@ -17,50 +19,65 @@ constexpr std::chrono::seconds kAnswerTimeout{120};  // comparing a very large r
 constexpr int kCannotTell = 2;
 
 void print_usage(std::FILE* out) {
-  fmt::print(out,
-             "usage: sluice status [-o text|json]\n\nAsks the proxy of this node (of this network namespace) what it "
-             "serves, and compares what is live in\n"
-             "the kernel with what is wanted. Exit status: 0 equal, 1 not (yet), 2 there is no proxy to ask.\n");
+  fmt::print(
+      out,
+      "usage: sluice status [-o text|wide|json]\n\n"
+      "Asks the proxy of this node (of this network namespace) what it serves, and compares what is live in\n"
+      "the kernel with what is wanted. Long lists are cut, and what was cut is counted: -o wide and -o json show\n"
+      "all. Exit status: 0 a proxy runs and live equals wanted, 1 a proxy runs, but live does not (yet) equal\n"
+      "wanted, 2 no proxy runs here, or it cannot be asked.\n");
+}
+
+// The form that is asked for; nothing where the arguments are not understood.
+std::optional<std::string> form_of(const std::vector<std::string>& arguments) {
+  std::string form = "text";
+  for (std::size_t i = 0; i < arguments.size(); ++i) {
+    const std::string& word = arguments[i];
+    if ((word == "-o" || word == "--output") && i + 1 < arguments.size()) {
+      form = arguments[++i];
+    } else if (word.starts_with("--output=")) {
+      form = word.substr(9);
+    } else if (word.starts_with("-o") && word.size() > 2) {
+      form = word.substr(word[2] == '=' ? 3 : 2);
+    } else {
+      fmt::print(stderr, "sluice status: unknown argument '{}'\n\n", word);
+      print_usage(stderr);
+      return std::nullopt;
+    }
+  }
+  if (form != "text" && form != "wide" && form != "json") {
+    fmt::print(stderr, "sluice status: unknown output form '{}': it is one of text, wide and json\n", form);
+    return std::nullopt;
+  }
+  return form;
+}
+
+Result<view::Response> ask(const view::Request& request) {
+  SLUICE_TRY(const std::string answer,
+             net::ask_local_server(std::string(kLocalSocket), view::encode(request), kAnswerTimeout));
+  return view::decode_response(answer);
 }
 
 }  // namespace
 
 int run_status(const std::vector<std::string>& arguments) {
-  std::string form = "text";
-  for (std::size_t i = 0; i < arguments.size(); ++i) {
-    const std::string& word = arguments[i];
-    if (word == "--help" || word == "-h") {
-      print_usage(stdout);
-      return 0;
-    }
-    if ((word == "-o" || word == "--output") && i + 1 < arguments.size()) {
-      form = arguments[++i];
-    } else if (word == "-ojson" || word == "--output=json" || word == "-o=json") {
-      form = "json";
-    } else {
-      fmt::print(stderr, "sluice status: unknown argument '{}'\n\n", word);
-      print_usage(stderr);
-      return kCannotTell;
-    }
+  for (const std::string& word : arguments) {
+    if (word != "--help" && word != "-h") continue;
+    print_usage(stdout);
+    return 0;
   }
-  if (form != "text" && form != "json") {
-    fmt::print(stderr, "sluice status: unknown output form '{}': text and json are there\n", form);
-    return kCannotTell;
-  }
-  const auto answer = net::ask_local_server(std::string(kLocalSocket), "status " + form, kAnswerTimeout);
-  if (!answer) {
-    const bool nobody = answer.error().code == Errc::kNotFound;
+  const std::optional<std::string> form = form_of(arguments);
+  if (!form) return kCannotTell;
+  const auto response = ask({"/status", {{"form", *form}}});
+  if (!response) {
+    const bool nobody = response.error().code == Errc::kNotFound;
     fmt::print(stderr, "sluice status: {}\n",
-               nobody ? "no proxy of ours runs in this network namespace" : answer.error().what);
+               nobody ? "no proxy of ours runs in this network namespace" : response.error().what);
     return kCannotTell;
   }
-  const std::size_t end_of_line = answer->find('\n');
-  if (end_of_line != 1) {
-    fmt::print(stderr, "sluice status: the proxy's answer is not understood\n");
-    return kCannotTell;
-  }
-  std::fwrite(answer->data() + 2, 1, answer->size() - 2, stdout);
-  return answer->front() - '0';
+  if (response->refused) fmt::print(stderr, "sluice status: ");
+  std::fwrite(response->body.data(), 1, response->body.size(), response->refused ? stderr : stdout);
+  return response->exit_status;
 }
 
 }  // namespace sluice::daemon

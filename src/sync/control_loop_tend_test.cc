@@ -65,10 +65,12 @@ TEST_F(ControlLoopTendTest, ARefusedAddressIsToldOnceAndCountedUntilItIsServed) 
   }
   EXPECT_EQ(told, std::vector<std::string>{"shop/web:p 192.0.2.1"});
   EXPECT_EQ(metric4("sluice_refused_addresses"), 1.0);
+  EXPECT_EQ(loop_->status().families[0].refusals, std::vector<dataplane::Refusal>{refusal});
   v4().refused.clear();
   post(with({}, {web_slice({"10.1.0.4"})}));
   step_after(settings_.min_sync_period);
   EXPECT_EQ(metric4("sluice_refused_addresses"), 0.0);
+  EXPECT_TRUE(loop_->status().families[0].refusals.empty());
 }
 
 TEST_F(ControlLoopTendTest, TheFirstSyncIsToldOnceEveryFamilyIsProgrammed) {

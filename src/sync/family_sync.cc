@@ -178,6 +178,8 @@ void FamilySync::note_refusals() {
   }
   refusals_ = std::move(refusals);
   context_.metrics.set_refused_addresses(family_, refusals_.size());
+  const MutexLock lock(mutex_);
+  status_.refusals = refusals_;
 }
 
 void FamilySync::check_drift(const plan::Planner& planner) {
@@ -421,13 +423,9 @@ FamilyStatus FamilySync::status() const {
   return status_;
 }
 
-void FamilySync::append_served(std::vector<ServedPort>& to) const {
-  std::vector<plan::ServicePortPlanPtr> ports;  // the lock is held for as long as copying pointers takes
-  {
-    const MutexLock lock(mutex_);
-    ports.assign(applied_.begin(), applied_.end());
-  }
-  for (const plan::ServicePortPlanPtr& port : ports) to.push_back(describe(*port));
+void FamilySync::append_served(std::vector<plan::ServicePortPlanPtr>& to) const {
+  const MutexLock lock(mutex_);
+  to.insert(to.end(), applied_.begin(), applied_.end());
 }
 
 }  // namespace sluice::sync

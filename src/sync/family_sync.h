@@ -66,7 +66,7 @@ class FamilySync {
   Result<dataplane::Difference> compare(const plan::Planner& planner);
 
   [[nodiscard]] FamilyStatus status() const;
-  void append_served(std::vector<ServedPort>& to) const;
+  void append_served(std::vector<plan::ServicePortPlanPtr>& to) const;
 
  private:
   void run_checks(const plan::Planner& planner);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What `sluice status` shows of the control loop. Plain values: whoever prints them decides how.
+// What the control loop knows of its work, as plain values; room view makes of them what people read.
 #pragma once
 
 #include <cstddef>
@@ -27,27 +27,11 @@ struct FamilyStatus {
   std::size_t partial_syncs = 0;
   std::size_t failed_syncs = 0;
   std::size_t drift_repairs = 0;
-  std::size_t changes_waiting = 0;  // Service ports that differ from what was programmed last
-  std::size_t service_ports = 0;    // programmed
-  std::size_t real_servers = 0;     // programmed
+  std::size_t changes_waiting = 0;           // Service ports that differ from what was programmed last
+  std::size_t service_ports = 0;             // programmed
+  std::size_t real_servers = 0;              // programmed
+  std::vector<dataplane::Refusal> refusals;  // addresses of Services that the data plane declines to serve, in order
 };
-
-struct ServedFrontend {
-  plan::FrontendKind kind = plan::FrontendKind::kClusterIp;
-  std::string address;  // "10.96.0.10:53"; for a node port "*:30053"
-};
-
-// One Service port as the kernel forwards it.
-struct ServedPort {
-  std::string name;  // "kube-system/dns:dns"
-  Protocol protocol = Protocol::kTcp;
-  Family family = Family::kIPv4;
-  std::vector<ServedFrontend> frontends;
-  std::vector<plan::RealServer> real_servers;  // each with its pools
-  bool internal_local = false;
-  bool external_local = false;
-};
-ServedPort describe(const plan::ServicePortPlan& port);
 
 struct LoopStatus {
   bool lists_complete = false;  // both first lists were received
@@ -56,7 +40,7 @@ struct LoopStatus {
   bool node_known = false;
   std::string zone;
   std::vector<FamilyStatus> families;
-  std::vector<ServedPort> served;  // in order of family, then name
+  std::vector<plan::ServicePortPlanPtr> served;  // as the kernel forwards, in order of family, then key
 };
 
 struct FamilyComparison {

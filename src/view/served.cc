@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// The addresses are the plan's frontends, which the data planes program: who reads them here reads what the kernel was
+// given. One address may come in twice, as when a cloud's load-balancer IP was also written into externalIPs; to a
+// packet that is one address, so it is one here.
+#include "view/served.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace sluice::view {
+namespace {
+
+std::string printed(const plan::Frontend& frontend) {
+  if (frontend.kind == plan::FrontendKind::kNodePort) return fmt::format("*:{}", frontend.port);
+  return join_host_port(frontend.address, frontend.port);
+}
+
+std::string refusal_of(const plan::Frontend& frontend, const plan::ServicePortKey& key,
+                       std::span<const dataplane::Refusal> refusals) {
+  if (frontend.kind == plan::FrontendKind::kNodePort) return "";
+  const auto found = std::find_if(refusals.begin(), refusals.end(), [&](const dataplane::Refusal& refusal) {
+    return refusal.address == frontend.address && refusal.port == key;
+  });
+  return found == refusals.end() ? "" : found->reason;
+}
+
+}  // namespace
+
+ServedPort served_port(const plan::ServicePortPlan& port, std::span<const dataplane::Refusal> refusals) {
+  ServedPort served{.name = port.key.printed_name(),
+                    .protocol = port.key.protocol,
+                    .family = port.key.family,
+                    .addresses = {},
+                    .real_servers = port.real_servers,
+                    .has_endpoints = port.has_endpoints,
+                    .internal_local = port.internal_local,
+                    .external_local = port.external_local};
+  // How sources are told apart has no part in where packets come in.
+  for (const plan::Frontend& frontend : plan::frontends(port, plan::MasqueradePolicy{})) {
+    const std::string address = printed(frontend);
+    const auto known = std::find_if(served.addresses.begin(), served.addresses.end(),
+                                    [&](const ServedAddress& each) { return each.address == address; });
+    if (known == served.addresses.end()) {
+      served.addresses.push_back({address, {frontend.kind}, refusal_of(frontend, port.key, refusals)});
+    } else if (std::find(known->kinds.begin(), known->kinds.end(), frontend.kind) == known->kinds.end()) {
+      known->kinds.push_back(frontend.kind);
+    }
+  }
+  return served;
+}
+
+}  // namespace sluice::view

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// One Service port as this node serves it: on which addresses, and by which real servers. What people look up first.
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "dataplane/dataplane.h"
+#include "plan/plan.h"
+
+namespace sluice::view {
+
+struct ServedAddress {
+  std::string address;                    // "10.96.0.10:53"; for a node port "*:30053"
+  std::vector<plan::FrontendKind> kinds;  // several where, say, an external IP is the load balancer's as well
+  std::string refused;                    // why the data plane declines to serve it; empty where it serves
+};
+
+struct ServedPort {
+  std::string name;  // "kube-system/dns:dns"
+  Protocol protocol = Protocol::kTcp;
+  Family family = Family::kIPv4;
+  std::vector<ServedAddress> addresses;        // each once
+  std::vector<plan::RealServer> real_servers;  // each with its pools
+  bool has_endpoints = false;                  // somewhere in the cluster
+  bool internal_local = false;
+  bool external_local = false;
+};
+
+// `refusals` are those of the port's family; those of other ports are passed over.
+ServedPort served_port(const plan::ServicePortPlan& port, std::span<const dataplane::Refusal> refusals);
+
+}  // namespace sluice::view

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+// A Status for people.
+#pragma once
+
+#include <string>
+
+#include "view/status.h"
+
+namespace sluice::view {
+
+// Long lists are cut, and what was cut is counted; kWide shows them whole, one item per line.
+enum class Width : unsigned char { kNarrow, kWide };
+
+std::string status_text(const Status& status, Width width, Clock::WallTime now);
+
+}  // namespace sluice::view
