@@ -4,7 +4,6 @@
 // docs/mode-ipvs.md.
 #pragma once
 
-#include <compare>
 #include <cstdint>
 #include <memory>
 #include <set>
@@ -14,26 +13,14 @@
 #include "base/ip.h"
 #include "base/result.h"
 #include "dataplane/dataplane.h"
+#include "dataplane/nft/keys.h"
 #include "plan/plan.h"
 
 namespace sluice::dataplane::ipvs {
 
-struct ServedAddress {
-  IpAddress address;
-  Protocol protocol = Protocol::kTcp;
-  std::uint16_t port = 0;
-  friend auto operator<=>(const ServedAddress&, const ServedAddress&) = default;
-};
-struct SourceRange {
-  ServedAddress to;
-  Cidr from;
-  friend auto operator<=>(const SourceRange&, const SourceRange&) = default;
-};
-struct NodePort {
-  Protocol protocol = Protocol::kTcp;
-  std::uint16_t port = 0;
-  friend auto operator<=>(const NodePort&, const NodePort&) = default;
-};
+using nft::NodePort;
+using nft::ServedAddress;
+using nft::SourceRange;
 
 // What the sets hold. All of one family.
 struct HelperElements {

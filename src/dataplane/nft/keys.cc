@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/nft/keys.h"
+
+namespace sluice::dataplane::nft {
+namespace {
+
+void append_address(Bytes& key, const IpAddress& address) {
+  const auto bytes = address.bytes();
+  key.insert(key.end(), bytes.begin(), bytes.end());
+}
+
+void append_protocol_and_port(Bytes& key, Protocol protocol, std::uint16_t port) {
+  key.insert(key.end(), {ip_protocol_number(protocol), 0, 0, 0});
+  key.insert(key.end(), {static_cast<std::uint8_t>(port >> 8), static_cast<std::uint8_t>(port & 0xff), 0, 0});
+}
+
+}  // namespace
+
+Bytes encode(const ServedAddress& served) {
+  Bytes key;
+  key.reserve(40);  // a source range appends another address
+  append_address(key, served.address);
+  append_protocol_and_port(key, served.protocol, served.port);
+  return key;
+}
+
+Bytes encode(const NodePort& node_port) {
+  Bytes key;
+  append_protocol_and_port(key, node_port.protocol, node_port.port);
+  return key;
+}
+
+Bytes encode(const IpAddress& address) {
+  Bytes key;
+  append_address(key, address);
+  return key;
+}
+
+Bytes encode_pair(const IpAddress& address) {
+  Bytes key = encode(address);
+  append_address(key, address);
+  return key;
+}
+
+Bytes encode_port(std::uint16_t port) {
+  return {static_cast<std::uint8_t>(port >> 8), static_cast<std::uint8_t>(port & 0xff)};
+}
+
+}  // namespace sluice::dataplane::nft

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the sets and maps of our nf_tables tables are keyed by, and how a key stands in them: each field in network
+// order, with zeros up to four bytes. 10.96.0.10, UDP, 53 is 0a 60 00 0a, 11 00 00 00, 00 35 00 00.
+#pragma once
+
+#include <compare>
+#include <cstdint>
+#include <vector>
+
+#include "base/ip.h"
+
+namespace sluice::dataplane::nft {
+
+using Bytes = std::vector<std::uint8_t>;
+
+struct ServedAddress {
+  IpAddress address;
+  Protocol protocol = Protocol::kTcp;
+  std::uint16_t port = 0;
+  friend auto operator<=>(const ServedAddress&, const ServedAddress&) = default;
+};
+struct SourceRange {
+  ServedAddress to;
+  Cidr from;
+  friend auto operator<=>(const SourceRange&, const SourceRange&) = default;
+};
+struct NodePort {
+  Protocol protocol = Protocol::kTcp;
+  std::uint16_t port = 0;
+  friend auto operator<=>(const NodePort&, const NodePort&) = default;
+};
+
+Bytes encode(const ServedAddress& served);  // address . protocol . port
+Bytes encode(const NodePort& node_port);    // protocol . port
+Bytes encode(const IpAddress& address);
+// address . address: a packet from an address to itself.
+Bytes encode_pair(const IpAddress& address);
+// A port as the only field of its key: without padding.
+Bytes encode_port(std::uint16_t port);
+
+}  // namespace sluice::dataplane::nft
