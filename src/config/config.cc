@@ -73,6 +73,7 @@ void keep_effective_blocks(ProxyConfig& config) {
   const SyncPeriods periods = sync_periods(config);
   const bool all = masquerade_all(config);
   const ProxyMode mode = proxy_mode(config);
+  config.port_range.clear();
   config.iptables.sync_period = config.ipvs.sync_period = config.nftables.sync_period = Duration(0);
   config.iptables.min_sync_period = config.ipvs.min_sync_period = config.nftables.min_sync_period = Duration(0);
   config.nftables.masquerade_all = mode == ProxyMode::kNftables && all;

@@ -179,7 +179,7 @@ struct SluiceConfig {
 
 // Fills what is absent as kube-proxy 1.36 does; a zero counts as absent where kube-proxy's own defaulting has it so.
 void apply_defaults(ProxyConfig& config);
-// Keeps sync periods and masqueradeAll of the mode's block only, as kube-proxy's internal form does.
+// Keeps sync periods and masqueradeAll of the mode's block only, and no portRange, as kube-proxy's internal form does.
 void keep_effective_blocks(ProxyConfig& config);
 // The last step of completion: no mode is iptables, no detectLocalMode is ClusterCIDR, nftables listens on "primary".
 void apply_platform_defaults(ProxyConfig& config);

@@ -20,8 +20,6 @@
 namespace sluice::config {
 namespace {
 
-constexpr std::string_view kKubernetesVersion = "v1.36.2";  // whose flags and configuration we take
-
 // kube-proxy's addressFromDeprecatedFlags: port 0 switches the server off.
 std::string address_with_port(const std::string& address, int port) {
   return port == 0 ? "" : append_port_if_needed(address, port);
@@ -135,6 +133,26 @@ Result<> note_gates(const ProxyConfig& config, std::vector<Notice>& notices) {
   return {};
 }
 
+// Without --config the flags are the configuration, and kube-proxy's completion of it shows through them: no mode
+// becomes "iptables", an address gets its port. Flags of other kube-proxies are left out unless they were given.
+std::map<std::string, std::string> values_of(const Flags& flags, const ProxyConfig& completed) {
+  Flags shown = flags;
+  if (flags.config_path.empty()) shown.config = completed;
+  std::map<std::string, std::string> values;
+  for (const FlagSpec& flag : flag_table()) {
+    const auto given = flags.given.find(std::string(flag.name));
+    if (flag.group == FlagGroup::kOther && given == flags.given.end()) continue;
+    std::optional<std::string> text;
+    if (flag.show != nullptr) {
+      text = flag.show(shown);
+    } else if (given != flags.given.end()) {
+      text = given->second;
+    }
+    values.emplace(flag.name, text.value_or(std::string(flag.default_text)));
+  }
+  return values;
+}
+
 Result<> complete_config(const Flags& flags, CommandLine& line) {
   if (flags.config_path.empty()) {
     line.config = config_from_flags(flags);
@@ -145,16 +163,8 @@ Result<> complete_config(const Flags& flags, CommandLine& line) {
   apply_platform_defaults(line.config);
   SLUICE_CHECK_OK(override_hostname(flags, line.config));
   SLUICE_CHECK_OK(override_sluice(flags, line.sluice));
+  line.flag_values = values_of(flags, line.config);
   return note_gates(line.config, line.notices);
-}
-
-std::map<std::string, std::string> values_of(const Flags& flags) {
-  std::map<std::string, std::string> values;
-  for (const FlagSpec& flag : flag_table()) {
-    const auto given = flags.given.find(std::string(flag.name));
-    values.emplace(flag.name, given == flags.given.end() ? std::string(flag.default_text) : given->second);
-  }
-  return values;
 }
 
 std::string_view heading(FlagGroup group) {
@@ -165,8 +175,8 @@ std::string_view heading(FlagGroup group) {
       return "Flags of kube-proxy";
     case FlagGroup::kLogging:
       return "Flags of the log";
-    case FlagGroup::kOlder:
-      return "Flags of older kube-proxies, accepted without effect";
+    case FlagGroup::kOther:
+      return "Flags of other kube-proxies (older ones, Windows), accepted without effect";
   }
   return "";
 }
@@ -184,7 +194,6 @@ Result<CommandLine> complete(const std::vector<std::string>& arguments) {
   line.write_config_to = flags.write_config_to;
   line.cleanup = flags.cleanup;
   line.init_only = flags.init_only;
-  line.flag_values = values_of(flags);
   if (line.show_help || line.show_version) return line;
   note_flags(flags, line.notices);
   if (auto completed = complete_config(flags, line); !completed) return annotate(completed.error(), "failed complete");

@@ -4,12 +4,17 @@
 
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/result.h"
 #include "config/config.h"
 
 namespace sluice::config {
+
+// Whose flags and configuration we take, and whose behaviour is ours.
+inline constexpr std::string_view kKubernetesVersion = "v1.36.2";
+inline constexpr std::string_view kKubernetesMinorVersion = "1.36";
 
 // A line for the log, held back until the log is configured: message, and one key with its value (both empty = none).
 struct Notice {
@@ -33,7 +38,9 @@ struct CommandLine {
   bool cleanup = false;
   bool init_only = false;
   std::vector<Notice> notices;
-  std::map<std::string, std::string> flag_values;  // every flag with its text: as given, or its default
+  // The flags of kube-proxy 1.36 and ours, each with its value as kube-proxy prints it; for /flagz. Empty beside
+  // show_help and show_version.
+  std::map<std::string, std::string> flag_values;
 };
 
 // From arguments to a configuration that can be run: parse flags, read the file, default, override, check. Reads the

@@ -31,7 +31,10 @@ class Parser {
         positional_.push_back(argument);
       }
     }
-    if (!positional_.empty() && !flags_.help) return fail(Errc::kInvalid, refusal());
+    // A template that leaves a variable empty makes an empty argument; kube-proxy passes over those, and so do we.
+    const bool words =
+        std::any_of(positional_.begin(), positional_.end(), [](const std::string& word) { return !word.empty(); });
+    if (words && !flags_.help) return fail(Errc::kInvalid, refusal());
     return std::move(flags_);
   }
 
@@ -44,14 +47,15 @@ class Parser {
 
   Result<> parse_long(const std::string& argument) {
     const std::size_t equals = argument.find('=');
-    std::string name = argument.substr(2, equals == std::string::npos ? equals : equals - 2);
-    if (name.empty() || name.front() == '-') return fail(Errc::kInvalid, "bad flag syntax: " + argument);
+    const std::string written = argument.substr(2, equals == std::string::npos ? equals : equals - 2);
+    if (written.empty() || written.front() == '-') return fail(Errc::kInvalid, "bad flag syntax: " + argument);
+    std::string name = written;
     std::replace(name.begin(), name.end(), '_', '-');
     const FlagSpec* flag = find_flag(name);
-    if (flag == nullptr) return fail(Errc::kInvalid, "unknown flag: --" + name);
+    if (flag == nullptr) return fail(Errc::kInvalid, "unknown flag: --" + written);
     std::optional<std::string> value;
     if (equals != std::string::npos) value = argument.substr(equals + 1);
-    return set(*flag, std::move(value), "--" + name);
+    return set(*flag, std::move(value), {"--" + name, "--" + written});
   }
 
   // The only letters are -h and -v, so that a row of letters is -h's, or ends with -v and its value.
@@ -64,17 +68,23 @@ class Parser {
       return fail(Errc::kInvalid, fmt::format("unknown shorthand flag: '{}' in {}", argument[1], argument));
     }
     std::optional<std::string> value;
-    if (argument.size() > 2) value = argument.substr(argument[2] == '=' ? 3 : 2);
-    return set(*find_flag("v"), std::move(value), "-v, --v");
+    if (argument.size() > 2) value = argument.substr(argument.size() > 3 && argument[2] == '=' ? 3 : 2);
+    return set(*find_flag("v"), std::move(value), {"-v, --v", "'v' in " + argument});
   }
 
-  Result<> set(const FlagSpec& flag, std::optional<std::string> value, const std::string& written) {
+  // pflag names a flag in two ways: by all of its names where its value is wrong, as written where it has none.
+  struct InMessages {
+    std::string wrong_value;
+    std::string no_value;
+  };
+
+  Result<> set(const FlagSpec& flag, std::optional<std::string> value, const InMessages& names) {
     const bool may_stand_alone = flag.value_name.empty() || flag.name == "version";
     if (!value) value = may_stand_alone ? "true" : take_value();
-    if (!value) return fail(Errc::kInvalid, "flag needs an argument: " + written);
+    if (!value) return fail(Errc::kInvalid, "flag needs an argument: " + names.no_value);
     if (auto done = flag.set(flags_, *value); !done) {
-      return fail(Errc::kInvalid,
-                  fmt::format("invalid argument {} for \"{}\" flag: {}", quoted(*value), written, done.error().what));
+      return fail(Errc::kInvalid, fmt::format("invalid argument {} for \"{}\" flag: {}", quoted(*value),
+                                              names.wrong_value, done.error().what));
     }
     flags_.given.insert_or_assign(std::string(flag.name), *value);
     return {};

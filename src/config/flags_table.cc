@@ -136,6 +136,51 @@ Result<> store_version(Flags& flags, std::string_view text) {
   return {};
 }
 
+std::string text_of(const std::string& value) {
+  return value;
+}
+std::string text_of(bool value) {
+  return value ? "true" : "false";
+}
+template <typename Number>
+  requires std::is_arithmetic_v<Number>
+std::string text_of(Number value) {
+  return fmt::format("{}", value);
+}
+std::string text_of(Duration value) {
+  return format_duration(value);
+}
+std::string text_of(const FlushFrequency& value) {
+  return format_duration(value.value);
+}
+std::string text_of(const Quantity& value) {
+  return value.text;
+}
+std::string text_of(const std::vector<std::string>& values) {
+  return fmt::format("[{}]", fmt::join(values, ","));
+}
+std::string text_of(const std::map<std::string, bool>& values) {
+  std::string out;
+  for (const auto& [name, enabled] : values) out += fmt::format("{}{}={}", out.empty() ? "" : ",", name, enabled);
+  return out;
+}
+std::string text_of(const std::vector<VerbosityPattern>& values) {
+  std::string out;
+  for (const auto& [pattern, level] : values) out += fmt::format("{}{}={}", out.empty() ? "" : ",", pattern, level);
+  return out;
+}
+
+template <auto kAccess>
+std::optional<std::string> show(Flags& flags) {
+  const auto& value = kAccess(flags);
+  if constexpr (requires { value.has_value(); }) {
+    if (!value) return std::nullopt;
+    return text_of(*value);
+  } else {
+    return text_of(value);
+  }
+}
+
 using G = FlagGroup;
 constexpr auto kApplies = WithConfig::kApplies;
 constexpr auto kIgnored = WithConfig::kIgnored;
@@ -145,16 +190,18 @@ constexpr auto kNoEffect = FlagUse::kNoEffect;
 constexpr std::string_view kKlog = "the log goes to standard error, in klog's form";
 
 #define SLUICE_IN(expression) ([](Flags& f) -> auto& { return f.expression; })
-#define SLUICE_STORE(expression) (&store<SLUICE_IN(expression)>)
+#define SLUICE_KEEP(store, expression) &store<SLUICE_IN(expression)>, &show<SLUICE_IN(expression)>
+#define SLUICE_STORE(expression) SLUICE_KEEP(store, expression)
+#define SLUICE_NOWHERE &store<SLUICE_IN(unused)>, nullptr
 // clang-format off
 constexpr FlagSpec kTable[] = {
   {G::kSluice, kApplies, kHonoured, "data-dir", "path", "/run/sluice", "Folder for what must survive a restart of the daemon; wins over dataDir of the file.", SLUICE_STORE(data_dir)},
   {G::kSluice, kApplies, kHonoured, "help", "", "false", "Print this text and exit; also -h.", SLUICE_STORE(help)},
   {G::kSluice, kApplies, kHonoured, "manifests", "path", "", "Read Services, EndpointSlices and the Node from the YAML and JSON files of this folder, not from an API server; wins over manifests of the file.", SLUICE_STORE(manifests)},
 
-  {G::kProxy, kIgnored, kHonoured, "bind-address", "ip", "0.0.0.0", "Overrides what is taken for the node's primary IP address and family; nothing listens on it.", &store_ip<SLUICE_IN(config.bind_address)>},
+  {G::kProxy, kIgnored, kHonoured, "bind-address", "ip", "0.0.0.0", "Overrides what is taken for the node's primary IP address and family; nothing listens on it.", SLUICE_KEEP(store_ip, config.bind_address)},
   {G::kProxy, kIgnored, kHonoured, "bind-address-hard-fail", "", "false", "End the program if the healthz or metrics address cannot be listened on, instead of trying again.", SLUICE_STORE(config.bind_address_hard_fail)},
-  {G::kProxy, kApplies, kNoEffect, "boot-id-file", "path", "/proc/sys/kernel/random/boot_id", "Accepted for kube-proxy's sake.", SLUICE_STORE(unused), "nothing here reads a boot id"},
+  {G::kProxy, kApplies, kNoEffect, "boot-id-file", "path", "/proc/sys/kernel/random/boot_id", "Accepted for kube-proxy's sake.", SLUICE_NOWHERE, "nothing here reads a boot id"},
   {G::kProxy, kApplies, kHonoured, "cleanup", "", "false", "Take away the rules of all proxy modes and exit.", SLUICE_STORE(cleanup)},
   {G::kProxy, kIgnored, kHonoured, "cluster-cidr", "cidrs", "", "The pods' addresses: one CIDR, or two of different families with a comma. Sources outside of it are not pods of the cluster.", SLUICE_STORE(config.cluster_cidr)},
   {G::kProxy, kApplies, kHonoured, "config", "path", "", "Configuration file. With it, flags that the file has fields for are ignored.", SLUICE_STORE(config_path)},
@@ -168,7 +215,7 @@ constexpr FlagSpec kTable[] = {
   {G::kProxy, kIgnored, kHonoured, "conntrack-udp-timeout-stream", "duration", "0s", "Kernel timeout of answered UDP flows; 0 leaves it as it is.", SLUICE_STORE(config.conntrack.udp_stream_timeout)},
   {G::kProxy, kIgnored, kHonoured, "detect-local-mode", "mode", "", "How pods of this node are told from other sources: ClusterCIDR (also when empty), NodeCIDR, BridgeInterface or InterfaceNamePrefix.", SLUICE_STORE(config.detect_local_mode)},
   {G::kProxy, kIgnored, kHonoured, "feature-gates", "gates", "", "NAME=true or NAME=false, with commas. AllowServiceExternalIPs, ComponentFlagz, ComponentStatusz, LoggingAlphaOptions and LoggingBetaOptions have a meaning here.", SLUICE_STORE(config.feature_gates)},
-  {G::kProxy, kIgnored, kHonoured, "healthz-bind-address", "ip-port", "0.0.0.0:10256", "Where the health server listens; without a port, --healthz-port's.", &store_ip_port<SLUICE_IN(config.healthz_bind_address)>},
+  {G::kProxy, kIgnored, kHonoured, "healthz-bind-address", "ip-port", "0.0.0.0:10256", "Where the health server listens; without a port, --healthz-port's.", SLUICE_KEEP(store_ip_port, config.healthz_bind_address)},
   {G::kProxy, kIgnored, kDeprecated, "healthz-port", "number", "10256", "Port for a --healthz-bind-address that has none; 0 switches the health server off.", SLUICE_STORE(healthz_port), "use --healthz-bind-address"},
   {G::kProxy, kApplies, kHonoured, "hostname-override", "name", "", "This node's name, if it is not the host's; wins over the file.", SLUICE_STORE(hostname_override)},
   {G::kProxy, kApplies, kHonoured, "init-only", "", "false", "Do what needs full privileges, then exit; a second start then needs CAP_NET_ADMIN only.", SLUICE_STORE(init_only)},
@@ -188,10 +235,10 @@ constexpr FlagSpec kTable[] = {
   {G::kProxy, kIgnored, kNoEffect, "kube-api-content-type", "type", "application/vnd.kubernetes.protobuf", "Encoding of requests and answers.", SLUICE_STORE(config.client_connection.content_type), "the API server is spoken to in JSON"},
   {G::kProxy, kIgnored, kNoEffect, "kube-api-qps", "number", "5", "Requests to the API server in a second.", SLUICE_STORE(config.client_connection.qps), "three watches need no limit"},
   {G::kProxy, kIgnored, kHonoured, "kubeconfig", "path", "", "How to reach the API server; without it and --master, as a pod does.", SLUICE_STORE(config.client_connection.kubeconfig)},
-  {G::kProxy, kApplies, kNoEffect, "machine-id-file", "path", "/etc/machine-id,/var/lib/dbus/machine-id", "Accepted for kube-proxy's sake.", SLUICE_STORE(unused), "nothing here reads a machine id"},
+  {G::kProxy, kApplies, kNoEffect, "machine-id-file", "path", "/etc/machine-id,/var/lib/dbus/machine-id", "Accepted for kube-proxy's sake.", SLUICE_NOWHERE, "nothing here reads a machine id"},
   {G::kProxy, kIgnored, kHonoured, "masquerade-all", "", "false", "Masquerade all traffic to cluster IPs, in every mode.", SLUICE_STORE(masquerade_all)},
   {G::kProxy, kApplies, kHonoured, "master", "url", "", "The API server; wins over the one of the kubeconfig.", SLUICE_STORE(master)},
-  {G::kProxy, kIgnored, kHonoured, "metrics-bind-address", "ip-port", "127.0.0.1:10249", "Where the metrics server listens; without a port, --metrics-port's.", &store_ip_port<SLUICE_IN(config.metrics_bind_address)>},
+  {G::kProxy, kIgnored, kHonoured, "metrics-bind-address", "ip-port", "127.0.0.1:10249", "Where the metrics server listens; without a port, --metrics-port's.", SLUICE_KEEP(store_ip_port, config.metrics_bind_address)},
   {G::kProxy, kIgnored, kDeprecated, "metrics-port", "number", "10249", "Port for a --metrics-bind-address that has none.", SLUICE_STORE(metrics_port), "use --metrics-bind-address"},
   {G::kProxy, kIgnored, kHonoured, "nodeport-addresses", "cidrs", "", "Node ports answer on local addresses within these CIDRs, or with the word primary on the node's own; empty means on all (mode nftables: primary).", SLUICE_STORE(config.node_port_addresses)},
   {G::kProxy, kIgnored, kHonoured, "oom-score-adj", "number", "-999", "oom_score_adj of this process, -1000 to 1000.", SLUICE_STORE(config.oom_score_adj)},
@@ -200,8 +247,7 @@ constexpr FlagSpec kTable[] = {
   {G::kProxy, kIgnored, kHonoured, "profiling", "", "false", "Serve /debug on the metrics address.", SLUICE_STORE(config.enable_profiling)},
   {G::kProxy, kIgnored, kHonoured, "proxy-mode", "mode", "", "iptables (also when empty), ipvs or nftables.", SLUICE_STORE(config.mode)},
   {G::kProxy, kIgnored, kNoEffect, "show-hidden-metrics-for-version", "version", "", "The previous minor version, or nothing.", SLUICE_STORE(config.show_hidden_metrics_for_version), "no metric is hidden"},
-  {G::kProxy, kApplies, kHonoured, "version", "form", "false", "Print the version and exit; =raw prints all that is known of it.", &store_version},
-  {G::kProxy, kApplies, kNoEffect, "windows-service", "", "false", "Accepted for kube-proxy's sake.", SLUICE_STORE(config.windows_run_as_service), "this is not Windows"},
+  {G::kProxy, kApplies, kHonoured, "version", "form", "false", "Print the version and exit; =raw prints all that is known of it.", &store_version, &show<SLUICE_IN(version)>},
   {G::kProxy, kApplies, kHonoured, "write-config-to", "path", "", "Write the completed configuration to this file and exit.", SLUICE_STORE(write_config_to)},
 
   {G::kLogging, kApplies, kNoEffect, "log-flush-frequency", "duration", "5s", "How long log lines may wait.", SLUICE_STORE(config.logging.flush_frequency), "each line is written at once"},
@@ -213,23 +259,26 @@ constexpr FlagSpec kTable[] = {
   {G::kLogging, kApplies, kHonoured, "v", "number", "0", "How much to log; also -v. Wins over the file.", SLUICE_STORE(config.logging.verbosity)},
   {G::kLogging, kApplies, kNoEffect, "vmodule", "patterns", "", "pattern=N, with commas: verbosity by source file.", SLUICE_STORE(config.logging.vmodule), "the source files here have other names; use --v"},
 
-  {G::kOlder, kApplies, kNoEffect, "add-dir-header", "", "false", "Of klog.", SLUICE_STORE(unused), kKlog},
-  {G::kOlder, kApplies, kNoEffect, "alsologtostderr", "", "false", "Of klog.", SLUICE_STORE(unused), kKlog},
-  {G::kOlder, kApplies, kNoEffect, "cleanup-ipvs", "", "true", "Of 1.20.", SLUICE_STORE(unused), "--cleanup takes away the rules of all modes"},
-  {G::kOlder, kApplies, kNoEffect, "log-backtrace-at", "place", ":0", "Of klog.", SLUICE_STORE(unused), kKlog},
-  {G::kOlder, kApplies, kNoEffect, "log-dir", "path", "", "Of klog.", SLUICE_STORE(unused), kKlog},
-  {G::kOlder, kApplies, kNoEffect, "log-file", "path", "", "Of klog.", SLUICE_STORE(unused), kKlog},
-  {G::kOlder, kApplies, kNoEffect, "log-file-max-size", "number", "1800", "Of klog.", SLUICE_STORE(unused), kKlog},
-  {G::kOlder, kApplies, kNoEffect, "logtostderr", "", "true", "Of klog.", SLUICE_STORE(unused), kKlog},
-  {G::kOlder, kApplies, kNoEffect, "one-output", "", "false", "Of klog.", SLUICE_STORE(unused), kKlog},
-  {G::kOlder, kIgnored, kNoEffect, "proxy-port-range", "range", "", "Of mode userspace.", SLUICE_STORE(config.port_range), "only mode userspace had ports of its own"},
-  {G::kOlder, kApplies, kNoEffect, "skip-headers", "", "false", "Of klog.", SLUICE_STORE(unused), kKlog},
-  {G::kOlder, kApplies, kNoEffect, "skip-log-headers", "", "false", "Of klog.", SLUICE_STORE(unused), kKlog},
-  {G::kOlder, kApplies, kNoEffect, "stderrthreshold", "level", "2", "Of klog.", SLUICE_STORE(unused), kKlog},
-  {G::kOlder, kIgnored, kNoEffect, "udp-timeout", "duration", "250ms", "Of mode userspace.", SLUICE_STORE(unused), "only mode userspace had sockets of its own"},
+  {G::kOther, kApplies, kNoEffect, "add-dir-header", "", "false", "Of klog.", SLUICE_NOWHERE, kKlog},
+  {G::kOther, kApplies, kNoEffect, "alsologtostderr", "", "false", "Of klog.", SLUICE_NOWHERE, kKlog},
+  {G::kOther, kApplies, kNoEffect, "cleanup-ipvs", "", "true", "Of 1.20.", SLUICE_NOWHERE, "--cleanup takes away the rules of all modes"},
+  {G::kOther, kApplies, kNoEffect, "log-backtrace-at", "place", ":0", "Of klog.", SLUICE_NOWHERE, kKlog},
+  {G::kOther, kApplies, kNoEffect, "log-dir", "path", "", "Of klog.", SLUICE_NOWHERE, kKlog},
+  {G::kOther, kApplies, kNoEffect, "log-file", "path", "", "Of klog.", SLUICE_NOWHERE, kKlog},
+  {G::kOther, kApplies, kNoEffect, "log-file-max-size", "number", "1800", "Of klog.", SLUICE_NOWHERE, kKlog},
+  {G::kOther, kApplies, kNoEffect, "logtostderr", "", "true", "Of klog.", SLUICE_NOWHERE, kKlog},
+  {G::kOther, kApplies, kNoEffect, "one-output", "", "false", "Of klog.", SLUICE_NOWHERE, kKlog},
+  {G::kOther, kIgnored, kNoEffect, "proxy-port-range", "range", "", "Of mode userspace.", SLUICE_STORE(config.port_range), "only mode userspace had ports of its own"},
+  {G::kOther, kApplies, kNoEffect, "skip-headers", "", "false", "Of klog.", SLUICE_NOWHERE, kKlog},
+  {G::kOther, kApplies, kNoEffect, "skip-log-headers", "", "false", "Of klog.", SLUICE_NOWHERE, kKlog},
+  {G::kOther, kApplies, kNoEffect, "stderrthreshold", "level", "2", "Of klog.", SLUICE_NOWHERE, kKlog},
+  {G::kOther, kIgnored, kNoEffect, "udp-timeout", "duration", "250ms", "Of mode userspace.", SLUICE_NOWHERE, "only mode userspace had sockets of its own"},
+  {G::kOther, kApplies, kNoEffect, "windows-service", "", "false", "Of Windows.", SLUICE_STORE(config.windows_run_as_service), "this is not Windows"},
 };
 // clang-format on
+#undef SLUICE_NOWHERE
 #undef SLUICE_STORE
+#undef SLUICE_KEEP
 #undef SLUICE_IN
 
 }  // namespace

@@ -39,7 +39,8 @@ struct Flags {
   std::map<std::string, std::string> given;  // name -> text of the flags that were on the command line
 };
 
-enum class FlagGroup : std::uint8_t { kSluice, kProxy, kLogging, kOlder };
+// kOther: of other kube-proxies than 1.36 on Linux, older ones above all.
+enum class FlagGroup : std::uint8_t { kSluice, kProxy, kLogging, kOther };
 enum class WithConfig : std::uint8_t { kApplies, kIgnored };
 enum class FlagUse : std::uint8_t { kHonoured, kDeprecated, kNoEffect };
 
@@ -52,6 +53,9 @@ struct FlagSpec {
   std::string_view default_text;
   std::string_view help;
   Result<> (*set)(Flags& flags, std::string_view text) = nullptr;
+  // The value as Go's pflag prints it, "[a,b]" or "15m0s"; nothing where it still is the default. Absent for flags
+  // whose value goes nowhere: then it is the text that was given.
+  std::optional<std::string> (*show)(Flags& flags) = nullptr;
   std::string_view reason = {};  // why it is deprecated or without effect
 };
 

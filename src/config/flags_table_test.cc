@@ -211,7 +211,10 @@ TEST(ParseFlags, FaultsAreToldInPflagsWords) {
       {{"--=x"}, "bad flag syntax: --=x"},
       {{"---x"}, "bad flag syntax: ---x"},
       {{"--proxy-mode"}, "flag needs an argument: --proxy-mode"},
-      {{"-v"}, "flag needs an argument: -v, --v"},
+      {{"--proxy_mode"}, "flag needs an argument: --proxy_mode"},
+      {{"--no_such=1"}, "unknown flag: --no_such"},
+      {{"-v"}, "flag needs an argument: 'v' in -v"},
+      {{"-v="}, "invalid argument \"=\" for \"-v, --v\" flag: "},
       {{"-v=x"}, "invalid argument \"x\" for \"-v, --v\" flag: "},
       {{"--v=-1"}, "invalid argument \"-1\" for \"--v\" flag: value out of range"},
       {{"--cleanup=maybe"}, "invalid argument \"maybe\" for \"--cleanup\" flag: "},
@@ -232,12 +235,54 @@ TEST(ParseFlags, FaultsAreToldInPflagsWords) {
       {{"word"}, "\"kube-proxy\" does not take any arguments, got [\"word\"]"},
       {{"--cleanup", "false"}, "\"kube-proxy\" does not take any arguments, got [\"false\"]"},
       {{"a", "--cleanup", "--", "--b"}, "\"kube-proxy\" does not take any arguments, got [\"a\" \"--b\"]"},
+      {{"", "a", ""}, "\"kube-proxy\" does not take any arguments, got [\"\" \"a\" \"\"]"},
       {{"-"}, "\"kube-proxy\" does not take any arguments, got [\"-\"]"},
   };
   for (const Refused& row : refused) {
     const auto flags = parse_flags(row.line);
     ASSERT_FALSE(flags) << testing::PrintToString(row.line);
     EXPECT_THAT(flags.error().what, HasSubstr(row.fragment));
+  }
+}
+
+TEST(ParseFlags, EmptyWordsAreNoArguments) {
+  const std::vector<Texts> lines{{"", "--config=/c"}, {"--config", "/c", ""}, {"", "", "--config=/c", "--", ""}};
+  for (const Texts& line : lines) {
+    const auto flags = parse_flags(line);
+    ASSERT_TRUE(flags) << flags.error().what;
+    EXPECT_EQ(flags->config_path, "/c");
+  }
+  EXPECT_EQ(parse_flags({"--config", ""})->config_path, "") << "an empty word may be a value";
+}
+
+TEST(FlagTable, ShownValuesAreInGosNotation) {
+  const auto shown = [](const Texts& line, std::string_view name) {
+    auto flags = parse_flags(line);
+    EXPECT_TRUE(flags) << flags.error().what;
+    return find_flag(name)->show(*flags).value_or("-");
+  };
+  EXPECT_EQ(shown({"--conntrack-min=0x10"}, "conntrack-min"), "16");
+  EXPECT_EQ(shown({"--config-sync-period=900s"}, "config-sync-period"), "15m0s");
+  EXPECT_EQ(shown({"--profiling=T"}, "profiling"), "true");
+  EXPECT_EQ(shown({"--ipvs-exclude-cidrs=10.0.0.0/8", "--ipvs-exclude-cidrs=fd00::/8"}, "ipvs-exclude-cidrs"),
+            "[10.0.0.0/8,fd00::/8]");
+  EXPECT_EQ(shown({}, "ipvs-exclude-cidrs"), "[]");
+  EXPECT_EQ(shown({"--feature-gates=B=true", "--feature-gates=A=false"}, "feature-gates"), "A=false,B=true");
+  EXPECT_EQ(shown({"--vmodule=a=1,b*=2"}, "vmodule"), "a=1,b*=2");
+  EXPECT_EQ(shown({"--kube-api-qps=2.50"}, "kube-api-qps"), "2.5");
+  EXPECT_EQ(shown({"--ipvs-sync-period=60s"}, "ipvs-sync-period"), "1m0s");
+  EXPECT_EQ(shown({}, "ipvs-sync-period"), "-") << "the default of the table";
+  EXPECT_EQ(shown({"--version"}, "version"), "true");
+}
+
+// What a flag shows when nothing was given must be what --help calls its default.
+TEST(FlagTable, DefaultsAreWhatIsShown) {
+  auto flags = parse_flags({});
+  ASSERT_TRUE(flags);
+  for (const FlagSpec& flag : flag_table()) {
+    if (flag.show == nullptr) continue;
+    const std::string text = flag.show(*flags).value_or(std::string(flag.default_text));
+    EXPECT_EQ(text == "[]" ? "" : text, flag.default_text) << flag.name;
   }
 }
 

@@ -55,8 +55,8 @@ TEST(Complete, NothingMeansDefaults) {
   EXPECT_EQ(line.config, wanted);
   EXPECT_EQ(line.sluice, SluiceConfig{});
   EXPECT_THAT(line.notices, IsEmpty());
-  EXPECT_EQ(line.flag_values.at("proxy-mode"), "");
-  EXPECT_EQ(line.flag_values.size(), flag_table().size());
+  EXPECT_EQ(line.flag_values.at("proxy-mode"), "iptables");
+  EXPECT_EQ(line.flag_values.at("detect-local-mode"), "ClusterCIDR");
 }
 
 // Upstream: TestProcessV1Alpha1Flags. The last row is the trap that nodes run with: a file's ipvs block would say 0.
@@ -220,6 +220,38 @@ TEST(Complete, FieldsWithoutEffectAreTold) {
                   Notice{"A field has no effect here", "field", "winkernel: this program runs on Linux alone"},
                   Notice{"A field has no effect here", "field",
                          "clientConnection.burst: requests to the API server are few, and not held back"}));
+}
+
+// kube-proxy's form that has been read has no portRange any more, so neither does what it writes and shows.
+TEST(Complete, APortRangeIsNotKept) {
+  const File file("portRange: 1000-2000\n");
+  EXPECT_EQ(completed({file.flag()}).config.port_range, "");
+  EXPECT_EQ(completed({"--proxy-port-range=1000-2000"}).config.port_range, "");
+}
+
+TEST(Complete, FlagValuesAreThoseOfKubeProxysFlagsAndOurs) {
+  const auto values = completed({}).flag_values;
+  for (const FlagSpec& flag : flag_table())
+    EXPECT_EQ(values.contains(std::string(flag.name)), flag.group != FlagGroup::kOther) << flag.name;
+  EXPECT_EQ(values.at("healthz-bind-address"), "0.0.0.0:10256");
+  EXPECT_EQ(values.at("nodeport-addresses"), "[]");
+  EXPECT_EQ(values.at("machine-id-file"), "/etc/machine-id,/var/lib/dbus/machine-id");
+  EXPECT_EQ(completed({"--logtostderr=false"}).flag_values.at("logtostderr"), "false");
+}
+
+TEST(Complete, FlagValuesShowTheCompletionOfFlagsAndNotOfAFile) {
+  auto values =
+      completed({"--proxy-mode=nftables", "--healthz-bind-address=10.0.0.1", "--hostname-override=N"}).flag_values;
+  EXPECT_EQ(values.at("proxy-mode"), "nftables");
+  EXPECT_EQ(values.at("nodeport-addresses"), "[primary]");
+  EXPECT_EQ(values.at("healthz-bind-address"), "10.0.0.1:10256");
+  EXPECT_EQ(values.at("hostname-override"), "N");
+  const File file("mode: ipvs\nhealthzBindAddress: 10.0.0.1\n");
+  values = completed({file.flag(), "-v=3"}).flag_values;
+  EXPECT_EQ(values.at("proxy-mode"), "");
+  EXPECT_EQ(values.at("healthz-bind-address"), "0.0.0.0:10256");
+  EXPECT_EQ(values.at("v"), "3");
+  EXPECT_EQ(values.at("config"), file.path());
 }
 
 TEST(Complete, SluicesFlagsWinOverItsDocument) {

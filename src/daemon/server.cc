@@ -404,14 +404,9 @@ class Server {
     observe::MetricsPages pages;
     pages.proxy_mode = to_string(proxy_mode(config_));
     pages.configz = [this] { return configz_json(config_); };
-    if (config::gate_enabled(config_.feature_gates, "ComponentFlagz")) {
-      pages.flagz = [this] {
-        std::string text;
-        for (const auto& [name, value] : command_.flag_values) text += fmt::format("{}={}\n", name, value);
-        return text;
-      };
-    }
-    if (config::gate_enabled(config_.feature_gates, "ComponentStatusz")) pages.statusz = [] { return std::string(); };
+    if (config::gate_enabled(config_.feature_gates, "ComponentFlagz")) pages.flagz = command_.flag_values;
+    if (config::gate_enabled(config_.feature_gates, "ComponentStatusz"))
+      pages.emulation_version = config::kKubernetesMinorVersion;
     pages.profiling = config_.enable_profiling;
     pages.set_verbosity = [](int verbosity) { log::set_verbosity(verbosity); };
     SLUICE_TRY(metrics_server_, observe::start_metrics_server(loop_, std::move(options), metrics_, pages));

@@ -55,10 +55,15 @@ void append_process_stats(std::vector<prometheus::MetricFamily>& out) {
   if (!stats) return;
   out.push_back(single_value(MetricId::kProcessCpu, stats->cpu_seconds));
   out.push_back(single_value(MetricId::kProcessMaxFds, stats->max_fds));
+  if (const auto& network = stats->network) {
+    out.push_back(single_value(MetricId::kProcessNetworkReceived, network->received_bytes));
+    out.push_back(single_value(MetricId::kProcessNetworkSent, network->sent_bytes));
+  }
   out.push_back(single_value(MetricId::kProcessOpenFds, stats->open_fds));
   out.push_back(single_value(MetricId::kProcessResidentMemory, stats->resident_bytes));
   out.push_back(single_value(MetricId::kProcessStartTime, stats->start_time_seconds));
   out.push_back(single_value(MetricId::kProcessVirtualMemory, stats->virtual_bytes));
+  out.push_back(single_value(MetricId::kProcessVirtualMemoryMax, stats->virtual_bytes_max));
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Every metric that we expose, declared once: what metrics.cc registers, what its test checks the output against, and
-// what a manual can print. Names and labels of kubeproxy_* are kube-proxy's (pkg/proxy/metrics of 1.36), because
+// what a manual can print. Those of kubeproxy_* are kube-proxy's (pkg/proxy/metrics of 1.36), because
 // dashboards key on them.
 #pragma once
 
@@ -42,12 +42,15 @@ enum class MetricId : std::uint8_t {
   kRefusedAddresses,
   kProcessCpu,
   kProcessMaxFds,
+  kProcessNetworkReceived,
+  kProcessNetworkSent,
   kProcessOpenFds,
   kProcessResidentMemory,
   kProcessStartTime,
   kProcessVirtualMemory,
+  kProcessVirtualMemoryMax,
 };
-inline constexpr std::size_t kMetricCount = static_cast<std::size_t>(MetricId::kProcessVirtualMemory) + 1;
+inline constexpr std::size_t kMetricCount = static_cast<std::size_t>(MetricId::kProcessVirtualMemoryMax) + 1;
 
 enum class MetricType : std::uint8_t { kCounter, kGauge, kHistogram };
 // kExponential: 0.001 s doubling to 16.384 s. kProgramming: fine up to a minute, where users feel it, coarse up to

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "observe/metrics_table.h"
+#include "observe/process_stats.h"
 
 namespace sluice::observe {
 namespace {
@@ -121,7 +122,7 @@ std::vector<std::string> lint(const std::string& text) {
     if (!kubernetes && !name.starts_with("sluice_") && !name.starts_with("process_"))
       problems.push_back("prefix: " + name);
     if (help.starts_with("[ALPHA] ") != kubernetes) problems.push_back("stability: " + name);
-    if (help.ends_with(".")) problems.push_back("HELP ends with a full stop: " + name);
+    if (help.ends_with(".") && name.starts_with("sluice_")) problems.push_back("HELP ends with a full stop: " + name);
     if (!types.contains(name)) problems.push_back("HELP without TYPE: " + name);
   }
   return problems;
@@ -326,7 +327,10 @@ TEST(Metrics, TheProcessTellsWhatItUses) {
   for (const std::string& line : lines_of(metrics)) {
     if (line.starts_with("process_")) values[line.substr(0, line.find(' '))] = std::stod(line.substr(line.find(' ')));
   }
-  EXPECT_EQ(values.size(), 6U);
+  EXPECT_EQ(values.size(), 9U);
+  EXPECT_GE(values["process_virtual_memory_max_bytes"], values["process_virtual_memory_bytes"]);
+  EXPECT_GE(values["process_network_receive_bytes_total"], 0);
+  EXPECT_GE(values["process_network_transmit_bytes_total"], 0);
   EXPECT_GT(values["process_resident_memory_bytes"], 1e6);
   EXPECT_GT(values["process_virtual_memory_bytes"], values["process_resident_memory_bytes"]);
   EXPECT_GE(values["process_open_fds"], 3);
@@ -335,6 +339,73 @@ TEST(Metrics, TheProcessTellsWhatItUses) {
   const double now = std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
   EXPECT_GT(values["process_start_time_seconds"], now - 86400);
   EXPECT_LE(values["process_start_time_seconds"], now + 1);
+}
+
+TEST(ProcessStats, BytesOfTheNetworkAreThoseOfIp) {
+  const auto bytes = parse_netstat(
+      "TcpExt: SyncookiesSent InOctets OutOctets\nTcpExt: 1 2 3\n"
+      "IpExt: InNoRoutes InMcastOctets InOctets OutOctets\nIpExt: 0 7 1920941539 4096\nMPTcpExt: A\nMPTcpExt: 0\n");
+  ASSERT_TRUE(bytes);
+  EXPECT_EQ(bytes->received_bytes, 1920941539);
+  EXPECT_EQ(bytes->sent_bytes, 4096);
+  for (const char* text : {"", "IpExt: InOctets OutOctets\n", "IpExt: InOctets\nIpExt: 1\n", "TcpExt: A\nTcpExt: 0\n"})
+    EXPECT_FALSE(parse_netstat(text)) << text;
+}
+
+// Prometheus keeps one help for each metric, and says so of nodes that differ. From kube-proxy 1.36's /metrics.
+TEST(Metrics, HelpIsKubeProxysOwn) {
+  const std::map<std::string_view, std::string_view> wanted{
+      {"kubeproxy_conntrack_reconciler_deleted_entries_total",
+       "[ALPHA] Cumulative conntrack flows deleted by conntrack reconciler"},
+      {"kubeproxy_conntrack_reconciler_sync_duration_seconds",
+       "[ALPHA] ReconcileConntrackFlowsLatency latency in seconds"},
+      {"kubeproxy_iptables_ct_state_invalid_dropped_packets_total",
+       "[ALPHA] packets dropped by iptables to work around conntrack problems"},
+      {"kubeproxy_iptables_localhost_nodeports_accepted_packets_total",
+       "[ALPHA] Number of packets accepted on nodeports of loopback interface"},
+      {"kubeproxy_network_programming_duration_seconds", "[ALPHA] In Cluster Network Programming Latency in seconds"},
+      {"kubeproxy_proxy_healthz_total", "[ALPHA] Cumulative proxy healthz HTTP status"},
+      {"kubeproxy_proxy_livez_total", "[ALPHA] Cumulative proxy livez HTTP status"},
+      {"kubeproxy_sync_full_proxy_rules_duration_seconds",
+       "[ALPHA] SyncProxyRules latency in seconds for full resyncs"},
+      {"kubeproxy_sync_partial_proxy_rules_duration_seconds",
+       "[ALPHA] SyncProxyRules latency in seconds for partial resyncs"},
+      {"kubeproxy_sync_proxy_rules_duration_seconds", "[ALPHA] SyncProxyRules latency in seconds"},
+      {"kubeproxy_sync_proxy_rules_endpoint_changes_pending", "[ALPHA] Pending proxy rules Endpoint changes"},
+      {"kubeproxy_sync_proxy_rules_endpoint_changes_total", "[ALPHA] Cumulative proxy rules Endpoint changes"},
+      {"kubeproxy_sync_proxy_rules_iptables_last",
+       "[ALPHA] Number of iptables rules written by kube-proxy in last sync"},
+      {"kubeproxy_sync_proxy_rules_iptables_partial_restore_failures_total",
+       "[ALPHA] Cumulative proxy iptables partial restore failures"},
+      {"kubeproxy_sync_proxy_rules_iptables_restore_failures_total",
+       "[ALPHA] Cumulative proxy iptables restore failures"},
+      {"kubeproxy_sync_proxy_rules_iptables_total", "[ALPHA] Total number of iptables rules owned by kube-proxy"},
+      {"kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds",
+       "[ALPHA] The last time a sync of proxy rules was queued"},
+      {"kubeproxy_sync_proxy_rules_last_timestamp_seconds",
+       "[ALPHA] The last time proxy rules were successfully synced"},
+      {"kubeproxy_sync_proxy_rules_nftables_cleanup_failures_total",
+       "[ALPHA] Cumulative proxy nftables cleanup failures"},
+      {"kubeproxy_sync_proxy_rules_nftables_sync_failures_total", "[ALPHA] Cumulative proxy nftables sync failures"},
+      {"kubeproxy_sync_proxy_rules_no_local_endpoints_total",
+       "[ALPHA] Number of services with a Local traffic policy and no endpoints"},
+      {"kubeproxy_sync_proxy_rules_service_changes_pending", "[ALPHA] Pending proxy rules Service changes"},
+      {"kubeproxy_sync_proxy_rules_service_changes_total", "[ALPHA] Cumulative proxy rules Service changes"},
+      {"process_cpu_seconds_total", "Total user and system CPU time spent in seconds."},
+      {"process_max_fds", "Maximum number of open file descriptors."},
+      {"process_network_receive_bytes_total", "Number of bytes received by the process over the network."},
+      {"process_network_transmit_bytes_total", "Number of bytes sent by the process over the network."},
+      {"process_open_fds", "Number of open file descriptors."},
+      {"process_resident_memory_bytes", "Resident memory size in bytes."},
+      {"process_start_time_seconds", "Start time of the process since unix epoch in seconds."},
+      {"process_virtual_memory_bytes", "Virtual memory size in bytes."},
+      {"process_virtual_memory_max_bytes", "Maximum amount of virtual memory available in bytes."},
+      {"rest_client_requests_total", "[ALPHA] Number of HTTP requests, partitioned by status code, method, and host."}};
+  for (const MetricDeclaration& row : metric_table()) {
+    if (row.name.starts_with("sluice_")) continue;
+    ASSERT_TRUE(wanted.contains(row.name)) << row.name;
+    EXPECT_EQ(row.help, wanted.at(row.name)) << row.name;
+  }
 }
 
 TEST(Metrics, ThreadsMayRecordWhileOthersRead) {

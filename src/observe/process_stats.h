@@ -3,8 +3,15 @@
 #pragma once
 
 #include <optional>
+#include <string>
 
 namespace sluice::observe {
+
+// Of the whole network namespace, as in every Prometheus client: the kernel counts bytes by namespace, not by process.
+struct NetworkBytes {
+  double received_bytes = 0;
+  double sent_bytes = 0;
+};
 
 struct ProcessStats {
   double cpu_seconds = 0;
@@ -12,8 +19,13 @@ struct ProcessStats {
   double open_fds = 0;
   double resident_bytes = 0;
   double virtual_bytes = 0;
+  double virtual_bytes_max = 0;   // the limit; 2^64 - 1 where there is none
   double start_time_seconds = 0;  // since 1970
+  std::optional<NetworkBytes> network{};
 };
+
+// From the text of /proc/net/netstat; nothing where its lines on IP are not there or hold no bytes.
+std::optional<NetworkBytes> parse_netstat(const std::string& text);
 
 // Nothing where /proc is not mounted.
 std::optional<ProcessStats> read_process_stats();

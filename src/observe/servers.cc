@@ -10,7 +10,9 @@
 #include <charconv>
 #include <map>
 
+#include "base/clock.h"
 #include "net/http_server.h"
+#include "observe/process_stats.h"
 
 namespace sluice::observe {
 namespace {
@@ -97,9 +99,21 @@ net::HttpResponse put_verbosity(const std::function<void(int)>& set, const net::
   return plain(fmt::format("successfully set klog.logging.verbosity to {}\n", level));
 }
 
-std::string status_text(const std::string& proxy_mode, const std::string& more, const std::string& paths) {
-  return fmt::format("sluice statusz\n\nversion: {}\nproxy mode: {}\n{}paths:{}\n", SLUICE_VERSION, proxy_mode, more,
-                     paths);
+// A page that comes as text or as an object, as the request wants it.
+net::HttpResponse zpage(const net::HttpRequest& request, std::string_view kind,
+                        const std::function<std::string(const ZpageForm&)>& page) {
+  const auto form = choose_form(request.accept, kind);
+  if (!form) return json(not_acceptable_json(), 406);
+  std::string body = page(*form);
+  return form->object_version.empty() ? plain(std::move(body)) : json(std::move(body));
+}
+
+// When this process started. Where /proc does not say, now, as this is called at the start.
+Clock::WallTime process_start() {
+  const auto stats = read_process_stats();
+  if (!stats) return system_clock().wall_now();
+  const auto since_1970 = std::chrono::duration<double>(stats->start_time_seconds);
+  return Clock::WallTime(std::chrono::duration_cast<Clock::WallTime::duration>(since_1970));
 }
 
 void add_debug_pages(std::map<std::string, Page>& table, const MetricsPages& pages) {
@@ -130,15 +144,18 @@ std::map<std::string, Page> metrics_table(const Metrics& metrics, const MetricsP
       return json(fmt::format(R"({{"kubeproxy.config.k8s.io":{}}})", configz()));
     };
   }
-  if (pages.flagz) {
-    table["/flagz"] = [flagz = pages.flagz](const net::HttpRequest&) { return plain("sluice flagz\n\n" + flagz()); };
-  }
   if (pages.profiling) add_debug_pages(table, pages);
-  if (pages.statusz) {
-    std::string paths;
-    for (const auto& [path, page] : table) paths += " " + path;
-    table["/statusz"] = [mode = pages.proxy_mode, more = pages.statusz, paths](const net::HttpRequest&) {
-      return plain(status_text(mode, more(), paths));
+  if (pages.flagz) {
+    table["/flagz"] = [flags = *pages.flagz](const net::HttpRequest& request) {
+      return zpage(request, "Flagz", [&flags](const ZpageForm& form) { return flagz_page(form, flags); });
+    };
+  }
+  if (pages.emulation_version) {
+    StatuszFacts facts{process_start(), {}, *pages.emulation_version, {}};
+    for (const auto& [path, page] : table) facts.paths.push_back(path);
+    table["/statusz"] = [facts](const net::HttpRequest& request) mutable {
+      facts.now = system_clock().wall_now();
+      return zpage(request, "Statusz", [&facts](const ZpageForm& form) { return statusz_page(form, facts); });
     };
   }
   return table;

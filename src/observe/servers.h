@@ -7,6 +7,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -15,6 +16,7 @@
 #include "net/event_loop.h"
 #include "observe/health.h"
 #include "observe/metrics.h"
+#include "observe/zpages.h"
 
 namespace sluice::observe {
 
@@ -43,13 +45,13 @@ struct ServerOptions {
 Result<std::unique_ptr<ObserveServer>> start_healthz_server(net::EventLoop& loop, ServerOptions options,
                                                             const Health& health, Metrics& metrics);
 
-// A page whose function is not set is not there (404).
+// A page of which nothing is set is not there (404).
 struct MetricsPages {
-  std::string proxy_mode;                  // "iptables"
-  std::function<std::string()> configz{};  // JSON of the KubeProxyConfiguration
-  std::function<std::string()> flagz{};    // "name=value" lines
-  std::function<std::string()> statusz{};  // further "name: value" lines
-  bool profiling = false;                  // /debug/flags/v and /debug/pprof are there
+  std::string proxy_mode;                          // "iptables"
+  std::function<std::string()> configz{};          // JSON of the KubeProxyConfiguration
+  std::optional<FlagValues> flagz{};               // the command line's flags with their values
+  std::optional<std::string> emulation_version{};  // for /statusz: whose behaviour this is, "1.36"
+  bool profiling = false;                          // /debug/flags/v and /debug/pprof are there
   std::function<void(int)> set_verbosity{};
 };
 Result<std::unique_ptr<ObserveServer>> start_metrics_server(net::EventLoop& loop, ServerOptions options,

@@ -23,6 +23,12 @@ using testing::SizeIs;
 
 const IpAddress kLoopback = IpAddress::from_v4(INADDR_LOOPBACK);
 
+Answer ask_as(std::uint16_t port, const std::string& path, const std::string& accept) {
+  Client client(port, kLoopback);
+  client.send("GET " + path + " HTTP/1.1\r\nHost: node\r\nConnection: close\r\nAccept: " + accept + "\r\n\r\n");
+  return client.answer(false).value_or(Answer{});
+}
+
 class ServersTest : public testing::Test {
  protected:
   void TearDown() override { loop_.stop(); }
@@ -94,8 +100,8 @@ TEST_F(ServersTest, TheHealthzServerHasNoOtherPages) {
 TEST_F(ServersTest, PagesOfTheMetricsServer) {
   MetricsPages pages{.proxy_mode = "iptables"};
   pages.configz = [] { return std::string(R"({"kind":"KubeProxyConfiguration"})"); };
-  pages.flagz = [] { return std::string("v=2\n"); };
-  pages.statusz = [] { return std::string("node: a\n"); };
+  pages.flagz = FlagValues{{"v", "2"}};
+  pages.emulation_version = "1.36";
   const std::uint16_t port = serve_metrics(pages);
   struct Row {
     const char* path;
@@ -112,10 +118,7 @@ TEST_F(ServersTest, PagesOfTheMetricsServer) {
       {"/healthz/ping", 200, text, "ok"},
       {"/proxyMode", 200, text, "iptables"},
       {"/configz", 200, "application/json", R"({"kubeproxy.config.k8s.io":{"kind":"KubeProxyConfiguration"}})"},
-      {"/flagz", 200, text, "sluice flagz\n\nv=2\n"},
-      {"/statusz", 200, text,
-       "sluice statusz\n\nversion: " SLUICE_VERSION "\nproxy mode: iptables\nnode: a\n"
-       "paths: /configz /flagz /healthz /healthz/ping /metrics /proxyMode\n"},
+      {"/flagz", 200, text, flagz_page({}, {{"v", "2"}})},
       {"/", 404, text, "404 page not found\n"},
       {"/debug/pprof/", 404, text, "404 page not found\n"},
       {"/debug/flags/v", 404, text, "404 page not found\n"},
@@ -128,6 +131,32 @@ TEST_F(ServersTest, PagesOfTheMetricsServer) {
     EXPECT_EQ(answer.headers.at("content-type"), row.content_type);
     EXPECT_EQ(answer.headers.at("x-content-type-options"), "nosniff");
   }
+}
+
+TEST_F(ServersTest, ZpagesComeInTheFormThatIsAskedFor) {
+  MetricsPages pages{.proxy_mode = "iptables"};
+  pages.flagz = FlagValues{{"v", "2"}};
+  pages.emulation_version = "1.36";
+  const std::uint16_t port = serve_metrics(pages);
+  const Answer statusz = ask(port, "/statusz");
+  EXPECT_EQ(statusz.status, 200);
+  EXPECT_EQ(statusz.headers.at("content-type"), "text/plain; charset=utf-8");
+  EXPECT_THAT(statusz.body, HasSubstr("\nEmulation version: 1.36\nPaths: /flagz /healthz /metrics /proxyMode\n"));
+  EXPECT_THAT(statusz.body, HasSubstr("\nUp: 0 hr 0"));
+  const std::string form = "application/json;v=v1beta1;g=config.k8s.io;as=";
+  const Answer object = ask_as(port, "/flagz", form + "Flagz");
+  EXPECT_EQ(object.status, 200);
+  EXPECT_EQ(object.headers.at("content-type"), "application/json");
+  EXPECT_EQ(object.body, flagz_page({"v1beta1"}, {{"v", "2"}}));
+  EXPECT_EQ(ask_as(port, "/statusz", form + "Statusz").headers.at("content-type"), "application/json");
+  const Answer refused = ask_as(port, "/statusz", "application/xml");
+  EXPECT_EQ(refused.status, 406);
+  EXPECT_THAT(refused.body, HasSubstr(R"("reason":"NotAcceptable")"));
+}
+
+TEST_F(ServersTest, ZpagesAreNotThereUnlessSet) {
+  const std::uint16_t port = serve_metrics({.proxy_mode = "iptables"});
+  for (const char* path : {"/flagz", "/statusz"}) EXPECT_EQ(ask(port, path).status, 404) << path;
 }
 
 TEST_F(ServersTest, MetricsAreServedAsPrometheusText) {
