@@ -7,8 +7,10 @@
 
 namespace sluice::lab {
 
-// The arguments after `lab`. Answers the exit status: 0 fine, 1 it failed (or an expectation of the walkthrough did), 2
-// bad usage.
+// Takes the arguments after `lab`. Returns the exit status:
+//   0  it was done
+//   1  it failed, or an expectation of the walkthrough did
+//   2  bad usage
 int run_command(const std::vector<std::string>& arguments);
 
 }  // namespace sluice::lab

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which pods does a packet for a Service go to? Not simply "the ready ones":
 // - While a Deployment rolls over on a node, for a moment all its pods there may be terminating. Those that still serve
-// keep
-//   getting traffic as long as no ready one is left in the same scope (KEP-1669, ProxyTerminatingEndpoints).
+//   keep getting traffic as long as no ready one is left in the same scope (KEP-1669, ProxyTerminatingEndpoints).
 // - The EndpointSlice controller hints which zones or nodes should use an endpoint, so that traffic stays near. The
-// hints count
-//   only if every ready endpoint has one and somebody is hinted for us: half a set of hints would overload the few that
-//   have them (KEP-2433, KEP-3015).
+//   hints count only if every ready endpoint has one and some are for this node: half a set of hints would overload the
+//   few that have them (KEP-2433, KEP-3015).
 // - Policy Local uses the endpoints of this node alone, and then hints play no part.
 // The same endpoint may stand in two slices while the controller moves it from one to the other, with different
 // conditions. All this follows kube-proxy's CategorizeEndpoints (pkg/proxy/topology.go) and its slice cache

@@ -1,20 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which UDP flows does the kernel still send to endpoints that are gone? Pure: it is told of the plan's changes and
-// answers a predicate over flows; who dumps and deletes is somebody else. TCP and SCTP flows are never concerned: their
+// Which UDP flows does the kernel still send to endpoints that are gone? Pure: it takes the plan's changes and returns a
+// predicate over flows; dumping and deleting is its caller's part. TCP and SCTP flows are never concerned: their
 // endpoints say themselves when a connection is over.
 //
 // The rule, by a flow's original destination (a cluster IP, load-balancer IP or external IP with its port, or a node
 // port):
 //  1. Only destinations of Service ports are judged that just changed in a way that can leave stale flows: an endpoint
-//  went, or a
-//     destination that had no endpoints has some now. After a full sync (a new process, a failure, a flush) nobody
-//     knows what was live, so all are judged.
-//  2. Endpoints are there: a flow that answers come to from anything else is stale. That includes a flow without any
-//  translation
-//     (answers from the destination itself): it was made while there were no endpoints and would never reach one.
-//  3. No endpoints, or the destination is not served any more: stale is what was sent to one of the endpoints that
-//  went, nothing
-//     else. After a full sync they are not known: stale is then what was sent to anything but the destination itself.
+//     went, or a destination that had no endpoints has some now. After a full sync (a new process, a failure, a flush)
+//     nobody knows what was live, so all are judged.
+//  2. There are endpoints: a flow whose replies come from anything else is stale. That includes a flow without any
+//     translation (replies from the destination itself): it was made while there were no endpoints and would never
+//     reach one.
+//  3. There are none, or the destination is not served any more: a flow is stale if it was sent to one of the endpoints
+//     that went. After a full sync these are not known: stale is then what was sent to anything but the destination
+//     itself.
 // kube-proxy differs in 3: it leaves all flows of a Service without endpoints, and those of a deleted one.
 #pragma once
 

@@ -173,8 +173,8 @@ struct NftTable {
   bool dormant = false;
   std::map<std::string, NftChain> chains{};  // by name
   std::map<std::string, NftSet> sets{};      // by name
-  std::map<std::string, std::vector<std::string>>
-      rules{};  // by chain, in order, as NftRule::text(); chains without rules are left out
+  // By chain, in order, as NftRule::text(); chains without rules are left out.
+  std::map<std::string, std::vector<std::string>> rules{};
   friend bool operator==(const NftTable&, const NftTable&) = default;
 };
 // Nothing: there is no such table. Errc::kUnsupported: the kernel has no nf_tables.

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // How iptables serves a Service. A packet to 172.30.10.20:80 meets, in nat PREROUTING or OUTPUT:
 //
-//   KUBE-SERVICES       one rule per virtual server: destination and port -> the Service port's chain
-//   KUBE-FW-hash        (LoadBalancer with source ranges) allowed sources -> EXT; who falls through is dropped in
-//   filter KUBE-EXT-hash       from outside the cluster: marks for masquerading, or, by externalTrafficPolicy Local,
-//   sends to the local pool KUBE-SVC-hash       picks a real server: rule i of n matches with probability 1/(n-i), so
-//   each gets 1/n KUBE-SVL-hash       the same over the local pool KUBE-SEP-hash       one real server: marks a
-//   connection to itself (hairpin) for masquerading, then DNAT
+//   KUBE-SERVICES    one rule per virtual server: destination and port -> the Service port's chain
+//   KUBE-FW-hash     (LoadBalancer with source ranges) allowed sources -> EXT; the rest is dropped in filter
+//   KUBE-EXT-hash    from outside the cluster: marks for masquerading, or, by externalTrafficPolicy Local, sends to the
+//                    local pool
+//   KUBE-SVC-hash    picks a real server: rule i of n matches with probability 1/(n-i), so each gets 1/n
+//   KUBE-SVL-hash    the same over the local pool
+//   KUBE-SEP-hash    one real server: marks a connection to itself (hairpin) for masquerading, then DNAT
 //
-// What may not be served is refused in filter, where the packet arrives with its original destination because nothing
+// What must not be served is refused in filter, where the packet arrives with its original destination because nothing
 // in nat matched. KUBE-POSTROUTING masquerades what was marked.
 //
 // The rules are kube-proxy 1.36's, letter for letter (pkg/proxy/iptables/proxier.go), so that a node can change between

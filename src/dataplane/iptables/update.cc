@@ -3,9 +3,9 @@
 // rules are gone while its new ones are not yet in. So:
 //
 //   filter  fixed chains and jumps; refusals that come. A packet that nat redirects no longer matches them: early is
-//   harmless. nat     fixed chains and jumps; the chains of the ports, each emptied and filled within one COMMIT; then
-//   dispatch rules;
-//           then chains that nobody refers to any more are deleted.
+//           harmless.
+//   nat     fixed chains and jumps; the chains of the ports, each emptied and filled within one COMMIT; then dispatch
+//           rules; then chains that nobody refers to any more are deleted.
 //   filter  refusals that go: only now does nat serve what they refused.
 //   mangle  the canary.
 //
@@ -13,7 +13,7 @@
 // or goes costs its own dispatch rules: "-I" at the head (the rules for node ports must stay last), "-D" by their
 // words. But the nft flavour compares every rule of the chain for each "-D" (5 ms in a chain of 5,000 rules, against
 // 0.08 ms for writing one anew), so beyond some dozens of removals the chain is rewritten as a whole. How blocks are
-// cut depends on the flavour too:
+// cut depends on the flavour, too:
 //
 //   nft     costs more the larger the block (restore_script.h), so there are blocks of kNftChainsPerBlock.
 //   legacy  reads and replaces the whole table at each COMMIT (0.8 s at that size), so there is one block per table.

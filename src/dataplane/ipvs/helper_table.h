@@ -25,8 +25,8 @@ using nft::SourceRange;
 // What the sets hold. All of one family.
 struct HelperElements {
   std::set<ServedAddress> cluster_ips;  // masqueraded by the policy: sources that are no local pods, or all
-  std::set<ServedAddress>
-      masqueraded;  // external and load-balancer addresses whose clients are hidden (policy Cluster)
+  // External and load-balancer addresses whose clients are hidden (policy Cluster).
+  std::set<ServedAddress> masqueraded;
   std::set<ServedAddress> unmasqueraded;      // those whose clients stay visible (policy Local)
   std::set<NodePort> masqueraded_node_ports;  // node ports with policy Cluster
   std::set<ServedAddress> firewalled;         // reached only from source_ranges
