@@ -18,9 +18,7 @@ deps: ## install the Debian packages that building needs
 	@tools/setup/deps.sh build
 
 build: deps ## build the release binary, build/release/sluice, and its manual pages
-	@echo "make: building build/release with $(NPROC) jobs"
-	@cmake --preset release
-	@cmake --build build/release --target sluice man --parallel $(NPROC)
+	@tools/setup/build.sh release sluice man
 
 demo: ## build, then walk through a mode switch in a lab of network namespaces
 	@echo "make: the demo builds Sluice, a few minutes the first time, then runs sluice lab walkthrough"

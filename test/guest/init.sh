@@ -13,11 +13,13 @@ while read -r module; do /bin/busybox insmod "$module"; done </modules
 /bin/busybox mount -t tmpfs tmpfs /memory
 /bin/busybox mkdir /memory/upper /memory/work
 /bin/busybox mount -t overlay -o lowerdir=/host,upperdir=/memory/upper,workdir=/memory/work overlay /newroot || /bin/busybox poweroff -f
-for word in $(/bin/busybox cat /proc/cmdline); do
-	case $word in sluice.script=*) script=${word#sluice.script=} ;; esac
-done
 /bin/busybox mount -t tmpfs tmpfs /newroot/run
+# The script comes in the folder for the results: its path on the host may have spaces, which the kernel's command line has no good place for.
+/bin/busybox mkdir /out
+/bin/busybox mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000,ro out /out || /bin/busybox poweroff -f
+/bin/busybox cp /out/.script /newroot/run/sluice-guest-script
+/bin/busybox umount /out
 /bin/busybox mount -o move /proc /newroot/proc
 /bin/busybox mount -o move /sys /newroot/sys
 /bin/busybox mount -o move /dev /newroot/dev
-exec /bin/busybox switch_root /newroot "$script"
+exec /bin/busybox switch_root /newroot /run/sluice-guest-script

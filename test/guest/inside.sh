@@ -5,6 +5,7 @@ export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/r
 mount -t tmpfs tmpfs /mnt && mkdir -p /mnt/results
 mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000 out /mnt/results
 export SLUICE_RESULTS=/mnt/results
+: >/mnt/results/.started
 mount -t cgroup2 cgroup2 /sys/fs/cgroup 2>/dev/null
 # modprobe looks below /lib/modules, where the host has nothing for this kernel.
 mkdir -p "/lib/modules/$(uname -r)" && mount --bind "$kernel/lib/modules/$(uname -r)" "/lib/modules/$(uname -r)"

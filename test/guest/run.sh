@@ -8,42 +8,49 @@
 # COMMAND is run as root by the guest's first process, with the modules of IPVS loaded, lo up, and a fresh /run. What it prints comes out
 # here; files that it writes below $SLUICE_RESULTS come out in DIR; whatever else it writes stays in the guest's memory. The exit
 # status is COMMAND's; 124 when the guest did not end in time (default 600 s). No KVM is used: about 10 s pass before COMMAND starts.
-set -euo pipefail
-
 here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=tools/setup/lib.sh
+. "$here/../../tools/setup/lib.sh"
 seconds=600
 results=
 while [ $# -gt 0 ]; do
 	case $1 in
-	--seconds) seconds=$2; shift 2 ;;
-	--results) results=$2; shift 2 ;;
+	--seconds | --results)
+		[ $# -ge 2 ] || die_with 2 "$1 needs a value"
+		case $1 in --seconds) seconds=$2 ;; *) results=$2 ;; esac
+		shift 2
+		;;
 	--) shift; break ;;
-	*) echo "run.sh: unknown argument '$1'" >&2; exit 2 ;;
+	-h | --help) usage; exit 0 ;;
+	*) die_with 2 "unknown argument '$1' (see --help)" ;;
 	esac
 done
-[ $# -gt 0 ] || { echo "run.sh: no command given" >&2; exit 2; }
+[ $# -gt 0 ] || die_with 2 "no command given (see --help)"
+command -v qemu-system-x86_64 >/dev/null || die "no qemu-system-x86_64: run tools/setup/deps.sh guest as root first"
 
-kernel=$("$here/../../tools/setup/guest-kernel.sh" | tail -n 1)
+kernel=$("$here/../../tools/setup/guest-kernel.sh") || end $? # it has said why
+kernel=${kernel##*$'\n'}
+writes_to=("${TMPDIR:-/tmp}")
 work=$(mktemp -d "${TMPDIR:-/tmp}/sluice-guest.XXXXXX")
-# shellcheck disable=SC2317 # the traps run it
-stop_guest() { [ ! -s "$work/pid" ] || kill "$(cat "$work/pid")" 2>/dev/null || true; }
-trap 'stop_guest; rm -rf "$work"' EXIT
-trap 'exit 130' INT
-trap 'exit 143' HUP TERM
+# shellcheck disable=SC2317 # lib.sh calls it
+clean_up() {
+	[ ! -s "$work/pid" ] || kill "$(cat "$work/pid")" 2>/dev/null
+	rm -rf "$work"
+}
 mkdir "$work/out"
 # The guest's console is a terminal to its programs; what comes out here may be none.
 [ -t 1 ] || export NO_COLOR=1
 {
 	printf '#!/bin/bash\n'
-	printf 'kernel=%q\nwork=%q\ndirectory=%q\n' "$kernel" "$work" "$PWD"
+	printf 'kernel=%q\ndirectory=%q\n' "$kernel" "$PWD"
 	printf 'command=('
 	printf '%q ' "$@"
 	printf ')\n'
 	# What the caller wants its command to know.
 	for name in NO_COLOR SLUICE SLUICE_BINARY_DIR SLUICE_SLOW SLUICE_TEST_MODE ASAN_OPTIONS UBSAN_OPTIONS GTEST_FILTER; do [ -z "${!name-}" ] || printf 'export %s=%q\n' "$name" "${!name}"; done
 	cat "$here/inside.sh"
-} >"$work/script"
-chmod 755 "$work" "$work/script"
+} >"$work/out/.script"
+chmod 755 "$work" "$work/out/.script"
 
 # No more processors than there are: emulated ones wait for each other. Without mitigations: they make every system call of an emulated kernel
 # dear.
@@ -53,17 +60,22 @@ status=0
 timeout --foreground "$seconds" qemu-system-x86_64 -pidfile "$work/pid" -cpu max -smp "$processors" -m 2048 -nographic -no-reboot -monitor none -nic none -vga none \
 	-kernel "$kernel/vmlinuz" -initrd "$kernel/initrd" \
 	-virtfs local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap \
-	-virtfs "local,path=$work/out,mount_tag=out,security_model=none" \
-	-append "console=ttyS0 quiet loglevel=3 panic=-1 mitigations=off no5lvl sluice.script=$work/script" </dev/null |
+	-virtfs "local,path=${work//,/,,}/out,mount_tag=out,security_model=none" \
+	-append "console=ttyS0 quiet loglevel=3 panic=-1 mitigations=off no5lvl" </dev/null |
 	sed -u -n 's/\r$//; /sluice guest: start$/,/sluice guest: end$/{ /sluice guest: start$/d; /^sluice guest: end$/d; s/sluice guest: end$//; p }' &
-wait $! || status=$?
+guest=$!
+(while sleep 20 >/dev/null 2>&1 && [ ! -e "$work/out/.started" ]; do say "the guest is starting: $SECONDS s"; done) &
+beat=$!
+wait "$guest" || status=$?
+kill "$beat" 2>/dev/null || true
 if [ -n "$results" ]; then
+	rm -f "$work/out/.script" "$work/out/.started"
 	mkdir -p "$results"
 	cp -r "$work/out/." "$results/"
 fi
 if [ "$status" -eq 124 ]; then
-	echo "run.sh: the guest did not end within $seconds s" >&2
-	exit 124
+	die_with 124 "the guest did not end within $seconds s"
 fi
-[ -s "$work/out/.status" ] || { echo "run.sh: the guest ended before its command did" >&2; exit 125; }
+[ -s "$work/out/.status" ] || die_with 125 "the guest ended before its command did (QEMU's exit status is $status)"
+explained=1 # what COMMAND printed
 exit "$(cat "$work/out/.status")"

@@ -7,7 +7,6 @@
 #
 # build (the default): compiler, libraries and the tools of `sluice lab`. guest: what test/guest/run.sh starts. test: what the tests start.
 # lint: what `make lint` and `make fmt` run. With nothing missing it does nothing, prints nothing, and needs no root.
-set -euo pipefail
 # shellcheck source=tools/setup/lib.sh
 . "$(dirname "$0")/lib.sh"
 
@@ -45,10 +44,16 @@ command -v dpkg-query >/dev/null || die "this is not Debian: install what Debian
 
 # The packages of $wanted that are not installed, in $missing.
 find_missing() {
-	local installed
+	local installed package
 	# dpkg-query fails when a package is unknown to it: those are missing, too.
 	installed=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' "${wanted[@]}" 2>/dev/null | sed -n 's/^installed //p' || true)
-	mapfile -t missing < <(comm -23 <(printf '%s\n' "${wanted[@]}" | sort -u) <(sort -u <<<"$installed"))
+	local -A there=()
+	for package in $installed; do there[$package]=1; done
+	missing=()
+	for package in "${wanted[@]}"; do
+		[ -n "${there[$package]-}" ] || missing+=("$package")
+		there[$package]=1 # two groups may want the same
+	done
 }
 
 find_missing
@@ -56,12 +61,21 @@ find_missing
 [ "$(id -u)" -eq 0 ] || die "not root, and these packages are missing: ${missing[*]}
 Install them with: sudo $0 $*"
 
+# Two of these at once, as by two clones: the second finds everything there. Nothing that a package starts may keep the lock.
+lock /var/lib/dpkg "installing packages"
+find_missing
+[ ${#missing[@]} -gt 0 ] || exit 0
+
+writes_to=("${TMPDIR:-/tmp}" /var/cache/apt /usr /var/lib/dpkg)
 log=$(mktemp "${TMPDIR:-/tmp}/sluice-deps.XXXXXX")
-export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1
-apt=(apt-get -q -y --no-install-recommends -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 -o Dpkg::Options::=--force-confold)
+keep_log=
+# shellcheck disable=SC2317 # lib.sh calls it
+clean_up() { [ -n "$keep_log" ] || rm -f "$log"; }
+export LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1
+apt=(bash -c 'exec "$@" 9<&-' apt-get apt-get -q -y --no-install-recommends --fix-broken -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 -o Dpkg::Options::=--force-confold)
 
 say "missing ${#missing[@]} Debian packages: ${missing[*]}"
-run_logged "$log" "reading the package lists" "${apt[@]}" update ||
+run_logged "$log" "reading the package lists" "${apt[@]}" --error-on=any update ||
 	say "some package source did not update; going on with the lists that did"
 
 # Nobody's packages are taken away. Debian's busybox is the exception: busybox-static is the same program and stands in for it.
@@ -70,7 +84,11 @@ $plan"
 removals=$(sed -n 's/^Remv \([^ ]*\).*/\1/p' <<<"$plan" | grep -vx busybox | tr '\n' ' ' || true)
 [ -z "$removals" ] || die "apt would remove $removals; install ${missing[*]} by hand"
 
-run_logged "$log" "installing them" "${apt[@]}" install "${missing[@]}" || exit 1
-rm -f "$log"
+install() { run_logged "$log" "installing them" "${apt[@]}" install "${missing[@]}"; }
+# After a dpkg that was killed, apt refuses to work until what it left is finished.
+finish_interrupted() { grep -q 'dpkg was interrupted' "$log" && run_logged "$log" "finishing what an interrupted dpkg left" dpkg --configure -a; }
+
+let_finish="apt to finish: what it leaves half installed would have to be mended by hand"
+install || { finish_interrupted && install; } || { keep_log=1; end 1; }
 find_missing
 [ ${#missing[@]} -eq 0 ] || die "still missing after the install: ${missing[*]}"

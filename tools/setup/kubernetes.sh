@@ -11,20 +11,20 @@
 #
 # The source is Debian's source package (vendored: nothing else is downloaded), fetched through a sources list of our own,
 # so the machine's apt settings and lists stay untouched. A program appears in the cache by rename, hence is always whole.
-set -euo pipefail
+# shellcheck source=tools/setup/lib.sh
+. "$(dirname "$0")/lib.sh"
 
 readonly version=1.20.2
 readonly tarball=kubernetes_1.20.5+really1.20.2.orig.tar.gz # of the source package in bookworm
 readonly mirror=${SLUICE_DEBIAN_MIRROR:-http://deb.debian.org/debian}
 readonly keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-readonly cache=${SLUICE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/sluice}/kubernetes-$version
+cache=$(cache_folder)/kubernetes-$version
 readonly bin=$cache/bin
 readonly work=$cache/work       # removed after a build, whole or not
 readonly go_cache=$cache/go     # kept by an interrupted build so that the next one goes on, removed by a finished one
 readonly log=$cache/build.log
-
-# shellcheck source=tools/setup/lib.sh
-. "$(dirname "$0")/lib.sh"
+writes_to=("$cache")
+building='' # set while $work is ours
 
 names=(kube-proxy kube-apiserver)
 while [ $# -gt 0 ]; do
@@ -54,12 +54,10 @@ note_progress() {
 	count=$(grep -cE '^[a-z][A-Za-z0-9_./-]*$' "$log") || return 0
 	echo "$count Go packages so far"
 }
-step() { run_logged "$log" "$@" || exit 1; }
+step() { run_logged "$log" "$@" || end 1; }
 
-clean_up() {
-	stop_running
-	rm -rf "$work"
-}
+# shellcheck disable=SC2317 # lib.sh calls it
+clean_up() { [ -z "$building" ] || rm -rf "$work"; }
 
 # Fetches the source package, checked by apt against Debian's archive key, unless an earlier run left it.
 fetch_source() {
@@ -73,7 +71,7 @@ fetch_source() {
 		-o "Dir::State::lists=$work/apt/lists" -o "Dir::Cache=$work/apt" -o APT::Sandbox::User=root
 		-o Acquire::Retries=3 -o Acquire::http::Timeout=30 -o Acquire::Languages=none
 	)
-	step "reading Debian's source index" apt-get "${options[@]}" update
+	step "reading Debian's source index" apt-get "${options[@]}" --error-on=any update
 	cd "$work/source"
 	step "downloading the source package kubernetes" apt-get "${options[@]}" source --download-only kubernetes
 	cd /
@@ -100,8 +98,8 @@ build() {
 	cd /
 	mkdir -p "$bin"
 	for name in "${missing[@]}"; do
-		out=$(find "$tree/_output/local/bin" -type f -name "$name" | head -n 1)
-		[ -n "$out" ] || die "the build made no $name; see $log"
+		for out in "$tree"/_output/local/bin/*/*/"$name"; do break; done
+		[ -f "$out" ] || die "the build made no $name; see $log"
 		mv "$out" "$bin/$name"
 	done
 	chmod -R u+w "$go_cache"
@@ -114,14 +112,11 @@ if [ ${#missing[@]} -gt 0 ]; then
 		command -v "$tool" >/dev/null || die "no $tool: run tools/setup/deps.sh test as root first"
 	done
 	mkdir -p "$cache"
-	exec 9>"$cache/lock"
-	until flock --wait 20 9; do say "another build holds the lock; waiting"; done
+	lock "$cache/lock" "building Kubernetes"
 	find_missing # the other build may have made them
 fi
 if [ ${#missing[@]} -gt 0 ]; then
-	trap clean_up EXIT
-	trap 'exit 130' INT
-	trap 'exit 143' TERM HUP
+	building=1
 	rm -rf "$work"
 	: >"$log"
 	fetch_source

@@ -1,47 +1,157 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# What the setup scripts share. They source it; $program is their name in messages.
+# What the setup scripts share; they source it first. $program is their name in messages.
+#
+# A script that ends with a status other than 0 has said why. A command that fails where nothing takes its status ends the script, and
+# the trap for ERR names the file, the line, the command and the status: also inside functions and command substitutions. Where die() was
+# called, its message is the only one. When the script ends, however it does (but by SIGKILL), its function clean_up is called if it has one.
+set -Eeuo pipefail
+shopt -s inherit_errexit
 
 program=$(basename "$0")
+explained='' # set once the reason for ending has been said
+readonly explained_status=97 # what a subshell ends with that has said why: the shell above it says nothing more
 
-say() { echo "$program: $*" >&2; }
-die() { say "error: $*"; exit 1; }
+# Messages go where the script's errors go, also out of functions whose output is in a log. Programs that stay do not inherit descriptor 8.
+exec 8>&2
+say() { echo "$program: $*" >&8; }
+
+# Ends the script with a status, after the reason was said.
+end() {
+	explained=1
+	[ "$BASH_SUBSHELL" -eq 0 ] || exit "$explained_status"
+	exit "$1"
+}
+
+# die MESSAGE, die_with STATUS MESSAGE
+die_with() {
+	local status=$1
+	shift
+	say "error: $*"
+	end "$status"
+}
+die() { die_with 1 "$@"; }
+
+# shellcheck disable=SC2317 # the traps below run these
+on_error() {
+	local status=$1 command=${2%%$'\n'*} place=$3 statuses=$4 how="status $1" callers
+	[ "$status" -ne "$explained_status" ] || end 1
+	if [ "$status" -eq 126 ] || [ "$status" -eq 127 ]; then how+=" (cannot be run)"; fi
+	if [ "$status" -gt 128 ] && [ "$status" -lt 160 ]; then how="SIG$(kill -l "$status")"; fi
+	callers=${BASH_LINENO[*]:1:${#BASH_LINENO[@]}-2}
+	place+=${callers:+" (called from line ${callers// /, })"}
+	case $statuses in
+	*' '*) die_with "$status" "$place: the pipeline that ends with \`${command:0:200}\` failed (statuses $statuses)" ;;
+	*) die_with "$status" "$place: \`${command:0:200}\` failed with $how" ;;
+	esac
+}
+
+# shellcheck disable=SC2317
+on_exit() {
+	local status=$?
+	trap - ERR
+	set +e
+	stop_running
+	[ "$status" -eq 0 ] || [ -n "$explained" ] || say "error: ended with status $status"
+	[ "$status" -eq 0 ] || check_disks
+	if declare -F clean_up >/dev/null; then clean_up; fi
+	exit "$status"
+}
+
+# shellcheck disable=SC2317
+on_signal() {
+	say "error: ended by SIG$1${running_what:+ while $running_what}"
+	end $((128 + $(kill -l "$1")))
+}
+
+trap 'on_error $? "$BASH_COMMAND" "${BASH_SOURCE[0]}:$LINENO" "${PIPESTATUS[*]}"' ERR
+trap on_exit EXIT
+for signal in HUP INT TERM; do
+	# shellcheck disable=SC2064 # the name of now
+	trap "on_signal $signal" "$signal"
+done
+unset signal
 
 # Prints the comment at the head of the script: its manual.
 usage() { sed -n '4,/^[^#]/s/^# \{0,1\}//p' "$0"; }
 
+# Prints the folder for what is made once per machine: $SLUICE_CACHE, else $XDG_CACHE_HOME/sluice (not where that is relative, which its
+# standard forbids), else ~/.cache/sluice. Without HOME, ~ is what the user database has. The folder need not exist.
+cache_folder() (
+	[ -n "${HOME-}" ] || unset HOME
+	case ${XDG_CACHE_HOME-} in
+	/*) ;;
+	*) XDG_CACHE_HOME=~/.cache ;;
+	esac
+	realpath -m -- "${SLUICE_CACHE:-$XDG_CACHE_HOME/sluice}"
+)
+
+# lock PATH WHAT: holds the lock of a file or folder until the script and what it started have ended (those that inherit descriptor 9);
+# WHAT is what another holder does.
+lock() {
+	if [ -d "$1" ]; then exec 9<"$1"; else exec 9>"$1"; fi
+	until flock --wait 20 9; do say "waiting for another process: it is $2 (lock $1)"; done
+}
+
+# Says which disk is full of those that the script writes to, folders in $writes_to: not every program names that as the reason of its
+# failure, and a log on that disk may lack the line that does.
+writes_to=()
+check_disks() {
+	local folder probe why
+	for folder in "${writes_to[@]}"; do
+		if [ ! -d "$folder" ] || [ ! -w "$folder" ]; then continue; fi
+		probe=$folder/.probe.$$
+		why=$({ head -c 65536 /dev/zero >"$probe"; } 2>&1) || say "cannot write in $folder: ${why##*: }"
+		rm -f "$probe"
+	done
+}
+
 # run_logged LOG WHAT COMMAND...
 # Runs COMMAND with its output added to LOG, and says every 20 s that WHAT still goes on, with what the script's function
-# note_progress prints, where it has one. Returns COMMAND's status, after showing the end of the log if that is not 0.
-# While it runs, $running_group is its process group.
-running_group=
+# note_progress prints, where it has one. Returns COMMAND's status, if that is not 0 after showing what the function show_failure prints, or
+# the end of the log. While it runs, $running_group is its process group. It is ended when the script ends, also by SIGKILL, unless
+# $let_finish is set.
+running_group='' running_what='' let_finish=''
 run_logged() {
-	local output=$1 what=$2 started=$SECONDS ticks=0 status=0 note
+	local output=$1 started=$SECONDS ticks=0 status=0 note guard=(setpriv --pdeathsig TERM)
+	running_what=$2
 	shift 2
-	say "$what"
-	setsid "$@" >>"$output" 2>&1 </dev/null &
+	say "$running_what"
+	[ -z "$let_finish" ] || guard=()
+	: >>"$output" || return
+	# In a session of its own a niceness holds only against that session's processes where the kernel groups by sessions, so the group is
+	# given it, too.
+	# shellcheck disable=SC2016 # the inner shell expands it
+	setsid "${guard[@]}" sh -c '{ nice >/proc/self/autogroup; } 2>/dev/null; exec "$@"' sh "$@" >>"$output" 2>&1 </dev/null 8>&- &
 	running_group=$!
 	while kill -0 "$running_group" 2>/dev/null; do
-		sleep 0.5
+		sleep 0.2
 		ticks=$((ticks + 1))
-		[ $((ticks % 40)) -eq 0 ] || continue
+		[ $((ticks % 100)) -eq 0 ] || continue
 		note=
 		if declare -F note_progress >/dev/null; then note=$(note_progress); fi
-		say "$what: $((SECONDS - started)) s${note:+, $note}"
+		say "$running_what: $((SECONDS - started)) s${note:+, $note}"
 	done
 	wait "$running_group" || status=$?
 	running_group=
-	[ "$status" -eq 0 ] && return 0
-	tail -n 25 "$output" >&2
-	say "failed: $what (exit $status); the whole log is $output"
+	if [ "$status" -ne 0 ]; then
+		if declare -F show_failure >/dev/null; then show_failure >&2; else tail -n 25 "$output" >&2; fi
+		say "failed: $running_what (exit $status); the whole log is $output"
+	fi
+	running_what=
 	return "$status"
 }
 
-# Ends what run_logged runs, for traps.
+# Ends what run_logged runs, or waits for its end if $let_finish is set.
 stop_running() {
 	[ -n "$running_group" ] || return 0
-	kill -TERM -- "-$running_group" 2>/dev/null || true
-	wait "$running_group" || true
+	if [ -n "$let_finish" ]; then
+		say "waiting for $let_finish"
+	else
+		kill -TERM -- "-$running_group" 2>/dev/null
+	fi
+	wait "$running_group"
 	running_group=
+	return 0
 }

@@ -5,35 +5,39 @@
 #
 #   tools/setup/run-tests.sh
 #
-# Installs what is missing, builds Kubernetes for the cluster tests in the background, builds Sluice as release and as dev
-# (with sanitizers), and runs ctest in both: in dev all but the tests labelled `guest` and `cluster`; then those labelled `guest`, in a
-# virtual machine, with the release build; then `cluster` in both, once Kubernetes is there. A failed test does not stop the run. The last line counts all ctest runs together: N passed, N failed.
-set -euo pipefail
-cd "$(dirname "$0")/../.."
+# Installs what is missing and builds Sluice as release and as dev (with sanitizers). ctest runs in both: in release the tests labelled
+# `guest`, in a virtual machine, while dev is built; in dev all but those labelled `guest` and `cluster`; then `cluster` in both. Kubernetes for
+# these is built in the background, with what the rest leaves of the processors. A failed test does not stop the run. The last line counts all
+# ctest runs together: N passed, N failed.
 # shellcheck source=tools/setup/lib.sh
-. tools/setup/lib.sh
+. "$(dirname "$0")/lib.sh"
+cd "$(dirname "$0")/../.."
+[ $# -eq 0 ] || case $1 in -h | --help) usage; exit 0 ;; *) die "unknown argument '$1' (see --help)" ;; esac
+[ "$(id -u)" -eq 0 ] || die "not root: the tests make network namespaces"
 
 readonly build_limit=3600 suite_limit=1800 test_limit=900 # seconds
-readonly kubernetes_log=build/kubernetes.log
-jobs=${NPROC:-$(nproc)}
+readonly kubernetes_log=build/kubernetes.log dev_log=build/dev.log
 passed=0 failed=0 skipped=0
-kubernetes='' current='' beat=''
+kubernetes='' dev='' current='' beat=''
 
 announce() { printf '=== [%d:%02d] %s\n' $((SECONDS / 60)) $((SECONDS % 60)) "$*"; }
 
-# run LIMIT WHAT COMMAND...: says what it does before and every 30 s, ends it after LIMIT seconds; COMMAND's status.
+# run LIMIT WHAT COMMAND...: says what it does before and, unless $speaks is set, every 30 s; ends it after LIMIT seconds; COMMAND's status.
+speaks='' # set for a command that says itself how far it is
 run() {
 	local limit=$1 what=$2 status=0
 	shift 2
 	announce "$what"
-	timeout --kill-after=30 "$limit" "$@" </dev/null &
+	setpriv --pdeathsig TERM timeout --kill-after=30 "$limit" "$@" </dev/null &
 	current=$!
-	(while sleep 30 >/dev/null 2>&1; do announce "still at: $what"; done) &
-	beat=$!
+	if [ -z "$speaks" ]; then
+		(while sleep 30 >/dev/null 2>&1 && kill -0 $$ 2>/dev/null; do announce "still at: $what"; done) &
+		beat=$!
+	fi
 	wait "$current" || status=$?
 	current=
-	kill "$beat" 2>/dev/null || true
-	wait "$beat" 2>/dev/null || true
+	[ -z "$beat" ] || kill "$beat" 2>/dev/null || true
+	[ -z "$beat" ] || wait "$beat" 2>/dev/null || true
 	beat=
 	case $status in
 	0) ;;
@@ -43,9 +47,10 @@ run() {
 	return "$status"
 }
 
+# shellcheck disable=SC2317 # lib.sh calls it
 clean_up() {
 	local pid
-	for pid in $current $beat $kubernetes; do kill -TERM "$pid" 2>/dev/null || true; done
+	for pid in $current $beat $kubernetes $dev; do kill -TERM "$pid" 2>/dev/null || true; done
 	wait
 }
 
@@ -82,55 +87,53 @@ suite() {
 	announce "$what of build/$preset: $run_passed passed, $run_failed failed, $run_skipped skipped"
 }
 
-# build PRESET TARGET
-build() {
-	local preset=$1
-	run "$build_limit" "configuring build/$preset" cmake --preset "$preset"
-	run "$build_limit" "building $2 of build/$preset with $jobs jobs" cmake --build "build/$preset" --target "$2" --parallel "$jobs"
+# start NICENESS LOG COMMAND...: in the background; its pid is $!.
+start() {
+	local niceness=$1 log=$2
+	shift 2
+	nice -n "$niceness" setpriv --pdeathsig TERM timeout --kill-after=30 "$build_limit" "$@" </dev/null >"$log" 2>&1 &
 }
 
-start_kubernetes() {
-	announce "Kubernetes 1.20.2 for the cluster tests: building in the background unless cached (log: $kubernetes_log)"
-	nice -n 10 tools/setup/kubernetes.sh </dev/null >/dev/null 2>"$kubernetes_log" &
-	kubernetes=$!
-}
-
-join_kubernetes() {
+# join PID LOG WHAT: waits for what start started; its status.
+join() {
 	local status=0
-	run "$build_limit" "waiting for Kubernetes" tail -n 1 -f --pid="$kubernetes" "$kubernetes_log" || return
-	wait "$kubernetes" || status=$?
-	kubernetes=
+	speaks=1 run "$build_limit" "waiting for $3" tail -n 1 -f --pid="$1" "$2" || return
+	wait "$1" || status=$?
+	[ "$status" -eq 0 ] || tail -n 100 "$2"
 	return "$status"
 }
 
-trap clean_up EXIT
-trap 'exit 130' INT
-trap 'exit 143' HUP TERM
-
 announce "installing the Debian packages that are missing"
-tools/setup/deps.sh build test
+tools/setup/deps.sh build test || end $? # it has said why
 mkdir -p build
-start_kubernetes
+writes_to=(build "${TMPDIR:-/tmp}")
+announce "Kubernetes 1.20.2 for the cluster tests: building in the background unless cached (log: $kubernetes_log)"
+start 19 "$kubernetes_log" tools/setup/kubernetes.sh
+kubernetes=$!
 # The release binary is what the cluster and guest tests run besides; every other test program is built with the sanitizers only.
-build release sluice
-build release ipvs_kernel_contract_test
-build dev all
-suite dev "tests" -LE '^(cluster|guest)$' -j2
+speaks=1 run "$build_limit" "building build/release" tools/setup/build.sh release sluice ipvs_kernel_contract_test || end $?
+announce "build/dev: building in the background (log: $dev_log)"
+start 15 "$dev_log" tools/setup/build.sh dev all
+dev=$!
 if [ "$(uname -m)" = x86_64 ]; then
 	suite release "guest tests" -L '^guest$'
 else
 	announce "the guest with ip_vs is for x86-64 alone: its tests are left out"
 fi
-if join_kubernetes; then
+join "$dev" "$dev_log" "build/dev" || end $?
+dev=
+suite dev "tests" -LE '^(cluster|guest)$' -j2
+if join "$kubernetes" "$kubernetes_log" "Kubernetes"; then
+	kubernetes=
 	suite release "cluster tests" -L '^cluster$'
 	suite dev "cluster tests" -L '^cluster$'
 else
+	kubernetes=
 	failed=$((failed + 1))
-	tail -n 25 "$kubernetes_log"
 	announce "no Kubernetes, so the cluster tests did not run: counted as one failure"
 fi
 
 announce "done"
 [ "$skipped" -eq 0 ] || echo "$skipped skipped"
 echo "$passed passed, $failed failed"
-[ "$failed" -eq 0 ]
+[ "$failed" -eq 0 ] || end 1

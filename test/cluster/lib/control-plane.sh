@@ -19,14 +19,14 @@
 # On the host the API server listens on IP alone (default 127.0.0.1), on a free port unless one is given. In a network
 # namespace (its lo is set up) it listens on all addresses, port 6443 unless another is given; IP, by default the
 # namespace's first address, is then where the kubeconfigs and the Service `kubernetes` point. etcd is on 127.0.0.1.
-set -euo pipefail
-umask 077
 setup=$(cd "$(dirname "$0")/../../../tools/setup" && pwd)
 # shellcheck source=tools/setup/lib.sh
 . "$setup/lib.sh"
+umask 077
 
 readonly marker=.sluice-control-plane
 readonly programs=(kube-apiserver etcd)
+starting='' # set while an up is in the middle
 readonly slow=${SLUICE_SLOW:-1} # how many times slower than usual this machine is: a guest without KVM
 
 in_netns() { if [ -n "$netns" ]; then ip netns exec "$netns" "$@"; else "$@"; fi; }
@@ -84,6 +84,10 @@ save() {
 	mv "$state/etcd" "$data"
 }
 
+# An up that fails leaves nothing running.
+# shellcheck disable=SC2317 # lib.sh calls it
+clean_up() { [ -z "$starting" ] || down; }
+
 # issue NAME SUBJECT EXTENSION...: a key and a certificate of our CA.
 issue() {
 	local name=$1 subject=$2
@@ -133,8 +137,10 @@ YAML
 }
 
 write_kubeconfigs() {
-	local ca_file="certificate-authority: \"$state/ca.crt\""
-	kubeconfig admin.kubeconfig "certificate-authority-data: $(base64 -w 0 "$state/ca.crt")" "token: $(<"$state/admin.token")"
+	local ca_file="certificate-authority: \"$state/ca.crt\"" ca_data token
+	ca_data=$(base64 -w 0 "$state/ca.crt")
+	token=$(<"$state/admin.token")
+	kubeconfig admin.kubeconfig "certificate-authority-data: $ca_data" "token: $token"
 	kubeconfig proxy.kubeconfig "$ca_file" "tokenFile: \"$state/proxy.token\""
 	kubeconfig proxy-cert.kubeconfig "$ca_file" "client-certificate: \"$state/proxy.crt\", client-key: \"$state/proxy.key\""
 }
@@ -159,7 +165,8 @@ get() { in_netns curl --noproxy '*' --fail --silent --max-time 5 "$@"; }
 
 # The folder of kube-apiserver in $bin, all options in variables, STATEDIR empty but for the marker.
 prepare() {
-	bin=$("$setup/kubernetes.sh" | tail -n 1)
+	bin=$("$setup/kubernetes.sh") || end $? # it has said why
+	bin=${bin##*$'\n'}
 	[ -x "$bin/kube-apiserver" ] || die "no kube-apiserver in '$bin'"
 	if [ -n "$netns" ]; then
 		in_netns ip link set lo up
@@ -169,21 +176,21 @@ prepare() {
 	fi
 	bind=${bind:-127.0.0.1}
 	# Ports for etcd (two) and the API server, free at this moment.
-	mapfile -t ports < <(in_netns python3 -c '
+	ports=$(in_netns python3 -c '
 import socket
 listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
-print(*(listener.getsockname()[1] for listener in listeners), sep="\n")')
+print(*(listener.getsockname()[1] for listener in listeners))')
+	read -r -a ports <<<"$ports"
 	port=${port:-${ports[2]}}
-	mapfile -t service_addresses < <(python3 -c '
+	service_addresses=$(python3 -c '
 import ipaddress, sys
-for cidr in sys.argv[1].split(","): print(ipaddress.ip_network(cidr)[1])' "$service_cidr" 2>/dev/null)
-	[ ${#service_addresses[@]} -gt 0 ] || die "'$service_cidr' is no network"
+print(*(ipaddress.ip_network(cidr)[1] for cidr in sys.argv[1].split(",")))' "$service_cidr" 2>/dev/null) || die "'$service_cidr' is no network"
+	read -r -a service_addresses <<<"$service_addresses"
 
 	mkdir -p "$state"
 	if [ ! -e "$state/$marker" ] && [ -n "$(ls -A "$state")" ]; then die "$state holds files of somebody else"; fi
 	touch "$state/$marker"
-	trap down EXIT # an up that fails leaves nothing running
-	trap 'exit 143' HUP INT TERM
+	starting=1
 	down
 	find "$state" -mindepth 1 -not -name "$marker" -delete
 }
@@ -197,7 +204,7 @@ up() {
 	if [ -n "$netns" ]; then listen=$(case $bind in *:*) echo :: ;; *) echo 0.0.0.0 ;; esac); fi
 	# Kubernetes refuses loopback endpoints, so a loopback API server's own Service points to a documentation address.
 	case $bind in 127.*) advertise=192.0.2.1 ;; ::1) advertise=2001:db8::1 ;; *) advertise=$bind ;; esac
-	make_credentials >"$state/openssl.log" 2>&1 || die "openssl failed; see $state/openssl.log"
+	make_credentials >"$state/openssl.log" 2>&1
 	write_kubeconfigs
 
 	if [ -n "$data" ]; then cp -r "$data" "$state/etcd"; fi
@@ -221,7 +228,7 @@ up() {
 	case $service_cidr in *,*) options+=(--feature-gates=IPv6DualStack=true) ;; esac
 	start kube-apiserver "$bin/kube-apiserver" "${options[@]}"
 	wait_until kube-apiserver 90 get --cacert "$state/ca.crt" -H "Authorization: Bearer $(<"$state/admin.token")" "$url/readyz"
-	trap - EXIT
+	starting=
 	echo "control plane ready at $url after $((SECONDS - started)) s"
 }
 
