@@ -3,34 +3,32 @@
 
 #include <fmt/format.h>
 
+#include "base/utf8.h"
+
 namespace sluice {
 
 std::string json_string(std::string_view text) {
   std::string out = "\"";
   out.reserve(text.size() + 2);
-  for (const char c : text) {
-    switch (c) {
-      case '"':
-      case '\\':
-        out += '\\';
-        out += c;
-        break;
-      case '\n':
-        out += "\\n";
-        break;
-      case '\r':
-        out += "\\r";
-        break;
-      case '\t':
-        out += "\\t";
-        break;
-      default:
-        if (static_cast<unsigned char>(c) < 0x20) {
-          out += fmt::format("\\u{:04x}", static_cast<unsigned>(c));
-        } else {
-          out += c;
-        }
+  while (!text.empty()) {
+    const Rune rune = first_rune(text);
+    if (rune.value == '"' || rune.value == '\\') {
+      out += '\\';
+      out += static_cast<char>(rune.value);
+    } else if (rune.value == '\n') {
+      out += "\\n";
+    } else if (rune.value == '\r') {
+      out += "\\r";
+    } else if (rune.value == '\t') {
+      out += "\\t";
+    } else if (!rune.valid) {
+      out += "\\ufffd";
+    } else if (is_control(rune.value)) {
+      out += fmt::format("\\u{:04x}", static_cast<unsigned>(rune.value));
+    } else {
+      out += text.substr(0, rune.bytes);
     }
+    text.remove_prefix(rune.bytes);
   }
   out += '"';
   return out;

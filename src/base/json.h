@@ -7,7 +7,8 @@
 
 namespace sluice {
 
-// As a JSON string, with its quotes (RFC 8259, section 7). Bytes from 0x80 on are taken as UTF-8 and left alone.
+// As a JSON string, with its quotes (RFC 8259, section 7), whatever the text holds: a byte that is no UTF-8 becomes
+// U+FFFD, as Go's encoding/json has it, and what a terminal would take for a command is escaped.
 std::string json_string(std::string_view text);
 
 }  // namespace sluice

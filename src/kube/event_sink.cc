@@ -18,6 +18,7 @@
 
 #include "base/json.h"
 #include "base/log.h"
+#include "base/utf8.h"
 #include "kube/source.h"
 
 namespace sluice::kube {
@@ -32,13 +33,6 @@ constexpr int kUnprocessable = 422;
 // k8s.io/kubernetes/pkg/apis/core/validation/events.go: longer ones are refused.
 constexpr std::size_t kNoteBytesMax = 1024;
 constexpr std::size_t kInstanceBytesMax = 128;
-
-// The beginning of `text`, not cut within a UTF-8 character.
-std::string_view at_most(std::string_view text, std::size_t bytes) {
-  if (text.size() <= bytes) return text;
-  while (bytes > 0 && (static_cast<unsigned char>(text[bytes]) & 0xc0U) == 0x80U) --bytes;
-  return text.substr(0, bytes);
-}
 
 class Sink : public std::enable_shared_from_this<Sink> {
  public:
