@@ -20,6 +20,7 @@
 #include <sstream>
 
 #include "base/file.h"
+#include "base/yaml_scalar.h"
 #include "config/fields.h"
 
 namespace sluice::config {
@@ -35,7 +36,7 @@ ScalarKind kind_of(const YAML::Node& node) {
   if (node.IsNull()) return ScalarKind::kNull;
   const std::string& tag = node.Tag();
   // yaml-cpp's "!" means in quotes; "?" means plain.
-  return tag == "!" || tag == "tag:yaml.org,2002:str" ? ScalarKind::kString : resolve_plain(node.Scalar());
+  return tag == "!" || tag == "tag:yaml.org,2002:str" ? ScalarKind::kString : resolve_plain(node.Scalar()).kind;
 }
 
 std::string describe(const YAML::Node& node) {
@@ -126,7 +127,7 @@ class Decoder {
   Result<> decode(const YAML::Node& node, bool& out, const Place& place) {
     const bool is_bool = node.IsScalar() && kind_of(node) == ScalarKind::kBool;
     if (!is_bool) return wants(place, "true or false", node);
-    out = *parse_yaml_bool(node.Scalar());
+    out = resolve_plain(node.Scalar()).truth;
     return {};
   }
 
@@ -154,12 +155,9 @@ class Decoder {
 
   static Result<> decode_number(const YAML::Node& node, std::string_view wanted, double& out, const Place& place) {
     const ScalarKind kind = node.IsScalar() ? kind_of(node) : ScalarKind::kString;
-    if (kind == ScalarKind::kInteger) {
-      out = static_cast<double>(*parse_yaml_integer(node.Scalar()));
-      return {};
-    }
-    if (kind == ScalarKind::kFloat) out = *parse_yaml_number(node.Scalar());
-    if (kind != ScalarKind::kFloat || !std::isfinite(out)) return wants(place, wanted, node);
+    if (kind != ScalarKind::kInteger && kind != ScalarKind::kFloat) return wants(place, wanted, node);
+    out = resolve_plain(node.Scalar()).number;
+    if (!std::isfinite(out)) return wants(place, wanted, node);
     return {};
   }
 
@@ -175,7 +173,11 @@ class Decoder {
 
   Result<> decode(const YAML::Node& node, FlushFrequency& out, const Place& place) {
     if (!node.IsScalar() || kind_of(node) != ScalarKind::kInteger) return decode(node, out.value, place);
-    out.value = Duration(*parse_yaml_integer(node.Scalar()));
+    const PlainScalar scalar = resolve_plain(node.Scalar());
+    const auto most = static_cast<std::uint64_t>(Duration::max().count());
+    if (scalar.magnitude > most) return refuse(place, fmt::format("{} is out of range", node.Scalar()));
+    const auto count = static_cast<std::int64_t>(scalar.magnitude);
+    out.value = Duration(scalar.negative ? -count : count);
     return {};
   }
 

@@ -184,39 +184,6 @@ std::optional<bool> parse_bool(std::string_view text) {
   return std::nullopt;
 }
 
-std::optional<bool> parse_yaml_bool(std::string_view text) {
-  if (one_of(text, {"y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"})) return true;
-  if (one_of(text, {"n", "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF"})) return false;
-  return std::nullopt;
-}
-
-std::optional<std::int64_t> parse_yaml_integer(std::string_view text) {
-  if (text.starts_with('_')) return std::nullopt;
-  std::string digits(text);
-  std::erase(digits, '_');
-  return parse_integer(digits);
-}
-
-std::optional<double> parse_yaml_number(std::string_view text) {
-  constexpr double kInfinity = std::numeric_limits<double>::infinity();
-  if (one_of(text, {".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF"})) return kInfinity;
-  if (one_of(text, {"-.inf", "-.Inf", "-.INF"})) return -kInfinity;
-  if (one_of(text, {".nan", ".NaN", ".NAN"})) return std::numeric_limits<double>::quiet_NaN();
-  if (text.empty() || std::string_view("+-.0123456789").find(text.front()) == std::string_view::npos)
-    return std::nullopt;
-  std::string digits(text);
-  std::erase(digits, '_');
-  return parse_number(digits);
-}
-
-ScalarKind resolve_plain(std::string_view text) {
-  if (one_of(text, {"", "~", "null", "Null", "NULL"})) return ScalarKind::kNull;
-  if (parse_yaml_bool(text)) return ScalarKind::kBool;
-  if (parse_yaml_integer(text)) return ScalarKind::kInteger;
-  if (parse_yaml_number(text)) return ScalarKind::kFloat;
-  return ScalarKind::kString;
-}
-
 std::string quoted(std::string_view text) {
   std::string out = "\"";
   for (const char c : text) {

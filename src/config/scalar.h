@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The small notations of Kubernetes' component configuration: Go's durations, numbers and booleans, YAML's plain
-// scalars, "IP:port" addresses. Pure text in, values out.
+// The small notations of Kubernetes' component configuration: Go's durations, numbers and booleans, "IP:port"
+// addresses. Pure text in, values out. YAML's plain scalars are in base/yaml_scalar.h.
 #pragma once
 
 #include <chrono>
@@ -28,15 +28,6 @@ std::optional<std::int64_t> parse_integer(std::string_view text);
 std::optional<double> parse_number(std::string_view text);
 // 1, t, T, TRUE, true, True and their opposites, as Go's strconv.ParseBool.
 std::optional<bool> parse_bool(std::string_view text);
-
-// What a plain (unquoted) YAML scalar means to the YAML reader that kube-proxy uses: YAML 1.1, where `yes` is a truth
-// value.
-enum class ScalarKind : std::uint8_t { kNull, kBool, kInteger, kFloat, kString };
-ScalarKind resolve_plain(std::string_view text);
-// The values of plain scalars. Underscores between digits do not count; a number may be infinite or NaN (.inf, .nan).
-std::optional<bool> parse_yaml_bool(std::string_view text);
-std::optional<std::int64_t> parse_yaml_integer(std::string_view text);
-std::optional<double> parse_yaml_number(std::string_view text);
 
 // The text in double quotes with JSON's escapes; in messages and in written files.
 std::string quoted(std::string_view text);

@@ -126,37 +126,6 @@ TEST(Integer, HasGosBasesAndLimits) {
   for (const Row& row : kRows) EXPECT_EQ(parse_integer(row.text), row.wanted) << row.text;
 }
 
-TEST(PlainScalar, MeansWhatYaml11Says) {
-  struct Row {
-    std::string_view text;
-    ScalarKind wanted;
-  };
-  constexpr std::array kRows{
-      Row{"", ScalarKind::kNull},
-      Row{"~", ScalarKind::kNull},
-      Row{"null", ScalarKind::kNull},
-      Row{"yes", ScalarKind::kBool},
-      Row{"Off", ScalarKind::kBool},
-      Row{"true", ScalarKind::kBool},
-      Row{"14", ScalarKind::kInteger},
-      Row{"-999", ScalarKind::kInteger},
-      Row{"0x10", ScalarKind::kInteger},
-      Row{"5.5", ScalarKind::kFloat},
-      Row{"1e3", ScalarKind::kFloat},
-      Row{"08", ScalarKind::kFloat},
-      Row{"30s", ScalarKind::kString},
-      Row{"0.0.0.0", ScalarKind::kString},
-      Row{"0.0.0.0:10256", ScalarKind::kString},
-      Row{"::", ScalarKind::kString},
-      Row{"10.0.0.0/8", ScalarKind::kString},
-      Row{"e", ScalarKind::kString},
-      Row{"inf", ScalarKind::kString},
-      Row{"nan", ScalarKind::kString},
-      Row{"tRUE", ScalarKind::kString},
-  };
-  for (const Row& row : kRows) EXPECT_EQ(resolve_plain(row.text), row.wanted) << row.text;
-}
-
 TEST(HostPort, IsSplitAsGoSplitsIt) {
   struct Row {
     std::string_view text;

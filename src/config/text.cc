@@ -14,6 +14,7 @@
 #include <fstream>
 #include <system_error>
 
+#include "base/yaml_scalar.h"
 #include "config/fields.h"
 
 namespace sluice::config {
@@ -160,7 +161,8 @@ std::string yaml_scalar(const Value& value) {
   const std::string& text = value.text;
   const bool control =
       std::any_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
-  if (control || resolve_plain(text) != ScalarKind::kString || is_base_60(text) || is_date(text)) return quoted(text);
+  if (control || resolve_plain(text).kind != ScalarKind::kString || is_base_60(text) || is_date(text))
+    return quoted(text);
   if (can_be_plain(text)) return text;
   std::string out = "'";
   for (const char c : text) out.append(c == '\'' ? 2 : 1, c);

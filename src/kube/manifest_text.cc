@@ -18,7 +18,7 @@
 
 #include "kube/decode.h"
 #include "kube/json_stream.h"
-#include "kube/yaml_writer.h"
+#include "kube/yaml_to_json.h"
 
 namespace sluice::kube {
 namespace {
@@ -66,7 +66,7 @@ class JsonText : public PlainText {
 class YamlText : public PlainText {
  public:
   struct Place {
-    const YamlWriter& writer;
+    const YamlToJson& writer;
     std::size_t mark;
     int line;
   };
@@ -82,7 +82,7 @@ class Documents : public YAML::EventHandler {
  public:
   explicit Documents(const OnManifest& on_manifest) : on_manifest_(on_manifest) {}
 
-  [[nodiscard]] const YamlWriter& writer() const { return writer_; }
+  [[nodiscard]] const YamlToJson& writer() const { return writer_; }
 
   void OnDocumentStart(const YAML::Mark& mark) override {
     writer_.reset();
@@ -177,7 +177,7 @@ class Documents : public YAML::EventHandler {
   }
 
   const OnManifest& on_manifest_;
-  YamlWriter writer_;
+  YamlToJson writer_;
   int line_ = 1;
   std::string kind_;
   std::string item_kind_;
@@ -206,6 +206,8 @@ Result<> read_yaml_manifests(std::istream& in, const OnManifest& on_manifest) {
     while (documents.writer().outcome() && parser.HandleNextDocument(documents)) {
     }
   } catch (const YAML::Exception& error) {
+    // What came before, such as nesting that was too deep for us, may be why the parser stumbled at last.
+    if (!documents.writer().outcome()) return tl::unexpected(documents.writer().outcome().error());
     return fail(Errc::kInvalid, fmt::format("{}: {}", error.mark.line + 1, error.msg));
   } catch (const std::ios_base::failure& error) {
     // yaml-cpp reads from the stream's buffer itself, and libstdc++'s file buffer throws where read(2) fails.

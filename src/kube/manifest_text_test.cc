@@ -74,6 +74,9 @@ TEST(YamlManifests, ScalarsKeepTheTypesThatKubectlSees) {
       {".inf", R"(".inf")"},
       {"2026-11-23", R"("2026-11-23")"},
       {"18446744073709551616", "1.8446744073709552e+19"},
+      {"y", "true"},
+      {"N", "false"},
+      {"_1", R"("_1")"},
       {"\"a\\\"b\\\\c\\n\\t\\x01\"", R"("a\"b\\c\n\t\u0001")"},
       {"naïve", R"("naïve")"},
       {"|\n  two\n  lines\n", R"("two\nlines\n")"},
@@ -87,6 +90,14 @@ TEST(YamlManifests, ScalarsKeepTheTypesThatKubectlSees) {
     EXPECT_TRUE(found.outcome) << found.outcome.error().what;
     EXPECT_THAT(found.objects, ElementsAre(fmt::format("1  {{\"a\":{}}}", row.json)));
   }
+}
+
+TEST(YamlManifests, KeysAreTextsOfTheirValues) {
+  const Found found = yaml("on: 1\nn: 2\n0x10: 3\n1.50: 4\n'yes': 5\nplain: 6\n");
+  EXPECT_TRUE(found.outcome) << found.outcome.error().what;
+  EXPECT_THAT(found.objects, ElementsAre(R"(1  {"true":1,"false":2,"16":3,"1.5":4,"yes":5,"plain":6})"));
+  EXPECT_THAT(yaml("a:\n  y: 1\n  'true': 2\n").outcome.error().what, HasSubstr("3: key 'true' stands twice"));
+  EXPECT_THAT(yaml("a:\n  ~: 1\n").outcome.error().what, HasSubstr("2: a key must be a string"));
 }
 
 // A disk that fails after some bytes, as libstdc++'s file buffer tells it.
@@ -140,9 +151,9 @@ TEST(YamlManifests, AliasesAndMergeKeysAreWrittenOut) {
   EXPECT_THAT(yaml("a: &x {b: 1}\nc: *x\nd: [*x, &y two, *y]\n").objects,
               ElementsAre(R"(1  {"a":{"b":1},"c":{"b":1},"d":[{"b":1},"two","two"]})"));
   EXPECT_THAT(
-      yaml("base: &x {b: 1, c: [1,{z: 2}]}\nm:\n  <<: *x\n  b: 7\nn: {<<: [*x, {d: 4, b: 9}]}\n").objects,
+      yaml("base: &x {b: 1, c: [1,{z: 2}]}\nm:\n  <<: *x\n  b: 7\nk: {<<: [*x, {d: 4, b: 9}]}\n").objects,
       ElementsAre(
-          R"(1  {"base":{"b":1,"c":[1,{"z":2}]},"m":{"b":7,"c":[1,{"z":2}]},"n":{"b":1,"c":[1,{"z":2}],"d":4}})"));
+          R"(1  {"base":{"b":1,"c":[1,{"z":2}]},"m":{"b":7,"c":[1,{"z":2}]},"k":{"b":1,"c":[1,{"z":2}],"d":4}})"));
   EXPECT_THAT(yaml("kind: List\nitems:\n- &a {kind: Service, x: 1}\n- *a\n").objects,
               ElementsAre(R"(3  {"kind":"Service","x":1})", testing::EndsWith(R"({"kind":"Service","x":1})")));
 }
@@ -171,7 +182,13 @@ TEST(YamlManifests, WhatIsWrongIsToldWithItsLine) {
       {"an alias within itself", "kind: A\nb: &x [*x]\n", "2: an alias stands within what it means"},
       {"a text merged", "kind: A\n<<: text\n", "2: a merge key needs"},
       {"a billion laughs", laughs, "more than 16777216 bytes"},
-      {"deep nesting", "a: " + std::string(300, '[') + std::string(300, ']') + "\n", "1: nested deeper than 100"},
+      {"deep nesting", "a: " + std::string(300, '[') + std::string(300, ']') + "\n",
+       "1: nested deeper than 100 levels"},
+      {"nesting that is too deep for the parser", "a: " + std::string(3000, '[') + std::string(3000, ']') + "\n",
+       "1: nested deeper than 100 levels"},
+      {"nesting of maps", "kind: A\na: " + std::string(300, '{') + "\n", "2: "},
+      {"bytes that are not UTF-8", "kind: A\nb: \"x\xff\"\n", "2: a text that is not UTF-8"},
+      {"a key that is not UTF-8", "kind: A\nb:\n  \xc3(: 1\n", "3: a text that is not UTF-8"},
   };
   for (const Row& row : rows) {
     SCOPED_TRACE(row.name);

@@ -14,7 +14,7 @@
 
 namespace sluice::kube {
 
-class YamlWriter {
+class YamlToJson {
  public:
   using Anchor = std::size_t;  // 0 = none, as yaml-cpp counts them
 

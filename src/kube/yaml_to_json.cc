@@ -1,76 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
-// YAML's plain scalars carry their type in their looks: 80 is a number, "80" a text, null nothing. Which looks mean
-// what depends on whom one asks; we follow go-yaml, by which Kubernetes' own tools read manifests (sigs.k8s.io/yaml):
-// `yes` and `on` are booleans, 0x1F and 017 are numbers. Aliases (*name) let a small file mean a huge one, "a billion
+// What a scalar without quotes means, base/yaml_scalar.h says: 80 is a number, "80" a text. Aliases (*name) let a small file mean a huge one, "a billion
 // laughs"; they are written out here, so the bound on an object's text bounds them too. Merge keys (<<) fill in what a
 // map lacks, after its own members.
-#include "kube/yaml_writer.h"
+#include "kube/yaml_to_json.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
-#include <cctype>
-#include <charconv>
-#include <cmath>
-#include <cstdlib>
 
 #include "base/json.h"
+#include "base/utf8.h"
+#include "base/yaml_scalar.h"
 
 namespace sluice::kube {
 namespace {
 
-bool is_one_of(std::string_view text, std::initializer_list<std::string_view> words) {
-  return std::find(words.begin(), words.end(), text) != words.end();
-}
-
-bool all_of(std::string_view text, std::string_view allowed) {
-  return !text.empty() && text.find_first_not_of(allowed) == std::string_view::npos;
-}
-
-// Whole numbers in go-yaml's spellings; the canonical decimal text, or empty.
-std::string whole_number(std::string_view text) {
-  const bool negative = text.substr(0, 1) == "-";
-  if (negative || text.substr(0, 1) == "+") text.remove_prefix(1);
-  std::string digits(text);
-  std::erase(digits, '_');
-  int base = 10;
-  std::size_t prefix = 0;
-  if (digits.size() > 2 && digits[0] == '0') {
-    const char letter = digits[1];
-    base = letter == 'x' ? 16 : letter == 'o' ? 8 : letter == 'b' ? 2 : 10;
-    prefix = base == 10 ? 0 : 2;
-  }
-  if (base == 10 && digits.size() > 1 && digits[0] == '0' && all_of(digits, "01234567")) base = 8;
-  std::uint64_t value = 0;
-  const char* const end = digits.data() + digits.size();
-  const auto parsed = std::from_chars(digits.data() + prefix, end, value, base);
-  if (digits.empty() || parsed.ec != std::errc() || parsed.ptr != end) return {};
-  return fmt::format("{}{}", negative && value != 0 ? "-" : "", value);
-}
-
-// The rest of the numbers; not the likes of .inf, which JSON does not have.
-std::string other_number(const std::string& text) {
-  if (!all_of(text, "0123456789+-.eE") || text.find_first_of("0123456789") == std::string::npos) return {};
-  char* end = nullptr;
-  const double value = std::strtod(text.c_str(), &end);
-  return *end == '\0' && std::isfinite(value) ? fmt::format("{}", value) : std::string();
-}
-
 void append_plain(std::string& out, std::string_view text) {
-  if (is_one_of(text, {"", "~", "null", "Null", "NULL"})) {
-    out += "null";
-  } else if (is_one_of(text, {"true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON"})) {
-    out += "true";
-  } else if (is_one_of(text, {"false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF"})) {
-    out += "false";
-  } else if (const std::string whole = whole_number(text); !whole.empty()) {
-    out += whole;
-  } else if (const std::string other = other_number(std::string(text)); !other.empty()) {
-    out += other;
-  } else {
-    out += json_string(text);
-  }
+  const PlainScalar scalar = resolve_plain(text);
+  std::string value = scalar.kind == ScalarKind::kNull ? "null" : scalar.json();
+  // JSON has no infinity: as a text it is refused where a number must be.
+  out += value.empty() ? json_string(text) : value;
+}
+
+// A key's text: sigs.k8s.io/yaml writes the value of what is no text, so that `on: 1` has the key "true".
+std::string key_text(std::string_view text, bool plain) {
+  std::string value = plain ? resolve_plain(text).json() : std::string();
+  return value.empty() ? std::string(text) : value;
 }
 
 // Position behind the JSON value that begins at `at`. Only for text that this file has written.
@@ -98,19 +53,20 @@ std::size_t skip_value(std::string_view json, std::size_t at) {
 
 }  // namespace
 
-void YamlWriter::fault(int line, const std::string& what) {
+void YamlToJson::fault(int line, const std::string& what) {
   if (outcome_) outcome_ = fail(Errc::kInvalid, fmt::format("{}: {}", line, what));
 }
 
-bool YamlWriter::fits(std::size_t bytes) {
+bool YamlToJson::fits(std::size_t bytes) {
   if (bytes <= kTextBytesMax - std::min(kTextBytesMax, text_.size())) return true;
   fault(line_, fmt::format("an object means more than {} bytes", kTextBytesMax));
   return false;
 }
 
-void YamlWriter::scalar(int line, std::string_view text, bool plain, Anchor anchor) {
+void YamlToJson::scalar(int line, std::string_view text, bool plain, Anchor anchor) {
   line_ = line;
   if (!outcome_) return;
+  if (!is_utf8(text)) return fault(line, "a text that is not UTF-8");
   if (!frames_.empty() && frames_.back().map && !has_key_) return take_key(line, text, plain, anchor);
   if (!before_value(line) || !fits(2 * text.size() + 8)) return;
   const std::size_t begin = text_.size();
@@ -122,22 +78,26 @@ void YamlWriter::scalar(int line, std::string_view text, bool plain, Anchor anch
   after_value(begin, anchor);
 }
 
-void YamlWriter::take_key(int line, std::string_view text, bool plain, Anchor anchor) {
+void YamlToJson::take_key(int line, std::string_view text, bool plain, Anchor anchor) {
   if (anchor != 0) {
     std::string value;
-    value += json_string(text);
+    if (plain) {
+      append_plain(value, text);
+    } else {
+      value = json_string(text);
+    }
     remember(anchor, value);
   }
   Frame& frame = frames_.back();
   frame.merging = plain && text == "<<";
-  if (!frame.merging && !frame.keys.emplace(text).second)
-    return fault(line, fmt::format("key '{}' stands twice", text));
-  key_ = text;
+  if (plain && resolve_plain(text).kind == ScalarKind::kNull) return fault(line, "a key must be a string");
+  key_ = key_text(text, plain);
+  if (!frame.merging && !frame.keys.insert(key_).second) return fault(line, fmt::format("key '{}' stands twice", key_));
   has_key_ = true;
 }
 
 // Writes what stands before a value: a comma, a key. False: no value may come here.
-bool YamlWriter::before_value(int line) {
+bool YamlToJson::before_value(int line) {
   std::size_t parent = 0;
   std::size_t index = 0;
   if (!frames_.empty()) {
@@ -163,13 +123,13 @@ bool YamlWriter::before_value(int line) {
 }
 
 // `position` is where the value begins.
-void YamlWriter::after_value(std::size_t position, Anchor anchor) {
+void YamlToJson::after_value(std::size_t position, Anchor anchor) {
   remember(anchor, std::string_view(text_).substr(position));
   if (frames_.empty() || !frames_.back().merging) return;
   take_merged(frames_.back(), position);
 }
 
-void YamlWriter::remember(Anchor anchor, std::string_view value) {
+void YamlToJson::remember(Anchor anchor, std::string_view value) {
   if (anchor == 0) return;
   if (value.size() > kTextBytesMax - anchor_bytes_) {
     return fault(line_, fmt::format("anchors hold more than {} bytes", kTextBytesMax));
@@ -178,7 +138,7 @@ void YamlWriter::remember(Anchor anchor, std::string_view value) {
   anchors_[anchor] = value;
 }
 
-void YamlWriter::alias(int line, Anchor anchor) {
+void YamlToJson::alias(int line, Anchor anchor) {
   line_ = line;
   if (!outcome_) return;
   const auto known = anchors_.find(anchor);
@@ -189,10 +149,10 @@ void YamlWriter::alias(int line, Anchor anchor) {
   after_value(begin, 0);
 }
 
-void YamlWriter::begin(int line, bool map, Anchor anchor) {
+void YamlToJson::begin(int line, bool map, Anchor anchor) {
   line_ = line;
   if (!outcome_) return;
-  if (frames_.size() == kDepthMax) return fault(line, fmt::format("nested deeper than {}", kDepthMax));
+  if (frames_.size() == kDepthMax) return fault(line, fmt::format("nested deeper than {} levels", kDepthMax));
   if (!before_value(line)) return;
   Frame frame;
   frame.map = map;
@@ -203,7 +163,7 @@ void YamlWriter::begin(int line, bool map, Anchor anchor) {
   text_ += map ? '{' : '[';
 }
 
-void YamlWriter::end() {
+void YamlToJson::end() {
   if (!outcome_ || frames_.empty()) return;
   Frame& frame = frames_.back();
   if (frame.map && !frame.merged.empty()) write_merged(frame);
@@ -215,7 +175,7 @@ void YamlWriter::end() {
 }
 
 // The value of a merge key: a map, or a list of maps of which the earlier count more.
-void YamlWriter::take_merged(Frame& frame, std::size_t position) {
+void YamlToJson::take_merged(Frame& frame, std::size_t position) {
   frame.merging = false;
   const std::string value = text_.substr(position);
   text_.resize(position);
@@ -233,7 +193,7 @@ void YamlWriter::take_merged(Frame& frame, std::size_t position) {
   if (!maps) fault(line_, "a merge key needs a map or a list of maps");
 }
 
-void YamlWriter::write_merged(Frame& frame) {
+void YamlToJson::write_merged(Frame& frame) {
   for (const std::string& map : frame.merged) {
     for (std::size_t at = 1; at + 1 < map.size();) {
       const std::size_t colon = skip_value(map, at);
@@ -250,14 +210,14 @@ void YamlWriter::write_merged(Frame& frame) {
   }
 }
 
-std::string YamlWriter::cut_element(std::size_t position) {
+std::string YamlToJson::cut_element(std::size_t position) {
   std::string element = text_.substr(position);
   text_.resize(position);
   if (!frames_.empty()) frames_.back().count = 0;
   return element;
 }
 
-void YamlWriter::reset() {
+void YamlToJson::reset() {
   text_.clear();
   key_.clear();
   has_key_ = false;
@@ -267,7 +227,7 @@ void YamlWriter::reset() {
   anchor_bytes_ = 0;
 }
 
-int YamlWriter::line_of(std::size_t root, std::string_view path) const {
+int YamlToJson::line_of(std::size_t root, std::string_view path) const {
   if (root >= marks_.size()) return line_;
   // Marks stand in the order of the text, parents before children: one pass builds all paths that begin like `path`.
   std::unordered_map<std::size_t, std::string> paths{{root + 1, std::string()}};
