@@ -62,6 +62,13 @@ class ApiFixture : public testing::Test {
     return *server_;
   }
 
+  // With TLS, and a client that trusts the server: without TLS no credentials are sent.
+  FakeApiServer& serve_tls(FakeApiServer::Options options = {}) {
+    options.server.certificate = authority_.issue("IP:127.0.0.1");
+    config_.target.tls_settings.ca_pem = authority_.certificate_pem();
+    return serve(std::move(options));
+  }
+
   // For what an interceptor counts or looks at: it may be asked until the server has ended, after the test's own
   // variables.
   std::atomic<int>& number(int value) { return numbers_.emplace_back(value); }
@@ -124,6 +131,7 @@ class ApiFixture : public testing::Test {
 
   std::deque<std::atomic<int>> numbers_;  // before the server, which uses them
   std::deque<std::atomic<bool>> flags_;
+  const net::test::Authority authority_;
   net::EventLoop loop_;
   ClientConfig config_;
   ApiTiming timing_;

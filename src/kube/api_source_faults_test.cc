@@ -8,6 +8,7 @@
 #include <set>
 #include <sstream>
 
+#include "base/log.h"
 #include "kube/api_fixture.h"
 #include "kube/json_stream.h"
 
@@ -201,13 +202,15 @@ TEST_F(ApiSourceFaults, EachWaitIsLongerThanTheLastUpToABoundAndNoTwoClientsWait
   FakeApiServer& server = serve();
   server.intercept([](const Request&, Peer& peer) { return peer.send(net::test::answer(503, "busy")); });
   testing::internal::CaptureStderr();
+  log::set_verbosity(3);  // what repeats itself is said there alone
   start();
   const bool enough = run_until([&] { return server.lists(Kind::kService).size() >= 40; });
+  log::set_verbosity(0);
   source_.reset();
-  const std::string log = testing::internal::GetCapturedStderr();
+  const std::string text = testing::internal::GetCapturedStderr();
   ASSERT_TRUE(enough);
   std::vector<int> waits;
-  std::istringstream lines(log);
+  std::istringstream lines(text);
   for (std::string line; std::getline(lines, line);) {
     const std::size_t at = line.find("retryInMs=\"");
     if (line.find("kind=\"Service\"") == std::string::npos || at == std::string::npos) continue;
@@ -311,7 +314,7 @@ TEST_F(ApiSourceFaults, ARefusedTokenIsReplacedByTheOneThatStandsInItsFileByThen
   write_token("old");
   FakeApiServer::Options options;
   options.token = "new";
-  FakeApiServer& server = serve(std::move(options));
+  FakeApiServer& server = serve_tls(std::move(options));
   server.set(Kind::kService, key_of("web"), service_members("10.96.0.10"));
   config_.token_file = path;
   start();

@@ -157,13 +157,10 @@ TEST_F(ApiSource, SlicesOfHeadlessServicesAreTreatedAsAbsent) {
 }
 
 TEST_F(ApiSource, TlsAndAClientOfTheRightAuthority) {
-  const net::test::Authority authority;
   FakeApiServer::Options options;
-  options.server.certificate = authority.issue("IP:127.0.0.1");
   options.token = "t-1";
-  FakeApiServer& server = serve(std::move(options));
+  FakeApiServer& server = serve_tls(std::move(options));
   server.set(Kind::kService, key_of("web"), service_members("10.96.0.10"));
-  config_.target.tls_settings.ca_pem = authority.certificate_pem();
   config_.token = "t-1";
   start();
   ASSERT_TRUE(run_until_watching());
@@ -241,7 +238,7 @@ class EventSinkTest : public ApiFixture {
 };
 
 TEST_F(EventSinkTest, PostsWhatHappened) {
-  FakeApiServer& server = serve();
+  FakeApiServer& server = serve_tls();
   server.intercept([](const Request&, Peer& peer) { return peer.send(net::test::answer(201, "{}")); });
   config_.token = "t-1";
   events_ = make_event_sink(loop_, config_, "node-a", hooks());

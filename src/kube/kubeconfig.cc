@@ -12,14 +12,17 @@
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cstdlib>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string_view>
 #include <vector>
 
 #include "base/file.h"
+#include "base/log.h"
+#include "base/yaml_scalar.h"
+#include "kube/server_url.h"
 
 namespace sluice::kube {
 namespace {
@@ -68,45 +71,12 @@ bool is_pem(const std::string& text, Pem kind) {
   return found;
 }
 
-// Splits "https://[::1]:6443/prefix".
-Result<> set_server(ClientConfig& config, const std::string& url, const std::string& field) {
-  std::string_view rest = url;
-  config.target.tls = true;
-  if (rest.substr(0, 8) == "https://") {
-    rest.remove_prefix(8);
-  } else if (rest.substr(0, 7) == "http://") {
-    rest.remove_prefix(7);
-    config.target.tls = false;
-  } else if (rest.find("://") != std::string_view::npos) {
-    return fail(Errc::kInvalid, fmt::format("{}: '{}' is neither an http nor an https URL", field, url));
-  } else {
-    // client-go takes a bare host:port for http.
-    config.target.tls = false;
-  }
-  const std::size_t slash = rest.find('/');
-  std::string_view authority = rest.substr(0, slash);
-  config.path_prefix = slash == std::string_view::npos ? "" : std::string(rest.substr(slash));
-  while (!config.path_prefix.empty() && config.path_prefix.back() == '/') config.path_prefix.pop_back();
-  std::string_view port;
-  if (!authority.empty() && authority.front() == '[') {
-    const std::size_t close = authority.find(']');
-    if (close == std::string_view::npos)
-      return fail(Errc::kInvalid, fmt::format("{}: '{}' has no closing bracket", field, url));
-    config.target.host = std::string(authority.substr(1, close - 1));
-    if (close + 1 < authority.size()) port = authority.substr(close + 2);
-  } else {
-    const std::size_t colon = authority.find(':');
-    config.target.host = std::string(authority.substr(0, colon));
-    if (colon != std::string_view::npos) port = authority.substr(colon + 1);
-  }
-  config.target.port = config.target.tls ? 443 : 80;
-  if (!port.empty()) {
-    const auto parsed = std::from_chars(port.data(), port.data() + port.size(), config.target.port);
-    if (parsed.ec != std::errc() || parsed.ptr != port.data() + port.size() || config.target.port == 0) {
-      return fail(Errc::kInvalid, fmt::format("{}: '{}' has no valid port", field, url));
-    }
-  }
-  if (config.target.host.empty()) return fail(Errc::kInvalid, fmt::format("{}: '{}' names no host", field, url));
+Result<> set_server(ClientConfig& config, const std::string& text, bool default_tls, const std::string& field) {
+  SLUICE_TRY(ServerUrl url, parse_server_url(text, default_tls, field));
+  config.target.tls = url.tls;
+  config.target.host = std::move(url.host);
+  config.target.port = url.port;
+  config.path_prefix = std::move(url.path);
   return {};
 }
 
@@ -115,19 +85,27 @@ class Reader {
  public:
   Reader(std::string path, const YAML::Node& root) : path_(std::move(path)), root_(root) {}
 
-  Result<ClientConfig> read(const std::string& master) {
+  // Nothing: it configures no server, as an empty file does not.
+  Result<std::optional<ClientConfig>> read(const std::string& master) {
     SLUICE_TRY(const std::string context_name, text(root_, "current-context"));
-    if (context_name.empty()) return fault("current-context", "names no context");
-    SLUICE_TRY(const YAML::Node context, entry("contexts", context_name, "context"));
+    YAML::Node context(YAML::NodeType::Map);
+    if (!context_name.empty()) {
+      const auto found = entry("contexts", context_name, "context");
+      if (!found) return fault("contexts", fmt::format("there is no entry named '{}'", context_name));
+      context.reset(*found);
+    }
     SLUICE_TRY(const std::string cluster_name, text(context, "cluster"));
     SLUICE_TRY(const std::string user_name, text(context, "user"));
-    SLUICE_TRY(const YAML::Node cluster, entry("clusters", cluster_name, "cluster"));
+    const YAML::Node cluster = entry_or_none("clusters", cluster_name, "cluster");
+    const YAML::Node user = entry_or_none("users", user_name, "user");
+    if (master.empty() && cluster.size() == 0) return std::optional<ClientConfig>();
     ClientConfig config;
-    SLUICE_CHECK_OK(read_cluster(cluster, "clusters[" + cluster_name + "].cluster", master, config));
-    if (user_name.empty()) return config;
-    SLUICE_TRY(const YAML::Node user, entry("users", user_name, "user"));
-    SLUICE_CHECK_OK(read_user(user, "users[" + user_name + "].user", config));
-    return config;
+    const std::string cluster_field = "clusters[" + cluster_name + "].cluster";
+    const std::string user_field = "users[" + user_name + "].user";
+    SLUICE_TRY(const bool secure, asks_for_tls(cluster, cluster_field, user));
+    SLUICE_CHECK_OK(read_cluster(cluster, cluster_field, master, secure, config));
+    SLUICE_CHECK_OK(read_user(user, user_field, config));
+    return std::optional<ClientConfig>(std::move(config));
   }
 
  private:
@@ -143,18 +121,27 @@ class Reader {
     return value.Scalar();
   }
 
-  Result<YAML::Node> entry(const char* list, const std::string& name, const char* member) const {
+  [[nodiscard]] std::optional<YAML::Node> entry(const char* list, const std::string& name, const char* member) const {
     const YAML::Node entries = root_[list];
-    if (entries && entries.IsSequence()) {
-      for (const YAML::Node& candidate : entries) {
-        if (candidate.IsMap() && candidate["name"] && candidate["name"].IsScalar() &&
-            candidate["name"].Scalar() == name) {
-          const YAML::Node found = candidate[member];
-          return found && found.IsMap() ? found : YAML::Node(YAML::NodeType::Map);
-        }
+    if (!entries || !entries.IsSequence()) return std::nullopt;
+    for (const YAML::Node& candidate : entries) {
+      if (candidate.IsMap() && candidate["name"] && candidate["name"].IsScalar() &&
+          candidate["name"].Scalar() == name) {
+        const YAML::Node found = candidate[member];
+        return found && found.IsMap() ? found : YAML::Node(YAML::NodeType::Map);
       }
     }
-    return fault(list, fmt::format("there is no entry named '{}'", name));
+    return std::nullopt;
+  }
+
+  // As client-go takes it: a cluster or user that is not there is an empty one.
+  [[nodiscard]] YAML::Node entry_or_none(const char* list, const std::string& name, const char* member) const {
+    if (const auto found = entry(list, name, member)) return *found;
+    if (!name.empty()) {
+      SLUICE_LOG_WARNING("A kubeconfig's context names what is not there, going on without it", {"file", path_},
+                         {"field", list}, {"name", name});
+    }
+    return YAML::Node(YAML::NodeType::Map);
   }
 
   std::string beside(const std::string& name) const {
@@ -184,22 +171,44 @@ class Reader {
     return checked(where + "." + key, std::move(*content));
   }
 
+  // client-go's rest.Config: whoever names a certificate, of an authority or of his own, or says that the server's need
+  // not be checked, means https, also where the server's URL has no scheme.
+  Result<bool> asks_for_tls(const YAML::Node& cluster, const std::string& cluster_field, const YAML::Node& user) const {
+    for (const char* key : {"certificate-authority", "certificate-authority-data"}) {
+      SLUICE_TRY(const std::string value, text(cluster, key));
+      if (!value.empty()) return true;
+    }
+    for (const char* key : {"client-certificate", "client-certificate-data"}) {
+      SLUICE_TRY(const std::string value, text(user, key));
+      if (!value.empty()) return true;
+    }
+    return insecure(cluster, cluster_field);
+  }
+
+  Result<bool> insecure(const YAML::Node& cluster, const std::string& where) const {
+    const YAML::Node value = cluster["insecure-skip-tls-verify"];
+    if (!value || value.IsNull()) return false;
+    const PlainScalar scalar = value.IsScalar() ? resolve_plain(value.Scalar()) : PlainScalar();
+    if (scalar.kind != ScalarKind::kBool) return fault(where + ".insecure-skip-tls-verify", "must be true or false");
+    return scalar.truth;
+  }
+
   Result<> read_cluster(const YAML::Node& cluster, const std::string& where, const std::string& master,
-                        ClientConfig& config) const {
+                        bool default_tls, ClientConfig& config) const {
     SLUICE_TRY(const std::string server, text(cluster, "server"));
     const bool overridden = !master.empty();
     if (server.empty() && !overridden) return fault(where + ".server", "must be there");
-    SLUICE_CHECK_OK(set_server(config, overridden ? master : server,
+    SLUICE_CHECK_OK(set_server(config, overridden ? master : server, default_tls,
                                overridden ? "--master" : fmt::format("{}: {}.server", path_, where)));
     SLUICE_TRY(const std::string proxy, text(cluster, "proxy-url"));
     if (!proxy.empty())
       return fail(Errc::kUnsupported, fmt::format("{}: {}.proxy-url: proxies are not supported", path_, where));
     SLUICE_TRY(config.target.tls_settings.ca_pem, data(cluster, where, "certificate-authority", Pem::kCertificates));
-    SLUICE_TRY(config.target.tls_settings.server_name, text(cluster, "tls-server-name"));
-    const YAML::Node insecure = cluster["insecure-skip-tls-verify"];
-    const bool said = insecure && !insecure.IsNull();
-    if (said && !YAML::convert<bool>::decode(insecure, config.target.tls_settings.insecure))
-      return fault(where + ".insecure-skip-tls-verify", "must be true or false");
+    // The name was that of the server whose place another takes.
+    if (!overridden) {
+      SLUICE_TRY(config.target.tls_settings.server_name, text(cluster, "tls-server-name"));
+    }
+    SLUICE_TRY(config.target.tls_settings.insecure, insecure(cluster, where));
     if (config.target.tls_settings.insecure && !config.target.tls_settings.ca_pem.empty()) {
       return fault(where, "certificate-authority and insecure-skip-tls-verify exclude each other");
     }
@@ -207,15 +216,13 @@ class Reader {
   }
 
   Result<> read_user(const YAML::Node& user, const std::string& where, ClientConfig& config) const {
-    // The last ones ask to act as somebody else, with other rights: to leave that out would be to act as somebody.
-    for (const char* key :
-         {"exec", "auth-provider", "username", "password", "as", "as-uid", "as-groups", "as-user-extra"}) {
-      if (user[key] && !user[key].IsNull()) {
-        return fail(
-            Errc::kUnsupported,
-            fmt::format("{}: {}.{}: not supported; a token, tokenFile or client certificate is", path_, where, key));
-      }
+    // They ask to act as somebody else, with other rights: to leave that out would be to act as somebody.
+    for (const char* key : {"as", "as-uid", "as-groups", "as-user-extra"}) SLUICE_CHECK_OK(refuse(user, where, key));
+    if (!config.target.tls) {
+      note_withheld(user, where, config);
+      return {};
     }
+    for (const char* key : {"exec", "auth-provider", "username", "password"}) SLUICE_CHECK_OK(refuse(user, where, key));
     SLUICE_TRY(config.token, text(user, "token"));
     SLUICE_TRY(const std::string token_file, text(user, "tokenFile"));
     // client-go lets the file win: it is the one that rotates.
@@ -230,6 +237,25 @@ class Reader {
     return {};
   }
 
+  Result<> refuse(const YAML::Node& user, const std::string& where, const char* key) const {
+    if (!user[key] || user[key].IsNull()) return {};
+    return fail(Errc::kUnsupported, fmt::format("{}: {}.{}: not supported; a token, tokenFile or client certificate is",
+                                                path_, where, key));
+  }
+
+  // As client-go does it, which reads no credentials for a connection that everybody on the way could read.
+  void note_withheld(const YAML::Node& user, const std::string& where, const ClientConfig& config) const {
+    std::vector<std::string> fields;
+    for (const char* key : {"token", "tokenFile", "client-certificate", "client-certificate-data", "exec",
+                            "auth-provider", "username", "password"}) {
+      if (user[key] && !user[key].IsNull()) fields.push_back(fmt::format("{}.{}", where, key));
+    }
+    if (fields.empty()) return;
+    SLUICE_LOG_WARNING("Credentials are not sent over a connection without TLS; name the server with https://",
+                       {"file", path_}, {"server", config.server()},
+                       {"field", fmt::format("{}", fmt::join(fields, ", "))});
+  }
+
   const std::string path_;
   const YAML::Node root_;
 };
@@ -240,16 +266,30 @@ std::string ClientConfig::server() const {
   return fmt::format("{}://{}{}", target.tls ? "https" : "http", target.host_header(), path_prefix);
 }
 
-Result<ClientConfig> load_kubeconfig(const std::string& path, const std::string& master) {
+Result<ClientConfig> load_kubeconfig(const std::string& path, const std::string& master, const std::string& root) {
   SLUICE_TRY(const std::string content, read_file(path, kFileBytesMax));
+  std::optional<ClientConfig> read;
   try {
-    const YAML::Node root = YAML::Load(content);
-    if (!root.IsMap())
+    YAML::Node document = YAML::Load(content);
+    if (document.IsNull()) document = YAML::Node(YAML::NodeType::Map);
+    if (!document.IsMap())
       return fail(Errc::kInvalid, fmt::format("{}: is no kubeconfig: the document must be a map", path));
-    return Reader(path, root).read(master);
+    SLUICE_TRY(read, Reader(path, document).read(master));
   } catch (const YAML::Exception& error) {
     return fail(Errc::kInvalid, fmt::format("{}:{}: {}", path, error.mark.line + 1, error.msg));
   }
+  if (read) return *std::move(read);
+  std::error_code ignored;
+  if (std::getenv("KUBERNETES_SERVICE_HOST") != nullptr &&
+      std::filesystem::is_regular_file(root + kServiceAccountFolder + "/token", ignored)) {
+    SLUICE_LOG_INFO("The kubeconfig names no server, falling back to in-cluster config", {"file", path});
+    return in_cluster_config(root);
+  }
+  return fail(
+      Errc::kInvalid,
+      fmt::format("{}: current-context: names no context with a cluster that has a server, there is no --master, "
+                  "and this is no pod",
+                  path));
 }
 
 Result<ClientConfig> in_cluster_config(const std::string& root) {
@@ -262,7 +302,7 @@ Result<ClientConfig> in_cluster_config(const std::string& root) {
   }
   ClientConfig config;
   const bool six = std::string_view(host).find(':') != std::string_view::npos;
-  SLUICE_CHECK_OK(set_server(config, fmt::format("https://{}{}{}:{}", six ? "[" : "", host, six ? "]" : "", port),
+  SLUICE_CHECK_OK(set_server(config, fmt::format("https://{}{}{}:{}", six ? "[" : "", host, six ? "]" : "", port), true,
                              "KUBERNETES_SERVICE_HOST"));
   const std::string folder = root + kServiceAccountFolder;
   config.token_file = folder + "/token";
@@ -276,11 +316,13 @@ Result<ClientConfig> in_cluster_config(const std::string& root) {
 
 Result<ClientConfig> master_config(const std::string& master) {
   ClientConfig config;
-  SLUICE_CHECK_OK(set_server(config, master, "--master"));
+  SLUICE_CHECK_OK(set_server(config, master, false, "--master"));
   return config;
 }
 
 Result<std::string> authorization(const ClientConfig& config) {
+  // Whatever became of the configuration: what is sent without TLS can be read, and used, by all on the way.
+  if (!config.target.tls) return std::string();
   std::string token = config.token;
   if (!config.token_file.empty()) {
     SLUICE_TRY(const std::string content, read_file(config.token_file, kFileBytesMax));

@@ -17,10 +17,15 @@ struct ClientConfig {
   [[nodiscard]] std::string server() const;  // "https://10.96.0.1:443"
 };
 
-// Reads the current context of a kubeconfig. `master`, if not empty, takes the place of its server alone. Relative file
-// names are relative to the kubeconfig. Errors name the file and the field. Exec plugins, auth providers, basic
-// authentication and proxies are refused as unsupported.
-Result<ClientConfig> load_kubeconfig(const std::string& path, const std::string& master);
+// Reads the current context of a kubeconfig. `master`, if not empty, takes the place of its server alone; then a file
+// that is empty, or names no context, will do. A file that names no server and no master is given means the pod that we
+// run in (see in_cluster_config), as for client-go. Relative file names are relative to the kubeconfig. Errors name the
+// file and the field. Exec plugins, auth providers, basic authentication, impersonation and proxies are refused as
+// unsupported.
+//
+// A server without a scheme is spoken to by https where a CA, a client certificate or insecure-skip-tls-verify is named,
+// else by http. What is reached by http gets no credentials, and a warning names those that are left out.
+Result<ClientConfig> load_kubeconfig(const std::string& path, const std::string& master, const std::string& root = "");
 
 // From KUBERNETES_SERVICE_HOST and _PORT and the service account's files. `root` is put before the files' names, for
 // tests.
@@ -29,7 +34,7 @@ Result<ClientConfig> in_cluster_config(const std::string& root = "");
 // A client without credentials, for --master alone.
 Result<ClientConfig> master_config(const std::string& master);
 
-// The Authorization header's value now; empty = none.
+// The Authorization header's value now; empty = none, as for every server that is not reached by TLS.
 Result<std::string> authorization(const ClientConfig& config);
 
 }  // namespace sluice::kube

@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "kube/server_url.h"
 #include "net/test_certificates.h"
 
 namespace sluice::kube {
@@ -67,7 +68,7 @@ TEST_F(KubeconfigTest, ServerTokenAndMaster) {
 TEST_F(KubeconfigTest, ATokenFileIsReadAnewEachTimeAndMayBeRelative) {
   const std::string token = write("tokens/token", "first\n");
   const auto loaded =
-      load_kubeconfig(config("{server: 'http://127.0.0.1:1'}", "{tokenFile: tokens/token, token: unused}"), "");
+      load_kubeconfig(config("{server: 'https://127.0.0.1:1'}", "{tokenFile: tokens/token, token: unused}"), "");
   ASSERT_TRUE(loaded) << loaded.error().what;
   EXPECT_EQ(*authorization(*loaded), "Bearer first");
   write("tokens/token", "second\n");
@@ -145,39 +146,158 @@ TEST_F(KubeconfigTest, ServersAreNotTrustedBlindlyUnlessSaidSo) {
               HasSubstr("exclude each other"));
 }
 
-TEST_F(KubeconfigTest, TheServerIsAUrl) {
+TEST(ServerUrl, IsWhatClientGoTakesForOne) {
   struct Row {
-    const char* url;
-    const char* server;  // or a part of the error
-    bool good = true;
+    const char* text;
+    const char* plain;   // with http where no scheme is named, or a part of the error
+    const char* secure;  // with https there; "" = the same
   };
   const Row rows[] = {
-      {"https://api.example", "https://api.example"},
-      {"https://api.example:443/", "https://api.example"},
-      {"https://10.0.0.1:6443", "https://10.0.0.1:6443"},
-      {"https://[fd00::1]:6443/k8s/", "https://[fd00::1]:6443/k8s"},
-      {"http://127.0.0.1:8001", "http://127.0.0.1:8001"},
-      {"127.0.0.1:8001", "http://127.0.0.1:8001"},
-      {"ftp://h", "neither an http nor an https URL", false},
-      {"https://h:0", "no valid port", false},
-      {"https://h:65536", "no valid port", false},
-      {"https://h:https", "no valid port", false},
-      {"https://[fd00::1", "no closing bracket", false},
-      {"https://:6443", "names no host", false},
-      {"https:///path", "names no host", false},
+      {"https://api.example", "https api.example 443 ", ""},
+      {"https://api.example:443/", "https api.example 443 ", ""},
+      {"HTTPS://10.0.0.1:6443", "https 10.0.0.1 6443 ", ""},
+      {"https://[fd00::1]:6443/k8s/", "https fd00::1 6443 /k8s", ""},
+      {"https://[fe80::1%25eth0]", "https fe80::1%eth0 443 ", ""},
+      {"https://h/a/b?x=1#y", "https h 443 /a/b", ""},
+      {"https://h:", "https h 443 ", ""},
+      {"http://127.0.0.1:8001", "http 127.0.0.1 8001 ", ""},
+      {"Http://h", "http h 80 ", ""},
+      {"127.0.0.1:6443", "http 127.0.0.1 6443 ", "https 127.0.0.1 6443 "},
+      {"localhost:6443", "http localhost 6443 ", "https localhost 6443 "},
+      {"api.example", "http api.example 80 ", "https api.example 443 "},
+      {"[::1]:6443/", "http ::1 6443 ", "https ::1 6443 "},
+      {"h:6443/prefix", "must be a URL or a host:port pair", ""},
+      {"//h:6443", "names no host", ""},
+      {"ftp://h", "neither an http nor an https URL", ""},
+      {"://h", "neither an http nor an https URL", ""},
+      {"https://h:0", "no valid port", ""},
+      {"https://h:65536", "no valid port: 1 to 65535", ""},
+      {"https://h:https", "no valid port", ""},
+      {"https://[::1]6443", "no valid port", ""},
+      {"https://[fd00::1", "no closing bracket", ""},
+      {"https://:6443", "names no host", ""},
+      {"https:///path", "names no host", ""},
+      {"https://a b", "is no host", ""},
+      {"https://h\r\nX: 1", "is no host", ""},
+      {"https://h/a b", "holds white space", ""},
+      {"https://me:secret@h", "a user name or password in the URL", ""},
+      {"me:secret@h:6443", "a user name or password in the URL", ""},
   };
   for (const Row& row : rows) {
-    SCOPED_TRACE(row.url);
-    const auto loaded = master_config(row.url);
-    ASSERT_EQ(static_cast<bool>(loaded), row.good);
-    if (row.good) {
-      // Which of them name the port that https means anyway is the Host header's business.
-      EXPECT_THAT(loaded->server(), testing::AnyOf(row.server, fmt::format("{}:443", row.server)));
-      EXPECT_EQ(*authorization(*loaded), "");
-    } else {
-      EXPECT_THAT(loaded.error().what, testing::AllOf(HasSubstr("--master"), HasSubstr(row.server)));
+    SCOPED_TRACE(row.text);
+    for (const bool tls : {false, true}) {
+      const auto url = parse_server_url(row.text, tls, "the field");
+      const std::string got =
+          url ? fmt::format("{} {} {} {}", url->tls ? "https" : "http", url->host, url->port, url->path)
+              : url.error().what;
+      EXPECT_THAT(got, HasSubstr(tls && *row.secure != '\0' ? row.secure : row.plain));
+      EXPECT_EQ(static_cast<bool>(url), got.starts_with("http"));
+      EXPECT_THAT(got, testing::Not(HasSubstr("secret")));
+      EXPECT_TRUE(url || got.starts_with("the field: ")) << got;
     }
   }
+}
+
+TEST_F(KubeconfigTest, MasterAloneIsAClientWithoutCredentials) {
+  const auto bare = master_config("127.0.0.1:6443");
+  ASSERT_TRUE(bare) << bare.error().what;
+  EXPECT_EQ(bare->server(), "http://127.0.0.1:6443");
+  EXPECT_EQ(*authorization(*bare), "");
+  EXPECT_EQ(master_config("https://127.0.0.1:6443")->server(), "https://127.0.0.1:6443");
+  EXPECT_THAT(master_config("https://h:0").error().what, HasSubstr("--master: "));
+}
+
+TEST_F(KubeconfigTest, AServerWithoutASchemeIsHttpsWhereTlsIsSpokenOf) {
+  const net::test::Authority authority;
+  const net::test::Certificate mine = authority.issue("DNS:me");
+  const std::string ca = write("ca.crt", authority.certificate_pem());
+  write("me.crt", mine.certificate_pem);
+  write("me.key", mine.key_pem);
+  struct Row {
+    std::string cluster;
+    std::string user;
+    bool tls;
+  };
+  const Row rows[] = {
+      {"certificate-authority: ca.crt", "token: t", true},
+      {"certificate-authority-data: " + base64(authority.certificate_pem()), "token: t", true},
+      {"insecure-skip-tls-verify: true", "token: t", true},
+      {"extensions: []", "client-certificate: me.crt, client-key: me.key", true},
+      {"extensions: []", "token: t", false},
+      {"insecure-skip-tls-verify: false", "token: t", false},
+  };
+  for (const Row& row : rows) {
+    for (const char* master : {"", "127.0.0.1:6443"}) {
+      SCOPED_TRACE(row.cluster + row.user + master);
+      testing::internal::CaptureStderr();
+      const auto loaded = load_kubeconfig(
+          config(fmt::format("{{server: '{}', {}}}", *master == '\0' ? "127.0.0.1:6443" : "https://h", row.cluster),
+                 fmt::format("{{{}}}", row.user)),
+          master);
+      const std::string log = testing::internal::GetCapturedStderr();
+      ASSERT_TRUE(loaded) << loaded.error().what;
+      EXPECT_EQ(loaded->server(), row.tls ? "https://127.0.0.1:6443" : "http://127.0.0.1:6443");
+      EXPECT_EQ(*authorization(*loaded), row.tls && row.user == "token: t" ? "Bearer t" : "");
+      EXPECT_EQ(log.find("Credentials are not sent") == std::string::npos, row.tls) << log;
+    }
+  }
+}
+
+TEST_F(KubeconfigTest, WhatIsReachedByHttpGetsNoCredentialsAndAWarningNamesThem) {
+  write("token", "secret");
+  for (const char* user :
+       {"{token: secret}", "{tokenFile: token}", "{username: secret, password: secret}", "{exec: {command: secret}}",
+        "{auth-provider: {name: secret}}", "{client-certificate: gone}"}) {
+    SCOPED_TRACE(user);
+    testing::internal::CaptureStderr();
+    const auto loaded = load_kubeconfig(config("{server: 'http://127.0.0.1:8001'}", user), "");
+    const std::string log = testing::internal::GetCapturedStderr();
+    ASSERT_TRUE(loaded) << loaded.error().what;
+    EXPECT_EQ(loaded->server(), "http://127.0.0.1:8001");
+    EXPECT_EQ(*authorization(*loaded), "");
+    EXPECT_EQ(loaded->token + loaded->token_file + loaded->target.tls_settings.client_key_pem, "");
+    EXPECT_THAT(log, testing::AllOf(HasSubstr("Credentials are not sent over a connection without TLS"),
+                                    HasSubstr("users[u].user."), testing::Not(HasSubstr("secret"))));
+  }
+  testing::internal::CaptureStderr();
+  EXPECT_TRUE(load_kubeconfig(config("{server: 'http://127.0.0.1:8001'}", "{}"), ""));
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "") << "there is nothing to withhold";
+  EXPECT_THAT(error_of(config("{server: 'http://127.0.0.1:8001'}", "{as: root}")), HasSubstr("as: not supported"));
+}
+
+TEST_F(KubeconfigTest, WithAMasterAFileThatIsEmptyOrNamesNoContextWillDo) {
+  for (const char* text :
+       {"", "# nothing\n", "---\n", "{}\n", "apiVersion: v1\nkind: Config\n", "current-context: ''\nclusters: []\n",
+        "contexts: [{name: a, context: {cluster: c}}]\nclusters: [{name: c, cluster: {server: "
+        "'https://other', insecure-skip-tls-verify: true}}]\n"}) {
+    SCOPED_TRACE(text);
+    const std::string path = write("empty", text);
+    const auto loaded = load_kubeconfig(path, "https://192.0.2.1:6443");
+    ASSERT_TRUE(loaded) << loaded.error().what;
+    EXPECT_EQ(loaded->server(), "https://192.0.2.1:6443");
+    EXPECT_EQ(*authorization(*loaded), "");
+    EXPECT_FALSE(loaded->target.tls_settings.insecure);
+    ::unsetenv("KUBERNETES_SERVICE_HOST");
+    EXPECT_THAT(error_of(path), testing::AllOf(HasSubstr(path), HasSubstr("current-context"), HasSubstr("--master")));
+  }
+  EXPECT_THAT(error_of(write("list", "[a]\n"), "https://h"), HasSubstr("is no kubeconfig"));
+  EXPECT_THAT(error_of(write("absent", "current-context: a\n"), "https://h"),
+              HasSubstr("contexts: there is no entry named 'a'"));
+}
+
+TEST_F(KubeconfigTest, AClusterOrUserThatIsNotThereIsAnEmptyOneAndSaidSo) {
+  const std::string path = write("half", "{current-context: a, contexts: [{name: a, context: {cluster: c, user: u}}]}");
+  testing::internal::CaptureStderr();
+  const auto loaded = load_kubeconfig(path, "https://h");
+  const std::string log = testing::internal::GetCapturedStderr();
+  ASSERT_TRUE(loaded) << loaded.error().what;
+  EXPECT_THAT(log, testing::AllOf(HasSubstr("field=\"clusters\" name=\"c\""), HasSubstr("field=\"users\" name=\"u\"")));
+}
+
+TEST_F(KubeconfigTest, AMasterTakesAlsoThePlaceOfTheNameThatIsVerified) {
+  const std::string path = config("{server: 'https://h', tls-server-name: api.example}", "{}");
+  EXPECT_EQ(load_kubeconfig(path, "")->target.tls_settings.server_name, "api.example");
+  EXPECT_EQ(load_kubeconfig(path, "https://other")->target.tls_settings.server_name, "");
 }
 
 TEST_F(KubeconfigTest, WhatCannotBeReadIsAnErrorEvenWhereItOpens) {
@@ -207,15 +327,11 @@ TEST_F(KubeconfigTest, EntriesThatAreNotThereAreNamed) {
     const char* error;
   };
   const Row rows[] = {
-      {"{kind: Config}", "current-context: names no context"},
       {"{current-context: [a]}", "current-context: must be a string"},
       {"{current-context: a, contexts: 7}", "contexts: there is no entry named 'a'"},
       {"{current-context: a, contexts: [{name: b}, 7, {name: [a]}]}", "contexts: there is no entry named 'a'"},
-      {"{current-context: a, contexts: [{name: a, context: {cluster: c}}]}", "clusters: there is no entry named 'c'"},
-      {"{current-context: a, contexts: [{name: a, context: {cluster: c, user: u}}], clusters: [{name: c, cluster: "
-       "{server: 'https://h'}}]}",
-       "users: there is no entry named 'u'"},
-      {"{current-context: a, contexts: [{name: a, context: {cluster: c}}], clusters: [{name: c}]}",
+      {"{current-context: a, contexts: [{name: a, context: {cluster: c}}], clusters: [{name: c, cluster: "
+       "{insecure-skip-tls-verify: true}}]}",
        "clusters[c].cluster.server: must be there"},
       {"{current-context: a, contexts: [{name: a, context: {cluster: c}}], clusters: [{name: c, cluster: {server: "
        "[h]}}]}",
@@ -272,6 +388,23 @@ TEST_F(KubeconfigTest, InClusterConfigurationIsThatOfThePod) {
   EXPECT_EQ(loaded->target.tls_settings.ca_pem, ca);
   EXPECT_EQ(loaded->server(), "https://[fd00::1]:6443");
   EXPECT_EQ(*authorization(*loaded), "Bearer pod-token");
+}
+
+TEST_F(KubeconfigTest, AFileThatNamesNoServerMeansThePodThatWeRunIn) {
+  write("var/run/secrets/kubernetes.io/serviceaccount/token", "pod-token");
+  write("var/run/secrets/kubernetes.io/serviceaccount/ca.crt", net::test::Authority().certificate_pem());
+  ::setenv("KUBERNETES_SERVICE_HOST", "192.0.2.7", 1);
+  ::setenv("KUBERNETES_SERVICE_PORT", "443", 1);
+  const std::string path = write("empty", "");
+  const auto pod = load_kubeconfig(path, "", folder_.string());
+  const auto master = load_kubeconfig(path, "https://h", folder_.string());
+  ::unsetenv("KUBERNETES_SERVICE_HOST");
+  ::unsetenv("KUBERNETES_SERVICE_PORT");
+  ASSERT_TRUE(pod) << pod.error().what;
+  EXPECT_EQ(pod->server(), "https://192.0.2.7:443");
+  EXPECT_EQ(*authorization(*pod), "Bearer pod-token");
+  ASSERT_TRUE(master) << master.error().what;
+  EXPECT_EQ(*authorization(*master), "") << "the pod's token is for the pod's API server";
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <cctype>
 #include <charconv>
+#include <utility>
 
 #include "base/log.h"
 
@@ -92,6 +93,7 @@ void Reflector::request(const std::string& query, std::chrono::milliseconds idle
   status_ = 0;
   refusal_body_.clear();
   retry_after_.clear();
+  location_.clear();
   progress_ = false;
   unreadable_ = false;
   expired_ = false;
@@ -113,8 +115,9 @@ void Reflector::request(const std::string& query, std::chrono::milliseconds idle
   callbacks.on_head = [this](const net::HttpResponseHead& head) {
     status_ = head.status;
     retry_after_ = head.retry_after;
+    location_ = head.location;
     if (hooks_.on_request) hooks_.on_request(std::to_string(head.status), "GET", config_.target.host_header());
-    if (!listing_ && status_ == 200) board_.done(collection_.kind);
+    if (!listing_ && status_ == 200) in_sight();
   };
   callbacks.on_body = [this](std::string_view piece) -> Result<> {
     if (status_ != 200) {
@@ -180,7 +183,10 @@ void Reflector::on_done(Result<> outcome) {
   // A watch that worked ends what was wrong before it: what follows is a new fault, and is not waited for as the old
   // one was. A watch that says something and that all is too old in one breath did not work.
   const bool lasted = std::chrono::steady_clock::now() - began_ >= timing_.watch_short;
-  if (!listing_ && status_ == 200 && (lasted || (progress_ && !expired_))) backoff_ = std::chrono::milliseconds(0);
+  if (!listing_ && status_ == 200 && (lasted || (progress_ && !expired_))) {
+    backoff_ = std::chrono::milliseconds(0);
+    complaint_.clear();
+  }
   if (status_ != 404) not_found_ = 0;
   if (status_ == 0 && hooks_.on_request) hooks_.on_request("<error>", "GET", config_.target.host_header());
   handler_.pause();
@@ -210,7 +216,7 @@ void Reflector::on_list_done() {
   consistent_ = false;
   resource_version_ = list_metadata->resource_version;
   handler_.list_ends();
-  board_.done(collection_.kind);
+  in_sight();
   watch();
 }
 
@@ -246,6 +252,7 @@ void Reflector::on_refusal() {
   if (const auto status = decoder_.decode_list_metadata(refusal_body_); status && !status->status_message.empty()) {
     reason = status->status_message;
   }
+  if (!location_.empty()) reason = fmt::format("redirects are not followed: to {}", location_);
   reason.resize(std::min<std::size_t>(reason.size(), 300));
   if (status_ == 410) return relist();
   if (try_alternative(reason)) return;
@@ -269,8 +276,10 @@ bool Reflector::try_alternative(const std::string& reason) {
     path_ = (path_ + 1) % collection_.paths.size();
     continue_token_.clear();
     listing_ = true;
-    SLUICE_LOG_INFO("The API server does not serve this version, trying another", {"kind", collection_.kind},
-                    {"path", collection_.paths[path_]});
+    if (not_found_ < collection_.paths.size()) {
+      SLUICE_LOG_INFO("The API server does not serve this version, trying another", {"kind", collection_.kind},
+                      {"path", collection_.paths[path_]});
+    }
     // After a full round nobody serves it: that takes time to change.
     if (++not_found_ % collection_.paths.size() == 0) return false;
     list();
@@ -287,8 +296,16 @@ bool Reflector::try_alternative(const std::string& reason) {
   return false;
 }
 
+// A list is whole, or a watch stands.
+void Reflector::in_sight() {
+  board_.done(collection_.kind);
+  if (std::exchange(lost_, false))
+    SLUICE_LOG_V(1, "The API server's objects are in sight again", {"kind", collection_.kind});
+}
+
 void Reflector::relist() {
-  SLUICE_LOG_INFO("The resource version is too old, listing again; what is served stays", {"kind", collection_.kind});
+  if (backoff_.count() == 0)
+    SLUICE_LOG_INFO("The resource version is too old, listing again; what is served stays", {"kind", collection_.kind});
   consistent_ = true;
   continue_token_.clear();
   listing_ = true;
@@ -302,9 +319,16 @@ void Reflector::retry(const std::string& why, std::chrono::milliseconds at_least
   backoff_ = backoff_.count() == 0 ? timing_.backoff_min : std::min(backoff_ * 2, timing_.backoff_max);
   const auto jitter = std::uniform_int_distribution<std::int64_t>(0, backoff_.count())(random_);
   const auto wait = std::max(backoff_ + std::chrono::milliseconds(jitter), at_least);
-  SLUICE_LOG_WARNING("Lost sight of the API server's objects, keeping what is served and trying again",
-                     {"kind", collection_.kind}, {"doing", listing_ ? "list" : "watch"}, {"retryInMs", wait.count()},
-                     {"err", why});
+  const bool said = std::exchange(complaint_, why) == why;
+  lost_ = true;
+  if (said) {
+    SLUICE_LOG_V(3, "Still out of sight, trying again", {"kind", collection_.kind},
+                 {"doing", listing_ ? "list" : "watch"}, {"retryInMs", wait.count()}, {"err", why});
+  } else {
+    SLUICE_LOG_WARNING("Lost sight of the API server's objects, keeping what is served and trying again",
+                       {"kind", collection_.kind}, {"doing", listing_ ? "list" : "watch"}, {"retryInMs", wait.count()},
+                       {"err", why});
+  }
   if (status_ == 0) {
     board_.wait(collection_.kind, WaitsFor::kServer, config_.server(), why);
   } else {

@@ -65,6 +65,7 @@ class Reflector {
   bool list_after_failures();
   void on_refusal();
   [[nodiscard]] bool try_alternative(const std::string& reason);
+  void in_sight();
   void relist();
   void retry(const std::string& why, std::chrono::milliseconds at_least = {});
   [[nodiscard]] std::string selector_query() const;
@@ -91,6 +92,8 @@ class Reflector {
   std::size_t selector_ = 0;
   std::string resource_version_;
   std::string continue_token_;
+  std::string complaint_;  // why it was lost, as it was said, until a watch works for a while
+  bool lost_ = false;
   std::chrono::milliseconds backoff_{0};  // what was waited last; 0 = all is well
   std::size_t not_found_ = 0;             // 404s in a row
   int watch_failures_ = 0;                // in a row, refused or broken before they brought anything
@@ -98,6 +101,7 @@ class Reflector {
   // Of the exchange that runs.
   int status_ = 0;
   std::string retry_after_;
+  std::string location_;  // where it redirects to
   std::string refusal_body_;
   bool progress_ = false;    // the watch brought at least one object or bookmark
   bool unreadable_ = false;  // it ended with what is no event

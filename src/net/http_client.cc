@@ -223,7 +223,8 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
       const auto& head = self->parser_.get();
       if (self->callbacks_.on_head) {
         self->callbacks_.on_head({static_cast<int>(head.result_int()), std::string(head[http::field::content_type]),
-                                  std::string(head[http::field::retry_after])});
+                                  std::string(head[http::field::retry_after]),
+                                  std::string(head[http::field::location])});
       }
       if (!self->ended_) self->read_body();
     };

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// An asynchronous HTTP/1.1 client on the event loop, with TLS or without. A response's body comes in pieces as it
+// An asynchronous HTTP/1.1 client on the event loop, with TLS or without. It follows no redirects, which could lead a
+// request's credentials elsewhere. A response's body comes in pieces as it
 // arrives, so that a watch can run for minutes and a large list is never held.
 #pragma once
 
@@ -52,6 +53,7 @@ struct HttpResponseHead {
   int status = 0;
   std::string content_type;
   std::string retry_after;
+  std::string location;  // of a redirect, which is not followed
 };
 
 struct HttpCallbacks {

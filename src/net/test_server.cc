@@ -19,6 +19,7 @@
 #include <mutex>
 #include <set>
 #include <thread>
+#include <utility>
 
 #include "base/check.h"
 #include "base/unique_fd.h"
@@ -103,6 +104,11 @@ class Connection : public Peer {
     request.body = buffer_.substr(0, length);
     buffer_.erase(0, length);
     return request;
+  }
+
+  std::string read_some() override {
+    if (buffer_.empty()) receive();
+    return std::exchange(buffer_, {});
   }
 
   bool send(std::string_view bytes) override {

@@ -30,6 +30,8 @@ class Peer {
   virtual ~Peer() = default;
   // The next request; nothing when the client hung up or the server ends.
   virtual std::optional<Request> read_request() = 0;
+  // What comes next, as it comes; empty when the client hung up or the server ends.
+  virtual std::string read_some() = 0;
   virtual bool send(std::string_view bytes) = 0;  // false: nobody is there any more
   // Waits until the client hangs up or the server ends.
   virtual void wait_for_end() = 0;
