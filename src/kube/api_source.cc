@@ -61,7 +61,7 @@ class Collector : public CollectionHandler {
       refuse(key, decoded.problems.front());
       return std::move(decoded.metadata.resource_version);
     }
-    reported_.erase(key);
+    note_warnings(key, decoded.warnings);
     if (std::holds_alternative<std::monostate>(decoded.object)) {
       if (known_.erase(key) > 0) forget(key);
       return std::move(decoded.metadata.resource_version);
@@ -82,8 +82,10 @@ class Collector : public CollectionHandler {
   }
 
   void list_ends() override {
+    const bool said = std::exchange(said_damaged_, damaged_);
     if (damaged_) {
-      SLUICE_LOG_WARNING("A list holds what cannot be read, keeping also what it does not name", {"kind", kind_});
+      if (!said)
+        SLUICE_LOG_WARNING("A list holds what cannot be read, keeping also what it does not name", {"kind", kind_});
       for (auto& [key, generation] : known_) generation = generation_;
     }
     for (auto it = known_.begin(); it != known_.end();) {
@@ -128,6 +130,20 @@ class Collector : public CollectionHandler {
     }
   }
 
+  // What serves nothing is said once, and again when that changed.
+  void note_warnings(const model::ObjectKey& key, const std::vector<FieldProblem>& warnings) {
+    if (warnings.empty()) {
+      reported_.erase(key);
+      return;
+    }
+    const std::string& text = warnings.front().text;
+    const auto known = reported_.find(key);
+    if (known == reported_.end() ? reported_.size() >= kReportedMax : known->second == text) return;
+    SLUICE_LOG_WARNING("An object serves nothing", {"kind", kind_}, {"object", key.to_string()},
+                       {"field", warnings.front().path}, {"why", text});
+    reported_[key] = text;
+  }
+
   void refuse(const model::ObjectKey& key, const FieldProblem& problem) {
     std::string text = fmt::format("{}: {}", problem.path, problem.text);
     const auto known = reported_.find(key);
@@ -147,9 +163,10 @@ class Collector : public CollectionHandler {
   // Objects that were told of, and the list in which, or since which, they were seen last.
   std::unordered_map<model::ObjectKey, std::uint32_t> known_;
   std::uint32_t generation_ = 0;
-  bool any_ = false;      // the list that is being read has an object
-  bool damaged_ = false;  // the list that is being read has an object that cannot be told apart from others
-  std::unordered_map<model::ObjectKey, std::string> reported_;  // refused objects and why, so that each is said once
+  bool any_ = false;           // the list that is being read has an object
+  bool said_damaged_ = false;  // of the list before
+  bool damaged_ = false;       // the list that is being read has an object that cannot be told apart from others
+  std::unordered_map<model::ObjectKey, std::string> reported_;  // objects of no use and why, so that each is said once
 };
 
 Collection services_collection() {

@@ -82,6 +82,68 @@ TEST_F(ApiWaiting, ForAServerThatIsLostLaterAndFoundAgain) {
   EXPECT_TRUE(run_until([&] { return waiting().empty(); })) << testing::PrintToString(waiting());
 }
 
+// ---- what is said, and how often ----
+
+TEST_F(ApiWaiting, ALossThatLastsIsSaidOnceAndAgainWhenItsReasonChanges) {
+  constexpr const char* kLost = "Lost sight of the API server's objects";
+  FakeApiServer& server = serve();
+  server.set(Kind::kNode, {"", "node-a"}, "");
+  std::atomic<int>& status = number(500);
+  server.intercept([&status](const Request&, Peer& peer) {
+    return status != 200 && peer.send(net::test::answer(status, R"({"kind":"Status","message":"no","code":500})"));
+  });
+  const auto log_of = [&](std::size_t requests) {
+    requests_.clear();
+    testing::internal::CaptureStderr();
+    EXPECT_TRUE(run_until([&] { return requests_.size() >= requests; }));
+    return testing::internal::GetCapturedStderr();
+  };
+  start();
+  std::string log = log_of(15);
+  EXPECT_EQ(times(log, kLost), 3U) << "one for each collection: " << log;
+  status = 503;
+  log = log_of(15);
+  EXPECT_EQ(times(log, kLost), 3U) << log;
+  EXPECT_EQ(times(log, "answered 503"), 3U) << log;
+  status = 200;
+  ASSERT_TRUE(run_until_watching());
+  run_for(20ms);  // the watches have lasted for more than watch_short
+  status = 503;
+  server.end_watches();
+  log = log_of(15);
+  EXPECT_EQ(times(log, kLost), 3U) << "a new loss, though for the same reason: " << log;
+}
+
+TEST_F(ApiWaiting, ASliceOfNoServiceIsNamedOnce) {
+  constexpr const char* kNothing = "An object serves nothing";
+  FakeApiServer& server = serve();
+  server.set(Kind::kNode, {"", "node-a"}, "");
+  testing::internal::CaptureStderr();
+  server.set(Kind::kSlice, key_of("lone"), slice_members("10.244.1.5"));
+  server.set(Kind::kSlice, key_of("web-1"), slice_members("10.244.1.6"), slice_metadata("web"));
+  start();
+  const bool listed = run_until_watching();
+  server.set(Kind::kSlice, key_of("lone"), slice_members("10.244.1.7"));
+  server.set(Kind::kService, key_of("mark"), service_members("10.96.0.1"));
+  const bool seen = run_until([&] { return ip_of("mark") == "10.96.0.1"; });
+  run_for(50ms);
+  std::string log = testing::internal::GetCapturedStderr();
+  EXPECT_TRUE(listed && seen);
+  EXPECT_EQ(times(log, kNothing), 1U) << log;
+  EXPECT_THAT(log, HasSubstr("object=\"shop/lone\" field=\"metadata.labels\" why=\"there is no label "
+                             "kubernetes.io/service-name, so it belongs to no Service\""));
+  EXPECT_THAT(refused_, IsEmpty());
+
+  testing::internal::CaptureStderr();
+  server.set(Kind::kSlice, key_of("lone"), slice_members("10.244.1.7"), slice_metadata("web"));
+  const bool bound = run_until([&] { return snapshot_.slices_of(key_of("web")).size() == 2; });
+  server.set(Kind::kSlice, key_of("lone"), slice_members("10.244.1.7"));
+  const bool loose = run_until([&] { return snapshot_.slices_of(key_of("web")).size() == 1; });
+  log = testing::internal::GetCapturedStderr();
+  EXPECT_TRUE(bound && loose);
+  EXPECT_EQ(times(log, kNothing), 1U) << "it is so again: " << log;
+}
+
 // ---- the Node ----
 
 TEST_F(ApiWaiting, ForANodeThatIsNotThereAndTheLogNamesThoseThatAre) {

@@ -229,7 +229,8 @@ void read_slice_ports(JsonReader& reader, const Element& root, model::EndpointSl
     port.name = reader.text(entry, path, "name");
     port.protocol = read_protocol(reader, entry, path);
     const auto number = reader.integer(entry, path, "port", 0, kPortMax);
-    if (!number || *number == 0) return reader.note(path, "has no port number, ignored");
+    if (!number || *number == 0)
+      return reader.note(path, fmt::format("has no port number between 1 and {}, ignored", kPortMax));
     port.port = static_cast<std::uint16_t>(*number);
     slice.ports.push_back(std::move(port));
   });
@@ -305,8 +306,6 @@ std::optional<model::EndpointSlice> read_slice(JsonReader& reader, const Element
     });
   }
   if (headless) return std::nullopt;
-  if (slice.service_name.empty())
-    reader.note("metadata.labels", fmt::format("has no label {}: belongs to no Service", kServiceNameLabel));
   const std::string type = reader.text(root, "", "addressType");
   if (type == "FQDN") {
     reader.note("addressType", "FQDN is not supported, the slice is ignored");
@@ -378,8 +377,15 @@ struct Decoder::Impl {
 
   Result<Element> parse(std::string_view json) {
     Element root;
-    if (const auto error = parser.parse(json.data(), json.size(), true).get(root); error != simdjson::SUCCESS) {
-      return sluice::fail(Errc::kInvalid, fmt::format("not JSON: {}", simdjson::error_message(error)));
+    switch (const auto error = parser.parse(json.data(), json.size(), true).get(root); error) {
+      case simdjson::SUCCESS:
+        break;
+      case simdjson::DEPTH_ERROR:
+        return sluice::fail(Errc::kInvalid, fmt::format("nested deeper than {} levels", parser.max_depth()));
+      case simdjson::UTF8_ERROR:
+        return sluice::fail(Errc::kInvalid, "a text that is not UTF-8");
+      default:
+        return sluice::fail(Errc::kInvalid, fmt::format("not JSON: {}", simdjson::error_message(error)));
     }
     if (!root.is_object()) return sluice::fail(Errc::kInvalid, "not a JSON object");
     return root;
@@ -399,7 +405,13 @@ Result<Decoded> Decoder::decode(std::string_view json, std::string_view kind_hin
   if (decoded.metadata.kind == "Service") {
     decoded.object = read_service(reader, root, decoded.metadata);
   } else if (decoded.metadata.kind == "EndpointSlice") {
-    if (auto slice = read_slice(reader, root, decoded.metadata)) decoded.object = std::move(*slice);
+    if (auto slice = read_slice(reader, root, decoded.metadata)) {
+      if (slice->service_name.empty()) {
+        decoded.warnings.push_back(
+            {"metadata.labels", fmt::format("there is no label {}, so it belongs to no Service", kServiceNameLabel)});
+      }
+      decoded.object = std::move(*slice);
+    }
   } else if (decoded.metadata.kind == "Node") {
     decoded.object = read_node(reader, root, decoded.metadata);
   }

@@ -33,6 +33,7 @@ struct Decoded {
   // monostate: refused (see `problem`), of a kind we do not read, or an object that is to be treated as absent (a slice
   // with the headless label).
   std::variant<std::monostate, model::Service, model::EndpointSlice, model::Node> object;
+  std::vector<FieldProblem> warnings;  // why the object serves nothing although it is sound
   std::vector<FieldProblem> notes;     // parts that were ignored; the object is used all the same
   std::vector<FieldProblem> problems;  // not empty: the object cannot be used, and why (the first fault found)
 };

@@ -82,6 +82,24 @@ TEST(DecodeService, OldServersKnowOneClusterIpAndAffinityHasADefaultTimeout) {
                   .headless);
 }
 
+TEST(DecodeSlice, OneThatNamesNoServiceIsWarnedOf) {
+  Decoder decoder;
+  for (const auto& [labels, warnings] :
+       {std::pair("", 1U), std::pair(R"("app":"web")", 1U), std::pair(R"("kubernetes.io/service-name":"")", 1U),
+        std::pair(R"("kubernetes.io/service-name":"web")", 0U),
+        std::pair(R"("service.kubernetes.io/headless":"")", 0U)}) {
+    const auto decoded = decoder.decode(
+        fmt::format(R"({{"metadata":{{"name":"x","namespace":"s","labels":{{{}}}}},"addressType":"IPv4"}})", labels),
+        "EndpointSlice");
+    ASSERT_TRUE(decoded) << labels;
+    ASSERT_EQ(decoded->warnings.size(), warnings) << labels;
+    if (warnings > 0) {
+      EXPECT_EQ(decoded->warnings.front().text,
+                "there is no label kubernetes.io/service-name, so it belongs to no Service");
+    }
+  }
+}
+
 TEST(DecodeSlice, ConditionsHintsAndPlacesOfBothVersions) {
   const auto slice = decoded<model::EndpointSlice>(R"({"apiVersion":"discovery.k8s.io/v1","kind":"EndpointSlice",
     "metadata":{"name":"web-x","namespace":"shop","labels":{"kubernetes.io/service-name":"web"},
@@ -227,6 +245,24 @@ TEST(DecodeNode, OldServersKnowOnePodCidrAndABareNodeIsANode) {
 }
 
 // What an object is refused for, field by field; the text begins with the field's path.
+TEST(Decode, ASliceThatNamesNoServiceIsWarnedOf) {
+  Decoder decoder;
+  for (const auto& [labels, warnings] :
+       {std::pair("", 1U), std::pair(R"("app":"web")", 1U), std::pair(R"("kubernetes.io/service-name":"")", 1U),
+        std::pair(R"("kubernetes.io/service-name":"web")", 0U),
+        std::pair(R"("service.kubernetes.io/headless":"")", 0U)}) {
+    const auto decoded = decoder.decode(
+        fmt::format(R"({{"metadata":{{"name":"x","namespace":"s","labels":{{{}}}}},"addressType":"IPv4"}})", labels),
+        "EndpointSlice");
+    ASSERT_TRUE(decoded) << labels;
+    ASSERT_EQ(decoded->warnings.size(), warnings) << labels;
+    if (warnings > 0) {
+      EXPECT_EQ(decoded->warnings.front().text,
+                "there is no label kubernetes.io/service-name, so it belongs to no Service");
+    }
+  }
+}
+
 TEST(Decode, AFieldOfTheWrongTypeOrRangeRefusesTheObject) {
   struct Row {
     const char* kind;
@@ -246,9 +282,13 @@ TEST(Decode, AFieldOfTheWrongTypeOrRangeRefusesTheObject) {
       {"Service", R"("spec":{"ports":[80]})", "spec.ports[0]: must be an object"},
       {"Service", R"("spec":{"ports":[{}]})", "spec.ports[0].port: must be there"},
       {"Service", R"("spec":{"ports":[{"port":0}]})", "spec.ports[0].port: 0 is not between 1 and 65535"},
-      {"Service", R"("spec":{"ports":[{"port":"80"}]})", "spec.ports[0].port: must be a whole number"},
-      {"Service", R"("spec":{"ports":[{"port":80.5}]})", "spec.ports[0].port: must be a whole number"},
-      {"Service", R"("spec":{"ports":[{"port":1e30}]})", "spec.ports[0].port: must be a whole number"},
+      {"Service", R"("spec":{"ports":[{"port":"80"}]})",
+       "spec.ports[0].port: must be a whole number between 1 and 65535"},
+      {"Service", R"("spec":{"ports":[{"port":80.5}]})",
+       "spec.ports[0].port: must be a whole number between 1 and 65535"},
+      {"Service", R"("spec":{"ports":[{"port":1e30}]})", "spec.ports[0].port: 1e+30 is not between 1 and 65535"},
+      {"Service", R"("spec":{"ports":[{"port":18446744073709551615}]})",
+       "spec.ports[0].port: 1.8446744073709552e+19 is not between 1 and 65535"},
       {"Service", R"("spec":{"ports":[{"port":80,"name":1}]})", "spec.ports[0].name: must be a string"},
       {"Service", R"("spec":{"ports":[{"port":80,"nodePort":-1}]})",
        "spec.ports[0].nodePort: -1 is not between 0 and 65535"},
@@ -341,7 +381,6 @@ TEST(Decode, AnAddressThatDoesNotParseCostsOnlyItself) {
   const auto slice = R"({"kind":"EndpointSlice","metadata":{"name":"x","namespace":"s"},"addressType":"IPv4",
     "endpoints":[{"addresses":["pod"]},{"addresses":["fd00::1"]},{"addresses":[]},{},{"addresses":["10.0.0.1"]}]})";
   EXPECT_EQ(complaints(slice),
-            "metadata.labels: has no label kubernetes.io/service-name: belongs to no Service; "
             "endpoints[0].addresses[0]: 'pod' is no IP address, ignored; "
             "endpoints[1].addresses[0]: 'fd00::1' is not of the slice's address type, ignored; "
             "endpoints[2]: has no address, ignored; endpoints[3]: has no address, ignored");
@@ -367,7 +406,7 @@ TEST(Decode, AnObjectIsToldByItsKindOrByWhatItsListSays) {
   EXPECT_EQ(complaints(R"({"kind":"Node"})"), "metadata.name: must be there");
   EXPECT_EQ(complaints(R"({"kind":"Node","metadata":{"name":"a","labels":{"x":1}}})"),
             "metadata.labels.x: must be a string");
-  EXPECT_THAT(complaints("{\"kind\":\"Node\",\"metadata\":{\"name\":\"\xff\"}}"), testing::HasSubstr("not JSON"));
+  EXPECT_THAT(complaints("{\"kind\":\"Node\",\"metadata\":{\"name\":\"\xff\"}}"), testing::HasSubstr("not UTF-8"));
 }
 
 TEST(Decode, AFaultNamesItsFieldAndAnOddityIsNoted) {

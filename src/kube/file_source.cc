@@ -16,16 +16,15 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <functional>
 #include <map>
 #include <optional>
 #include <set>
 #include <utility>
 
 #include "base/log.h"
-#include "kube/decode.h"
+#include "kube/complaints.h"
 #include "kube/kept_files.h"
-#include "kube/manifest_text.h"
+#include "kube/manifest_file.h"
 #include "kube/source.h"
 #include "kube/wait_board.h"
 #include "sys/folder_watch.h"
@@ -52,44 +51,11 @@ struct Stamp {
   }
 };
 
-using Services = std::map<model::ObjectKey, model::Service>;
-using Slices = std::map<model::ObjectKey, model::EndpointSlice>;
-
-// The objects of one file, or of the whole folder.
-struct Contents {
-  Services services;
-  Slices slices;
-  std::optional<model::Node> node;
-};
-
 struct File {
   Stamp stamp;
-  Contents contents;  // the last good ones
+  Contents contents;      // the last good ones
+  Complaints complaints;  // about what it holds
 };
-
-// Of a kind that we read. The group counts as well: Knative has a Service of its own, under the same name as the real
-// one. Items of a typed list name no apiVersion.
-bool is_ours(const Metadata& metadata) {
-  const std::string_view version = metadata.api_version;
-  if (metadata.kind == "EndpointSlice") return version.empty() || version.starts_with("discovery.k8s.io/");
-  return (metadata.kind == "Service" || metadata.kind == "Node") && (version.empty() || version == "v1");
-}
-
-// What an API server demands or fills in, and nobody does here.
-std::optional<FieldProblem> missing_in(const decltype(Decoded::object)& object) {
-  const auto* service = std::get_if<model::Service>(&object);
-  if (service == nullptr || service->headless || service->type == model::ServiceType::kExternalName) return {};
-  if (service->cluster_ips.empty())
-    return FieldProblem{"spec.clusterIP", "must be there: there is no API server to choose one"};
-  if (service->ports.empty()) return FieldProblem{"spec.ports", "must be there"};
-  return {};
-}
-
-// A fault in what tells this object from others.
-bool hides_identity(const FieldProblem& problem) {
-  return problem.path == "kind" || problem.path == "apiVersion" || problem.path == "metadata" ||
-         problem.path.starts_with("metadata.name");
-}
 
 bool is_manifest(const fs::path& path) {
   const std::string name = path.filename().string();
@@ -98,29 +64,36 @@ bool is_manifest(const fs::path& path) {
   return extension == ".yaml" || extension == ".yml" || extension == ".json";
 }
 
-// What a file held before. What a process before us has kept is read only where it is needed.
-class Previous {
- public:
-  explicit Previous(Contents known) : contents_(std::move(known)) {}
-  explicit Previous(std::function<Contents()> load) : load_(std::move(load)) {}
-  Contents& get() {
-    if (load_) contents_ = std::exchange(load_, nullptr)();
-    return contents_;
+// What is there under the name of a manifest and cannot be read as a file; empty where it can, or is gone.
+std::string no_file(const fs::path& path, const struct stat& status) {
+  std::error_code error;
+  switch (status.st_mode & S_IFMT) {
+    case S_IFREG:
+      return {};
+    case S_IFDIR:
+      return "it is a folder";
+    case S_IFIFO:
+      return "it is a FIFO";
+    case S_IFSOCK:
+      return "it is a socket";
+    case S_IFCHR:
+    case S_IFBLK:
+      return "it is a device";
+    case S_IFLNK:
+      return fmt::format("it is a link to {}, which is not there", fs::read_symlink(path, error).string());
+    default:
+      return "it is no file";
   }
-
- private:
-  Contents contents_;
-  std::function<Contents()> load_;
-};
+}
 
 class FileSource : public Source {
  public:
   FileSource(net::EventLoop& loop, std::string folder, std::string kept_folder, std::string node_name,
              SourceHooks hooks)
       : folder_(std::move(folder)),
-        kept_(std::move(kept_folder)),
-        node_name_(std::move(node_name)),
+        kept_(std::move(kept_folder), folder_),
         hooks_(std::move(hooks)),
+        reader_(std::move(node_name), hooks_),
         timer_(loop),
         descriptor_(loop) {}
 
@@ -132,6 +105,7 @@ class FileSource : public Source {
   FileSource& operator=(const FileSource&) = delete;
 
   void start() override {
+    kept_.forget_strangers();
     watch_folder();
     scan();
   }
@@ -160,7 +134,7 @@ class FileSource : public Source {
   // Once for as long as it lasts.
   void complain(std::string_view message, const std::string& why) {
     board_.wait("folder", WaitsFor::kFolder, folder_, why);
-    if (!complaints_.insert(std::string(message) + why).second) return;
+    if (!about_folder_.insert(std::string(message) + why).second) return;
     SLUICE_LOG_ERROR(message, {"folder", folder_}, {"err", why});
   }
 
@@ -193,6 +167,7 @@ class FileSource : public Source {
     std::error_code error;
     std::vector<std::pair<fs::path, Stamp>> listed;
     bool links = false;
+    about_entries_.begin_round();
     for (fs::directory_iterator entry(folder_, error), end; !error && entry != end; entry.increment(error)) {
       if (!is_manifest(entry->path())) continue;
       std::error_code ignored;
@@ -203,11 +178,18 @@ class FileSource : public Source {
           listed.emplace_back(entry->path(), Stamp{status.st_ino, status.st_size, status.st_mtim});
       } else if (errno != ENOENT) {
         listed.emplace_back(entry->path(), Stamp{});  // it is there, so reading it will tell what is wrong
+        continue;
+      } else if (::lstat(entry->path().c_str(), &status) != 0) {
+        continue;  // gone by now
       }
+      const std::string why = no_file(entry->path(), status);
+      if (!why.empty() && about_entries_.is_new(entry->path().string() + why))
+        SLUICE_LOG_WARNING("An entry of the folder of manifests is not read", {"file", entry->path().string()},
+                           {"why", why});
     }
     if (error) return complain("Cannot read the folder of manifests, keeping what is known", error.message());
     if (watch_) {
-      complaints_.clear();
+      about_folder_.clear();
       board_.done("folder");
     }
     take_in(listed);
@@ -226,9 +208,13 @@ class FileSource : public Source {
         found.emplace(name, std::move(known->second));
       } else {
         changed = true;
+        Complaints complaints = known == files_.end() ? Complaints() : std::move(known->second.complaints);
         Previous previous = known == files_.end() ? Previous([this, name = name] { return read_kept(name); })
                                                   : Previous(std::move(known->second.contents));
-        found.emplace(name, read(path, stamp, previous));
+        complaints.begin_round();
+        File file = read(path, stamp, previous, complaints);
+        file.complaints = std::move(complaints);
+        found.emplace(name, std::move(file));
       }
     }
     std::set<std::string> names;
@@ -243,116 +229,50 @@ class FileSource : public Source {
     if (!copy) return {};
     std::ifstream stream(*copy, std::ios::binary);
     Previous nothing{Contents{}};
-    auto read = stream ? parse(stream, *copy, nothing) : fail(Errc::kNotFound, std::strerror(errno));
-    if (!read) return {};
+    Complaints unsaid;
+    auto outcome = stream ? reader_.read(stream, *copy, nothing, unsaid) : fail(Errc::kNotFound, std::strerror(errno));
+    if (!outcome) return {};
     SLUICE_LOG_INFO("Going on with what the proxy before has kept of a manifest", {"file", name},
                     {"copy", copy->string()});
-    return std::move(*read);
+    return std::move(outcome->contents);
   }
 
-  File read(const fs::path& path, const Stamp& stamp, Previous& previous) {
+  File read(const fs::path& path, const Stamp& stamp, Previous& previous, Complaints& complaints) {
     std::ifstream stream(path, std::ios::binary);
     if (!stream) {
+      // It is tried at every look, so only a new reason is counted.
       const std::string why = std::strerror(errno);
-      if (std::exchange(unread_[path.string()], why) != why) refuse_file(path, why);
-      return {Stamp{}, std::move(previous.get())};
+      if (complaints.is_new(why)) refuse_file(path, why);
+      return {Stamp{}, std::move(previous.get()), {}};
     }
-    unread_.erase(path.string());
-    if (static_cast<std::uintmax_t>(stamp.size) > kFileBytesMax) {
-      refuse_file(path, fmt::format("larger than {} bytes", kFileBytesMax));
-      return {stamp, std::move(previous.get())};
-    }
-    const std::size_t refused_before = refused_;
-    auto contents = parse(stream, path, previous);
-    if (!contents) {
-      refuse_file(path, contents.error().what);
-      return {stamp, std::move(previous.get())};
-    }
-    if (refused_ == refused_before) kept_.keep(path);
-    return {stamp, std::move(*contents)};
-  }
-
-  Result<Contents> parse(std::ifstream& stream, const fs::path& path, Previous& previous) {
-    Contents contents;
-    Result<> objects;  // the first that cannot be told apart from others: then the file is not known as a whole
-    const OnManifest take_one = [&](const ManifestText& object) {
-      if (objects) objects = take(path.string(), object, previous, contents);
+    const auto refuse = [&](const std::string& why) {
+      complaints.is_new(why) ? refuse_file(path, why) : count_refused("file");
     };
-    const bool json = path.extension() == ".json";
-    const Result<> text = json ? read_json_manifests(stream, take_one) : read_yaml_manifests(stream, take_one);
-    SLUICE_CHECK_OK(objects);
-    SLUICE_CHECK_OK(text);
-    return contents;
+    if (static_cast<std::uintmax_t>(stamp.size) > kFileBytesMax) {
+      refuse(fmt::format("larger than {} bytes", kFileBytesMax));
+      return {stamp, std::move(previous.get()), {}};
+    }
+    auto outcome = reader_.read(stream, path, previous, complaints);
+    if (!outcome) {
+      refuse(outcome.error().what);
+      return {stamp, std::move(previous.get()), {}};
+    }
+    if (outcome->whole) kept_.keep(path);
+    return {stamp, std::move(outcome->contents), {}};
   }
 
   void refuse_file(const fs::path& path, const std::string& why) {
     SLUICE_LOG_ERROR("A manifest cannot be read, keeping its last good state", {"file", path.string()}, {"err", why});
-    if (hooks_.on_refused) hooks_.on_refused("file");
+    count_refused("file");
   }
 
-  // One object of a file. One that cannot be used keeps its own last good state; the file's other objects are not its
-  // hostages. An error where it cannot be said which object this is: its last good state is not to be found then.
-  Result<> take(const std::string& file, const ManifestText& object, Previous& before, Contents& contents) {
-    auto decoded = decoder_.decode(object.json(), object.kind_hint());
-    if (!decoded) return fail(decoded.error().code, fmt::format("{}: {}", object.line(), decoded.error().what));
-    model::ObjectKey key = decoded->metadata.key;
-    const std::string& kind = decoded->metadata.kind;
-    if (auto missing = missing_in(decoded->object)) decoded->problems.push_back(*std::move(missing));
-    const FieldProblem* problem = decoded->problems.empty() ? nullptr : &decoded->problems.front();
-    if (kind.empty()) return fail(Errc::kInvalid, fmt::format("{}: kind: must be there", object.line_of("kind")));
-    if (!is_ours(decoded->metadata)) {
-      SLUICE_LOG_INFO("An object of a kind that a Service proxy does not read, ignored", {"file", file},
-                      {"line", object.line()}, {"apiVersion", decoded->metadata.api_version}, {"kind", kind},
-                      {"name", key.name});
-      return {};
-    }
-    if (problem != nullptr && hides_identity(*problem)) {
-      return fail(Errc::kInvalid,
-                  fmt::format("{}: {}: {}: {}", object.line_of(problem->path), kind, problem->path, problem->text));
-    }
-    if (kind != "Node" && key.namespace_name.empty()) key.namespace_name = "default";
-    for (const FieldProblem& note : decoded->notes) {
-      SLUICE_LOG_WARNING("Part of an object is ignored", {"file", file}, {"line", object.line_of(note.path)},
-                         {"object", key.to_string()}, {"field", note.path}, {"why", note.text});
-    }
-    if (problem != nullptr) {
-      SLUICE_LOG_ERROR("An object of a manifest cannot be used, keeping its last good state", {"file", file},
-                       {"line", object.line_of(problem->path)}, {"kind", kind}, {"object", key.to_string()},
-                       {"field", problem->path}, {"err", problem->text});
-      ++refused_;
-      if (hooks_.on_refused) hooks_.on_refused(kind);
-      const Contents& previous = before.get();
-      if (const auto old = previous.services.find(key); kind == "Service" && old != previous.services.end())
-        contents.services.insert(*old);
-      if (const auto old = previous.slices.find(key); kind == "EndpointSlice" && old != previous.slices.end())
-        contents.slices.insert(*old);
-      if (kind == "Node" && previous.node && previous.node->name == key.name) contents.node = previous.node;
-      return {};
-    }
-    keep(file, object, std::move(key), std::move(*decoded), contents);
-    return {};
-  }
-
-  void keep(const std::string& file, const ManifestText& object, model::ObjectKey key, Decoded&& decoded,
-            Contents& contents) {
-    bool first = true;
-    if (auto* service = std::get_if<model::Service>(&decoded.object)) {
-      service->key = key;
-      first = contents.services.emplace(key, std::move(*service)).second;
-    } else if (auto* slice = std::get_if<model::EndpointSlice>(&decoded.object)) {
-      slice->key = key;
-      first = contents.slices.emplace(key, std::move(*slice)).second;
-    } else if (auto* node = std::get_if<model::Node>(&decoded.object); node != nullptr && node->name == node_name_) {
-      contents.node = std::move(*node);
-    }
-    if (!first) {
-      SLUICE_LOG_ERROR("An object stands twice in a file, the first counts", {"file", file}, {"line", object.line()},
-                       {"object", key.to_string()});
-    }
+  void count_refused(std::string_view kind) {
+    if (hooks_.on_refused) hooks_.on_refused(kind);
   }
 
   // All files together; of an object that several hold, that of the first file by name counts.
   Contents merge() {
+    about_twins_.begin_round();
     Contents all;
     for (const auto& [name, file] : files_) {
       for (const auto& [key, service] : file.contents.services) {
@@ -370,6 +290,7 @@ class FileSource : public Source {
     const auto first = std::find_if(files_.begin(), files_.end(), [&](const auto& entry) {
       return entry.second.contents.services.contains(key) || entry.second.contents.slices.contains(key);
     });
+    if (!about_twins_.is_new(fmt::format("{} {} {}", key.to_string(), first->first, name))) return;
     SLUICE_LOG_ERROR("An object stands in two files, the first file counts", {"object", key.to_string()},
                      {"file", name}, {"first", first->first});
   }
@@ -403,19 +324,18 @@ class FileSource : public Source {
 
   const std::string folder_;
   KeptFiles kept_;
-  const std::string node_name_;
   const SourceHooks hooks_;
+  ManifestReader reader_;
   WaitBoard board_;
-  Decoder decoder_;
   boost::asio::steady_timer timer_;
   boost::asio::posix::stream_descriptor descriptor_;
   std::optional<sys::FolderWatch> watch_;
   std::optional<std::chrono::steady_clock::time_point> look_by_;  // set while a look is planned
   std::map<std::string, File> files_;
   Contents published_;
-  std::size_t refused_ = 0;                    // objects so far
-  std::map<std::string, std::string> unread_;  // files that cannot be opened and why, so that it is said once
-  std::set<std::string> complaints_;           // about the folder, until it is well again
+  std::set<std::string> about_folder_;  // complaints, until it is well again
+  Complaints about_entries_;            // that are no files
+  Complaints about_twins_;              // objects in two files
   bool complete_ = false;
   bool watch_again_ = false;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -24,6 +25,12 @@ std::string service(const std::string& name, const std::string& ip, const std::s
       "apiVersion: v1\nkind: Service\nmetadata:\n  name: {}\n  namespace: shop\nspec:\n  clusterIP: {}\n  ports:\n  - "
       "port: {}\n",
       name, ip, port);
+}
+
+std::size_t times(const std::string& text, const std::string& part) {
+  std::size_t count = 0;
+  for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++count;
+  return count;
 }
 
 class FileSourceTest : public testing::Test {
@@ -74,6 +81,15 @@ class FileSourceTest : public testing::Test {
   }
   [[nodiscard]] bool becomes(const std::string& wanted) {
     return run_until([&] { return services() == wanted; });
+  }
+
+  // How many copies of that name are kept.
+  [[nodiscard]] std::size_t kept(const std::string& name) const {
+    std::size_t count = 0;
+    for (const auto& entry : fs::recursive_directory_iterator(root_ / "kept")) {
+      if (entry.path().filename() == name) ++count;
+    }
+    return count;
   }
 
   fs::path root_;
@@ -148,8 +164,8 @@ TEST_F(FileSourceTest, ABrokenFileKeepsItsLastGoodStateAndTheErrorNamesFileLineA
 TEST_F(FileSourceTest, AServiceThatLacksWhatOnlyAnApiServerFillsInKeepsItsLastGoodState) {
   const std::string head = "kind: Service\nmetadata: {name: web, namespace: shop}\nspec:\n";
   const std::pair<std::string, const char*> rows[] = {
-      {head + "  clusterIp: 10.96.0.1\n  ports: [{port: 80}]\n", "field=\"spec.clusterIP\""},
       {head + "  clusterIP: 10.96.0.1\n  port: [{port: 80}]\n", "field=\"spec.ports\""},
+      {head + "  clusterIp: 10.96.0.1\n  ports: [{port: 80}]\n", "field=\"spec.clusterIP\""},
       {head + "  clusterIP: 10.96.0.1\n  ports: []\n", "field=\"spec.ports\""}};
   write("a.yaml", service("web", "10.96.0.1"));
   start();
@@ -206,7 +222,7 @@ TEST_F(FileSourceTest, AFileWhoseObjectsCannotBeToldApartKeepsThemAll) {
       {"a.yaml", head + "metadata:\n  name: web\n  namespace: 7\n", {"5: Service: metadata.namespace: "}},
       {"a.yaml", head + "metadata: web\n", {"3: Service: metadata: must be an object"}},
       {"a.yaml", "apiVersion: v1\nmetadata: {name: web}\n", {"1: kind: must be there"}},
-      {"a.yaml", "kind: {a: b}\nmetadata: {name: web}\n", {"1: kind: must be there"}},
+      {"a.yaml", "\nkind: {a: b}\nmetadata: {name: web}\n", {"2: kind: must be there"}},
       {"a.yaml", "kind: Service\napiVersion: 1\nmetadata: {name: web}\n", {"2: Service: apiVersion: "}},
       {"a.yaml", "web: &a\n  b: *b\n", {"2: "}},
       {"a.yaml", "- kind: Service\n", {"1: a Kubernetes object must be a map"}},
@@ -273,7 +289,153 @@ TEST_F(FileSourceTest, ALastGoodStateOutlivesTheProcess) {
   EXPECT_EQ(updates_, 2);
   write("b.yaml", service("shop", "10.96.9.3"));
   EXPECT_TRUE(becomes("dns=10.96.0.2 shop=10.96.9.3 web=10.96.9.1"));
-  EXPECT_FALSE(fs::exists(root_ / "kept" / "gone.yaml"));
+  EXPECT_EQ(kept("gone.yaml"), 0U);
+}
+
+TEST_F(FileSourceTest, AKeptCopyIsThatOfTheFolderItWasMadeOf) {
+  write("web.yaml", service("web", "10.96.0.1"));
+  start();
+  ASSERT_TRUE(becomes("web=10.96.0.1"));
+  const auto restart_with = [this](const fs::path& folder) {
+    source_.reset();
+    snapshot_ = model::Snapshot();
+    folder_ = folder;
+    start();
+    EXPECT_TRUE(snapshot_.complete());
+    return services();
+  };
+  const fs::path a = folder_;
+  const fs::path b = root_ / "other";
+  fs::create_directory(b);
+  std::ofstream(b / "web.yaml") << "a: [b\n";
+  EXPECT_EQ(restart_with(b), "") << "another folder's web.yaml is another file";
+  std::ofstream(a / "web.yaml") << "a: [b\n";
+  EXPECT_EQ(restart_with(a), "web=10.96.0.1") << "and the first folder's copy is still its own";
+  EXPECT_EQ(restart_with(a.string() + "/"), "web=10.96.0.1") << "however its path is written";
+  EXPECT_EQ(restart_with(root_ / "." / "manifests"), "web=10.96.0.1");
+
+  // Renamed, it is another folder; what was kept under its old name goes.
+  fs::rename(a, root_ / "renamed");
+  EXPECT_EQ(restart_with(root_ / "renamed"), "");
+  EXPECT_EQ(kept("web.yaml"), 0U);
+}
+
+TEST_F(FileSourceTest, AFolderThatIsReplacedUnderItsNameGoesOnFromWhatWasKept) {
+  // As kubelet mounts a ConfigMap: a new volume for a new pod, and files behind ..data that is swapped.
+  const auto mount = [this](const std::string& version, const std::string& text) {
+    fs::create_directories(folder_ / version);
+    std::ofstream(folder_ / version / "web.yaml") << text;
+    fs::create_symlink(version, folder_ / "..new");
+    fs::rename(folder_ / "..new", folder_ / "..data");
+    if (!fs::is_symlink(folder_ / "web.yaml")) fs::create_symlink("..data/web.yaml", folder_ / "web.yaml");
+  };
+  mount("..v1", service("web", "10.96.0.1"));
+  start();
+  ASSERT_TRUE(becomes("web=10.96.0.1"));
+  mount("..v2", service("web", "10.96.0.2"));
+  ASSERT_TRUE(becomes("web=10.96.0.2"));
+  source_.reset();
+  snapshot_ = model::Snapshot();
+  fs::rename(folder_, root_ / "old volume");
+  fs::create_directory(folder_);
+  mount("..v3", "a: [b\n");
+  start();
+  EXPECT_EQ(services(), "web=10.96.0.2");
+}
+
+TEST_F(FileSourceTest, CopiesFromBeforeTheyHadFoldersOfTheirOwnAreDropped) {
+  fs::create_directories(root_ / "kept");
+  std::ofstream(root_ / "kept" / "a.yaml") << service("web", "10.96.0.1");
+  write("a.yaml", "a: [b\n");
+  start();
+  EXPECT_TRUE(snapshot_.complete());
+  EXPECT_EQ(services(), "") << "nobody knows of which folder it is a copy";
+  EXPECT_EQ(kept("a.yaml"), 0U);
+}
+
+// ---- what is said, and how often ----
+
+TEST_F(FileSourceTest, WhatIsNoFileIsNamedOnceWithTheReason) {
+  fs::create_symlink("nowhere", folder_ / "link.yaml");
+  fs::create_directory(folder_ / "folder.yaml");
+  fs::create_symlink("/dev/null", folder_ / "device.yaml");
+  ASSERT_EQ(::mkfifo((folder_ / "fifo.yaml").c_str(), 0600), 0);
+  ASSERT_EQ(::mknod((folder_ / "socket.yaml").c_str(), S_IFSOCK | 0600, 0), 0);
+  testing::internal::CaptureStderr();
+  start();
+  write("a.yaml", service("web", "10.96.0.1"));
+  const bool web = becomes("web=10.96.0.1");
+  loop_.restart();
+  loop_.run_for(5500ms);  // where there are links, it looks again after 5 s
+  const std::string log = testing::internal::GetCapturedStderr();
+  EXPECT_TRUE(web);
+  const std::pair<const char*, const char*> rows[] = {{"link.yaml", "it is a link to nowhere, which is not there"},
+                                                      {"folder.yaml", "it is a folder"},
+                                                      {"device.yaml", "it is a device"},
+                                                      {"fifo.yaml", "it is a FIFO"},
+                                                      {"socket.yaml", "it is a socket"}};
+  for (const auto& [name, why] : rows)
+    EXPECT_EQ(times(log, fmt::format("{}\" why=\"{}\"", name, why)), 1U) << name << "\n" << log;
+}
+
+TEST_F(FileSourceTest, AStandingComplaintIsSaidOnceAndAgainWhenItChanged) {
+  write("b.yaml", service("web", "10.96.0.2"));
+  write("a.yaml", service("web", "10.96.0.1") + "---\n" + service("bad", "10.96.0.3", "eighty") +
+                      "---\nkind: ConfigMap\nmetadata: {name: other}\n");
+  write("broken.yaml", "a: [b\n");
+  fs::create_symlink("loop.yaml", folder_ / "loop.yaml");  // makes it look again every 5 s
+  testing::internal::CaptureStderr();
+  start();
+  loop_.restart();
+  loop_.run_for(5500ms);
+  // Written anew, with the same faults.
+  fs::last_write_time(folder_ / "a.yaml", fs::file_time_type::clock::now());
+  fs::last_write_time(folder_ / "broken.yaml", fs::file_time_type::clock::now());
+  loop_.run_for(5500ms);
+  std::string log = testing::internal::GetCapturedStderr();
+  for (const char* message : {"An object stands in two files", "An object of a manifest cannot be used", "broken.yaml",
+                              "loop.yaml", "a kind that a Service proxy does not read"})
+    EXPECT_EQ(times(log, message), 1U) << message << "\n" << log;
+
+  testing::internal::CaptureStderr();
+  write("a.yaml", service("web", "10.96.0.1") + "---\n" + service("bad", "10.96.0.3", "70000"));
+  write("broken.yaml", "a: b: c\n");
+  const bool again = run_until([this] { return refused_.size() >= 7; });
+  log = testing::internal::GetCapturedStderr();
+  EXPECT_TRUE(again) << log;
+  EXPECT_EQ(times(log, "70000 is not between 1 and 65535"), 1U) << log;
+  EXPECT_EQ(times(log, "broken.yaml"), 1U) << log;
+  EXPECT_EQ(times(log, "An object stands in two files"), 0U) << log;
+}
+
+TEST_F(FileSourceTest, ASliceOfNoServiceIsNamed) {
+  testing::internal::CaptureStderr();
+  write("slice.yaml",
+        "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata:\n  name: lone\n  namespace: shop\n  labels: "
+        "{app: web}\naddressType: IPv4\n");
+  start();
+  const bool known = run_until([this] { return snapshot_.slices_count() == 1; });
+  EXPECT_THAT(testing::internal::GetCapturedStderr(),
+              testing::AllOf(HasSubstr("slice.yaml"), HasSubstr("line=\"6\""), HasSubstr("object=\"shop/lone\""),
+                             HasSubstr("there is no label kubernetes.io/service-name, so it belongs to no Service")));
+  EXPECT_TRUE(known);
+}
+
+TEST_F(FileSourceTest, WhatIsWrongWithAYamlFileIsNotSaidOfJson) {
+  testing::internal::CaptureStderr();
+  write("deep.yaml", "kind: Service\nspec: " + std::string(2000, '[') + std::string(2000, ']') + "\n");
+  write("latin1.yaml", "kind: Service\nmetadata:\n  name: caf\xe9\n");
+  write("latin1.json", "{\"kind\":\"Service\",\"metadata\":{\"name\":\"caf\xe9\"}}");
+  write("deep.json", "{\"kind\":\"Service\",\"spec\":" + std::string(2000, '['));
+  start();
+  const bool read = run_until([this] { return refused_.size() == 4; });
+  const std::string log = testing::internal::GetCapturedStderr();
+  EXPECT_TRUE(read) << log;
+  EXPECT_THAT(log, testing::AllOf(HasSubstr("deep.yaml\" err=\"2: nested deeper than 100 levels"),
+                                  HasSubstr("latin1.yaml\" err=\"3: a text that is not UTF-8"),
+                                  HasSubstr("latin1.json\" err=\"1: a text that is not UTF-8"),
+                                  HasSubstr("deep.json\" err=\"1: nested deeper than 1024 levels")));
+  EXPECT_THAT(log, testing::Not(testing::AnyOf(HasSubstr("not JSON"), HasSubstr("bad file"))));
 }
 
 TEST_F(FileSourceTest, AFileThatCannotBeOpenedKeepsItsLastGoodState) {

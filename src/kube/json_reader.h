@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 #include <simdjson.h>
 
+#include <cmath>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -63,7 +64,11 @@ class JsonReader {
     if (!value) return std::nullopt;
     std::int64_t result = 0;
     if (value->get(result) != simdjson::SUCCESS) {
-      refuse(path, key, "must be a whole number");
+      double number = 0;
+      const bool whole = value->is_number() && value->get(number) == simdjson::SUCCESS && number == std::floor(number);
+      refuse(path, key,
+             whole ? fmt::format("{} is not between {} and {}", number, low, high)
+                   : fmt::format("must be a whole number between {} and {}", low, high));
       return std::nullopt;
     }
     if (result < low || result > high) {

@@ -107,7 +107,7 @@ Result<std::size_t> JsonSplitter::open_bracket(std::string_view chunk, std::size
   if (depth_ == 0 && (!brace || (complete_ && kind_ == Kind::kListItems))) {
     return fail(Errc::kInvalid, brace ? "more than one JSON object" : "a JSON array where an object must begin");
   }
-  if (depth_ == kDepthMax) return fail(Errc::kExhausted, "JSON is nested too deeply");
+  if (depth_ == kDepthMax) return fail(Errc::kExhausted, fmt::format("nested deeper than {} levels", kDepthMax));
   const bool documents = kind_ == Kind::kDocuments;
   if (!documents && depth_ == 1 && !brace && key_ == "items") {
     SLUICE_CHECK_OK(keep(chunk.substr(run, at + 1 - run)));

@@ -90,7 +90,7 @@ TEST(JsonSplitter, SaysWhatIsWrong) {
       {"half a list", Kind::kListItems, "{\"items\":[{}", "middle of an object"},
       {"half a string", Kind::kDocuments, "{\"a", "middle of an object"},
       {"nothing", Kind::kListItems, " \n", "before an object began"},
-      {"endless nesting", Kind::kDocuments, "{\"a\":" + std::string(2000, '['), "nested too deeply"},
+      {"endless nesting", Kind::kDocuments, "{\"a\":" + std::string(2000, '['), "nested deeper than 1024 levels"},
       {"broken off before a name", Kind::kDocuments, "{\"a\":{{\"a\":1}\n", "'{' may not stand here"},
       {"broken off before a value", Kind::kDocuments, "{\"a\":{\"b\":{\"a\":1}\n{\"a\":1}\n", "'{' may not stand here"},
       {"broken off before a comma", Kind::kDocuments, "{\"a\":{\"b\":1{\"a\":1}\n", "'{' may not stand here"},

@@ -12,19 +12,30 @@ namespace sluice::kube {
 
 class KeptFiles {
  public:
-  // An empty folder keeps nothing. It is made when it is needed.
-  explicit KeptFiles(std::filesystem::path folder) : folder_(std::move(folder)) {}
+  // Copies of the files of `source` are kept in a folder of their own below `base`. An empty base keeps nothing.
+  // Folders are made when they are needed. Two sources are the same folder where they have the same absolute path, as it
+  // was named: what is mounted or linked there may be replaced, as kubelet does it with a ConfigMap at every start of a
+  // pod, and goes on from what was kept.
+  KeptFiles(std::filesystem::path base, const std::string& source);
 
+  // Removes what belongs to no folder that is still there: copies of folders that are gone, and files from before
+  // copies had folders of their own, of which nobody knows whence they came.
+  void forget_strangers();
   // Copies the file, unless the copy is as old and as large. A copy that cannot be made is told in the log, once.
   void keep(const std::filesystem::path& file);
   // The copy of the file of that name.
   [[nodiscard]] std::optional<std::filesystem::path> find(const std::string& name) const;
-  // Removes the copies of all other files.
+  // Removes the copies of all other files of this source.
   void forget_but(const std::set<std::string>& names);
 
  private:
-  std::filesystem::path folder_;
-  bool told_ = false;
+  [[nodiscard]] bool is_ours() const;
+  [[nodiscard]] std::error_code claim();
+
+  const std::filesystem::path base_;
+  const std::string source_;  // absolute
+  const std::filesystem::path folder_;
+  std::string told_;  // why the last copy could not be made
 };
 
 }  // namespace sluice::kube

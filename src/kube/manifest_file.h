@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// One file of manifests -> its objects. What cannot be used keeps what the file held before: the one object where only
+// that is at fault, all of them where it cannot be said which object is.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <istream>
+#include <map>
+#include <optional>
+#include <string>
+
+#include "kube/complaints.h"
+#include "kube/decode.h"
+#include "kube/manifest_text.h"
+#include "kube/source.h"
+
+namespace sluice::kube {
+
+// The objects of one file, or of a whole folder.
+struct Contents {
+  std::map<model::ObjectKey, model::Service> services;
+  std::map<model::ObjectKey, model::EndpointSlice> slices;
+  std::optional<model::Node> node;
+};
+
+// What a file held before. What a process before us has kept is read only where it is needed.
+class Previous {
+ public:
+  explicit Previous(Contents known) : contents_(std::move(known)) {}
+  explicit Previous(std::function<Contents()> load) : load_(std::move(load)) {}
+  Contents& get() {
+    if (load_) contents_ = std::exchange(load_, nullptr)();
+    return contents_;
+  }
+
+ private:
+  Contents contents_;
+  std::function<Contents()> load_;
+};
+
+class ManifestReader {
+ public:
+  ManifestReader(std::string node_name, const SourceHooks& hooks) : node_name_(std::move(node_name)), hooks_(hooks) {}
+
+  struct Outcome {
+    Contents contents;
+    bool whole = true;  // no object was refused
+  };
+  // `path` says whether it is JSON or YAML, and is named in what is logged. The text of an error begins with the line;
+  // nothing of the file can be used then.
+  Result<Outcome> read(std::istream& in, const std::filesystem::path& path, Previous& previous, Complaints& complaints);
+
+ private:
+  struct Reading;  // one file being read
+  Result<> take(Reading& reading, const ManifestText& object);
+  void refuse(Reading& reading, const ManifestText& object, const Decoded& decoded, const model::ObjectKey& key);
+  void add(Reading& reading, const ManifestText& object, model::ObjectKey key, Decoded&& decoded) const;
+
+  const std::string node_name_;
+  const SourceHooks& hooks_;
+  Decoder decoder_;
+};
+
+}  // namespace sluice::kube
