@@ -2,13 +2,17 @@
 // A proxy that is idle is healthy, and so is one that has not begun; one that has work and does not get it done is not.
 // Cloud balancers send a node no new connections while /healthz answers 503, so it also speaks for the node: one that
 // is being deleted, or that the autoscaler is about to remove, should get none. /livez speaks for the process alone, so
-// that nobody restarts it for its node's sake. The bodies are those of kube-proxy 1.36 (pkg/proxy/healthcheck).
+// that nobody restarts it for its node's sake. The bodies are those of kube-proxy 1.36 (pkg/proxy/healthcheck); a node
+// that is not eligible has one field more, the reason, since a 503 with "healthy":true puzzles whoever reads it.
 #include "observe/health.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <ctime>
+#include <utility>
+
+#include "base/json.h"
 
 namespace sluice::observe {
 namespace {
@@ -54,9 +58,25 @@ void Health::synced(Family family) {
   state.last_updated = clock_.wall_now();
 }
 
-void Health::set_node_eligible(bool eligible) {
+void Health::set_node(std::string problem) {
   const MutexLock lock(mutex_);
-  node_eligible_ = eligible;
+  node_problem_ = std::move(problem);
+}
+
+void Health::explain_unknown_node(std::function<std::string()> why) {
+  const MutexLock lock(mutex_);
+  why_unknown_ = std::move(why);
+}
+
+// Empty where the node is eligible. The explanation may take locks of its own, so it is asked for without ours.
+std::string Health::node_problem() const {
+  std::function<std::string()> why;
+  {
+    const MutexLock lock(mutex_);
+    if (node_problem_) return *node_problem_;
+    why = why_unknown_;
+  }
+  return why ? why() : "this node's Node object is not known";
 }
 
 bool Health::family_healthy(const FamilyState& state, Clock::SteadyTime now) const {
@@ -70,13 +90,15 @@ bool Health::healthy() const {
 }
 
 Health::Answer Health::healthz() const {
-  return answer(true);
+  const std::string problem = node_problem();
+  return answer(&problem);
 }
 Health::Answer Health::livez() const {
-  return answer(false);
+  return answer(nullptr);
 }
 
-Health::Answer Health::answer(bool with_node) const {
+// Null where the Node does not matter.
+Health::Answer Health::answer(const std::string* node_problem) const {
   const MutexLock lock(mutex_);
   const auto now = clock_.steady_now();
   bool healthy = true;
@@ -91,11 +113,15 @@ Health::Answer Health::answer(bool with_node) const {
     families += fmt::format(R"({}"{}":{{"lastUpdated":"{}","healthy":{}}})", families.empty() ? "" : ",",
                             to_string(family), timestamp(state.last_updated), well);
   }
-  const int status = healthy && (!with_node || node_eligible_) ? kOk : kUnavailable;
+  const int status = healthy && (node_problem == nullptr || node_problem->empty()) ? kOk : kUnavailable;
   const std::string current = timestamp(clock_.wall_now());
   // A good answer is as fresh as the question; a bad one tells since when.
   const std::string last_updated = status == kOk ? current : newest ? timestamp(*newest) : std::string(kNever);
-  const std::string node = with_node ? fmt::format(R"("nodeEligible":{},)", node_eligible_) : "";
+  std::string node;
+  if (node_problem != nullptr) {
+    node = node_problem->empty() ? R"("nodeEligible":true,)"
+                                 : fmt::format(R"("nodeEligible":false,"nodeProblem":{},)", json_string(*node_problem));
+  }
   return {status, fmt::format(R"({{"lastUpdated":"{}","currentTime":"{}",{}"healthy":{},"status":{{{}}}}})",
                               last_updated, current, node, healthy, families)};
 }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <array>
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -20,8 +21,11 @@ class Health {
   void loop_started(Family family);  // from now on the family stands in the answers
   void queued(Family family);        // a change waits; the oldest one counts
   void synced(Family family);        // all that waited is in the kernel
-  // Node eligibility: the Node is known, is not being deleted, and carries no taint ToBeDeletedByClusterAutoscaler.
-  void set_node_eligible(bool eligible);
+  // What the Node object says. Its node is eligible for new connections from balancers unless it goes, which `problem`
+  // puts in words; empty = eligible. Until the first call no Node is known, and the node is not eligible either.
+  void set_node(std::string problem);
+  // Asked while no Node is known: why. Called on the thread that asks for /healthz.
+  void explain_unknown_node(std::function<std::string()> why);
 
   [[nodiscard]] bool healthy() const;  // every family
 
@@ -39,13 +43,15 @@ class Health {
     bool started = false;
   };
   [[nodiscard]] bool family_healthy(const FamilyState& state, Clock::SteadyTime now) const;
-  [[nodiscard]] Answer answer(bool with_node) const;
+  [[nodiscard]] std::string node_problem() const;
+  [[nodiscard]] Answer answer(const std::string* node_problem) const;
 
   const Clock& clock_;
   const std::chrono::nanoseconds timeout_;
   mutable Mutex mutex_;
   std::array<FamilyState, 2> families_ SLUICE_GUARDED_BY(mutex_);
-  bool node_eligible_ SLUICE_GUARDED_BY(mutex_) = false;
+  std::optional<std::string> node_problem_ SLUICE_GUARDED_BY(mutex_);  // absent while no Node is known
+  std::function<std::string()> why_unknown_ SLUICE_GUARDED_BY(mutex_);
 };
 
 }  // namespace sluice::observe

@@ -37,10 +37,11 @@ net::HttpResponse answer(const HealthCheck& check, bool proxy_healthy) {
 
 using Servers = std::vector<std::unique_ptr<net::HttpServer>>;
 
-// One Service in one family: what it answers now, and its open listeners.
+// One Service in one family: what it answers now, and its open listeners, or why it has none.
 struct Entry {
   HealthCheck check;
   Servers servers;
+  std::string failure;
 };
 
 }  // namespace
@@ -67,8 +68,16 @@ struct HealthCheckServer::Impl : std::enable_shared_from_this<Impl> {
     return stopped || entry == entries.end() ? net::HttpResponse{} : answer(entry->second.check, health.healthy());
   }
 
-  // All addresses of a family or none: half a health check would lie to somebody. The next sync tries again.
-  void open(const Key& key, const HealthCheck& check, Servers& servers) {
+  // All addresses of a family or none: half a health check would mislead a balancer. The next sync tries again, and
+  // reports a failure that is another one than before.
+  void open(const Key& key, Entry& entry) {
+    std::string failure = listen(key, entry.check, entry.servers);
+    if (!failure.empty() && failure != entry.failure && on_failure) on_failure(entry.check, failure);
+    entry.failure = std::move(failure);
+  }
+
+  // Why it does not listen; empty where it does.
+  std::string listen(const Key& key, const HealthCheck& check, Servers& servers) {
     for (const IpAddress& address : addresses) {
       if (address.family() != check.family) continue;
       auto handler = [weak = weak_from_this(), key](const net::HttpRequest&) {
@@ -79,11 +88,11 @@ struct HealthCheckServer::Impl : std::enable_shared_from_this<Impl> {
       auto server = net::HttpServer::listen(loop, address, check.port, std::move(handler), true);
       if (!server) {
         servers.clear();
-        if (on_failure) on_failure(check, server.error().what);
-        return;
+        return server.error().what;
       }
       servers.push_back(std::move(*server));
     }
+    return "";
   }
 
   void sync() {
@@ -99,13 +108,14 @@ struct HealthCheckServer::Impl : std::enable_shared_from_this<Impl> {
       wanted[{check.namespace_name, check.name, check.family}].check = std::move(check);
     for (auto& [key, entry] : wanted) {
       const auto known = entries.find(key);
-      if (known != entries.end() && known->second.check.port == entry.check.port)
-        entry.servers = std::move(known->second.servers);
+      if (known == entries.end() || known->second.check.port != entry.check.port) continue;
+      entry.servers = std::move(known->second.servers);
+      entry.failure = std::move(known->second.failure);
     }
     entries.swap(wanted);
     wanted.clear();  // closes what is no longer wanted, before others open the same port numbers
     for (auto& [key, entry] : entries) {
-      if (entry.servers.empty()) open(key, entry.check, entry.servers);
+      if (entry.servers.empty()) open(key, entry);
     }
   }
 

@@ -20,8 +20,8 @@ namespace sluice::observe {
 class HealthCheckServer {
  public:
   // `addresses`: where to listen; an unspecified address means every address of its family. A check listens on all
-  // addresses of its family or on none of them. `on_failure(check, error text)`
-  // is called on the loop's thread at each sync() for each port and family that cannot be opened.
+  // addresses of its family or on none of them. `on_failure(check, error text)` is called on the loop's thread for each
+  // port and family that cannot be opened: at the first sync() that finds it so, and again when the text changes.
   using OnFailure = std::function<void(const HealthCheck&, const std::string&)>;
   HealthCheckServer(net::EventLoop& loop, const Health& health, std::vector<IpAddress> addresses, OnFailure on_failure);
   // From any thread. Once it returns, nothing given to the constructor but the loop is used any more; the ports

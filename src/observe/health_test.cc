@@ -19,12 +19,12 @@ class HealthTest : public testing::Test {
   void start_both() {
     health_.loop_started(Family::kIPv4);
     health_.loop_started(Family::kIPv6);
-    health_.set_node_eligible(true);
+    health_.set_node("");
   }
 };
 
 TEST_F(HealthTest, BeforeTheLoopsStartItIsHealthyWithoutFamilies) {
-  health_.set_node_eligible(true);
+  health_.set_node("");
   const Health::Answer answer = health_.healthz();
   EXPECT_EQ(answer.status, 200);
   EXPECT_EQ(answer.body, R"({"lastUpdated":"2019-12-20T00:00:00Z","currentTime":"2019-12-20T00:00:00Z",)"
@@ -35,8 +35,22 @@ TEST_F(HealthTest, AnUnknownNodeIsNotEligibleAndNothingWasEverUpdated) {
   const Health::Answer answer = health_.healthz();
   EXPECT_EQ(answer.status, 503);
   EXPECT_EQ(answer.body, R"({"lastUpdated":"0001-01-01T00:00:00Z","currentTime":"2019-12-20T00:00:00Z",)"
-                         R"("nodeEligible":false,"healthy":true,"status":{}})");
+                         R"("nodeEligible":false,"nodeProblem":"this node's Node object is not known","healthy":true,)"
+                         R"("status":{}})");
   EXPECT_EQ(health_.livez().status, 200);
+}
+
+TEST_F(HealthTest, WhileNoNodeIsKnownTheBodySaysWhy) {
+  std::string why = R"(waiting for Node "a": the API server has no such Node; it has: b)";
+  health_.explain_unknown_node([&why] { return why; });
+  EXPECT_NE(health_.healthz().body.find(
+                R"("nodeProblem":"waiting for Node \"a\": the API server has no such Node; it has: b",)"),
+            std::string::npos)
+      << health_.healthz().body;
+  why = "waiting for the API server";
+  EXPECT_NE(health_.healthz().body.find("waiting for the API server"), std::string::npos) << "asked anew each time";
+  health_.set_node("");
+  EXPECT_EQ(health_.healthz().body.find("nodeProblem"), std::string::npos);
 }
 
 TEST_F(HealthTest, AHealthyAnswerIsAsFreshAsTheQuestion) {
@@ -131,14 +145,16 @@ TEST_F(HealthTest, AFamilyThatHasNotStartedCountsForNothingAndItsWaitBeginsAtThe
 
 TEST_F(HealthTest, TheNodeMattersToHealthzOnly) {
   start_both();
-  health_.set_node_eligible(false);
+  health_.set_node("it is being deleted");
   const Health::Answer answer = health_.healthz();
   EXPECT_EQ(answer.status, 503);
-  EXPECT_NE(answer.body.find(R"("nodeEligible":false,"healthy":true)"), std::string::npos) << answer.body;
+  EXPECT_NE(answer.body.find(R"("nodeEligible":false,"nodeProblem":"it is being deleted","healthy":true)"),
+            std::string::npos)
+      << answer.body;
   EXPECT_EQ(health_.livez().status, 200);
   EXPECT_EQ(health_.livez().body.find("nodeEligible"), std::string::npos);
   EXPECT_TRUE(health_.healthy()) << "health-check node ports do not ask for the node";
-  health_.set_node_eligible(true);
+  health_.set_node("");
   EXPECT_EQ(health_.healthz().status, 200);
 }
 

@@ -67,7 +67,7 @@ TEST_F(ServersTest, HealthzAndLivezAnswerAsJsonAndAreCounted) {
   EXPECT_EQ(ineligible.headers.at("content-type"), "application/json");
   EXPECT_EQ(ineligible.headers.at("x-content-type-options"), "nosniff");
   EXPECT_EQ(ask(port, "/livez").body, health_.livez().body);
-  health_.set_node_eligible(true);
+  health_.set_node("");
   EXPECT_EQ(ask(port, "/healthz", "POST", "x").status, 200);
   EXPECT_EQ(ask(port, "/livez?verbose").status, 200);
   const std::string text = metrics_.text();
@@ -78,7 +78,7 @@ TEST_F(ServersTest, HealthzAndLivezAnswerAsJsonAndAreCounted) {
 }
 
 TEST_F(ServersTest, HealthzTurnsBadWhenChangesWaitTooLong) {
-  health_.set_node_eligible(true);
+  health_.set_node("");
   health_.loop_started(Family::kIPv4);
   health_.queued(Family::kIPv4);
   const std::uint16_t port = serve_healthz();

@@ -28,9 +28,11 @@ constexpr auto kIdle = std::chrono::hours(1);
 // The cluster autoscaler's announcement that the node goes: load balancers shall send no more new connections.
 constexpr std::string_view kToBeDeletedTaint = "ToBeDeletedByClusterAutoscaler";
 
-bool eligible(const model::Node& node) {
-  return !node.deleting &&
-         std::find(node.taint_keys.begin(), node.taint_keys.end(), kToBeDeletedTaint) == node.taint_keys.end();
+// Why load balancers must send this node no new connections; empty where they may.
+std::string problem_of(const model::Node& node) {
+  if (node.deleting) return fmt::format("Node \"{}\" is being deleted", node.name);
+  if (std::find(node.taint_keys.begin(), node.taint_keys.end(), kToBeDeletedTaint) == node.taint_keys.end()) return "";
+  return fmt::format("Node \"{}\" has the taint {}", node.name, kToBeDeletedTaint);
 }
 
 std::string zone_of(const model::Node& node) {
@@ -210,7 +212,7 @@ void ControlLoop::take_in_node() {
     return;
   }
   const model::Node& node = *snapshot_.node();
-  health_.set_node_eligible(eligible(node));
+  health_.set_node(problem_of(node));
   if (zone_of(node) != facts_.zone) {
     SLUICE_LOG_INFO("The node's zone changed", {"from", facts_.zone}, {"to", zone_of(node)});
     facts_.zone = zone_of(node);
