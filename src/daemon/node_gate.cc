@@ -26,14 +26,26 @@ void NodeGate::pass(model::Update&& update) {
   changed_.notify_all();
 }
 
-std::optional<model::Node> NodeGate::wait(std::chrono::seconds timeout, bool stop_at_complete,
-                                          const std::function<bool(const model::Node&)>& enough) {
-  const auto deadline = std::chrono::steady_clock::now() + timeout;
+std::optional<model::Node> NodeGate::wait(const Wanted& wanted) {
+  const auto deadline = std::chrono::steady_clock::now() + wanted.longest;
   const MutexLock lock(mutex_);
-  while (!given_up_ && !(node_ && enough(*node_)) && !(stop_at_complete && services_complete_ && slices_complete_)) {
+  waiting_ = {wanted.what, system_clock().wall_now()};
+  while (!given_up_ && !(node_ && wanted.enough(*node_)) &&
+         !(wanted.until_complete && services_complete_ && slices_complete_)) {
     if (changed_.wait_until(mutex_, deadline) == std::cv_status::timeout) break;
   }
+  waiting_.reset();
   return node_;
+}
+
+std::optional<NodeGate::Waiting> NodeGate::waiting() const {
+  const MutexLock lock(mutex_);
+  return waiting_;
+}
+
+bool NodeGate::given_up() const {
+  const MutexLock lock(mutex_);
+  return given_up_;
 }
 
 void NodeGate::give_up() {

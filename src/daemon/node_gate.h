@@ -7,8 +7,10 @@
 #include <condition_variable>
 #include <functional>
 #include <optional>
+#include <string>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/mutex.h"
 #include "model/snapshot.h"
 
@@ -20,22 +22,38 @@ class NodeGate {
 
   // From the source; any thread.
   void pass(model::Update&& update);
-  // Waits until the Node is known and `enough` says yes to it, or `give_up` was called, or the time is over; answers
-  // the Node as last heard of. With `stop_at_complete` the first complete list of Services and slices ends the wait as
-  // well: files that hold no Node will not bring one later.
-  std::optional<model::Node> wait(std::chrono::seconds timeout, bool stop_at_complete,
-                                  const std::function<bool(const model::Node&)>& enough);
+
+  struct Wanted {
+    std::string what;  // in words: "an address of Node \"a\""
+    std::chrono::seconds longest;
+    // The first complete list of Services and slices ends the wait as well: files that hold no Node will not bring one
+    // later.
+    bool until_complete = false;
+    std::function<bool(const model::Node&)> enough;
+  };
+  // Waits until the Node is known and is enough, or give_up() was called, or it has taken too long; returns the Node as
+  // last heard of.
+  std::optional<model::Node> wait(const Wanted& wanted);
+  // What wait() waits for now, and since when; any thread.
+  struct Waiting {
+    std::string what;
+    Clock::WallTime since;
+  };
+  [[nodiscard]] std::optional<Waiting> waiting() const;
+
   void give_up();  // the process is to end
+  [[nodiscard]] bool given_up() const;
   // From now on updates go to `post`, first those that were kept.
   void open(Post post);
   void close();  // what arrives from now on is dropped; post() is not called again when this has returned
 
  private:
-  Mutex mutex_;
+  mutable Mutex mutex_;
   std::condition_variable_any changed_;
   std::vector<model::Update> kept_ SLUICE_GUARDED_BY(mutex_);
   std::optional<model::Node> node_ SLUICE_GUARDED_BY(mutex_);
   Post post_ SLUICE_GUARDED_BY(mutex_);
+  std::optional<Waiting> waiting_ SLUICE_GUARDED_BY(mutex_);
   bool services_complete_ SLUICE_GUARDED_BY(mutex_) = false;
   bool slices_complete_ SLUICE_GUARDED_BY(mutex_) = false;
   bool given_up_ SLUICE_GUARDED_BY(mutex_) = false;

@@ -66,8 +66,8 @@ TEST(NodeGate, WaitsForANodeThatIsEnough) {
     update.node->internal_ips.push_back(*IpAddress::parse("192.0.2.1"));
     gate.pass(std::move(update));
   });
-  const auto node =
-      gate.wait(std::chrono::seconds(30), false, [](const model::Node& n) { return !n.internal_ips.empty(); });
+  const auto node = gate.wait(
+      {"an address", std::chrono::seconds(30), false, [](const model::Node& n) { return !n.internal_ips.empty(); }});
   source.join();
   ASSERT_TRUE(node);
   EXPECT_EQ(node->name, "complete");
@@ -78,14 +78,27 @@ TEST(NodeGate, CompleteListsEndTheWaitWhereNoNodeCanCome) {
   model::Update update;
   update.services_complete = update.slices_complete = true;
   gate.pass(std::move(update));
-  EXPECT_FALSE(gate.wait(std::chrono::seconds(30), true, kAnyNode));
+  EXPECT_FALSE(gate.wait({"a Node", std::chrono::seconds(30), true, kAnyNode}));
 }
 
 TEST(NodeGate, GivingUpEndsTheWait) {
   NodeGate gate;
+  EXPECT_FALSE(gate.given_up());
   std::thread stopper([&gate] { gate.give_up(); });
-  EXPECT_FALSE(gate.wait(std::chrono::seconds(30), false, kAnyNode));
+  EXPECT_FALSE(gate.wait({"a Node", std::chrono::seconds(30), false, kAnyNode}));
   stopper.join();
+  EXPECT_TRUE(gate.given_up());
+}
+
+TEST(NodeGate, WhileItWaitsItSaysForWhat) {
+  NodeGate gate;
+  EXPECT_FALSE(gate.waiting());
+  std::thread waiter([&gate] { (void)gate.wait({"a Node", std::chrono::seconds(30), false, kAnyNode}); });
+  while (!gate.waiting()) std::this_thread::yield();
+  EXPECT_EQ(gate.waiting()->what, "a Node");
+  gate.give_up();
+  waiter.join();
+  EXPECT_FALSE(gate.waiting());
 }
 
 }  // namespace

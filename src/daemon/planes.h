@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// What this node serves with: its mode, the families that it can serve, and a data plane for each. All of it follows
+// from the configuration, the Node and the host, and is said in the log as kube-proxy says it.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "config/flags.h"
+#include "daemon/data_planes.h"
+#include "daemon/own_node.h"
+#include "dataplane/dataplane.h"
+
+namespace sluice::daemon {
+
+struct Serving {
+  std::unique_ptr<Mode> mode;
+  std::vector<Family> families;              // the primary one first
+  std::vector<std::string> node_port_cidrs;  // nodePortAddresses, with this node's own in place of "primary"
+};
+
+// An error where the mode cannot serve the node's primary family here.
+Result<Serving> choose_serving(const config::CommandLine& command, const OwnNode& node);
+// An error where the configuration contradicts the node in a way that leaves no pod to be recognised.
+Result<> check_against_node(const config::ProxyConfig& config, const Serving& serving, const OwnNode& node);
+// In the order of the families. Prepares the node's kernel for the mode.
+Result<std::vector<std::unique_ptr<dataplane::DataPlane>>> open_data_planes(
+    const config::CommandLine& command, const Serving& serving, const OwnNode& node,
+    const std::vector<IpAddress>& api_server_addresses);
+
+// Where node ports of a family answer by the addresses that this host has now.
+dataplane::NodePortAddresses node_port_addresses_now(const Serving& serving, Family family);
+// Where health-check node ports listen.
+std::vector<IpAddress> health_check_addresses_now(const Serving& serving);
+
+}  // namespace sluice::daemon

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// A status takes as long as comparing with the kernel does, which is the control loop's work: the event loop hands the
+// request on and goes on with others.
+#include "daemon/request_server.h"
+
+#include <utility>
+
+#include "base/log.h"
+#include "daemon/local_socket.h"
+#include "view/status_json.h"
+#include "view/status_text.h"
+
+namespace sluice::daemon {
+namespace {
+
+constexpr std::chrono::seconds kListenAgain{5};  // on a restart the process before us may still be ending
+
+view::Response status_response(const view::Status& status, const std::string& form) {
+  const Clock::WallTime now = system_clock().wall_now();
+  const view::Width width = form == "wide" ? view::Width::kWide : view::Width::kNarrow;
+  return {.refused = false,
+          .exit_status = serves_as_wanted(status) ? 0 : 1,
+          .body = form == "json" ? status_json(status, now) : status_text(status, width, now)};
+}
+
+}  // namespace
+
+RequestServer::RequestServer(net::EventLoop& loop, view::ProcessFacts process, Waits waits)
+    : loop_(loop), waits_(std::move(waits)), again_(loop), process_(std::move(process)) {
+  router_.add(
+      "/status", {{"form", {"text", "wide", "json"}}},
+      [this](const view::Request& request, const view::Router::Reply& reply) { answer_status(request, reply); });
+  listen(true);
+}
+
+void RequestServer::listen(bool first) {
+  auto server = net::LocalServer::listen(
+      loop_, std::string(kLocalSocket),
+      [this](const std::string& line, net::LocalServer::Reply reply) { router_.route(line, std::move(reply)); });
+  if (server) {
+    server_ = std::move(*server);
+    return;
+  }
+  if (first) SLUICE_LOG_WARNING("`sluice status` will not find this proxy, trying again", {"err", server.error().what});
+  again_.expires_after(kListenAgain);
+  again_.async_wait([this](boost::system::error_code error) {
+    if (!error) listen(false);
+  });
+}
+
+void RequestServer::set_control(sync::ControlLoop& control, std::string flavour) {
+  const MutexLock lock(mutex_);
+  control_ = &control;
+  process_.flavour = std::move(flavour);
+}
+
+void RequestServer::forget_control() {
+  const MutexLock lock(mutex_);
+  control_ = nullptr;
+}
+
+void RequestServer::answer_status(const view::Request& request, const view::Router::Reply& reply) {
+  const auto asked = request.parameters.find("form");
+  const std::string form = asked == request.parameters.end() ? "text" : asked->second;
+  const MutexLock lock(mutex_);
+  if (control_ == nullptr) return reply(status_response(view::starting_status(process_, waits_()), form));
+  // The comparison comes on the control loop's thread, at the latest from its destructor: it lives until then, while
+  // control_ may be null already.
+  const sync::ControlLoop* control = control_;
+  control_->compare(
+      [this, control, process = process_, form, reply](const std::vector<sync::FamilyComparison>& comparisons) {
+        reply(status_response(view::make_status(process, waits_(), control->status(), comparisons), form));
+      });
+}
+
+}  // namespace sluice::daemon
