@@ -59,7 +59,8 @@ Findings check_node_ports(const ProxyConfig& config, const ClusterFacts& facts) 
   Findings findings;
   const std::vector<std::string>& cidrs = facts.node_port_cidrs;
   if (cidrs.empty()) {
-    findings.problems.emplace_back(
+    // kube-proxy calls its own default a problem.
+    findings.notes.emplace_back(
         "nodePortAddresses is unset; NodePort connections will be accepted on all local IPs. Consider using "
         "`--nodeport-addresses primary`");
     return findings;

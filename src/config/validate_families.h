@@ -21,6 +21,7 @@ struct ClusterFacts {
 struct Findings {
   std::vector<std::string> problems;  // log them as "Kube-proxy configuration may be incomplete or incorrect"
   bool fatal = false;                 // then end with fatal_text()
+  std::vector<std::string> notes{};   // nothing is wrong, and worth a line of information
   [[nodiscard]] std::string fatal_text() const;  // "kube-proxy configuration is incorrect: ..."
 };
 

@@ -39,7 +39,7 @@ TEST(NodePorts, SurprisingReachIsTold) {
   const Row rows[] = {
       {"single stack, matching", "10.0.0.0/8", {"192.168.0.0/24"}, {}, {}, k4, {}},
       {"dual stack, both", "10.0.0.0/8,fd00::/48", {"192.168.0.0/24", "fd01::/64"}, {}, {}, k4, {}},
-      {"unset", "10.0.0.0/8", {}, {}, {}, k4, {unset}},
+      {"unset", "10.0.0.0/8", {}, {}, {}, k4, {}},
       {"dual stack by cluster CIDR", "10.0.0.0/8,fd00::/48", {"192.168.0.0/24"}, {}, {}, k4, {dual("IPv4", "IPv6")}},
       {"dual stack by excluded CIDRs", "", {"fd01::/64"}, {"10.0.0.0/8", "fd00::/48"}, {}, k6, {dual("IPv6", "IPv4")}},
       {"dual stack by pod CIDRs", "", {"192.168.0.0/24"}, {}, {"10.0.0.0/24", "fd00::/64"}, k4, {dual("IPv4", "IPv6")}},
@@ -60,6 +60,7 @@ TEST(NodePorts, SurprisingReachIsTold) {
     const ClusterFacts facts{row.primary, true, cidrs_of(row.pod_cidrs), row.node_port_cidrs};
     const Findings findings = check_node_ports(config, facts);
     EXPECT_EQ(findings.problems, row.wanted) << row.name;
+    EXPECT_EQ(findings.notes, row.node_port_cidrs.empty() ? Texts{unset} : Texts{}) << row.name;
     EXPECT_FALSE(findings.fatal) << row.name;
   }
 }

@@ -5,6 +5,8 @@
 
 #include <fmt/format.h>
 
+#include <cerrno>
+#include <cstring>
 #include <fstream>
 #include <string>
 #include <thread>
@@ -20,7 +22,11 @@ constexpr const char* kHashSizeFile = "/sys/module/nf_conntrack/parameters/hashs
 
 void ensure(std::string_view name, const std::string& value) {
   const auto written = sys::ensure_sysctl(name, value);
-  if (!written) {
+  if (!written && sys::sysctl_is_read_only(name)) {
+    const auto live = sys::read_sysctl(name);
+    SLUICE_LOG_INFO("A kernel setting belongs to the host of this network namespace, keeping the host's value",
+                    {"setting", name}, {"value", live ? *live : ""});
+  } else if (!written) {
     SLUICE_LOG_ERROR("Could not write a kernel setting, keeping the kernel's value", {"setting", name},
                      {"value", value}, {"err", written.error().what});
   } else if (*written) {
@@ -57,11 +63,19 @@ void allow_localhost_node_ports() {
 
 void apply_oom_score(const config::ProxyConfig& config) {
   if (!config.oom_score_adj) return;
+  errno = 0;
   std::ofstream out("/proc/self/oom_score_adj");
   out << *config.oom_score_adj << std::flush;
-  if (!out)
+  if (out) return;
+  const int error = errno;
+  // Only a process with CAP_SYS_RESOURCE may ask for a lower score than it was given; one without serves as well.
+  if (error == EACCES || error == EPERM) {
+    SLUICE_LOG_INFO("This process may not lower its OOM score, keeping the one inherited",
+                    {"oomScoreAdj", *config.oom_score_adj});
+  } else {
     SLUICE_LOG_WARNING("Failed to apply the OOM score, keeping the one inherited",
-                       {"oomScoreAdj", *config.oom_score_adj});
+                       {"oomScoreAdj", *config.oom_score_adj}, {"err", std::strerror(error)});
+  }
 }
 
 }  // namespace sluice::daemon

@@ -41,7 +41,12 @@ config::NodeIps node_ips(const config::ProxyConfig& config, const std::optional<
   return config::detect_node_ips(facts);
 }
 
-void log_addresses(const OwnNode& node) {
+// Files need no Node, and a host without another address is reached at no other.
+void log_addresses(const OwnNode& node, bool files) {
+  if (node.ips.loopback_assumed && files) {
+    SLUICE_LOG_INFO("This host has no address but loopback", {"node", node.name});
+    return;
+  }
   if (node.ips.loopback_assumed) {
     SLUICE_LOG_ERROR(
         "Can't determine this node's IP, assuming loopback; if this is incorrect, please set the --bind-address flag",
@@ -83,7 +88,7 @@ Result<std::optional<OwnNode>> learn_own_node(const config::ProxyConfig& config,
   }
   if (gate.given_up()) return std::optional<OwnNode>();
   node.ips = node_ips(config, node.object, files);
-  log_addresses(node);
+  log_addresses(node, files);
   return std::optional<OwnNode>(std::move(node));
 }
 

@@ -67,6 +67,7 @@ Result<> check_against_node(const config::ProxyConfig& config, const Serving& se
   const config::ClusterFacts facts{serving.families.front(), serving.families.size() == 2, node.pod_cidrs(),
                                    serving.node_port_cidrs};
   for (const config::Findings& findings : {check_node_ports(config, facts), check_families(config, facts)}) {
+    for (const std::string& note : findings.notes) SLUICE_LOG_INFO("About the configuration", {"note", note});
     for (const std::string& problem : findings.problems)
       SLUICE_LOG_ERROR("Kube-proxy configuration may be incomplete or incorrect", {"err", problem});
     if (findings.fatal) return fail(Errc::kInvalid, findings.fatal_text());

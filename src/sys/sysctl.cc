@@ -7,6 +7,7 @@
 #include "sys/sysctl.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
@@ -49,6 +50,11 @@ Result<std::string> read_sysctl(std::string_view name) {
   std::string value(buffer.data(), static_cast<std::size_t>(count));
   while (!value.empty() && value.back() == '\n') value.pop_back();
   return value;
+}
+
+bool sysctl_is_read_only(std::string_view name) {
+  struct stat file{};
+  return ::stat(("/proc/sys/" + std::string(name)).c_str(), &file) == 0 && (file.st_mode & 0222) == 0;
 }
 
 Result<bool> ensure_sysctl(std::string_view name, std::string_view value) {

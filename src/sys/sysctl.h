@@ -11,6 +11,9 @@ namespace sluice::sys {
 
 // `name` with slashes: "net/ipv4/ip_forward". The value without its newline.
 Result<std::string> read_sysctl(std::string_view name);
+// The kernel lets nobody write it here, not even root: in a network namespace such a setting is the host's. One on a
+// read-only mount is not meant.
+bool sysctl_is_read_only(std::string_view name);
 // Writes only where the value differs; answers whether it wrote.
 Result<bool> ensure_sysctl(std::string_view name, std::string_view value);
 

@@ -46,6 +46,15 @@ TEST(Sysctl, UnknownNameIsNotFoundAndNamed) {
   }
 }
 
+TEST(Sysctl, WhatNobodyMayWriteIsToldFromTheRest) {
+  EXPECT_TRUE(sysctl_is_read_only("kernel/ostype"));
+  EXPECT_FALSE(sysctl_is_read_only("net/no/such/name"));
+  in_fresh_netns([] {
+    EXPECT_FALSE(sysctl_is_read_only(kName));
+    EXPECT_TRUE(sysctl_is_read_only("net/netfilter/nf_conntrack_max")) << "the host's, since Linux 2.6.27";
+  });
+}
+
 TEST(Sysctl, ValueThatTheKernelRefusesIsInvalid) {
   in_fresh_netns([] {
     const auto refused = ensure_sysctl(kName, "many");

@@ -1,0 +1,269 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""What a proxy says while it starts and waits: the program itself, each test in a network namespace of its own.
+
+usage: start_test.py SLUICE
+"""
+import ctypes
+import http.server
+import json
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+import urllib.error
+import urllib.parse
+import urllib.request
+
+PROGRAM = sys.argv.pop(1)
+CLONE_NEWNET = 0x40000000
+
+OBJECTS = """apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: shop}
+spec:
+  clusterIP: 10.96.0.10
+  clusterIPs: [10.96.0.10]
+  ports: [{name: http, port: 80, targetPort: 8080, protocol: TCP}]
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: web-1, namespace: shop, labels: {kubernetes.io/service-name: web}}
+addressType: IPv4
+ports: [{name: http, port: 8080, protocol: TCP}]
+endpoints:
+- {addresses: [10.244.0.5], conditions: {ready: true}}
+"""
+NODE = """apiVersion: v1
+kind: Node
+metadata: {name: node-a}
+status: {addresses: [{type: InternalIP, address: 192.0.2.1}]}
+"""
+
+
+def wait_for(what, holds, seconds=90):
+    end = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > end:
+            raise AssertionError(f"waited in vain for {what}")
+        time.sleep(0.1)
+
+
+class FakeApiServer:
+    """Has no objects but Nodes of these names; its watches are silent."""
+
+    def __init__(self, nodes):
+        self.nodes = list(nodes)
+        owner = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self):  # noqa: N802
+                path = urllib.parse.urlparse(self.path)
+                query = urllib.parse.parse_qs(path.query)
+                if query.get("watch", ["0"])[0] in ("1", "true"):
+                    self.send_response(200)
+                    self.send_header("Content-Type", "application/json")
+                    self.send_header("Transfer-Encoding", "chunked")
+                    self.end_headers()
+                    owner.closing.wait()
+                    return
+                items = []
+                kind = {"nodes": "NodeList", "services": "ServiceList"}.get(path.path.split("/")[-1], "EndpointSliceList")
+                version = "discovery.k8s.io/v1" if kind == "EndpointSliceList" else "v1"
+                if kind == "NodeList":
+                    wanted = query.get("fieldSelector", [""])[0].removeprefix("metadata.name=")
+                    items = [{"metadata": {"name": name, "resourceVersion": "1"},
+                              "status": {"addresses": [{"type": "InternalIP", "address": "192.0.2.1"}]}}
+                             for name in owner.nodes if wanted in ("", name)]
+                body = json.dumps({"kind": kind, "apiVersion": version, "metadata": {"resourceVersion": "1"},
+                                   "items": items}).encode()
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def do_POST(self):  # noqa: N802  (events)
+                self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                self.send_response(201)
+                self.send_header("Content-Length", "2")
+                self.end_headers()
+                self.wfile.write(b"{}")
+
+            def log_message(self, *_):
+                pass
+
+        self.closing = threading.Event()
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+
+    def close(self):
+        self.closing.set()
+        self.server.shutdown()
+        self.server.server_close()
+
+
+class Start(unittest.TestCase):
+    def setUp(self):
+        if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), "unshare: needs root")
+        subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+        subprocess.run(["ip", "address", "add", "192.0.2.1/32", "dev", "lo"], check=True)
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="sluice-start-"))
+        self.addCleanup(shutil.rmtree, self.folder)
+        self.manifests = self.folder / "manifests"
+        self.log = self.folder / "log"
+        self.proxy = None
+
+    def start(self, *arguments):
+        with open(self.log, "wb") as log:
+            self.proxy = subprocess.Popen([PROGRAM, "proxy", "--data-dir", self.folder / "data", "--hostname-override", "node-a",
+                                           "--cluster-cidr", "10.244.0.0/16", *arguments], stdin=subprocess.DEVNULL, stderr=log)
+        self.addCleanup(self.end)
+
+    def end(self):
+        if self.proxy.poll() is None:
+            self.proxy.terminate()
+        return self.proxy.wait()
+
+    def status(self, *arguments):
+        return subprocess.run([PROGRAM, "status", *arguments], capture_output=True, text=True, check=False)
+
+    def write(self, *documents):
+        self.manifests.mkdir(exist_ok=True)
+        (self.manifests / "objects.yaml").write_text("---\n".join(documents))
+
+    def kubeconfig(self, server):
+        path = self.folder / "kubeconfig"
+        path.write_text(f"apiVersion: v1\nkind: Config\nclusters: [{{name: c, cluster: {{server: \"{server}\"}}}}]\n"
+                        "contexts: [{name: c, context: {cluster: c, user: u}}]\ncurrent-context: c\n"
+                        "users: [{name: u, user: {}}]\n")
+        return path
+
+
+def complaints(text):
+    """Lines of a log in klog's form that are errors or warnings."""
+    return [line for line in text.splitlines() if re.match(r"[EWF]\d{4} ", line)]
+
+
+def json_complaints(text):
+    lines = [json.loads(line) for line in text.splitlines()]
+    return [line for line in lines if line["level"] != "info"]
+
+
+class AGoodStart(Start):
+    """Whoever sees an error at every start does not see the one that matters."""
+
+    def check(self, arguments, find_complaints):
+        self.start("--manifests", self.manifests, *arguments)
+        wait_for("the proxy to serve", lambda: self.status().returncode == 0 or self.proxy.poll() is not None)
+        self.assertEqual(self.end(), 0)
+        text = self.log.read_text()
+        self.assertIn("Programmed all Services", text)
+        self.assertEqual(find_complaints(text), [])
+
+    def test_in_text_nothing_looks_like_a_fault(self):
+        self.write(OBJECTS, NODE)
+        self.check([], complaints)
+
+    def test_in_json_neither(self):
+        self.write(OBJECTS, NODE)
+        self.check(["--logging-format=json"], json_complaints)
+
+    def test_nor_without_a_node_and_without_an_address(self):
+        subprocess.run(["ip", "address", "del", "192.0.2.1/32", "dev", "lo"], check=True)
+        self.write(OBJECTS)
+        self.check([], complaints)
+
+    def test_but_what_is_wrong_stays_a_complaint(self):
+        self.write(OBJECTS, NODE)
+        (self.manifests / "broken.yaml").write_text("kind: [")
+        for form, find in (("text", complaints), ("json", json_complaints)):
+            with self.subTest(form):
+                self.start("--manifests", self.manifests, f"--logging-format={form}", "--nodeport-addresses=::1/128")
+                wait_for("the proxy to serve", lambda: self.status().returncode == 0)
+                self.end()
+                text = str(find(self.log.read_text()))
+                self.assertIn("broken.yaml", text)
+                self.assertIn("::1/128", text)
+
+
+class AProxyThatWaits(Start):
+    def test_for_its_folder_says_so_and_goes_on_when_it_comes(self):
+        self.assertEqual(self.status().returncode, 2, "no proxy yet")
+        self.start("--manifests", self.manifests)
+        wait_for("the proxy to listen", lambda: self.status().returncode != 2)
+        wait_for("the reason", lambda: "No such file or directory" in self.status().stdout)
+        asked = self.status()
+        self.assertEqual(asked.returncode, 1, asked.stdout)
+        self.assertIn(f"pid {self.proxy.pid}", asked.stdout)
+        self.assertRegex(asked.stdout, rf"(?m)^waiting for folder {self.manifests} for \d+ s: .*No such file or directory")
+        answer = json.loads(self.status("-o", "json").stdout)
+        self.assertEqual((answer["pid"], answer["servesAsWanted"]), (self.proxy.pid, False))
+        self.assertEqual([wait["what"] for wait in answer["waitsFor"]], [f"folder {self.manifests}"])
+        self.assertLessEqual(abs(answer["waitsFor"][0]["since"] - time.time()), 3600)
+        self.write(OBJECTS, NODE)
+        wait_for("the proxy to serve", lambda: self.status().returncode == 0)
+        self.assertEqual(json.loads(self.status("-o", "json").stdout)["waitsFor"], [])
+
+    def test_for_its_api_server_says_so(self):
+        self.start("--kubeconfig", self.kubeconfig("http://127.0.0.1:9"))
+        wait_for("the reason", lambda: "refused" in self.status().stdout)
+        asked = self.status()
+        self.assertEqual(asked.returncode, 1)
+        self.assertRegex(asked.stdout, r"(?m)^waiting for API server http://127.0.0.1:9 for \d+ s: .*refused")
+
+    def test_for_a_node_that_is_not_there_says_so_at_once_and_until_it_comes(self):
+        api = FakeApiServer(["worker-1", "worker-2"])
+        self.addCleanup(api.close)
+        self.start("--kubeconfig", self.kubeconfig(api.url))
+        words = "it has: worker-1, worker-2"
+        wait_for("the reason", lambda: words in self.status().stdout)
+        asked = self.status()
+        self.assertEqual(asked.returncode, 1)
+        self.assertRegex(asked.stdout, rf'(?m)^waiting for Node "node-a" for \d+ s: .*no such Node; {words}')
+        self.assertNotIn("assuming loopback", self.log.read_text(), "it is said at once, not after 30 seconds")
+        self.assertIn("worker-1, worker-2", self.log.read_text())
+        wait_for("healthz", self.healthz_body)
+        answer = json.loads(self.healthz_body())
+        self.assertFalse(answer["nodeEligible"])
+        self.assertIn(words, answer["nodeProblem"])
+        self.assertIn(words, self.status().stdout)
+
+    def healthz_body(self):
+        try:
+            with urllib.request.urlopen("http://127.0.0.1:10256/healthz", timeout=5) as answer:
+                return answer.read()
+        except urllib.error.HTTPError as error:
+            return error.read()
+        except OSError:
+            return None
+
+
+class TheLocalSocket(Start):
+    def ask(self, line):
+        import socket
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect("\0sluice")
+            connection.sendall(line.encode())
+            return b"".join(iter(lambda: connection.recv(4096), b"")).decode()
+
+    def test_a_program_of_another_version_gets_a_clear_word(self):
+        self.start("--manifests", self.manifests)
+        wait_for("the proxy to listen", lambda: self.status().returncode != 2)
+        self.assertRegex(self.ask("sluice/1 /trace?to=10.0.0.1\n"), r"^sluice/1 refused 2 .*\n.*knows no request '/trace'")
+        self.assertRegex(self.ask("sluice/9 /status\n"), r"^sluice/1 refused 2 .*\n.*speaks sluice/1")
+        self.assertRegex(self.ask("status json\n"), r"^sluice/1 refused 2 ")
+
+
+if __name__ == "__main__":
+    unittest.main()
