@@ -14,11 +14,13 @@
 #include <boost/asio/local/stream_protocol.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/read_until.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/streambuf.hpp>
 #include <boost/asio/write.hpp>
 #include <cerrno>
 #include <cstring>
 #include <istream>
+#include <utility>
 
 #include "base/unique_fd.h"
 
@@ -27,6 +29,7 @@ namespace {
 
 using boost::asio::local::stream_protocol;
 constexpr std::size_t kRequestBytesMax = 4096;
+constexpr std::chrono::seconds kAcceptAgain{1};
 
 std::string abstract_name(const std::string& name) {
   return std::string(1, '\0') + name;
@@ -38,15 +41,22 @@ bool peer_is_trusted(int fd) {
   return ::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && (peer.uid == 0 || peer.uid == ::geteuid());
 }
 
-// One client: request line in, answer out, closed.
+// One client: request line in, answer out, closed. A client that is too slow is hung up on.
 class Session : public std::enable_shared_from_this<Session> {
  public:
-  Session(stream_protocol::socket socket, const LocalServer::Handler& handler)
-      : socket_(std::move(socket)), handler_(handler) {}
+  Session(stream_protocol::socket socket, const LocalServer::Handler& handler, const LocalLimits& limits,
+          std::function<void()> ended)
+      : socket_(std::move(socket)),
+        deadline_(socket_.get_executor()),
+        handler_(handler),
+        limits_(limits),
+        ended_(std::move(ended)) {}
 
   void start() {
+    hang_up_after(limits_.request);
     boost::asio::async_read_until(socket_, request_, '\n', [self = shared_from_this()](auto error, std::size_t) {
-      if (error) return;
+      self->deadline_.cancel();
+      if (error) return self->end();
       std::istream stream(&self->request_);
       std::string line;
       std::getline(stream, line);
@@ -58,39 +68,108 @@ class Session : public std::enable_shared_from_this<Session> {
   }
 
  private:
+  void hang_up_after(std::chrono::milliseconds longest) {
+    deadline_.expires_after(longest);
+    deadline_.async_wait([weak = weak_from_this()](auto error) {
+      const auto self = weak.lock();
+      if (!error && self) self->end();
+    });
+  }
+
+  // On the loop's thread, as everything but the handler's reply; again does nothing.
+  void end() {
+    deadline_.cancel();
+    boost::system::error_code ignored;
+    socket_.close(ignored);
+    if (const auto ended = std::exchange(ended_, nullptr)) ended();
+  }
+
   void send(std::string answer) {
+    if (!socket_.is_open()) return;
     answer_ = std::move(answer);
-    boost::asio::async_write(socket_, boost::asio::buffer(answer_), [self = shared_from_this()](auto, std::size_t) {});
+    hang_up_after(limits_.answer);
+    boost::asio::async_write(socket_, boost::asio::buffer(answer_),
+                             [self = shared_from_this()](auto, std::size_t) { self->end(); });
   }
 
   stream_protocol::socket socket_;
-  LocalServer::Handler handler_;
+  boost::asio::steady_timer deadline_;
+  const LocalServer::Handler handler_;
+  const LocalLimits limits_;
+  std::function<void()> ended_;
   boost::asio::streambuf request_{kRequestBytesMax};
   std::string answer_;
 };
 
-class AbstractServer : public LocalServer {
+// Shared with what the loop still has of it when the server goes.
+class Listener : public std::enable_shared_from_this<Listener> {
  public:
-  AbstractServer(stream_protocol::acceptor acceptor, Handler handler)
-      : acceptor_(std::move(acceptor)), handler_(std::move(handler)) {}
+  Listener(stream_protocol::acceptor acceptor, LocalServer::Handler handler, const LocalLimits& limits)
+      : acceptor_(std::move(acceptor)),
+        later_(acceptor_.get_executor()),
+        handler_(std::move(handler)),
+        limits_(limits) {}
 
   void accept() {
-    acceptor_.async_accept([this](auto error, stream_protocol::socket socket) {
-      if (error == boost::asio::error::operation_aborted) return;
-      if (!error && peer_is_trusted(socket.native_handle()))
-        std::make_shared<Session>(std::move(socket), handler_)->start();
-      accept();
+    if (accepting_ || !acceptor_.is_open() || sessions_ >= limits_.sessions) return;
+    accepting_ = true;
+    acceptor_.async_accept([self = shared_from_this()](auto error, stream_protocol::socket socket) {
+      self->accepting_ = false;
+      if (error == boost::asio::error::operation_aborted || !self->acceptor_.is_open()) return;
+      if (error) return self->accept_later();  // no descriptor is left
+      if (peer_is_trusted(socket.native_handle())) self->serve(std::move(socket));
+      self->accept();
     });
   }
 
+  void close() {
+    boost::system::error_code ignored;
+    acceptor_.close(ignored);
+    later_.cancel();
+  }
+
  private:
+  void accept_later() {
+    later_.expires_after(kAcceptAgain);
+    later_.async_wait([self = shared_from_this()](auto error) {
+      if (!error) self->accept();
+    });
+  }
+
+  void serve(stream_protocol::socket socket) {
+    ++sessions_;
+    auto ended = [weak = weak_from_this()] {
+      const auto self = weak.lock();
+      if (!self) return;
+      --self->sessions_;
+      self->accept();
+    };
+    std::make_shared<Session>(std::move(socket), handler_, limits_, std::move(ended))->start();
+  }
+
   stream_protocol::acceptor acceptor_;
-  Handler handler_;
+  boost::asio::steady_timer later_;
+  const LocalServer::Handler handler_;
+  const LocalLimits limits_;
+  std::size_t sessions_ = 0;
+  bool accepting_ = false;
+};
+
+class AbstractServer : public LocalServer {
+ public:
+  explicit AbstractServer(std::shared_ptr<Listener> listener) : listener_(std::move(listener)) {}
+  ~AbstractServer() override { listener_->close(); }
+  AbstractServer(const AbstractServer&) = delete;
+  AbstractServer& operator=(const AbstractServer&) = delete;
+
+ private:
+  const std::shared_ptr<Listener> listener_;
 };
 
 }  // namespace
 
-Result<std::unique_ptr<LocalServer>> LocalServer::listen(EventLoop& loop, const std::string& name, Handler handler) {
+Result<std::unique_ptr<LocalServer>> LocalServer::listen(EventLoop& loop, const std::string& name, Handler handler,
+                                                         const LocalLimits& limits) {
   boost::system::error_code error;
   stream_protocol::acceptor acceptor(loop);
   acceptor.open(stream_protocol(), error);
@@ -100,9 +179,9 @@ Result<std::unique_ptr<LocalServer>> LocalServer::listen(EventLoop& loop, const 
     const Errc code = error == boost::asio::error::address_in_use ? Errc::kAlreadyExists : Errc::kInternal;
     return fail(code, fmt::format("listen on the local socket @{}: {}", name, error.message()), error.value());
   }
-  auto server = std::make_unique<AbstractServer>(std::move(acceptor), std::move(handler));
-  server->accept();
-  return server;
+  auto listener = std::make_shared<Listener>(std::move(acceptor), std::move(handler), limits);
+  listener->accept();
+  return std::make_unique<AbstractServer>(std::move(listener));
 }
 
 Result<std::string> ask_local_server(const std::string& name, const std::string& request,

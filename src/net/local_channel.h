@@ -5,6 +5,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <functional>
 #include <memory>
 #include <string>
@@ -14,13 +15,21 @@
 
 namespace sluice::net {
 
+// What one client may take, and all of them. Beyond `sessions` further ones wait in the kernel's queue.
+struct LocalLimits {
+  std::size_t sessions = 32;
+  std::chrono::milliseconds request{10'000};  // for a whole request to arrive
+  std::chrono::milliseconds answer{60'000};   // for the answer, once it is there, to leave
+};
+
 class LocalServer {
  public:
   using Reply = std::function<void(std::string)>;
   // Called on the loop's thread; `reply` may be called later and from any thread, once.
   using Handler = std::function<void(const std::string& request, Reply reply)>;
   // Errc::kAlreadyExists if somebody in this network namespace listens under that name already.
-  static Result<std::unique_ptr<LocalServer>> listen(EventLoop& loop, const std::string& name, Handler handler);
+  static Result<std::unique_ptr<LocalServer>> listen(EventLoop& loop, const std::string& name, Handler handler,
+                                                     const LocalLimits& limits = {});
   virtual ~LocalServer() = default;
 };
 

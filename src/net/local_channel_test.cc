@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <boost/asio/local/stream_protocol.hpp>
 #include <thread>
+#include <vector>
 
 namespace sluice::net {
 namespace {
@@ -43,6 +45,38 @@ TEST(LocalChannel, ALargeAnswerFromAnotherThreadArrivesWhole) {
   answering.join();
   ASSERT_TRUE(answer) << answer.error().what;
   EXPECT_EQ(answer->size(), large.size());
+}
+
+// Two that say nothing take all places; without an end to their time nobody else would ever be heard.
+TEST(LocalChannel, ClientsThatSayNothingMakeRoomForOthers) {
+  EventLoop loop;
+  const std::string name = test_name("silent");
+  const LocalLimits limits{.sessions = 2, .request = std::chrono::milliseconds(50)};
+  auto server = LocalServer::listen(
+      loop, name, [](const std::string&, const LocalServer::Reply& reply) { reply("heard"); }, limits);
+  ASSERT_TRUE(server) << server.error().what;
+  std::thread thread([&loop] { loop.run(); });
+  std::vector<boost::asio::local::stream_protocol::socket> silent;
+  EventLoop unused;
+  for (int i = 0; i < 4; ++i) {
+    silent.emplace_back(unused);
+    silent.back().connect(boost::asio::local::stream_protocol::endpoint(std::string(1, '\0') + name));
+  }
+  const auto answer = ask_local_server(name, "status", std::chrono::seconds(30));
+  loop.stop();
+  thread.join();
+  ASSERT_TRUE(answer) << answer.error().what;
+  EXPECT_EQ(*answer, "heard");
+}
+
+TEST(LocalChannel, AServerThatGoesTakesItsNameAlong) {
+  EventLoop loop;
+  const std::string name = test_name("gone");
+  const auto handler = [](const std::string&, const LocalServer::Reply&) {};
+  auto first = LocalServer::listen(loop, name, handler);
+  ASSERT_TRUE(first) << first.error().what;
+  first->reset();
+  EXPECT_TRUE(LocalServer::listen(loop, name, handler));
 }
 
 TEST(LocalChannel, NobodyThereIsNotFound) {
