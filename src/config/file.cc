@@ -22,6 +22,7 @@
 #include "base/file.h"
 #include "base/yaml_scalar.h"
 #include "config/fields.h"
+#include "ipvs/engine_names.h"
 
 namespace sluice::config {
 namespace {
@@ -68,13 +69,14 @@ template <typename Enum>
 struct EnumNames;
 template <>
 struct EnumNames<IptablesFlavour> {
-  static constexpr std::string_view kWanted = "auto, nft or legacy";
+  static std::string wanted() { return "auto, nft or legacy"; }
   static constexpr std::array<std::pair<std::string_view, IptablesFlavour>, 3> kNames{
       {{"auto", IptablesFlavour::kAuto}, {"nft", IptablesFlavour::kNft}, {"legacy", IptablesFlavour::kLegacy}}};
 };
 template <>
 struct EnumNames<IpvsEngine> {
-  static constexpr std::string_view kWanted = "auto, kernel or ebpf";
+  // An engine that this program lacks is a word of the format all the same; whoever opens it says so.
+  static std::string wanted() { return fmt::format("auto or {}", fmt::join(ipvs::kEngineNames, " or ")); }
   static constexpr std::array<std::pair<std::string_view, IpvsEngine>, 3> kNames{
       {{"auto", IpvsEngine::kAuto}, {"kernel", IpvsEngine::kKernel}, {"ebpf", IpvsEngine::kEbpf}}};
 };
@@ -203,7 +205,7 @@ class Decoder {
         return {};
       }
     }
-    return wants(place, EnumNames<Enum>::kWanted, node);
+    return wants(place, EnumNames<Enum>::wanted(), node);
   }
 
   template <typename T>

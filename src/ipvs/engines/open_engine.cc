@@ -1,17 +1,50 @@
 // SPDX-License-Identifier: Apache-2.0
-// An engine is one line here.
+// An engine is one line here, and its name one in ipvs/engine_names.h.
 #include "ipvs/engines/open_engine.h"
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
+
+#include "ipvs/engine_names.h"
 #include "ipvs/kernel/kernel_engine.h"
 
 namespace sluice::ipvs::engines {
+namespace {
+
+struct Entry {
+  std::string_view name;
+  Result<std::unique_ptr<Engine>> (*open)();
+};
+
+Result<std::unique_ptr<Engine>> open_kernel() {
+  return kernel::KernelEngine::open();
+}
+
+// In the order in which "auto" takes them.
+constexpr std::array kEngines{Entry{"kernel", &open_kernel}};
+
+static_assert(std::equal(kEngines.begin(), kEngines.end(), kEngineNames.begin(), kEngineNames.end(),
+                         [](const Entry& entry, std::string_view name) { return entry.name == name; }));
+
+}  // namespace
 
 Result<std::unique_ptr<Engine>> open_engine(std::string_view choice) {
-  if (choice == "kernel" || choice == "auto") return kernel::KernelEngine::open();
+  if (choice == "auto") {
+    // The error of the first one: what is missing for the engine that a node should have.
+    auto first = kEngines.front().open();
+    for (auto entry = kEngines.begin() + 1; !first && entry != kEngines.end(); ++entry) {
+      if (auto engine = entry->open()) return engine;
+    }
+    return first;
+  }
+  const auto entry =
+      std::find_if(kEngines.begin(), kEngines.end(), [choice](const Entry& each) { return each.name == choice; });
+  if (entry != kEngines.end()) return entry->open();
   if (choice == "ebpf") return fail(Errc::kUnsupported, "the IPVS engine 'ebpf' is not built into this program");
-  return fail(Errc::kInvalid, fmt::format("there is no IPVS engine '{}': kernel, ebpf or auto", choice));
+  return fail(Errc::kInvalid, fmt::format("there is no IPVS engine '{}': it is one of {}, auto", choice,
+                                          fmt::join(kEngineNames, ", ")));
 }
 
 }  // namespace sluice::ipvs::engines

@@ -2,6 +2,7 @@
 // The help, made from the table of options so that it cannot tell of an option that is not there.
 #include <fmt/format.h>
 
+#include "ipvs/engine_names.h"
 #include "ipvs/text/messages.h"
 
 namespace sluice::ipvs::text {
@@ -31,14 +32,14 @@ std::string version_text() {
 std::string help_text(const std::string& program) {
   return version_text() + fmt::format(
                               "Shows and changes the table of IP virtual servers.\n\n"
-                              "usage: {0} [--engine kernel|ebpf|auto] COMMAND [OPTION...]\n"
+                              "usage: {0} [--engine {3}|auto] COMMAND [OPTION...]\n"
                               "       {0}   (without a word: -L)\n\n"
                               "commands, of which exactly one comes first:\n{1}\n"
                               "options:\n{2}\n"
                               "--engine, before the command, says whose table is meant; SLUICE_IPVS_ENGINE in the "
                               "environment says the same.\n"
                               "auto, the default, takes the kernel's where there is one.\n",
-                              program, section(true), section(false));
+                              program, section(true), section(false), fmt::join(kEngineNames, "|"));
 }
 
 }  // namespace sluice::ipvs::text
