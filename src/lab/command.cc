@@ -172,6 +172,7 @@ int run_probe(const Words& words) {
   }
   const auto lab = open_meant(words.id);
   if (!lab) return failed(lab.error());
+  if (const auto from = lab->netns(words.host); !from) return failed(from.error());  // not a matter of trying again
   const Target target{words.protocol == "tcp" ? Protocol::kTcp : Protocol::kUdp, *address, words.port};
   const ProbeOutcome outcome =
       lab->probe(words.host, target,

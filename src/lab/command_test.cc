@@ -75,6 +75,35 @@ TEST_F(LabCommand, CommandsAnswerByTheirStatus) {
   EXPECT_EQ(run_command({"up", "--id", id}), 1) << "there is one already";
 }
 
+TEST_F(LabCommand, AnUnknownHostOrLabIsNamedOnceWithThoseThatThereAre) {
+  const std::string id = fresh_id();
+  const auto lab = Lab::up({.id = id, .topology = grid_topology({.nodes = 1, .pods_per_node = 1})});
+  ASSERT_TRUE(lab) << lab.error().what;
+  const std::string unknown =
+      fmt::format("sluice lab: lab {}: there is no host 'nobody'; there are client, node1, pod1-1\n", id);
+  const auto probe =
+      sys::run_and_collect({SLUICE_LAB_TOOL, "lab", "probe", "--id", id, "nobody", "tcp", "10.244.1.1", "80"});
+  ASSERT_TRUE(probe) << probe.error().what;
+  EXPECT_EQ(probe->exit_status, 1);
+  EXPECT_EQ(probe->output, "");
+  EXPECT_EQ(probe->error_output, unknown);
+  const auto exec = sys::run_and_collect({SLUICE_LAB_TOOL, "lab", "exec", "--id", id, "nobody", "--", "true"});
+  ASSERT_TRUE(exec) << exec.error().what;
+  EXPECT_EQ(exec->error_output, unknown);
+  const auto other = sys::run_and_collect({SLUICE_LAB_TOOL, "lab", "status", "--id", "nosuchlab"});
+  ASSERT_TRUE(other) << other.error().what;
+  EXPECT_THAT(other->error_output, testing::HasSubstr("there is no lab 'nosuchlab'; there are "));
+  EXPECT_THAT(other->error_output, testing::HasSubstr(id));
+}
+
+TEST_F(LabCommand, AListOfManyHostsIsCut) {
+  const auto lab = Lab::up({.id = fresh_id(), .topology = grid_topology({.nodes = 1, .pods_per_node = 30})});
+  ASSERT_TRUE(lab) << lab.error().what;
+  const auto netns = lab->netns("nobody");
+  ASSERT_FALSE(netns);
+  EXPECT_THAT(netns.error().what, testing::EndsWith("pod1-18 and 12 more"));
+}
+
 TEST_F(LabCommand, ALabHasTheNodesAndPodsThatItIsAskedFor) {
   const std::string id = fresh_id();
   const auto up = sys::run_and_collect({SLUICE_LAB_TOOL, "lab", "up", "--id", id, "--nodes", "3", "--pods", "1"});

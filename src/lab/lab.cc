@@ -31,7 +31,17 @@ constexpr milliseconds kLockTimeout{30000};
 constexpr milliseconds kEndGrace{3000};
 constexpr int kEndRoundsMax = 20;          // of ending what was started while we ended the others
 constexpr int kAgentWaitTurnsMax = 10000;  // of 1 ms
-constexpr int kOwnerWaitTurnsMax = 2000;   // of 1 ms: between a new folder and its owner's name lies a file or two
+constexpr std::size_t kNamesShown = 20;
+constexpr int kOwnerWaitTurnsMax = 2000;  // of 1 ms: between a new folder and its owner's name lies a file or two
+
+// "; there are a, b and 17 more", or nothing where there is none.
+std::string there_are(const std::vector<std::string>& names) {
+  if (names.empty()) return "";
+  const auto shown = std::min(names.size(), kNamesShown);
+  return fmt::format("; there are {}{}",
+                     fmt::join(names.begin(), names.begin() + static_cast<std::ptrdiff_t>(shown), ", "),
+                     names.size() > shown ? fmt::format(" and {} more", names.size() - shown) : "");
+}
 
 std::string environment_mark(const std::string& id) {
   return "SLUICE_LAB=" + id;
@@ -178,8 +188,11 @@ Result<Lab> Lab::open(const std::string& id) {
   auto state = std::make_unique<State>();
   state->id = id;
   state->folder = state_folder(id);
-  if (!good_id(id) || !file_exists(state->folder))
-    return fail(Errc::kNotFound, fmt::format("there is no lab '{}'", id));
+  if (!good_id(id) || !file_exists(state->folder)) {
+    auto labs = list_labs();
+    if (labs) std::erase(*labs, id);  // its namespaces alone may be left
+    return fail(Errc::kNotFound, fmt::format("there is no lab '{}'{}", id, labs ? there_are(*labs) : ""));
+  }
   SLUICE_TRY(const std::string text, read_text(state->folder + "/topology"));
   SLUICE_TRY(state->topology, decode_topology(text));
   return Lab(std::move(state));
@@ -218,7 +231,7 @@ Result<std::string> Lab::netns(const std::string& host) const {
   if (pod != nullptr || state_->topology.find_node(host) != nullptr || host == kClientHost || host == kFabricHost) {
     return netns_name(state_->id, host);
   }
-  return fail(Errc::kNotFound, fmt::format("lab {}: there is no host '{}'", state_->id, host));
+  return fail(Errc::kNotFound, fmt::format("lab {}: there is no host '{}'{}", state_->id, host, there_are(hosts())));
 }
 
 bool Lab::agent_alive() const {
