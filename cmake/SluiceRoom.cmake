@@ -39,7 +39,7 @@ find_package(Threads REQUIRED)
 find_package(PkgConfig REQUIRED)
 find_package(GTest REQUIRED)
 find_package(Boost 1.74 REQUIRED)
-find_package(OpenSSL REQUIRED)
+include(SluiceLibraries)
 include(GoogleTest)
 
 # sluice_room(NAME SOURCES a.cc ... [ROOMS base model] [LIBS fmt])

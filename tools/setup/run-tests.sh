@@ -5,10 +5,10 @@
 #
 #   tools/setup/run-tests.sh
 #
-# Installs what is missing and builds Sluice as release and as dev (with sanitizers). ctest runs in both: in release the tests labelled
-# `guest`, in a virtual machine, while dev is built; in dev all but those labelled `guest` and `cluster`; then `cluster` in both. Kubernetes for
-# these is built in the background, with what the rest leaves of the processors. A failed test does not stop the run. The last line counts all
-# ctest runs together: N passed, N failed.
+# Installs what is missing and builds Sluice as release and as dev (with sanitizers). ctest runs in both: in release, while dev is built, the
+# tests labelled `portable`, of the installed program, and those labelled `guest`, in a virtual machine; in dev all but those and `cluster`; then
+# `cluster` in both. Kubernetes for these is built in the background, with what the rest leaves of the processors. A failed test does not stop the
+# run. The last line counts all ctest runs together: N passed, N failed.
 # shellcheck source=tools/setup/lib.sh
 . "$(dirname "$0")/lib.sh"
 cd "$(dirname "$0")/../.."
@@ -115,6 +115,7 @@ speaks=1 run "$build_limit" "building build/release" tools/setup/build.sh releas
 announce "build/dev: building in the background (log: $dev_log)"
 start 15 "$dev_log" tools/setup/build.sh dev all
 dev=$!
+suite release "tests of the installed program" -L '^portable$'
 if [ "$(uname -m)" = x86_64 ]; then
 	suite release "guest tests" -L '^guest$'
 else
