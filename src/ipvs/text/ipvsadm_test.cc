@@ -180,5 +180,57 @@ TEST_F(Ipvsadm, ALineThatNobodyFollowsIsDoneAtOnce) {
   EXPECT_EQ(outcome.err, "Service already exists\n");
 }
 
+// What ipvsadm 1.31 does with -h and -v and whatever stands beside them, seen of the real one. Its help is somebody's
+// text, so ours begins with the same line and goes on in our own words; all the rest is alike.
+TEST_F(Ipvsadm, HelpAndVersionWinOverWhatStandsBesideThem) {
+  const std::string version = "ipvsadm v1.31 2019/12/24 (compiled with popt and IPVS v1.2.1)\n";
+  const std::string help = run({"-h"}).out;
+  EXPECT_EQ(help.substr(0, version.size()), version);
+  EXPECT_GT(help.size(), version.size());
+  const std::string usage = "Try `ipvsadm -h' or 'ipvsadm --help' for more information.\n";
+  struct Row {
+    std::vector<std::string> arguments;
+    int status;
+    std::string out;
+    std::string err;
+  };
+  const std::vector<Row> rows{
+      {{"-h", "extra"}, 0, help, ""},
+      {{"--help", "extra", "more"}, 0, help, ""},
+      {{"-h", "-x"}, 0, help, ""},
+      {{"-h", "-L"}, 0, help, ""},
+      {{"-h", "--help"}, 0, help, ""},
+      {{"-h", "--no-such"}, 0, help, ""},
+      {{"-hv"}, 0, help, ""},
+      {{"-hx"}, 0, help, ""},
+      {{"-h", "--"}, 0, help, ""},
+      {{"-h", "--", "x"}, 0, help, ""},
+      {{"extra", "-h"}, 0, help, ""},
+      {{"-v", "x"}, 0, version, ""},
+      {{"--version", "-x"}, 0, version, ""},
+      {{"-vh"}, 0, version, ""},
+      {{"-h=3"}, 255, "", usage},
+      {{"--help=x"}, 255, "", usage},
+      {{"-x"}, 255, "", usage},
+      {{"extra"}, 255, "", usage},
+      {{"-L", "-h"}, 2, "", "invalid option `-h'\n"},
+  };
+  for (const Row& row : rows) {
+    const Outcome outcome = run(row.arguments);
+    const std::string line = testing::PrintToString(row.arguments);
+    EXPECT_EQ(outcome.status, row.status) << line;
+    EXPECT_EQ(outcome.out, row.out) << line;
+    EXPECT_EQ(outcome.err, row.err) << line;
+  }
+}
+
+// The original ends with a segmentation fault at a list of flags that holds nothing but commas.
+TEST_F(Ipvsadm, SchedulerFlagsOfCommasAloneAreNone) {
+  for (const std::string flags : {",", ",,"}) {
+    EXPECT_EQ(run({"-A", "-t", "10.0.0.1:80", "-b", flags}).status, 0) << flags;
+    EXPECT_EQ(run({"-D", "-t", "10.0.0.1:80"}).status, 0) << flags;
+  }
+}
+
 }  // namespace
 }  // namespace sluice::ipvs::text
