@@ -55,7 +55,7 @@ class Parser {
     if (flag == nullptr) return fail(Errc::kInvalid, "unknown flag: --" + written);
     std::optional<std::string> value;
     if (equals != std::string::npos) value = argument.substr(equals + 1);
-    return set(*flag, std::move(value), {"--" + name, "--" + written});
+    return set(*flag, std::move(value), "--" + written);
   }
 
   // The only letters are -h and -v, so that a row of letters is -h's, or ends with -v and its value.
@@ -69,22 +69,18 @@ class Parser {
     }
     std::optional<std::string> value;
     if (argument.size() > 2) value = argument.substr(argument.size() > 3 && argument[2] == '=' ? 3 : 2);
-    return set(*find_flag("v"), std::move(value), {"-v, --v", "'v' in " + argument});
+    return set(*find_flag("v"), std::move(value), "'v' in " + argument);
   }
 
-  // pflag names a flag in two ways: by all of its names where its value is wrong, as written where it has none.
-  struct InMessages {
-    std::string wrong_value;
-    std::string no_value;
-  };
-
-  Result<> set(const FlagSpec& flag, std::optional<std::string> value, const InMessages& names) {
+  // pflag names a flag as it was written where it has no value, and by all of its names where its value is wrong.
+  Result<> set(const FlagSpec& flag, std::optional<std::string> value, const std::string& written) {
     const bool may_stand_alone = flag.value_name.empty() || flag.name == "version";
     if (!value) value = may_stand_alone ? "true" : take_value();
-    if (!value) return fail(Errc::kInvalid, "flag needs an argument: " + names.no_value);
+    if (!value) return fail(Errc::kInvalid, "flag needs an argument: " + written);
     if (auto done = flag.set(flags_, *value); !done) {
-      return fail(Errc::kInvalid, fmt::format("invalid argument {} for \"{}\" flag: {}", quoted(*value),
-                                              names.wrong_value, done.error().what));
+      const std::string letter = flag.name == "v" ? "-v, " : flag.name == "help" ? "-h, " : "";
+      return fail(Errc::kInvalid, fmt::format("invalid argument {} for \"{}--{}\" flag: {}", quoted(*value), letter,
+                                              flag.name, done.error().what));
     }
     flags_.given.insert_or_assign(std::string(flag.name), *value);
     return {};
