@@ -17,7 +17,7 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "lib"))
 from objects import endpoint_slice, service, with_ingress  # noqa: E402
-from rig import ControlPlane, Rig, kubernetes_programs, run, wait_for  # noqa: E402
+from rig import SILENCE, ControlPlane, Rig, kubernetes_programs, run, wait_for  # noqa: E402
 
 SLUICE = os.environ["SLUICE"]
 MODE = os.environ.get("SLUICE_TEST_MODE", "iptables")
@@ -147,7 +147,7 @@ class PeerTest(unittest.TestCase):
                                   {"XTABLES_LOCKFILE": str(self.folder / f"{node}.lock")}) for node in NODES]
         try:
             for node in NODES:
-                wait_for(f"{name} on {node} programs all", lambda node=node: self.programmed(node), 60)
+                wait_for(f"{name} on {node} programs all", lambda node=node: self.programmed(node))
             self.tables[name] = {node: self.settled_table(node) for node in NODES}
             keys = [(source, target) for target in TARGETS for source in SOURCES]
             with concurrent.futures.ThreadPoolExecutor(3) as pool:
@@ -198,15 +198,22 @@ class PeerTest(unittest.TestCase):
 
     def answers(self, source, protocol, address, port):
         """The set of (who answered, client address seen): enough requests at once to meet every pod of at most three."""
-        def one(_=None):
-            return self.rig.probe(source, protocol, address, port)
+        def ask(timeout):
+            def one(_=None):
+                return self.rig.probe(source, protocol, address, port, timeout)
 
-        # The kernel sends a bounded number of ICMP refusals a second, so those are asked for one after the other.
-        first = one()
-        if first[0] in ("refused", "unreachable"):
-            return {first, one(), one()}
-        with concurrent.futures.ThreadPoolExecutor(16) as pool:
-            return {first, *pool.map(one, range(20))}
+            # The kernel sends a bounded number of ICMP refusals a second, so those are asked for one after the other.
+            first = one()
+            if first[0] in ("refused", "unreachable"):
+                return {first, one(), one()}
+            with concurrent.futures.ThreadPoolExecutor(16) as pool:
+                seen = {first, *pool.map(one, range(20))}
+                # One pod of three stays unseen in 21 requests once in 1,700 times, and 35 rows are asked of two programs.
+                return seen if len(seen) == 1 else seen | set(pool.map(one, range(40)))
+
+        answers = ask(SILENCE)
+        # Some answer and some do not: dropped packets or a busy machine. Asked once more, with time for another retransmission.
+        return answers if len(answers) == 1 or ("timeout", "") not in answers else ask(3 * SILENCE)
 
 
 if __name__ == "__main__":

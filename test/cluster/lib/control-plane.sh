@@ -175,12 +175,22 @@ prepare() {
 		port=${port:-6443}
 	fi
 	bind=${bind:-127.0.0.1}
-	# Ports for etcd (two) and the API server, free at this moment.
+	# Ports for etcd (two) and the API server, free at this moment, and none that the kernel takes for a connection meanwhile: not even ours,
+	# which ask whether etcd listens yet, and would otherwise meet themselves once in a while.
 	ports=$(in_netns python3 -c '
-import socket
-listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
-print(*(listener.getsockname()[1] for listener in listeners))')
+import random, socket
+first = int(open("/proc/sys/net/ipv4/ip_local_port_range").read().split()[0])
+held = []
+for port in random.sample(range(first // 2, first), 1000):
+    try:
+        held.append(socket.create_server(("127.0.0.1", port)))
+    except OSError:
+        continue
+    if len(held) == 3:
+        break
+print(*(each.getsockname()[1] for each in held))')
 	read -r -a ports <<<"$ports"
+	[ "${#ports[@]}" -eq 3 ] || die "no free ports"
 	port=${port:-${ports[2]}}
 	service_addresses=$(python3 -c '
 import ipaddress, sys
@@ -213,7 +223,7 @@ up() {
 		"--listen-client-urls=$etcd_url" "--advertise-client-urls=$etcd_url" \
 		"--listen-peer-urls=http://127.0.0.1:${ports[1]}" "--initial-advertise-peer-urls=http://127.0.0.1:${ports[1]}" \
 		"--initial-cluster=default=http://127.0.0.1:${ports[1]}"
-	wait_until etcd 30 get "$etcd_url/health"
+	wait_until etcd 120 get "$etcd_url/health"
 
 	local options=(
 		"--etcd-servers=$etcd_url" "--service-cluster-ip-range=$service_cidr"
@@ -227,7 +237,7 @@ up() {
 	)
 	case $service_cidr in *,*) options+=(--feature-gates=IPv6DualStack=true) ;; esac
 	start kube-apiserver "$bin/kube-apiserver" "${options[@]}"
-	wait_until kube-apiserver 90 get --cacert "$state/ca.crt" -H "Authorization: Bearer $(<"$state/admin.token")" "$url/readyz"
+	wait_until kube-apiserver 300 get --cacert "$state/ca.crt" -H "Authorization: Bearer $(<"$state/admin.token")" "$url/readyz"
 	starting=
 	echo "control plane ready at $url after $((SECONDS - started)) s"
 }

@@ -62,7 +62,14 @@ def inside(netns, function, *arguments):
     return outcome.get("value")
 
 
-def wait_for(what, condition, seconds=30.0):
+# How long a busy machine may take for what takes it a moment when it is idle. Nobody waits that long but where something is wrong.
+PATIENCE = 120.0
+# How long silence must last to count as silence: a packet that was lost is sent again after 1 s. What was dropped stays without an answer.
+SILENCE = 1.6
+ANSWER_PATIENCE = 15.0
+
+
+def wait_for(what, condition, seconds=PATIENCE):
     """Polls until condition() is true; raises with what it last answered otherwise."""
     deadline = time.monotonic() + seconds
     while True:
@@ -77,6 +84,9 @@ def wait_for(what, condition, seconds=30.0):
 class Rig:
     def __init__(self, prefix):
         self.prefix = f"{prefix}{os.getpid()}"
+        # Network namespaces share the lock of iptables' legacy programs, /run/xtables.lock: others would hold ours up, and we theirs.
+        self.lock = pathlib.Path(f"/run/{self.prefix}.xtables.lock")
+        os.environ["XTABLES_LOCKFILE"] = str(self.lock)
         self.hosts = {}  # name -> namespace
         self.nodes = []
         self.processes = []
@@ -206,14 +216,13 @@ class Rig:
         thread = threading.Thread(target=work)
         thread.start()
         self.threads.append(thread)
-        if not ready.wait(10):
+        if not ready.wait(PATIENCE):
             raise RuntimeError(f"the server on {host} port {port} did not start")
 
-    def probe(self, host, protocol, address, port, timeout=1.6, source=None):
+    def probe(self, host, protocol, address, port, timeout=ANSWER_PATIENCE, source=None):
         """One request. Answers (who, client address as seen), ("refused", ""), ("timeout", "") or ("unreachable", "").
 
-        The time allows for one retransmission (after 1 s): a refusal that arrives while connect(2) still holds the socket counts
-        only at the next one.
+        Where silence is expected, SILENCE is time enough.
         """
         return inside(self.ns(host), ask, protocol, address, port, timeout, source)
 
@@ -227,7 +236,7 @@ class Rig:
     def stop(self, process, how=signal.SIGTERM):
         process.send_signal(how)
         try:
-            process.wait(20)
+            process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -237,7 +246,7 @@ class Rig:
     def get(self, host, port, path, address="127.0.0.1"):
         """Status and body of a plain HTTP request from inside a host."""
         def ask_http():
-            connection = http.client.HTTPConnection(address, port, timeout=10)
+            connection = http.client.HTTPConnection(address, port, timeout=ANSWER_PATIENCE)
             connection.request("GET", path)
             response = connection.getresponse()
             body = response.read().decode()
@@ -259,6 +268,7 @@ class Rig:
                         os.kill(int(pid), signal.SIGKILL)
             run("ip", "netns", "del", netns, check=False)
         self.hosts.clear()
+        self.lock.unlink(missing_ok=True)
 
 
 def plain(address):
