@@ -125,7 +125,7 @@ def lab(traffic):
     try:
         if traffic:
             maker = subprocess.Popen([sys.executable, str(HERE / "traffic.py")])
-            end = time.monotonic() + 30
+            end = time.monotonic() + 120
             while not os.path.exists(SOCKET):
                 if maker.poll() is not None or time.monotonic() > end:
                     raise RuntimeError("the traffic maker did not start")
@@ -134,7 +134,7 @@ def lab(traffic):
     finally:
         if maker:
             maker.send_signal(signal.SIGTERM)
-            maker.wait(timeout=30)
+            maker.wait(timeout=120)
             if os.path.exists(SOCKET):
                 os.unlink(SOCKET)
         remove()

@@ -3,21 +3,24 @@
 #
 # Runs a command inside a QEMU guest with Debian's kernel, which has ip_vs, on this machine's own file system (read-only).
 #
-#   test/guest/run.sh [--seconds N] [--results DIR] -- COMMAND [ARGUMENT...]
+#   test/guest/run.sh [--seconds N] [--processors N] [--results DIR] -- COMMAND [ARGUMENT...]
 #
 # COMMAND is run as root by the guest's first process, with the modules of IPVS loaded, lo up, and a fresh /run. What it prints comes out
 # here; files that it writes below $SLUICE_RESULTS come out in DIR; whatever else it writes stays in the guest's memory. The exit
-# status is COMMAND's; 124 when the guest did not end in time (default 600 s). No KVM is used: about 10 s pass before COMMAND starts.
+# status is COMMAND's; 124 when the guest did not end in time (default 600 s). No KVM is used: about 10 s pass before COMMAND starts. The
+# guest has two processors by default.
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=tools/setup/lib.sh
 . "$here/../../tools/setup/lib.sh"
 seconds=600
 results=
+# No more than there are: emulated ones wait for each other.
+processors=$(($(nproc) > 1 ? 2 : 1))
 while [ $# -gt 0 ]; do
 	case $1 in
-	--seconds | --results)
+	--seconds | --processors | --results)
 		[ $# -ge 2 ] || die_with 2 "$1 needs a value"
-		case $1 in --seconds) seconds=$2 ;; *) results=$2 ;; esac
+		case $1 in --seconds) seconds=$2 ;; --processors) processors=$2 ;; *) results=$2 ;; esac
 		shift 2
 		;;
 	--) shift; break ;;
@@ -52,11 +55,9 @@ mkdir "$work/out"
 } >"$work/out/.script"
 chmod 755 "$work" "$work/out/.script"
 
-# No more processors than there are: emulated ones wait for each other. Without mitigations: they make every system call of an emulated kernel
-# dear.
-processors=$(($(nproc) > 1 ? 2 : 1))
 status=0
-# In the background, since bash runs no trap before a program in the foreground has ended.
+# In the background, since bash runs no trap before a program in the foreground has ended. Without mitigations: they make every system call of
+# an emulated kernel dear.
 timeout --foreground "$seconds" qemu-system-x86_64 -pidfile "$work/pid" -cpu max -smp "$processors" -m 2048 -nographic -no-reboot -monitor none -nic none -vga none \
 	-kernel "$kernel/vmlinuz" -initrd "$kernel/initrd" \
 	-virtfs local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap \

@@ -24,7 +24,7 @@ import director
 TCP_PORTS, UDP_PORTS = (80, 443, 8080), (53, 5060, 8080)
 IP_PKTINFO, IP_FREEBIND = 8, 15
 IPV6_RECVPKTINFO, IPV6_PKTINFO, IPV6_FREEBIND = 49, 50, 78
-PATIENCE = 5.0
+PATIENCE = 30.0
 BLAST_PIECE = 64  # datagrams between two breaths: a network queue holds 1000
 
 

@@ -41,7 +41,7 @@ def run(command, environment, given=b""):
     """One shell command as it was recorded: both outputs together, and by default no input."""
     # Nothing for a shell to do: without one it takes half the time, and there are thousands.
     words = command.split() if PLAIN.fullmatch(command) else ["bash", "-c", command]
-    done = subprocess.run(words, env=environment, input=given, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120)
+    done = subprocess.run(words, env=environment, input=given, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=600)
     return done.stdout, done.returncode
 
 

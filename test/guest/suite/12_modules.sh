@@ -59,8 +59,8 @@ cat >"$folder/manifests/services.yaml" <<'YAML'
 ---
 {apiVersion: v1, kind: Service, metadata: {name: chosen, annotations: {sluice.dev/scheduler: lc}}, spec: {clusterIP: 10.96.0.6, ports: [{port: 80}]}}
 YAML
-proxy=(ip netns exec sluice-modules timeout 60 "$SLUICE" proxy --config="$folder/config.yaml" --manifests="$folder/manifests" --hostname-override=node)
-# until_said PATTERN: runs the proxy until it says so, or for a minute; answers all that it said.
+proxy=(ip netns exec sluice-modules timeout 300 "$SLUICE" proxy --config="$folder/config.yaml" --manifests="$folder/manifests" --hostname-override=node)
+# until_said PATTERN: runs the proxy until it says so, or for five minutes; answers all that it said.
 until_said() {
 	local pid
 	"${proxy[@]}" >"$folder/log" 2>&1 &

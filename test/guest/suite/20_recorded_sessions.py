@@ -18,7 +18,7 @@ import replay  # noqa: E402
 
 # A connection that was reset is listed for ten seconds, in which the rest of the session has to happen; one burst has to fall between two
 # beats of the rate estimator, two seconds apart.
-ATTEMPTS_MAX = {"47": 4, "50": 4}
+ATTEMPTS_MAX = {"47": 10, "50": 10}
 
 
 def replay_with(programs, number):

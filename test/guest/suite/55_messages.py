@@ -16,7 +16,7 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "cluster/lib"))
 from objects import endpoint_slice, service  # noqa: E402
-from rig import Rig, run, wait_for  # noqa: E402
+from rig import PATIENCE, Rig, run, wait_for  # noqa: E402
 
 SLUICE = os.environ["SLUICE"]
 CONFIG = {"apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration", "mode": "ipvs", "clusterCIDR": "10.244.0.0/16",
@@ -27,15 +27,6 @@ ADDRESSES = ("10.244.1.5", "10.244.1.6")
 def manifest(name, address, endpoints):
     return json.dumps({"apiVersion": "v1", "kind": "List", "items": [
         service(name, address, ("p", "TCP", 80)), endpoint_slice(name, [("p", "TCP", 8080)], [(e, "elsewhere") for e in endpoints])]})
-
-
-def wait_until_still(path):
-    """Until a file has not grown for two seconds; its size."""
-    size = -1
-    while size != path.stat().st_size:
-        size = path.stat().st_size
-        time.sleep(2)
-    return size
 
 
 class Node:
@@ -55,7 +46,7 @@ class Node:
         self.rig.add_node("node", "192.168.231.122/24")
         self.proxy = self.rig.spawn("node", [SLUICE, "proxy", f"--config={self.folder}/config.yaml", f"--manifests={self.folder}/manifests",
                                              "--hostname-override=node"], self.folder / "log")
-        wait_for("the first sync", lambda: "Programmed all Services" in (self.folder / "log").read_text(), 120)
+        wait_for("the first sync", lambda: "Programmed all Services" in (self.folder / "log").read_text(), 300)
 
     def serve(self, *endpoints):
         (self.folder / "new.json").write_text(manifest("web", "10.96.0.50", endpoints))
@@ -64,6 +55,20 @@ class Node:
     def real_servers(self):
         saved = run("ip", "netns", "exec", self.rig.ns("node"), "ipvsadm", "-S", "-n")
         return sorted(re.findall(r"-a -t 10\.96\.0\.50:80 -r ([\d.]+):8080", saved))
+
+    def wait_until_still(self, trace):
+        """Until the main thread has done nothing for two seconds, and slept: on a busy machine it may be about to go on. The trace's size."""
+        def look():
+            status = pathlib.Path(f"/proc/{self.proxy.pid}/task/{self.proxy.pid}/status").read_text()
+            return [line for line in status.splitlines() if line.startswith(("State", "voluntary", "nonvoluntary"))], trace.stat().st_size
+
+        def still():
+            before = look()
+            time.sleep(2)
+            return before == look() and "S (sleeping)" in before[0][0]
+
+        wait_for("the proxy has nothing more to do", still)
+        return trace.stat().st_size
 
     def messages_of_change(self, *endpoints):
         """How many netlink messages leave the proxy until the kernel has the endpoints and no others.
@@ -74,14 +79,14 @@ class Node:
         log = open(self.folder / "strace.log", "w+", encoding="utf-8")
         tracer = subprocess.Popen(["strace", "-f", "-v", "-e", "trace=sendto,sendmsg,sendmmsg", "-o", str(trace), "-p", str(self.proxy.pid)], stderr=log)
         try:
-            wait_for("strace is attached", lambda: "attached" in (self.folder / "strace.log").read_text(), 30)
-            before = wait_until_still(trace)
+            wait_for("strace is attached", lambda: "attached" in (self.folder / "strace.log").read_text())
+            before = self.wait_until_still(trace)
             self.serve(*endpoints)
-            wait_for(f"real servers {endpoints}", lambda: self.real_servers() == sorted(endpoints), 60)
-            wait_until_still(trace)
+            wait_for(f"real servers {endpoints}", lambda: self.real_servers() == sorted(endpoints))
+            self.wait_until_still(trace)
         finally:
             tracer.send_signal(signal.SIGINT)
-            tracer.wait(30)
+            tracer.wait(PATIENCE)
             log.close()
         lines = trace.read_text()[before:].splitlines()
         return sum(line.count("nlmsg_len=") for line in lines if line.startswith(f"{self.proxy.pid} "))

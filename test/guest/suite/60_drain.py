@@ -18,7 +18,7 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "cluster/lib"))
 from objects import endpoint_slice, service  # noqa: E402
-from rig import Rig, inside, run, wait_for  # noqa: E402
+from rig import PATIENCE, Rig, inside, run, wait_for  # noqa: E402
 
 SLUICE = os.environ["SLUICE"]
 CONFIG = {"apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration", "mode": "ipvs", "clusterCIDR": "10.244.0.0/16",
@@ -75,13 +75,13 @@ class DrainTest(unittest.TestCase):
         lines = self.on_node("ipvsadm", "-S", "-n").splitlines()
         return {line.split(" -r ")[1].split(":")[0]: int(line.split(" -w ")[1].split()[0]) for line in lines if " -r " in line}
 
-    def wait_weights(self, wanted, seconds=60):
-        wait_for(f"weights {wanted}; the log: {(self.folder / 'log').read_text()[-1500:]}", lambda: self.weights() == wanted, seconds)
+    def wait_weights(self, wanted):
+        wait_for(f"weights {wanted}; the log: {(self.folder / 'log').read_text()[-1500:]}", lambda: self.weights() == wanted)
 
     def hold(self, pod):
         """A connection from the asker that landed on the pod."""
         for _ in range(10):
-            held = inside(self.rig.ns("asker"), lambda: socket.create_connection(("10.96.0.50", 80), timeout=20))
+            held = inside(self.rig.ns("asker"), lambda: socket.create_connection(("10.96.0.50", 80), timeout=PATIENCE))
             if held.recv(200).split()[0].decode() == pod:
                 return held
             held.close()
@@ -96,7 +96,7 @@ class DrainTest(unittest.TestCase):
         self.wait_weights({PODS["a"]: 0, PODS["b"]: 1})
         self.rig.stop(self.proxy, signal.SIGKILL)
         self.start()
-        wait_for("the first sync after the restart", lambda: "Programmed all Services" in (self.folder / "log").read_text().split("Sluice starts")[-1], 60)
+        wait_for("the first sync after the restart", lambda: "Programmed all Services" in (self.folder / "log").read_text().split("Sluice starts")[-1])
         self.assertEqual(self.weights(), {PODS["a"]: 0, PODS["b"]: 1})
         self.serve("a", "b")
         self.wait_weights({PODS["a"]: 1, PODS["b"]: 1})
@@ -106,7 +106,7 @@ class DrainTest(unittest.TestCase):
         self.assertEqual(held.recv(200).split()[0], b"a", "the connection goes on")
         held.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset: ip_vs forgets it after 10 s
         held.close()
-        self.wait_weights({PODS["b"]: 1}, 90)
+        self.wait_weights({PODS["b"]: 1})
 
     def test_thousands_of_addresses_come_and_go_without_a_pause(self):
         for name in PODS:
@@ -120,7 +120,7 @@ class DrainTest(unittest.TestCase):
             nonlocal longest
             while not stop.is_set():
                 began = time.monotonic()
-                who, _ = self.rig.probe("asker", "TCP", "10.96.0.50", 80, timeout=5)
+                who, _ = self.rig.probe("asker", "TCP", "10.96.0.50", 80)
                 longest = max(longest, (time.monotonic() - began, began))
                 if who not in PODS:
                     failures.append(who)
@@ -130,10 +130,10 @@ class DrainTest(unittest.TestCase):
             os.replace(self.folder / "many", self.manifests / "many.json")
             count = lambda: self.on_node("ip", "-o", "-4", "address", "show", "dev", "kube-ipvs0").count("\n")  # noqa: E731
             times = [time.monotonic()]
-            wait_for("5,001 addresses", lambda: count() == 5001, 120)
+            wait_for("5,001 addresses", lambda: count() == 5001, 300)
             times.append(time.monotonic())
             os.remove(self.manifests / "many.json")
-            wait_for("1 address", lambda: count() == 1, 120)
+            wait_for("1 address", lambda: count() == 1, 300)
             times.append(time.monotonic())
         finally:
             stop.set()

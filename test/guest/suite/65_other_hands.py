@@ -49,7 +49,7 @@ class OtherHandsTest(unittest.TestCase):
             run(*on_node, "ipvsadm", "-A", "-t", "10.8.0.1:80", "-s", "rr")  # excluded: nobody's business
             rig.spawn("node", [SLUICE, "proxy", f"--config={folder}/config.yaml", f"--manifests={folder}/manifests", "--hostname-override=node"], folder / "log")
             log = lambda: (folder / "log").read_text()  # noqa: E731
-            wait_for("the first sync", lambda: "Programmed all Services" in log(), 60)
+            wait_for("the first sync", lambda: "Programmed all Services" in log())
 
             def state():
                 table = run(*on_node, "ipvsadm", "-S", "-n").splitlines()
@@ -62,10 +62,10 @@ class OtherHandsTest(unittest.TestCase):
                 with self.subTest(command):
                     before = len(log())
                     run(*on_node, *command.split())
-                    wait_for(f"a word about it in: {log()[before:]}", lambda: named in log()[before:], 60)
+                    wait_for(f"a word about it in: {log()[before:]}", lambda: named in log()[before:])
                     # The excluded one is not ours to bring back.
                     wanted = ([line for line in good[0] if command != "ipvsadm -C" or "10.8.0.1" not in line], *good[1:])
-                    wait_for("all is as it was", lambda: state() == wanted, 60)
+                    wait_for("all is as it was", lambda: state() == wanted)
                     good = wanted
 
 
