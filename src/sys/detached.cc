@@ -27,6 +27,7 @@
 #include <optional>
 #include <set>
 #include <sstream>
+#include <string_view>
 
 extern "C" char** environ;
 
@@ -123,7 +124,13 @@ Result<pid_t> spawn(const DetachedSpec& spec) {
 
   std::vector<std::string> arguments = spec.arguments;
   std::vector<std::string> environment = spec.environment;
-  for (char** entry = environ; *entry != nullptr; ++entry) environment.emplace_back(*entry);
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    // Of two values for one name getenv(3) takes the first, and a shell the last.
+    const std::string_view own(*entry);
+    const std::string_view name = own.substr(0, own.find('=') + 1);
+    const auto same_name = [name](const std::string& given) { return given.starts_with(name); };
+    if (std::none_of(spec.environment.begin(), spec.environment.end(), same_name)) environment.emplace_back(own);
+  }
   pid_t pid = -1;
   const int error = ::posix_spawnp(&pid, arguments[0].c_str(), &settings.actions, &settings.attributes,
                                    pointers(arguments).data(), pointers(environment).data());

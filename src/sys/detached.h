@@ -27,7 +27,7 @@ struct DetachedSpec {
   std::vector<std::string> arguments;    // arguments[0] is the program, looked up in PATH
   std::string netns;                     // by name; empty = the calling thread's
   std::string log_file;                  // stdout and stderr are appended to it
-  std::vector<std::string> environment;  // "NAME=value", beside and before this process' own
+  std::vector<std::string> environment;  // "NAME=value"; others are as this process has them
 };
 // The program gets a session of its own, the folder / and no descriptors but stdio.
 Result<ProcessId> start_detached(const DetachedSpec& spec);

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -66,6 +67,14 @@ TEST_F(DetachedTest, WritesBothOutputsToItsLogAndSeesItsEnvironment) {
   const ProcessId process = start({"sh", "-c", "echo out $WORD; echo err >&2; pwd"}, {"WORD=hello"});
   ASSERT_TRUE(eventually([&] { return !process_alive(process); }));
   EXPECT_EQ(text_of(log()), "out hello\nerr\n/\n");
+}
+
+TEST_F(DetachedTest, WhatItIsGivenReplacesWhatWeHave) {
+  ASSERT_EQ(::setenv("SLUICE_TEST_WORD", "ours", 1), 0);
+  const ProcessId process = start({"sh", "-c", "echo $SLUICE_TEST_WORD"}, {"SLUICE_TEST_WORD=given"});
+  ::unsetenv("SLUICE_TEST_WORD");
+  ASSERT_TRUE(eventually([&] { return !process_alive(process); }));
+  EXPECT_EQ(text_of(log()), "given\n");
 }
 
 TEST_F(DetachedTest, IsAliveUntilItIsEnded) {
