@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// main() of every test program: GoogleTest, plus a listener that fails a test which leaves a file descriptor open.
+// main() of every test program: GoogleTest, plus a listener that fails a test which leaves a file descriptor open, and
+// a folder that no other program uses.
 #include <dirent.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+#include <filesystem>
 #include <set>
 #include <string>
 
+#include "base/check.h"
 #include "base/test_paths.h"
 
 namespace {
@@ -32,6 +36,24 @@ class DescriptorListener : public testing::EmptyTestEventListener {
   std::set<std::string> before_;
 };
 
+// What testing::TempDir() returns. Tests run beside each other, also those of two builds, and many of their files have
+// fixed names. The lock of iptables' legacy programs, /run/xtables.lock, is everybody's whatever network namespace they
+// are in: who does not wait for it fails, who does may wait for too short a time.
+class OwnFolder {
+ public:
+  OwnFolder() {
+    SLUICE_CHECK(::mkdtemp(path_.data()) != nullptr);
+    ::setenv("TEST_TMPDIR", path_.c_str(), 1);
+    ::setenv("XTABLES_LOCKFILE", (path_ + "/xtables.lock").c_str(), 1);
+  }
+  ~OwnFolder() { std::filesystem::remove_all(path_); }
+  OwnFolder(const OwnFolder&) = delete;
+  OwnFolder& operator=(const OwnFolder&) = delete;
+
+ private:
+  std::string path_ = testing::TempDir() + "sluice-test-XXXXXX";
+};
+
 }  // namespace
 
 namespace sluice {
@@ -44,6 +66,7 @@ std::string source_path(const std::string& file) {
 
 int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
+  const OwnFolder folder;
   testing::UnitTest::GetInstance()->listeners().Append(new DescriptorListener);
   return RUN_ALL_TESTS();
 }

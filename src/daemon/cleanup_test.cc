@@ -30,7 +30,7 @@ TEST(Cleanup, TakesEveryModesObjectsAndLeavesForeignOnes) {
             "portals' -j KUBE-SERVICES && "
             "iptables -t nat -N MINE && iptables -t nat -A OUTPUT -j MINE"),
         0);
-    const CleanupReport report = clean_up_everything("/run/sluice-cleanup-test");
+    const CleanupReport report = clean_up_everything(testing::TempDir() + "state");
     EXPECT_THAT(report.problems, testing::IsEmpty());
     EXPECT_THAT(report.removed, testing::Contains("1 chain of iptables (IPv4)"));
     const std::string tables = output_of("nft list tables");
@@ -89,7 +89,7 @@ TEST(Cleanup, ModeIptablesLooksForChainsOfModeIpvsWhereItsSetsAre) {
 
 TEST(Cleanup, OfNothingSucceedsAndMakesNothing) {
   in_fresh_netns([] {
-    const CleanupReport report = clean_up_everything("/run/sluice-cleanup-test");
+    const CleanupReport report = clean_up_everything(testing::TempDir() + "state");
     EXPECT_THAT(report.problems, testing::IsEmpty());
     EXPECT_THAT(report.removed, testing::IsEmpty());
     EXPECT_EQ(output_of("nft list ruleset"), "");

@@ -147,9 +147,9 @@ TEST(Tool, WhatTheOtherFamilyShowsCountsWhereOnesOwnShowsNothing) {
 TEST(Tool, LookingDoesNotWaitForTheLock) {
   in_fresh_netns([] {
     const Tool tool = tool_for(Family::kIPv4, "legacy");
-    const std::string lock = testing::TempDir() + fmt::format("sluice-lock-{}", ::getpid());
-    ::setenv("XTABLES_LOCKFILE", lock.c_str(), 1);
-    const int file = ::open(lock.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+    const char* const lock = std::getenv("XTABLES_LOCKFILE");  // test_main.cc's
+    ASSERT_NE(lock, nullptr);
+    const int file = ::open(lock, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
     ASSERT_EQ(::flock(file, LOCK_EX), 0);
     const auto held = restore(tool, [asked = false]() mutable {
       return std::exchange(asked, true) ? std::string_view() : std::string_view("*nat\nCOMMIT\n");
@@ -159,7 +159,7 @@ TEST(Tool, LookingDoesNotWaitForTheLock) {
     EXPECT_TRUE(before) << before.error().what;
     ::close(file);
     run({"iptables-legacy", "-t", "mangle", "-N", std::string(kCanaryChain)});
-    const int again = ::open(lock.c_str(), O_RDWR | O_CLOEXEC);
+    const int again = ::open(lock, O_RDWR | O_CLOEXEC);
     ASSERT_EQ(::flock(again, LOCK_EX), 0);
     const auto loaded = probe(tool);
     EXPECT_TRUE(loaded) << loaded.error().what;
@@ -170,8 +170,6 @@ TEST(Tool, LookingDoesNotWaitForTheLock) {
     ASSERT_TRUE(missing) << missing.error().what;
     EXPECT_FALSE(*missing);
     ::close(again);
-    ::unsetenv("XTABLES_LOCKFILE");
-    ::unlink(lock.c_str());
   });
 }
 
