@@ -98,9 +98,9 @@ class ApiFixture : public testing::Test {
     source_->start();
   }
 
-  // Runs the loop until `condition` holds; 20 s is the bound after which the test fails.
+  // Runs the loop until `condition` holds; 60 s is the bound after which the test fails.
   [[nodiscard]] bool run_until(const std::function<bool()>& condition) {
-    const auto deadline = std::chrono::steady_clock::now() + 20s;
+    const auto deadline = std::chrono::steady_clock::now() + 60s;
     while (!condition()) {
       if (std::chrono::steady_clock::now() > deadline) return false;
       loop_.restart();

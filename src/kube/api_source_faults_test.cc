@@ -377,16 +377,12 @@ TEST_F(ApiSourceFaults, AWatchThatIsRefusedForItsVersionGetsANewList) {
 }
 
 TEST_F(ApiSourceFaults, AServerThatIsNotThereYetIsFoundOnceItIs) {
-  std::uint16_t port = 0;
-  {
-    port = net::test::TestServer({}, [](Peer&) {}).port();
-  }
   config_.target.tls = false;
   config_.target.host = "127.0.0.1";
-  config_.target.port = port;
+  config_.target.port = net::test::kPortOfNobody;
   start();
   ASSERT_TRUE(run_until([&] { return requests_.size() >= 6; }));
-  EXPECT_THAT(requests_, Each(HasSubstr("<error> GET 127.0.0.1:" + std::to_string(port))));
+  EXPECT_THAT(requests_, Each(HasSubstr("<error> GET 127.0.0.1:" + std::to_string(net::test::kPortOfNobody))));
   EXPECT_EQ(updates_, 0);
 }
 

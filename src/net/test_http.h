@@ -26,6 +26,7 @@
 #include "base/ip.h"
 #include "base/unique_fd.h"
 #include "net/event_loop.h"
+#include "net/test_network.h"
 
 namespace sluice::net::test {
 

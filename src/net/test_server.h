@@ -12,6 +12,7 @@
 
 #include "base/ip.h"
 #include "net/test_certificates.h"
+#include "net/test_network.h"
 
 namespace sluice::net::test {
 

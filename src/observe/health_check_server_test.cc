@@ -43,16 +43,13 @@ class HealthCheckServerTest : public testing::Test {
     loop_.run([] {});
   }
 
-  // A port that was free a moment ago, on all addresses.
-  std::uint16_t free_port() {
-    const auto handler = [](const auto&) { return net::HttpResponse{}; };
-    const auto probe = net::HttpServer::listen(probe_loop_, IpAddress::from_v4(INADDR_ANY), 0, handler);
-    return probe ? (*probe)->port() : std::uint16_t{0};
-  }
+  // On all addresses: we are alone here (net/test_network.h), and clients are given ports above 32767.
+  std::uint16_t free_port() { return ++last_port_; }
 
   FakeClock clock_;
   Health health_{clock_, 60s};
-  net::EventLoop probe_loop_;
+  net::EventLoop squatter_loop_;
+  std::uint16_t last_port_ = 20000;
   net::test::LoopThread loop_;
   std::vector<std::string> failures_;
   std::unique_ptr<HealthCheckServer> server_;
@@ -153,7 +150,8 @@ TEST_F(HealthCheckServerTest, ServicesOfTheSameNameInTwoNamespacesAreTwo) {
 }
 
 TEST_F(HealthCheckServerTest, APortThatIsTakenIsReportedOnceAndOpenedOnceFree) {
-  auto squatter = net::HttpServer::listen(probe_loop_, kLoopback, 0, [](const auto&) { return net::HttpResponse{}; });
+  auto squatter =
+      net::HttpServer::listen(squatter_loop_, kLoopback, 0, [](const auto&) { return net::HttpResponse{}; });
   ASSERT_TRUE(squatter);
   const std::uint16_t port = (*squatter)->port();
   const std::uint16_t other = free_port();
@@ -172,7 +170,7 @@ TEST_F(HealthCheckServerTest, APortThatIsTakenIsReportedOnceAndOpenedOnceFree) {
 
 TEST_F(HealthCheckServerTest, APortThatIsTakenAnewIsReportedAnew) {
   const auto squat = [this](std::uint16_t port) {
-    return net::HttpServer::listen(probe_loop_, kLoopback, port, [](const auto&) { return net::HttpResponse{}; });
+    return net::HttpServer::listen(squatter_loop_, kLoopback, port, [](const auto&) { return net::HttpResponse{}; });
   };
   auto squatter = squat(0);
   ASSERT_TRUE(squatter);
@@ -199,7 +197,7 @@ TEST_F(HealthCheckServerTest, OnlyTheGivenAddressesListen) {
 TEST_F(HealthCheckServerTest, AServiceListensOnAllAddressesOfAFamilyOrNone) {
   const std::uint16_t port = free_port();
   const auto squatter =
-      net::HttpServer::listen(probe_loop_, kOtherLoopback, port, [](const auto&) { return net::HttpResponse{}; });
+      net::HttpServer::listen(squatter_loop_, kOtherLoopback, port, [](const auto&) { return net::HttpResponse{}; });
   ASSERT_TRUE(squatter);
   serve_on({kLoopback, kOtherLoopback});
   sync({{"shop", "web", port, 1}});
@@ -210,7 +208,7 @@ TEST_F(HealthCheckServerTest, AServiceListensOnAllAddressesOfAFamilyOrNone) {
 TEST_F(HealthCheckServerTest, OneFamilysFailureLeavesTheOtherListening) {
   const std::uint16_t port = free_port();
   const IpAddress v6 = *IpAddress::parse("::1");
-  auto squatter = net::HttpServer::listen(probe_loop_, v6, port, [](const auto&) { return net::HttpResponse{}; });
+  auto squatter = net::HttpServer::listen(squatter_loop_, v6, port, [](const auto&) { return net::HttpResponse{}; });
   ASSERT_TRUE(squatter) << squatter.error().what;
   serve_on({kLoopback, v6});
   const std::vector<HealthCheck> both{{"shop", "web", port, 1, Family::kIPv4}, {"shop", "web", port, 1, Family::kIPv6}};
@@ -242,7 +240,8 @@ TEST_F(HealthCheckServerTest, NamesAreEscaped) {
 }
 
 TEST_F(HealthCheckServerTest, OfManyWaitingSyncsOnlyTheNewestIsDone) {
-  auto squatter = net::HttpServer::listen(probe_loop_, kLoopback, 0, [](const auto&) { return net::HttpResponse{}; });
+  auto squatter =
+      net::HttpServer::listen(squatter_loop_, kLoopback, 0, [](const auto&) { return net::HttpResponse{}; });
   ASSERT_TRUE(squatter);
   const std::uint16_t taken = (*squatter)->port();
   const std::uint16_t port = free_port();
