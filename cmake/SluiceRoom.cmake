@@ -61,7 +61,7 @@ function(sluice_room name)
   endforeach()
 endfunction()
 
-# sluice_test(NAME SOURCES a_test.cc ... ROOMS plan [LIBS ...] [LABELS net] [TIMEOUT 60] [SERIAL])
+# sluice_test(NAME SOURCES a_test.cc ... ROOMS plan [LIBS ...] [LABELS net] [TIMEOUT 300] [SERIAL])
 # A GoogleTest program NAME_test; every TEST becomes a ctest of its own. Tests run in the program's own folder.
 function(sluice_test name)
   cmake_parse_arguments(R "SERIAL" "TIMEOUT" "SOURCES;ROOMS;LIBS;LABELS;DEFINITIONS" ${ARGN})
@@ -72,7 +72,7 @@ function(sluice_test name)
     target_link_libraries(${name}_test PRIVATE sluice_${room})
   endforeach()
   if(NOT R_TIMEOUT)
-    set(R_TIMEOUT 60)
+    set(R_TIMEOUT 300)  # ends what hangs; on a busy machine a test takes many times its own time
   endif()
   set(properties TIMEOUT ${R_TIMEOUT})
   if(R_LABELS)

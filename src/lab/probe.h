@@ -31,7 +31,8 @@ std::string to_string(const Target& target);  // "tcp 10.96.0.1:443"
 
 struct ProbeOptions {
   int count = 1;  // one after the other, each a new connection from a new port (UDP: a new socket)
-  std::chrono::milliseconds timeout{1000};  // of each
+  // Of each. Long enough where an answer is expected: a busy machine, and the guest, take their time over it.
+  std::chrono::milliseconds timeout{10000};
   std::optional<IpAddress> source = std::nullopt;
   std::uint16_t source_port = 0;  // 0 = any
 };

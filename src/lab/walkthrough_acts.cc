@@ -138,13 +138,8 @@ void check_mode(Walkthrough& walkthrough, const std::string& node, const std::st
 
 // ---- expectations ----
 
-Question patient(Question question) {
-  if (question.options.timeout == ProbeOptions{}.timeout) question.options.timeout = kAnswerPatience;
-  return question;
-}
-
 ProbeOutcome ask(Walkthrough& walkthrough, const Question& question, const Holds& holds, std::string_view wanted) {
-  ProbeOutcome outcome = walkthrough.lab.probe(question.from, question.target, patient(question).options);
+  ProbeOutcome outcome = walkthrough.lab.probe(question.from, question.target, question.options);
   std::string found = (outcome.answered() > 0 ? "answers " : "") + to_string(outcome);
   walkthrough.screen.check(holds(outcome), asked(question), found, wanted);
   return outcome;
@@ -194,7 +189,7 @@ Result<> write_service(const Walkthrough& walkthrough, const ExampleService& ser
 }
 
 Result<Pinger> keep_asking(const Walkthrough& walkthrough, const Question& question, milliseconds interval) {
-  return walkthrough.lab.ping(question.from, question.target, interval, patient(question).options);
+  return walkthrough.lab.ping(question.from, question.target, interval, question.options);
 }
 
 void check_steady_traffic(Walkthrough& walkthrough, const std::string& what, const Pinger::Report& report) {
@@ -211,8 +206,7 @@ Result<LongConnection> hold_connection(const Walkthrough& walkthrough, const Que
                                        const std::string& pod) {
   constexpr int kAttemptsMax = 200;
   for (int attempt = 0; attempt < kAttemptsMax; ++attempt) {
-    SLUICE_TRY(LongConnection connection,
-               walkthrough.lab.connect(question.from, question.target, patient(question).options));
+    SLUICE_TRY(LongConnection connection, walkthrough.lab.connect(question.from, question.target, question.options));
     if (connection.first_answer().pod == pod) return connection;
   }
   return fail(Errc::kUnavailable, fmt::format("no connection to {} landed on {}", to_string(question.target), pod));

@@ -20,8 +20,6 @@ using SteadyClock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
 inline constexpr milliseconds kSilenceProbe{400};  // long enough where silence is expected
-// Long enough where an answer is expected: a busy machine, and the guest, take their time over it.
-inline constexpr milliseconds kAnswerPatience{10000};
 inline constexpr std::uint16_t kMetricsPort = 10249;
 
 IpAddress loopback();
@@ -49,8 +47,6 @@ struct Question {
   Target target;
   ProbeOptions options = {};
 };
-// The same question with kAnswerPatience, unless it names a patience of its own.
-Question patient(Question question);
 ProbeOutcome ask(Walkthrough& walkthrough, const Question& question, const Holds& holds, std::string_view wanted);
 void ask_each(Walkthrough& walkthrough, const Question& question, const std::set<std::string>& pods);
 // The pods take turns: each gives its share of the answers. One more or less is allowed: a UDP client may get a port

@@ -107,8 +107,7 @@ milliseconds time_of_last_answer(const Walkthrough& walkthrough, const Question&
   constexpr int kQuiet = 60;
   milliseconds last{0};
   for (int quiet = 0; quiet < kQuiet && since(start) < kPatience && interrupted() == 0; ++quiet) {
-    if (!walkthrough.lab.probe(question.from, question.target, patient(question).options).answers.contains(pod))
-      continue;
+    if (!walkthrough.lab.probe(question.from, question.target, question.options).answers.contains(pod)) continue;
     last = since(start);
     quiet = 0;
   }
@@ -174,8 +173,7 @@ Result<> show_live_change(Walkthrough& walkthrough) {
       fmt::format("web-2 is taken out of web.yaml; its last new connection came {} ms later", gone.count()));
   ask_each(walkthrough, {"toolbox", question.target, {.count = 60}}, {"web-1", "web-3"});
   const bool followed = eventually([&] {
-    return lab.probe("client", tcp("192.168.231.122", 31947), {.count = 30, .timeout = kAnswerPatience})
-        .answered_by_each({"web-1", "web-3"});
+    return lab.probe("client", tcp("192.168.231.122", 31947), {.count = 30}).answered_by_each({"web-1", "web-3"});
   });
   walkthrough.screen.check(followed, "the node port of k8s-node1 follows, too",
                            followed ? "answers web-1, web-3" : "it does not", "web-1 and web-3");
@@ -185,9 +183,8 @@ Result<> show_live_change(Walkthrough& walkthrough) {
       "web-2 is put back at once; kube-proxy's iptables.minSyncPeriod, 1 s, is kept between two syncs");
   const auto back_start = SteadyClock::now();
   SLUICE_CHECK_OK(write_service(walkthrough, walkthrough_service("web")));
-  const bool back = eventually([&] {
-    return lab.probe("toolbox", question.target, {.count = 10, .timeout = kAnswerPatience}).answers.contains("web-2");
-  });
+  const bool back =
+      eventually([&] { return lab.probe("toolbox", question.target, {.count = 10}).answers.contains("web-2"); });
   walkthrough.screen.check(back, "web-2 is put back",
                            back ? fmt::format("answers again after {} ms", since(back_start).count()) : "silent",
                            "answers again");
@@ -203,7 +200,7 @@ Result<> show_crash(Walkthrough& walkthrough) {
   const Question question{"toolbox", tcp("10.104.247.10", 80)};
   SLUICE_TRY(Pinger from_pod, keep_asking(walkthrough, question, milliseconds(5)));
   SLUICE_TRY(Pinger from_outside, keep_asking(walkthrough, {"client", tcp("192.168.231.123", 31947)}, milliseconds(5)));
-  SLUICE_TRY(LongConnection held, lab.connect("toolbox", question.target, patient(question).options));
+  SLUICE_TRY(LongConnection held, lab.connect("toolbox", question.target, question.options));
 
   SLUICE_CHECK_OK(lab.signal(node, "proxy", SIGKILL));
   if (!eventually([&] { return !lab.process(node, "proxy")->alive; }))

@@ -234,7 +234,7 @@ TEST(NftBatch, OneElementIsOneMessageHoweverManyThereAre) {
     // After so many the kernel resizes its hash table for a while (lib/rhashtable.c), and a dump meanwhile may miss
     // some.
     bool complete = false;
-    for (int attempt = 0; attempt < 50 && !complete; ++attempt) {
+    for (int attempt = 0; attempt < 1000 && !complete; ++attempt) {
       complete = *read_nft_elements(Family::kIPv6, "t", "addresses") == all;
       if (!complete) std::this_thread::sleep_for(std::chrono::milliseconds(20));
     }
