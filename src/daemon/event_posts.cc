@@ -60,6 +60,17 @@ void EventPosts::address_refused(const dataplane::Refusal& refusal) {
   sink_->post(std::move(event));
 }
 
+void EventPosts::port_refused(const dataplane::RefusedPort& refused) {
+  if (!sink_) return;
+  kube::EventNote event = about_service(refused.port.service);
+  event.reason = "ServicePortRefused";
+  event.action = "Serve";
+  event.note = fmt::format("node {} does not serve port {} ({}) in {}, or not wholly: {}", node_name_,
+                           refused.port.printed_name(), to_string(refused.port.protocol),
+                           to_string(refused.port.family), refused.reason);
+  sink_->post(std::move(event));
+}
+
 void EventPosts::health_check_failed(const observe::HealthCheck& check, const std::string& why) {
   if (!sink_) return;
   kube::EventNote event = about_service({check.namespace_name, check.name});

@@ -132,8 +132,7 @@ class Server {
   }
 
   Result<> start_servers(const std::string& node_name) {
-    for (const Family family : serving_.families)
-      metrics_.expect(family, proxy_mode(config_) == config::ProxyMode::kIptables);
+    for (const Family family : serving_.families) metrics_.expect(family, to_string(proxy_mode(config_)));
     health_.explain_unknown_node(
         [this, node_name] { return why_node_is_unknown(*source_.source, source_.words, node_name); });
     servers_.emplace(loop_, command_, health_, metrics_, *events_);
@@ -166,6 +165,7 @@ class Server {
     // On the event loop's thread, so that the control loop goes on.
     hooks.first_synced = [this] { boost::asio::post(loop_, [this] { remove_other_modes(); }); };
     hooks.address_refused = [this](const dataplane::Refusal& refusal) { events_->address_refused(refusal); };
+    hooks.port_refused = [this](const dataplane::RefusedPort& refused) { events_->port_refused(refused); };
     hooks.fatal = [this](const std::string& why) { end(1, why); };
     return hooks;
   }

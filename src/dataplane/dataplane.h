@@ -1,13 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
-// DataPlane: one mechanism that can make this node's kernel forward by a Plan, for one address family.
+// DataPlane: what makes this node's kernel forward by a Plan, for one address family, in one proxy mode. Opened by a
+// Mechanism (mechanism.h); which plane serves and which retires is the succession's decision (sync/succession.h). The
+// contract suite (contract_suite.cc) holds every plane to what follows.
 //
-// The contract. A data plane never touches objects it does not own (its tables, its chains, its marks). It is stateless
-// in spirit: what is live is read from the kernel, and a fresh process that is given the whole plan makes the kernel
-// equal to it, changing nothing that is right already. Traffic goes on while the process is dead. New real servers are
-// in the kernel before old ones go. All calls come from one thread; apply() may block for as long as the mechanism
-// needs.
+// The contract.
+//
+// - What is live belongs to the kernel, not to this object: it outlives us, and others may change it. The first apply()
+//   of a plane is full: it reads what is live, makes it equal to what is wanted, and changes nothing that is right
+//   already. After that the plane knows what is live, so a partial apply reads nothing and costs what it changes.
+// - A plane never touches what it does not own: its tables, its chains, its addresses, its marks, the virtual servers
+//   that a plan of ours put there. Objects of others stay through every call.
+// - New before old. What a packet is sent to exists before packets are sent there, and goes after they no longer are.
+//   So every prefix of what apply() writes serves: killed at any moment, a process loses no established connection, and
+//   the next one's full apply makes the rest right.
+// - A Service port that the kernel refuses costs the others nothing. It stands in the Outcome with its reason; of it
+//   may be live what the kernel took, or what was live before, and the plane remembers which. The port's next Change
+//   has as `before` what was refused. Where `after` is the same, that is one more attempt, which costs that port. Neither
+//   intact() nor compare() reports its absence.
+// - An Error of apply() means that nobody knows what is live, which may be any prefix of the changes; a full apply is
+//   right then. kUnsupported is returned before anything is touched.
+// - retire() ends a plane's service and not its connections: new ones are no longer taken, those that exist go on for
+//   as long as tend() asks to be called again. A plane that has retired is neither applied nor asked whether it is
+//   intact. Its objects stay until Mechanism::remove() takes them.
+// - All calls come from one thread. apply(), compare() and retire() may block for as long as the kernel needs; none
+//   waits for time to pass or for a connection to end.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <chrono>
 #include <compare>
 #include <cstddef>
@@ -48,6 +68,23 @@ struct ApplyStats {
       written_by_table{};  // those of rules_written that rules_by_table() counts, by table
 };
 
+// A Service port of which the kernel does not take everything.
+struct RefusedPort {
+  plan::ServicePortKey port;
+  std::string reason;    // the kernel's, in words, and what it was asked for
+  bool untried = false;  // set aside without an attempt, since several like it were refused; the next call tries it
+  friend auto operator<=>(const RefusedPort&, const RefusedPort&) = default;
+};
+
+// What an apply() that went through has left.
+struct Outcome {
+  ApplyStats stats;
+  std::vector<RefusedPort> refused;  // sorted, each port once; everything else is live
+  // Objects of ours that are no longer wanted and that the kernel does not let go, each with its reason. Every full
+  // apply tries again.
+  std::vector<std::string> unremoved;
+};
+
 // How live compares with wanted; what `sluice status` prints and drift repair acts on.
 struct Difference {
   std::vector<std::string> missing;     // wanted, not live
@@ -64,24 +101,57 @@ struct Refusal {
   friend auto operator<=>(const Refusal&, const Refusal&) = default;
 };
 
+enum class Integrity : std::uint8_t {
+  kKept,         // as it was written
+  kDamaged,      // others removed or changed objects of ours
+  kNodeChanged,  // the node's own addresses or routes are others than those that were served with
+};
+
+// What a plan may ask for and a plane of this mode cannot give, on any node.
+enum class Gap : std::uint8_t {
+  kDropByPolicy,        // to drop what a traffic policy leaves without an endpoint, instead of sending it elsewhere
+  kPoolBySource,        // different endpoints for different clients of one address and port
+  kSourceFromLoopback,  // a client on 127.0.0.1 or ::1 that reaches an endpoint on another node
+};
+inline constexpr std::array kGaps{Gap::kDropByPolicy, Gap::kPoolBySource, Gap::kSourceFromLoopback};
+std::string_view to_string(Gap gap);  // "drop-by-policy"
+
+struct Limitation {
+  Gap gap = Gap::kDropByPolicy;
+  std::string_view
+      why;  // a sentence for people, shown in `sluice status`, by tests that are skipped, and in the manual
+};
+
+struct Capabilities {
+  std::vector<Limitation> lacks{};
+  [[nodiscard]] bool can(Gap gap) const {
+    return std::none_of(lacks.begin(), lacks.end(), [&](const Limitation& each) { return each.gap == gap; });
+  }
+};
+
 class DataPlane {
  public:
   virtual ~DataPlane() = default;
-  [[nodiscard]] virtual std::string_view name() const = 0;  // "iptables"
+  [[nodiscard]] virtual std::string_view name() const = 0;  // the mode's: "iptables"
   [[nodiscard]] virtual Family family() const = 0;
-  // Makes the kernel forward by the changes. On failure what is live is a prefix of the changes, or untouched; calling
-  // again with `full` is always right then. kUnsupported is returned before anything is touched.
-  virtual Result<ApplyStats> apply(const Changes& changes) = 0;
-  // Has somebody else thrown our objects away (a flush, a firewall reload)? Cheap; asked every sync period.
-  virtual Result<bool> intact() = 0;
+  [[nodiscard]] virtual const Capabilities& capabilities() const = 0;
+
+  virtual Result<Outcome> apply(const Changes& changes) = 0;
+  // Whether what apply() wrote is still there. Cheap, so it may look at a part each time; called every sync period, after
+  // the first apply(). Of damage and a changed node it reports damage. Both call for a full apply.
+  virtual Result<Integrity> intact() = 0;
   // Reads what is live and compares it with the whole plan, given as for a full apply. Changes nothing.
   virtual Result<Difference> compare(const Changes& wanted) = 0;
-  // Does what is left from earlier calls and due by now, such as the end of a drain; answers when to ask again, at the
-  // latest. Nothing where all is done. Asked after every apply().
-  virtual Result<std::optional<std::chrono::milliseconds>> tend() { return std::optional<std::chrono::milliseconds>(); }
+  // From now on no new connections. Writes at most what the plane has live; may be called again after an Error.
+  virtual Result<> retire() = 0;
+  // Does what is left from earlier calls and due by now, such as the end of a drain, and returns after which time to
+  // call again at the latest; nothing where all is done, which after retire() means that the last connection has ended.
+  // Called after every apply() and retire().
+  virtual Result<std::optional<std::chrono::milliseconds>> tend() = 0;
+
   // As of the last apply(), in order.
   [[nodiscard]] virtual std::vector<Refusal> refusals() const { return {}; }
-  // Numbers for kube-proxy's metrics: rules that exist by our will, by table.
+  // Rules that exist by our will, by table, for the metrics.
   [[nodiscard]] virtual std::vector<std::pair<std::string, std::size_t>> rules_by_table() const = 0;
 };
 

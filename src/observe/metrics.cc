@@ -66,6 +66,18 @@ void append_process_stats(std::vector<prometheus::MetricFamily>& out) {
   out.push_back(single_value(MetricId::kProcessVirtualMemoryMax, stats->virtual_bytes_max));
 }
 
+constexpr std::string_view kIptables = "iptables";
+constexpr std::string_view kIpvs = "ipvs";
+constexpr std::string_view kNftables = "nftables";
+
+// What counts a sync that failed, for all of them and for partial ones alone.
+std::vector<MetricId> failures_of(std::string_view mode) {
+  if (mode == kIptables) return {MetricId::kRestoreFailures, MetricId::kPartialRestoreFailures};
+  if (mode == kNftables) return {MetricId::kNftablesSyncFailures};
+  if (mode == kIpvs) return {MetricId::kIpvsSyncFailures};
+  return {};
+}
+
 }  // namespace
 
 struct Metrics::Impl {
@@ -140,16 +152,15 @@ struct Metrics::Impl {
 Metrics::Metrics() : impl_(std::make_unique<Impl>()) {}
 Metrics::~Metrics() = default;
 
-void Metrics::expect(Family family, bool iptables) {
+void Metrics::expect(Family family, std::string_view mode) {
   for (const MetricId id :
        {MetricId::kSyncDuration, MetricId::kNetworkProgrammingDuration, MetricId::kConntrackSyncDuration})
     impl_->histogram(id, family);
   for (const MetricId id : {MetricId::kConntrackDeleted, MetricId::kDriftRepairs})
     impl_->counter(id, {to_string(family)});
-  if (!iptables) return;
+  for (const MetricId id : failures_of(mode)) impl_->counter(id, {to_string(family)});
+  if (mode != kIptables) return;
   for (const MetricId id : {MetricId::kSyncFullDuration, MetricId::kSyncPartialDuration}) impl_->histogram(id, family);
-  for (const MetricId id : {MetricId::kRestoreFailures, MetricId::kPartialRestoreFailures})
-    impl_->counter(id, {to_string(family)});
 }
 
 void Metrics::observe_sync(Family family, bool full, double seconds) {
@@ -189,14 +200,20 @@ void Metrics::set_no_local_endpoints(Family family, std::string_view policy, std
   impl_->gauge(MetricId::kNoLocalEndpoints, {to_string(family), policy}).Set(static_cast<double>(service_ports));
 }
 
-void Metrics::add_restore_failure(Family family, bool partial) {
-  impl_->counter(MetricId::kRestoreFailures, {to_string(family)}).Increment();
-  if (partial) impl_->counter(MetricId::kPartialRestoreFailures, {to_string(family)}).Increment();
+void Metrics::add_sync_failure(Family family, std::string_view mode, bool partial) {
+  for (const MetricId id : failures_of(mode)) {
+    if (id != MetricId::kPartialRestoreFailures || partial) impl_->counter(id, {to_string(family)}).Increment();
+  }
 }
 
-void Metrics::set_iptables_rules(Family family, std::string_view table, std::size_t total, std::size_t last_written) {
-  impl_->gauge(MetricId::kRulesTotal, {to_string(family), table}).Set(static_cast<double>(total));
-  impl_->gauge(MetricId::kRulesLast, {to_string(family), table}).Set(static_cast<double>(last_written));
+void Metrics::set_rules(Family family, std::string_view mode, std::string_view table, std::size_t total,
+                        std::size_t last_written) {
+  if (mode == kIptables) {
+    impl_->gauge(MetricId::kRulesTotal, {to_string(family), table}).Set(static_cast<double>(total));
+    impl_->gauge(MetricId::kRulesLast, {to_string(family), table}).Set(static_cast<double>(last_written));
+  } else if (mode == kIpvs) {
+    impl_->gauge(MetricId::kIpvsHelperRules, {to_string(family)}).Set(static_cast<double>(total));
+  }
 }
 
 void Metrics::observe_conntrack_sync(Family family, double seconds, std::size_t deleted) {
@@ -226,6 +243,10 @@ void Metrics::add_drift_repair(Family family) {
 
 void Metrics::set_refused_addresses(Family family, std::size_t count) {
   impl_->gauge(MetricId::kRefusedAddresses, {to_string(family)}).Set(static_cast<double>(count));
+}
+
+void Metrics::set_refused_service_ports(Family family, std::size_t count) {
+  impl_->gauge(MetricId::kRefusedServicePorts, {to_string(family)}).Set(static_cast<double>(count));
 }
 
 void Metrics::read_packet_counters_with(std::function<PacketCounters()> reader) {

@@ -23,9 +23,9 @@ class Metrics {
   Metrics(const Metrics&) = delete;
   Metrics& operator=(const Metrics&) = delete;
 
-  // This family is served: what may be counted for it, but has not been yet, appears as 0 from now on, so that an alert
-  // on its growth sees the first one. `iptables`: also what only that mode counts.
-  void expect(Family family, bool iptables);
+  // This family is served in this mode ("iptables"): what may be counted for it, but has not been yet, appears as 0 from
+  // now on, so that an alert on its growth sees the first one.
+  void expect(Family family, std::string_view mode);
   // One attempt to sync took this long, whether it succeeded or not.
   void observe_sync(Family family, bool full, double seconds);
   void set_sync_succeeded(Family family, Clock::WallTime when);
@@ -38,8 +38,11 @@ class Metrics {
   void set_endpoint_changes_pending(std::size_t count);
   // `policy` is "internal" or "external".
   void set_no_local_endpoints(Family family, std::string_view policy, std::size_t service_ports);
-  void add_restore_failure(Family family, bool partial);
-  void set_iptables_rules(Family family, std::string_view table, std::size_t total, std::size_t last_written);
+  // A sync that failed. Each mode has names of its own, those of kube-proxy where it has any.
+  void add_sync_failure(Family family, std::string_view mode, bool partial);
+  // Rules of a mode's table: mode iptables counts those of each of its tables, mode ipvs those beside its virtual servers.
+  void set_rules(Family family, std::string_view mode, std::string_view table, std::size_t total,
+                 std::size_t last_written);
   void observe_conntrack_sync(Family family, double seconds, std::size_t deleted);
   void add_healthz(int status);
   void add_livez(int status);
@@ -50,6 +53,8 @@ class Metrics {
   void add_drift_repair(Family family);
   // Addresses of Services that are not served since serving them would harm the node: sluice_refused_addresses.
   void set_refused_addresses(Family family, std::size_t count);
+  // Service ports that the kernel refuses, wholly or in part: sluice_refused_service_ports.
+  void set_refused_service_ports(Family family, std::size_t count);
 
   // Packet counters that the kernel keeps for us (nfnetlink_acct objects). They are read when somebody asks for the
   // text, on that thread; a reader that gives nothing leaves its metric out. Set before the first text().

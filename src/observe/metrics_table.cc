@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The table. A metric of kube-proxy keeps its name, type, labels, buckets and help to the letter, as do process_* of
 // every Prometheus client: Prometheus complains of a metric whose help differs between the nodes that it scrapes, and
-// nodes change over one by one. "[ALPHA]" is how Kubernetes marks how stable a metric is. Metrics of other proxy modes
-// (nftables) are not declared: they would be empty.
+// nodes change over one by one. "[ALPHA]" is how Kubernetes marks how stable a metric is. A mode's own
+// metrics appear where it serves.
 #include "observe/metrics_table.h"
 
 namespace sluice::observe {
@@ -44,6 +44,8 @@ constexpr std::array<MetricDeclaration, kMetricCount> kTable{{
      {"ip_family", "table"}},
     {kRulesLast, "kubeproxy_sync_proxy_rules_iptables_last", kGauge, "[ALPHA] Number of iptables rules written by kube-proxy in last sync",
      {"ip_family", "table"}},
+    {kNftablesSyncFailures, "kubeproxy_sync_proxy_rules_nftables_sync_failures_total", kCounter,
+     "[ALPHA] Cumulative proxy nftables sync failures", {"ip_family"}},
     {kInvalidDroppedPackets, "kubeproxy_iptables_ct_state_invalid_dropped_packets_total", kCounter,
      "[ALPHA] packets dropped by iptables to work around conntrack problems", {}, kNone, true},
     {kLocalhostNodePortPackets, "kubeproxy_iptables_localhost_nodeports_accepted_packets_total", kCounter,
@@ -57,6 +59,9 @@ constexpr std::array<MetricDeclaration, kMetricCount> kTable{{
     {kObjectsRefused, "sluice_objects_refused_total", kCounter, "Objects from the API server that could not be used", {"kind"}},
     {kDriftRepairs, "sluice_drift_repairs_total", kCounter, "Changes that others made to our rules and that were undone", {"ip_family"}},
     {kRefusedAddresses, "sluice_refused_addresses", kGauge, "Addresses of Services that are not served, to protect the node", {"ip_family"}},
+    {kRefusedServicePorts, "sluice_refused_service_ports", kGauge, "Ports of Services that the kernel refuses, wholly or in part", {"ip_family"}},
+    {kIpvsSyncFailures, "sluice_ipvs_sync_failures_total", kCounter, "Syncs in mode ipvs that failed", {"ip_family"}},
+    {kIpvsHelperRules, "sluice_ipvs_helper_rules", kGauge, "nftables rules beside the virtual servers of mode ipvs", {"ip_family"}},
     {kProcessCpu, "process_cpu_seconds_total", kCounter, "Total user and system CPU time spent in seconds.", {}, kNone, true},
     {kProcessMaxFds, "process_max_fds", kGauge, "Maximum number of open file descriptors.", {}, kNone, true},
     {kProcessNetworkReceived, "process_network_receive_bytes_total", kCounter,

@@ -38,12 +38,14 @@ void feed_all(Metrics& metrics) {
     metrics.observe_network_programming(family, 0.7);
     metrics.set_no_local_endpoints(family, "internal", 1);
     metrics.set_no_local_endpoints(family, "external", 2);
-    metrics.add_restore_failure(family, true);
-    metrics.set_iptables_rules(family, "nat", 100, 10);
-    metrics.set_iptables_rules(family, "filter", 20, 2);
+    for (const char* mode : {"iptables", "nftables", "ipvs"}) metrics.add_sync_failure(family, mode, true);
+    metrics.set_rules(family, "iptables", "nat", 100, 10);
+    metrics.set_rules(family, "iptables", "filter", 20, 2);
+    metrics.set_rules(family, "ipvs", "nftables", 30, 5);
     metrics.observe_conntrack_sync(family, 0.01, 3);
     metrics.add_drift_repair(family);
     metrics.set_refused_addresses(family, 2);
+    metrics.set_refused_service_ports(family, 3);
   }
   metrics.add_service_changes(4);
   metrics.set_service_changes_pending(1);
@@ -194,8 +196,8 @@ TEST(Metrics, BeforeAnythingHappensOnlyMetricsWithoutLabelsAreThere) {
 
 TEST(Metrics, AFamilyThatIsServedHasItsCountersFromTheStart) {
   Metrics metrics;
-  metrics.expect(Family::kIPv4, true);
-  metrics.expect(Family::kIPv6, false);
+  metrics.expect(Family::kIPv4, "iptables");
+  metrics.expect(Family::kIPv6, "ipvs");
   EXPECT_THAT(lint(metrics.text()), IsEmpty());
   const std::vector<std::string> lines = lines_of(metrics);
   for (const char* name : {"kubeproxy_sync_proxy_rules_iptables_restore_failures_total",
@@ -213,7 +215,7 @@ TEST(Metrics, AFamilyThatIsServedHasItsCountersFromTheStart) {
     for (const char* family : {"IPv4", "IPv6"})
       EXPECT_THAT(lines, Contains(fmt::format("{}{{ip_family=\"{}\"}} 0", name, family)));
   }
-  metrics.expect(Family::kIPv4, true);
+  metrics.expect(Family::kIPv4, "iptables");
   EXPECT_EQ(lines_of(metrics).size(), lines.size()) << "said twice is said once";
 }
 
@@ -241,6 +243,10 @@ TEST(Metrics, ValuesAreReportedAsGiven) {
            R"(sluice_objects_refused_total{kind="Service"} 1)",
            R"(sluice_drift_repairs_total{ip_family="IPv6"} 1)",
            R"(sluice_refused_addresses{ip_family="IPv6"} 2)",
+           R"(sluice_refused_service_ports{ip_family="IPv6"} 3)",
+           R"(kubeproxy_sync_proxy_rules_nftables_sync_failures_total{ip_family="IPv4"} 1)",
+           R"(sluice_ipvs_sync_failures_total{ip_family="IPv4"} 1)",
+           R"(sluice_ipvs_helper_rules{ip_family="IPv6"} 30)",
        }) {
     EXPECT_THAT(lines, Contains(line));
   }
@@ -259,13 +265,34 @@ TEST(Metrics, AFullSyncAndAPartialOneCountTwiceOverall) {
 
 TEST(Metrics, AFailedPartialRestoreIsAlsoAFailedRestore) {
   Metrics metrics;
-  metrics.add_restore_failure(Family::kIPv4, false);
+  metrics.add_sync_failure(Family::kIPv4, "iptables", false);
   EXPECT_THAT(lines_of(metrics), Not(Contains(HasSubstr("partial_restore"))));
-  metrics.add_restore_failure(Family::kIPv4, true);
+  metrics.add_sync_failure(Family::kIPv4, "iptables", true);
   const std::vector<std::string> lines = lines_of(metrics);
   EXPECT_THAT(lines, Contains(R"(kubeproxy_sync_proxy_rules_iptables_restore_failures_total{ip_family="IPv4"} 2)"));
   EXPECT_THAT(lines,
               Contains(R"(kubeproxy_sync_proxy_rules_iptables_partial_restore_failures_total{ip_family="IPv4"} 1)"));
+}
+
+TEST(Metrics, EachModeHasNamesOfItsOwn) {
+  struct Row {
+    const char* mode;
+    const char* name;
+  };
+  for (const Row& row : {Row{"iptables", "kubeproxy_sync_proxy_rules_iptables_restore_failures_total"},
+                         Row{"nftables", "kubeproxy_sync_proxy_rules_nftables_sync_failures_total"},
+                         Row{"ipvs", "sluice_ipvs_sync_failures_total"}}) {
+    Metrics metrics;
+    metrics.expect(Family::kIPv4, row.mode);
+    metrics.add_sync_failure(Family::kIPv4, row.mode, false);
+    metrics.set_rules(Family::kIPv4, row.mode, "nat", 7, 7);
+    const std::string text = metrics.text();
+    EXPECT_THAT(text, HasSubstr(fmt::format("{}{{ip_family=\"IPv4\"}} 1", row.name)));
+    const bool iptables = std::string_view(row.mode) == "iptables";
+    EXPECT_EQ(text.find("_iptables_total{") != std::string::npos, iptables) << row.mode;
+    EXPECT_EQ(text.find("iptables") != std::string::npos, iptables) << row.mode;
+    EXPECT_EQ(text.find("sluice_ipvs_helper_rules{") != std::string::npos, std::string_view(row.mode) == "ipvs");
+  }
 }
 
 // The bounds of a histogram's buckets, as written.

@@ -111,7 +111,7 @@ ControlLoop::ControlLoop(LoopSettings settings, LoopHooks hooks, const Clock& cl
       planner_(settings_.plan),
       facts_(settings_.facts) {
   for (auto& data_plane : data_planes)
-    families_.push_back(std::make_unique<FamilySync>(context_, std::move(data_plane)));
+    families_.push_back(std::make_unique<ServedFamily>(context_, std::move(data_plane)));
   SLUICE_CHECK(families_.size() < 2 || families_[0]->family() != families_[1]->family());
   SLUICE_CHECK(families_.size() <= kFamilies.size());
 }
@@ -243,7 +243,7 @@ void ControlLoop::count(const model::Touched& touched, const std::set<model::Obj
 }
 
 void ControlLoop::distribute(const std::vector<plan::Change>& changes, const model::Touched& touched) {
-  std::array<FamilySync*, kFamilies.size()> by_family{};
+  std::array<ServedFamily*, kFamilies.size()> by_family{};
   for (const auto& family : families_) {
     by_family[static_cast<std::size_t>(family->family())] = family.get();
     for (const plan::ObjectKey& service : touched.trigger_times_void) family->forget_triggers(service);
@@ -251,7 +251,7 @@ void ControlLoop::distribute(const std::vector<plan::Change>& changes, const mod
   std::array<const plan::ObjectKey*, kFamilies.size()> last{};  // changes come in order of Services
   for (const plan::Change& change : changes) {
     const auto index = static_cast<std::size_t>(change.key().family);
-    FamilySync* family = by_family[index];
+    ServedFamily* family = by_family[index];
     if (family == nullptr) continue;
     family->note(change);
     const plan::ObjectKey& service = change.key().service;

@@ -23,7 +23,7 @@
 #include "base/mutex.h"
 #include "model/snapshot.h"
 #include "plan/planner.h"
-#include "sync/family_sync.h"
+#include "sync/family.h"
 #include "sync/settings.h"
 #include "sync/status.h"
 #include "sync/update_queue.h"
@@ -91,7 +91,7 @@ class ControlLoop {
   plan::Planner planner_;
   plan::NodeFacts facts_;
   std::optional<model::Node> node_;  // as last seen; stays when the Node is deleted
-  std::vector<std::unique_ptr<FamilySync>> families_;
+  std::vector<std::unique_ptr<ServedFamily>> families_;
   std::set<model::ObjectKey> services_waiting_;
   std::size_t slice_changes_waiting_ = 0;
   std::uint64_t health_checks_generation_ = 0;

@@ -86,6 +86,7 @@ TEST_F(ControlLoopReportTest, NodeEligibilityFollowsTheNode) {
 }
 
 TEST_F(ControlLoopReportTest, SyncsAreCountedByKindAndFamily) {
+  mode_ = "iptables";
   start_with_web();
   post(with({}, {web_slice({"10.1.0.2"})}));
   step();
@@ -115,6 +116,7 @@ TEST_F(ControlLoopReportTest, TimestampsTellTheLastSuccessAndTheLastRequest) {
 }
 
 TEST_F(ControlLoopReportTest, RulesAreReportedByTable) {
+  mode_ = "iptables";
   start_with_web();
   post(with({make_service("more", {service_port("p", 81)}, {"10.96.0.2"})}));
   step();
@@ -337,6 +339,20 @@ TEST_F(ControlLoopReportTest, ACleanUpThatFailsIsTriedAgain) {
   dumps_.clear();
   step_after(30s);
   EXPECT_THAT(dumps_, IsEmpty());
+}
+
+TEST_F(ControlLoopReportTest, ACleanUpThatWaitsForASyncDoesNotKeepTheLoopAwake) {
+  make_loop();
+  post(complete(with({dns()}, {dns_slice({"10.1.0.1"})})));
+  step();
+  dumps_fail_ = true;
+  post(with({}, {dns_slice({})}));
+  step_after(1s);
+  v4().failures = 1;
+  post(with({}, {dns_slice({"10.1.0.2"})}));
+  step_after(29s);
+  step_after(1s);  // the clean-up is due, and the failed sync is not
+  EXPECT_GT(wake_, clock_.steady_now());
 }
 
 TEST_F(ControlLoopReportTest, StatusTellsCountsOutcomesAndWhatIsServed) {

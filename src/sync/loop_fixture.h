@@ -13,12 +13,14 @@
 #include <vector>
 
 #include "base/ip_literals.h"
+#include "dataplane/fake_data_plane.h"
 #include "plan/test_objects.h"
 #include "sync/control_loop.h"
-#include "sync/fake_data_plane.h"
 
 namespace sluice::sync::test {
 
+using dataplane::FakeDataPlane;
+using dataplane::FakeKernel;
 using plan::test::make_service;
 using plan::test::make_slice;
 using plan::test::service_port;
@@ -56,6 +58,7 @@ class LoopFixture : public testing::Test {
     for (const Family family : kFamilies) {
       const auto index = static_cast<std::size_t>(family);
       auto plane = std::make_unique<FakeDataPlane>(family, kernels_[index]);
+      plane->mode = mode_;
       planes_[index] = plane.get();
       planes.push_back(std::move(plane));
     }
@@ -125,6 +128,7 @@ class LoopFixture : public testing::Test {
     return metric(name + "{ip_family=\"IPv4\"}");
   }
 
+  std::string mode_ = "fake";  // of the planes that make_loop() makes
   FakeClock clock_;
   observe::Metrics metrics_;
   observe::Health health_{clock_, std::chrono::seconds(60)};

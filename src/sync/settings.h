@@ -47,6 +47,8 @@ struct LoopHooks {
   std::function<void()> first_synced;
   // A data plane declines to serve an address of a Service; once for each until it serves it.
   std::function<void(const dataplane::Refusal&)> address_refused;
+  // The kernel refuses a Service port; once for each reason until it takes the port.
+  std::function<void(const dataplane::RefusedPort&)> port_refused;
   // Deletes the UDP flows of a family that the predicate says yes to; answers how many. Empty: flows are left alone.
   std::function<Result<std::size_t>(Family, const std::function<bool(const sys::Flow&)>&)> delete_udp_flows;
   // This node's addresses, for UDP flows to node ports.

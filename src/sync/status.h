@@ -3,8 +3,10 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/clock.h"
@@ -14,6 +16,27 @@
 #include "plan/plan.h"
 
 namespace sluice::sync {
+
+// A Service port that the kernel does not take, or not wholly.
+struct RefusedPortStatus {
+  plan::ServicePortKey port;
+  std::string reason;
+  Clock::WallTime since{};
+  std::size_t attempts = 0;
+};
+
+// Of a data plane's life (succession.h). Before it is programmed it is absent, after its last connection it is gone, and
+// neither is shown.
+enum class Stage : std::uint8_t { kProgramming, kServing, kRetiring };
+inline std::string_view to_string(Stage stage) {
+  return stage == Stage::kProgramming ? "programming" : stage == Stage::kServing ? "serving" : "retiring";
+}
+
+struct PlaneStage {
+  std::string name;  // "iptables"
+  Stage stage = Stage::kProgramming;
+  friend bool operator==(const PlaneStage&, const PlaneStage&) = default;
+};
 
 struct FamilyStatus {
   Family family = Family::kIPv4;
@@ -31,6 +54,9 @@ struct FamilyStatus {
   std::size_t service_ports = 0;             // programmed
   std::size_t real_servers = 0;              // programmed
   std::vector<dataplane::Refusal> refusals;  // addresses of Services that the data plane declines to serve, in order
+  std::vector<RefusedPortStatus> refused_ports;  // in order of their keys
+  dataplane::Capabilities capabilities;
+  std::vector<PlaneStage> planes;  // the serving one first, then its successor, then those that retire
 };
 
 struct LoopStatus {

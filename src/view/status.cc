@@ -60,7 +60,8 @@ Status make_status(ProcessFacts process, std::vector<Wait> waits, const sync::Lo
 }
 
 bool serves_as_wanted(const FamilyView& family) {
-  return family.status.synced && family.status.last_error.empty() && family.compared && family.difference.empty();
+  return family.status.synced && family.status.last_error.empty() && family.status.refused_ports.empty() &&
+         family.compared && family.difference.empty();
 }
 
 bool serves_as_wanted(const Status& status) {

@@ -54,6 +54,20 @@ std::string refusal_json(const dataplane::Refusal& refusal) {
                      json_string(refusal.address.to_string()), json_string(refusal.reason));
 }
 
+std::string refused_port_json(const sync::RefusedPortStatus& refused) {
+  return fmt::format(R"({{"servicePort":{},"protocol":"{}","reason":{},"since":{},"attempts":{}}})",
+                     json_string(refused.port.printed_name()), to_string(refused.port.protocol),
+                     json_string(refused.reason), unix_time(refused.since), refused.attempts);
+}
+
+std::string limitation_json(const dataplane::Limitation& limitation) {
+  return fmt::format(R"({{"gap":"{}","why":{}}})", to_string(limitation.gap), json_string(limitation.why));
+}
+
+std::string plane_json(const sync::PlaneStage& plane) {
+  return fmt::format(R"({{"name":{},"stage":"{}"}})", json_string(plane.name), to_string(plane.stage));
+}
+
 std::string live_json(const FamilyView& family) {
   if (!family.compared) return "null";
   return fmt::format(R"({{"equalsWanted":{},"missing":{},"unexpected":{}}})", family.difference.empty(),
@@ -65,12 +79,13 @@ std::string family_json(const FamilyView& family) {
   const sync::FamilyStatus& status = family.status;
   return fmt::format(
       R"({{"family":"{}","dataPlane":{},"synced":{},"lastSync":{},"lastError":{},"servicePorts":{},"realServers":{},"changesWaiting":{},)"
-      R"("fullSyncs":{},"partialSyncs":{},"failedSyncs":{},"driftRepairs":{},"refused":{},"live":{},"compareError":{}}})",
+      R"("fullSyncs":{},"partialSyncs":{},"failedSyncs":{},"driftRepairs":{},"refused":{},"refusedPorts":{},"planes":{},"lacks":{},"live":{},"compareError":{}}})",
       to_string(status.family), json_string(status.data_plane), status.synced,
       status.last_sync ? unix_time(*status.last_sync) : "null", json_string(status.last_error), status.service_ports,
       status.real_servers, status.changes_waiting, status.full_syncs, status.partial_syncs, status.failed_syncs,
-      status.drift_repairs, json_array(status.refusals, refusal_json), live_json(family),
-      text_or_null(family.compare_error));
+      status.drift_repairs, json_array(status.refusals, refusal_json),
+      json_array(status.refused_ports, refused_port_json), json_array(status.planes, plane_json),
+      json_array(status.capabilities.lacks, limitation_json), live_json(family), text_or_null(family.compare_error));
 }
 
 std::string address_json(const ServedAddress& address) {

@@ -24,7 +24,7 @@ TEST(StatusJson, TheWholeForm) {
       R"("families":[{"family":"IPv4","dataPlane":"iptables","synced":true,"lastSync":1576799995.000,"lastError":"",)"
       R"("servicePorts":1,"realServers":1,"changesWaiting":0,"fullSyncs":0,"partialSyncs":0,"failedSyncs":0,)"
       R"("driftRepairs":0,"refused":[{"servicePort":"default/web:http","protocol":"TCP","address":"192.0.2.7",)"
-      R"("reason":"it is the node's"}],"live":{"equalsWanted":true,"missing":[],"unexpected":[]},"compareError":null}],)"
+      R"("reason":"it is the node's"}],"refusedPorts":[],"planes":[],"lacks":[],"live":{"equalsWanted":true,"missing":[],"unexpected":[]},"compareError":null}],)"
       R"("served":[{"name":"default/web:http","protocol":"TCP","family":"IPv4","addresses":[)"
       R"({"address":"10.104.247.10:80","kinds":["clusterIP"],"refused":null},)"
       R"({"address":"192.0.2.7:80","kinds":["externalIP"],"refused":"it is the node's"},)"
@@ -39,6 +39,24 @@ TEST(StatusJson, AProxyThatStartsSaysWhatItWaitsFor) {
   EXPECT_THAT(status_json(status, kNow),
               HasSubstr(R"("started":false,"waitsFor":[{"what":"Node \"k8s-node1\"","why":"it is not found",)"
                         R"("since":1576799987.500}],"servesAsWanted":false,)"));
+}
+
+TEST(StatusJson, APortThatTheKernelRefusesHasItsReason) {
+  sync::LoopStatus loop = loop_status({web_port()});
+  loop.families[0].refused_ports = {{web_port().key, "line 3 \"failed\"", kNow - std::chrono::seconds(40), 5}};
+  const std::string text = status_json(make_status(process_facts(), {}, loop, comparison({})), kNow);
+  EXPECT_THAT(text, HasSubstr(R"("refusedPorts":[{"servicePort":"default/web:http","protocol":"TCP",)"
+                              R"("reason":"line 3 \"failed\"","since":1576799960.000,"attempts":5}])"));
+  EXPECT_THAT(text, HasSubstr(R"("servesAsWanted":false)"));
+}
+
+TEST(StatusJson, PlanesHaveTheirStageAndWhatTheyCannotDo) {
+  sync::LoopStatus loop = loop_status({web_port()});
+  loop.families[0].planes = {{"ipvs", sync::Stage::kServing}, {"iptables", sync::Stage::kRetiring}};
+  loop.families[0].capabilities.lacks = {{dataplane::Gap::kPoolBySource, "one list for all"}};
+  EXPECT_THAT(status_json(make_status(process_facts(), {}, loop, comparison({})), kNow),
+              HasSubstr(R"("planes":[{"name":"ipvs","stage":"serving"},{"name":"iptables","stage":"retiring"}],)"
+                        R"("lacks":[{"gap":"pool-by-source","why":"one list for all"}])"));
 }
 
 TEST(StatusJson, NothingIsCut) {

@@ -59,6 +59,15 @@ std::vector<std::string> refusal_lines(const std::vector<dataplane::Refusal>& re
   return lines;
 }
 
+std::vector<std::string> refused_port_lines(const std::vector<sync::RefusedPortStatus>& refused, Clock::WallTime now) {
+  std::vector<std::string> lines;
+  for (const sync::RefusedPortStatus& each : refused) {
+    lines.push_back(fmt::format("{} {} for {}, tried {}: {}", each.port.printed_name(), to_string(each.port.protocol),
+                                age(each.since, now), counted(each.attempts, "time"), each.reason));
+  }
+  return lines;
+}
+
 void append_family(std::string& out, const FamilyView& family, Width width, Clock::WallTime now) {
   const sync::FamilyStatus& status = family.status;
   const std::string when =
@@ -69,6 +78,15 @@ void append_family(std::string& out, const FamilyView& family, Width width, Cloc
   if (status.changes_waiting > 0)
     out += fmt::format("    waiting to be programmed: {}\n", counted(status.changes_waiting, "Service port"));
   append_lines(out, "refused:", refusal_lines(status.refusals), width);
+  append_lines(out, "refused by the kernel:", refused_port_lines(status.refused_ports, now), width);
+  for (const sync::PlaneStage& plane : status.planes) {
+    if (plane.stage != sync::Stage::kServing)
+      out += fmt::format("    data plane {}: {}\n", plane.name, to_string(plane.stage));
+  }
+  if (width == Width::kWide) {
+    for (const dataplane::Limitation& each : status.capabilities.lacks)
+      out += fmt::format("    cannot do {}: {}\n", to_string(each.gap), each.why);
+  }
   append_lines(out, "-", family.difference.missing, width);
   append_lines(out, "+", family.difference.unexpected, width);
 }

@@ -73,6 +73,26 @@ TEST(StatusText, AFailedSyncNamesTheReason) {
   EXPECT_THAT(narrow(status), HasSubstr("last sync failed: iptables-restore: line 3 failed"));
 }
 
+TEST(StatusText, APortThatTheKernelRefusesIsNotServedAsWantedAndNamesTheReason) {
+  sync::LoopStatus loop = loop_status({web_port()});
+  loop.families[0].refused_ports = {{web_port().key, "protocol not supported", kNow - std::chrono::seconds(40), 5}};
+  const Status status = make_status(process_facts(), {}, loop, comparison({}));
+  EXPECT_FALSE(serves_as_wanted(status));
+  EXPECT_THAT(
+      narrow(status),
+      HasSubstr("    refused by the kernel: default/web:http TCP for 40 s, tried 5 times: protocol not supported\n"));
+}
+
+TEST(StatusText, WhatAPlaneCannotDoStandsInTheWideForm) {
+  sync::LoopStatus loop = loop_status({web_port()});
+  loop.families[0].planes = {{"ipvs", sync::Stage::kServing}, {"iptables", sync::Stage::kRetiring}};
+  loop.families[0].capabilities.lacks = {{dataplane::Gap::kPoolBySource, "one list for all"}};
+  const Status status = make_status(process_facts(), {}, loop, comparison({}));
+  EXPECT_THAT(narrow(status), HasSubstr("    data plane iptables: retiring\n"));
+  EXPECT_THAT(narrow(status), Not(HasSubstr("cannot do")));
+  EXPECT_THAT(status_text(status, Width::kWide, kNow), HasSubstr("    cannot do pool-by-source: one list for all\n"));
+}
+
 TEST(StatusText, AComparisonThatFailedSaysWhy) {
   std::vector<sync::FamilyComparison> failed;
   failed.push_back({Family::kIPv4, fail(Errc::kUnavailable, "iptables-save was killed")});

@@ -8,9 +8,7 @@
 #include <map>
 #include <random>
 
-#include "dataplane/iptables/iptables_data_plane.h"
-#include "dataplane/iptables/test_netns.h"
-#include "dataplane/iptables/test_plans.h"
+#include "dataplane/iptables/test_data_plane.h"
 
 namespace sluice::dataplane::iptables {
 namespace {
@@ -19,75 +17,6 @@ using testing::Contains;
 using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Not;
-
-struct Ground {
-  Family family;
-  const char* flavour;
-};
-
-std::string ground_name(const testing::TestParamInfo<Ground>& info) {
-  return fmt::format("{}_{}", to_string(info.param.family), info.param.flavour);
-}
-
-std::unique_ptr<IptablesDataPlane> open_plane(const Ground& ground) {
-  Options options;
-  options.family = ground.family;
-  options.flavour = ground.flavour;
-  options.masquerade.detector = pods_in(ground.family == Family::kIPv4 ? "10.0.0.0/8" : "fd00:10::/32");
-  auto plane = IptablesDataPlane::open(options);
-  if (!plane) {
-    ADD_FAILURE() << plane.error().what;
-    return nullptr;
-  }
-  return *std::move(plane);
-}
-
-Changes full(const std::vector<plan::ServicePortPlanPtr>& ports) {
-  Changes changes;
-  changes.full = true;
-  for (const auto& port : ports) {
-    changes.ports.push_back({nullptr, port});
-    changes.endpoints_known += port->endpoints_known;
-  }
-  return changes;
-}
-
-Changes one_change(plan::ServicePortPlanPtr before, plan::ServicePortPlanPtr after) {
-  Changes changes;
-  changes.ports.push_back({std::move(before), std::move(after)});
-  return changes;
-}
-
-ApplyStats must_apply(DataPlane& plane, const Changes& changes) {
-  const auto stats = plane.apply(changes);
-  if (!stats) {
-    ADD_FAILURE() << stats.error().what;
-    return {};
-  }
-  return *stats;
-}
-
-void expect_no_difference(DataPlane& plane, const Changes& wanted) {
-  const auto difference = plane.compare(wanted);
-  ASSERT_TRUE(difference) << difference.error().what;
-  EXPECT_THAT(difference->missing, IsEmpty());
-  EXPECT_THAT(difference->unexpected, IsEmpty());
-}
-
-// An address of the family, told by two numbers.
-std::string address(Family family, const char* v4_prefix, unsigned high, unsigned low) {
-  return family == Family::kIPv4
-             ? fmt::format("{}.{}.{}", v4_prefix, high, low)
-             : fmt::format("fd00:{:x}::{:x}:{:x}", static_cast<unsigned>(v4_prefix[0] + v4_prefix[1]), high, low);
-}
-
-plan::ServicePortPlan simple_service(Family family, unsigned index, unsigned servers) {
-  plan::ServicePortPlan port =
-      cluster_ip_port("ns", fmt::format("svc-{}", index), "p", address(family, "172.30", index / 256, index % 256));
-  for (unsigned i = 0; i < servers; ++i)
-    add_server(port, address(family, "10.180", index % 256, i + 1), 8080, Where::kElsewhere);
-  return port;
-}
 
 // A Service of random shape; the same `index` gives the same key.
 plan::ServicePortPlan random_service(std::mt19937& random, Family family, unsigned index) {
@@ -116,15 +45,7 @@ plan::ServicePortPlan random_service(std::mt19937& random, Family family, unsign
   return port;
 }
 
-class DataPlaneTest : public testing::TestWithParam<Ground> {
- protected:
-  [[nodiscard]] Tool tool() const { return tool_for(GetParam().family, GetParam().flavour); }
-};
-
-INSTANTIATE_TEST_SUITE_P(All, DataPlaneTest,
-                         testing::Values(Ground{Family::kIPv4, "nft"}, Ground{Family::kIPv4, "legacy"},
-                                         Ground{Family::kIPv6, "nft"}, Ground{Family::kIPv6, "legacy"}),
-                         ground_name);
+INSTANTIATE_TEST_SUITE_P(All, DataPlaneTest, every_ground(), ground_name);
 
 TEST_P(DataPlaneTest, WorkedExampleIsListedAsAfterKubeProxy) {
   if (GetParam().family != Family::kIPv4) return;  // the reference's listing is IPv4's
@@ -392,18 +313,18 @@ TEST_P(DataPlaneTest, CanaryTellsAFlush) {
   in_fresh_netns([this] {
     const auto plane = open_plane(GetParam());
     ASSERT_TRUE(plane);
-    EXPECT_EQ(*plane->intact(), false) << "nothing applied yet";
+    EXPECT_EQ(*plane->intact(), Integrity::kDamaged) << "nothing applied yet";
     must_apply(*plane, full({}));
-    EXPECT_EQ(*plane->intact(), true);
+    EXPECT_EQ(*plane->intact(), Integrity::kKept);
     // The canary goes with its chain; a flush of another table alone leaves it, and takes our jumps.
     for (const std::vector<std::string>& flush :
          {std::vector<std::string>{"-t", "mangle", "-X", "KUBE-PROXY-CANARY"}, {"-t", "nat", "-F"}, {"-F"}}) {
       std::vector<std::string> command{tool().command, "-w", "5"};
       command.insert(command.end(), flush.begin(), flush.end());
       run(command);
-      EXPECT_EQ(*plane->intact(), false) << flush.back();
+      EXPECT_EQ(*plane->intact(), Integrity::kDamaged) << flush.back();
       must_apply(*plane, full({}));
-      EXPECT_EQ(*plane->intact(), true) << flush.back();
+      EXPECT_EQ(*plane->intact(), Integrity::kKept) << flush.back();
     }
   });
 }
@@ -518,75 +439,6 @@ TEST_P(DataPlaneTest, CountsOfRulesAreThoseThatExist) {
         EXPECT_THAT(stats.written_by_table, testing::IsSupersetOf(plane->rules_by_table()));
       }
     }
-  });
-}
-
-TEST_P(DataPlaneTest, ARefusedServiceKeepsNobodyElseFromBeingServed) {
-  in_fresh_netns([] {
-    const Family family = GetParam().family;
-    std::vector<plan::ServicePortPlanPtr> ports;
-    for (unsigned i = 0; i < 10; ++i) ports.push_back(shared(simple_service(family, i, 2)));
-    const std::vector<plan::ServicePortPlanPtr> good = ports;
-    plan::ServicePortPlan bad = simple_service(family, 99, 0);
-    add_server(bad, address(family, "10.180", 99, 1), 80, Where::kElsewhere);
-    bad.affinity_seconds = 0;  // xt_recent takes 1 and more
-    ports.insert(ports.begin() + 4, shared(bad));
-    const auto plane = open_plane(GetParam());
-    ASSERT_TRUE(plane);
-    const auto refused = plane->apply(full(ports));
-    ASSERT_FALSE(refused);
-    EXPECT_EQ(refused.error().code, Errc::kInvalid);
-    EXPECT_THAT(refused.error().what, HasSubstr("ns/svc-99:p"));
-    EXPECT_THAT(refused.error().what, HasSubstr("--seconds 0"));
-    EXPECT_THAT(refused.error().what, Not(HasSubstr("svc-3")));
-    expect_no_difference(*plane, full(good));
-  });
-}
-
-TEST_P(DataPlaneTest, AVersionThatIsRefusedLeavesTheOldOneServing) {
-  in_fresh_netns([] {
-    const Family family = GetParam().family;
-    const auto old = shared(simple_service(family, 0, 1));
-    const auto plane = open_plane(GetParam());
-    ASSERT_TRUE(plane);
-    must_apply(*plane, full({old, shared(simple_service(family, 1, 1))}));
-    plan::ServicePortPlan bad = *old;
-    add_server(bad, address(family, "10.180", 7, 7), 80, Where::kElsewhere);
-    bad.affinity_seconds = 0;  // xt_recent takes 1 and more
-    Changes changes = one_change(old, shared(bad));
-    changes.ports.push_back({nullptr, shared(simple_service(family, 2, 1))});
-    EXPECT_FALSE(plane->apply(changes));
-    expect_no_difference(*plane,
-                         full({old, shared(simple_service(family, 1, 1)), shared(simple_service(family, 2, 1))}));
-  });
-}
-
-TEST_P(DataPlaneTest, ARefusedVersionIsKeptOutOfRewrittenDispatchChainsToo) {
-  in_fresh_netns([this] {
-    const Family family = GetParam().family;
-    std::vector<plan::ServicePortPlanPtr> ports;
-    for (unsigned i = 0; i < 100; ++i) ports.push_back(shared(simple_service(family, i, 1)));
-    const auto plane = open_plane(GetParam());
-    ASSERT_TRUE(plane);
-    must_apply(*plane, full(ports));
-    // The refused version would also answer on another address.
-    plan::ServicePortPlan bad = *ports[99];
-    bad.external_ips = {ip(address(family, "198.51", 0, 1))};
-    bad.externally_accessible = true;
-    bad.affinity_seconds = 0;  // xt_recent takes 1 and more
-    Changes changes;
-    for (unsigned i = 0; i < 90; ++i) changes.ports.push_back({ports[i], nullptr});
-    changes.ports.push_back({ports[99], shared(bad)});
-    EXPECT_FALSE(plane->apply(changes));
-    const std::vector<plan::ServicePortPlanPtr> left(ports.begin() + 90, ports.end());
-    expect_no_difference(*plane, full(left));
-
-    // The same by a full apply over a damaged chain, which then is written anew.
-    run({tool().command, "-w", "5", "-t", "nat", "-D", "KUBE-SERVICES", "11"});
-    std::vector<plan::ServicePortPlanPtr> wanted(left.begin(), left.end() - 1);
-    wanted.push_back(shared(bad));
-    EXPECT_FALSE(plane->apply(full(wanted)));
-    expect_no_difference(*plane, full(left));
   });
 }
 

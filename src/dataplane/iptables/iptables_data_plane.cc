@@ -7,8 +7,10 @@
 // people flush single tables, too ("iptables -t nat -F"), which takes no canary away; the jumps go with every flush.
 #include "dataplane/iptables/iptables_data_plane.h"
 
+#include <fmt/format.h>
 #include <linux/netfilter.h>
 
+#include <algorithm>
 #include <set>
 
 #include "dataplane/iptables/live_state.h"
@@ -41,9 +43,48 @@ std::vector<PortUpdate> as_updates(const std::vector<plan::ServicePortPlanPtr>& 
   return updates;
 }
 
-std::vector<plan::ServicePortPlanPtr> none_unchanged() {
+std::vector<PortUpdate> none_unchanged() {
   return {};
 }
+
+// Takes away the jumps that are live, but for those to chains that connections need which exist already.
+class JumpRemoval : public ItemSource {
+ public:
+  explicit JumpRemoval(const LiveState& live) {
+    for (std::uint32_t i = 0; i < jump_rules().size(); ++i) {
+      const std::string_view to = jump_rules()[i].to;
+      if (to == kForwardChain || to == kFirewallChain) continue;
+      if (live.has_jump(i)) items_.push_back({0, i});
+      const auto spare = std::count(live.spare_jumps().begin(), live.spare_jumps().end(), i);
+      for (std::uint32_t copy = 0; copy < spare; ++copy) items_.push_back({copy + 1, i});
+    }
+  }
+
+  [[nodiscard]] std::vector<Block> blocks() const {
+    std::vector<Block> blocks;
+    for (const Table table : {Table::kNat, Table::kFilter}) {
+      Block block{table, {}};
+      for (const Item& item : items_) {
+        if (jump_rules()[item.index].table == table) block.items.push_back(item);
+      }
+      if (!block.items.empty()) blocks.push_back(std::move(block));
+    }
+    return blocks;
+  }
+  ItemText text(Item item) override {
+    const JumpRule& jump = jump_rules()[item.index];
+    return {{}, {fmt::format("-D {} {}", jump.from, jump.rule)}, {}};
+  }
+  [[nodiscard]] std::uint32_t phase(Item) const override { return 0; }
+  [[nodiscard]] bool divisible(std::uint32_t) const override { return true; }
+  [[nodiscard]] std::string label(Item item) const override {
+    return fmt::format("removal of the jump from {} to {}", jump_rules()[item.index].from, jump_rules()[item.index].to);
+  }
+  bool exclude(Item) override { return false; }
+
+ private:
+  std::vector<Item> items_;  // kind: which copy of the jump
+};
 
 }  // namespace
 
@@ -62,64 +103,136 @@ Result<std::unique_ptr<IptablesDataPlane>> IptablesDataPlane::open(const Options
   return std::unique_ptr<IptablesDataPlane>(new IptablesDataPlane(std::move(tool), std::move(settings)));
 }
 
-Result<ApplyStats> IptablesDataPlane::apply(const Changes& changes) {
+Result<Outcome> IptablesDataPlane::apply(const Changes& changes) {
   return changes.full ? apply_full(changes) : apply_incremental(changes);
 }
 
-Result<ApplyStats> IptablesDataPlane::apply_full(const Changes& changes) {
+Result<Outcome> IptablesDataPlane::apply_full(const Changes& changes) {
   const std::vector<plan::ServicePortPlanPtr> ports = wanted_ports(changes);
   LiveState live(encoder_, changes.node_port_addresses, ports);
   SLUICE_CHECK_OK(read_live(tool_, live));
   Update update({encoder_, tool_.flavour, changes.node_port_addresses, with_comments(changes), &live},
                 as_updates(ports), none_unchanged);
-  ApplyStats stats;
-  SLUICE_CHECK_OK(run_script(tool_, update.blocks(), update, stats));
+  Outcome outcome;
+  applied_ = true;
+  SLUICE_TRY(const auto refusals, try_script(tool_, update.blocks(), update, outcome.stats));
   served_.clear();
+  refused_.clear();
   for (const plan::ServicePortPlanPtr& port : ports) served_.emplace_hint(served_.end(), port->key, port);
   addresses_ = changes.node_port_addresses;
   port_rules_ = update.rule_count_change();
-  return stats;
+  note_refused(update.refused(refusals), [&](std::size_t i) { return ports[i]; }, outcome);
+  outcome.unremoved = update.unremoved(refusals);
+  return outcome;
 }
 
-Result<ApplyStats> IptablesDataPlane::apply_incremental(const Changes& changes) {
+// What is live of each port of `changes`, and what is wanted.
+std::vector<PortUpdate> IptablesDataPlane::updates_of(const Changes& changes) const {
   std::vector<PortUpdate> updates;
   updates.reserve(changes.ports.size());
-  for (const plan::Change& change : changes.ports) updates.push_back({change.before, change.after});
-  const auto list_unchanged = [&] {
-    std::set<plan::ServicePortKey> changed;
-    for (const plan::Change& change : changes.ports) changed.insert(change.key());
-    std::vector<plan::ServicePortPlanPtr> unchanged;
-    for (const auto& [key, port] : served_) {
-      if (!changed.contains(key)) unchanged.push_back(port);
-    }
-    return unchanged;
-  };
-  Update update({encoder_, tool_.flavour, addresses_, with_comments(changes), nullptr}, std::move(updates),
-                list_unchanged);
-  ApplyStats stats;
-  SLUICE_CHECK_OK(run_script(tool_, update.blocks(), update, stats));
   for (const plan::Change& change : changes.ports) {
+    const auto refused = refused_.find(change.key());
+    updates.push_back(refused == refused_.end() ? PortUpdate{change.before, change.after}
+                                                : PortUpdate{nullptr, change.after, &refused->second.remains});
+  }
+  return updates;
+}
+
+std::vector<PortUpdate> IptablesDataPlane::all_but(const Changes& changes) const {
+  std::set<plan::ServicePortKey> changed;
+  for (const plan::Change& change : changes.ports) changed.insert(change.key());
+  std::vector<PortUpdate> unchanged;
+  for (const auto& [key, port] : served_) {
+    if (!changed.contains(key)) unchanged.push_back({port, port});
+  }
+  for (const auto& [key, refused] : refused_) {
+    if (!changed.contains(key)) unchanged.push_back({nullptr, refused.tried, &refused.remains});
+  }
+  return unchanged;
+}
+
+Result<Outcome> IptablesDataPlane::apply_incremental(const Changes& changes) {
+  Update update({encoder_, tool_.flavour, addresses_, with_comments(changes), nullptr}, updates_of(changes),
+                [&] { return all_but(changes); });
+  Outcome outcome;
+  SLUICE_TRY(const auto refusals, try_script(tool_, update.blocks(), update, outcome.stats));
+  const auto refused = update.refused(refusals);
+  // Where others flushed our chains, every rule is refused for want of its chain.
+  bool damaged = update.surprised(refusals);
+  if (!refused.empty() && !damaged) {
+    SLUICE_TRY(const Integrity integrity, intact());
+    damaged = integrity == Integrity::kDamaged;
+  }
+  for (const plan::Change& change : changes.ports) {
+    refused_.erase(change.key());
     if (change.after) {
       served_.insert_or_assign(change.after->key, change.after);
     } else {
       served_.erase(change.key());
     }
   }
+  if (damaged) return apply_full(everything(changes.endpoints_known));
   for (std::size_t i = 0; i < port_rules_.size(); ++i) port_rules_[i] += update.rule_count_change()[i];
-  return stats;
+  note_refused(refused, [&](std::size_t i) { return changes.ports[i].after; }, outcome);
+  outcome.unremoved = update.unremoved(refusals);
+  return outcome;
 }
 
-Result<bool> IptablesDataPlane::intact() {
+// All that is wanted, as for a full apply.
+Changes IptablesDataPlane::everything(std::size_t endpoints_known) const {
+  std::map<plan::ServicePortKey, plan::ServicePortPlanPtr> wanted = served_;
+  for (const auto& [key, refused] : refused_) wanted.emplace(key, refused.tried);
+  Changes changes;
+  changes.full = true;
+  for (const auto& [key, port] : wanted) changes.ports.push_back({nullptr, port});
+  changes.node_port_addresses = addresses_;
+  changes.endpoints_known = endpoints_known;
+  return changes;
+}
+
+void IptablesDataPlane::note_refused(std::vector<RefusedUpdate> refused,
+                                     const std::function<plan::ServicePortPlanPtr(std::size_t)>& port_at,
+                                     Outcome& outcome) {
+  for (RefusedUpdate& each : refused) {
+    const plan::ServicePortPlanPtr port = port_at(each.port);
+    served_.erase(port->key);
+    const std::string reason = each.untried ? each.reason : fmt::format("{}: {}", tool_.restore, each.reason);
+    outcome.refused.push_back({port->key, reason, each.untried});
+    refused_[port->key] = {port, std::move(each.remains)};
+  }
+  std::sort(outcome.refused.begin(), outcome.refused.end());
+}
+
+// A plan knows nothing of the node's own addresses but where node ports are served, which comes with each apply().
+Result<Integrity> IptablesDataPlane::intact() {
   SLUICE_TRY(const bool canary, chain_exists(tool_, Table::kMangle, kCanaryChain));
-  if (!canary) return false;
+  if (!canary) return Integrity::kDamaged;
   SLUICE_TRY(const bool nat, may_jump(tool_, {Table::kNat, "PREROUTING", NF_INET_PRE_ROUTING}, kServicesChain));
-  if (!nat) return false;
-  return may_jump(tool_, {Table::kFilter, "FORWARD", NF_INET_FORWARD}, kForwardChain);
+  if (!nat) return Integrity::kDamaged;
+  SLUICE_TRY(const bool forward, may_jump(tool_, {Table::kFilter, "FORWARD", NF_INET_FORWARD}, kForwardChain));
+  return forward ? Integrity::kKept : Integrity::kDamaged;
+}
+
+Result<> IptablesDataPlane::retire() {
+  if (!applied_) return {};
+  LiveState live(encoder_, addresses_, {});
+  SLUICE_CHECK_OK(read_live(tool_, live));
+  JumpRemoval removal(live);
+  ApplyStats stats;
+  return run_script(tool_, removal.blocks(), removal, stats);
+}
+
+const Capabilities& IptablesDataPlane::capabilities() const {
+  static const Capabilities everything;
+  return everything;
 }
 
 Result<Difference> IptablesDataPlane::compare(const Changes& wanted) {
-  const std::vector<plan::ServicePortPlanPtr> ports = wanted_ports(wanted);
-  LiveState live(encoder_, wanted.node_port_addresses, ports);
+  std::vector<plan::ServicePortPlanPtr> ports = wanted_ports(wanted);
+  std::erase_if(ports, [&](const plan::ServicePortPlanPtr& port) { return refused_.contains(port->key); });
+  std::vector<const Remains*> remains;
+  for (const auto& [key, refused] : refused_) remains.push_back(&refused.remains);
+  LiveState live(encoder_, wanted.node_port_addresses, ports, remains);
   SLUICE_CHECK_OK(read_live(tool_, live));
   return Update({encoder_, tool_.flavour, wanted.node_port_addresses, with_comments(wanted), &live}, as_updates(ports),
                 none_unchanged)

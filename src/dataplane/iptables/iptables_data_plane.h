@@ -3,15 +3,18 @@
 #pragma once
 
 #include <array>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "dataplane/dataplane.h"
 #include "dataplane/iptables/encode.h"
 #include "dataplane/iptables/tool.h"
+#include "dataplane/iptables/update.h"
 
 namespace sluice::dataplane::iptables {
 
@@ -31,24 +34,41 @@ class IptablesDataPlane : public DataPlane {
 
   [[nodiscard]] std::string_view name() const override { return "iptables"; }
   [[nodiscard]] Family family() const override { return encoder_.settings().family; }
-  // Where single Service ports are refused (a protocol that this kernel lacks), the others are applied and the error
-  // names those.
-  Result<ApplyStats> apply(const Changes& changes) override;
-  Result<bool> intact() override;
+  [[nodiscard]] const Capabilities& capabilities() const override;
+  // A port that is refused is left as it was, apart from chains of its own that no packet reaches.
+  Result<Outcome> apply(const Changes& changes) override;
+  Result<Integrity> intact() override;
   Result<Difference> compare(const Changes& wanted) override;
+  // Takes away the jumps for new packets. Those of established connections are translated by conntrack and need no rule
+  // of nat; the rules that let them through the node's filter stay, so there is nothing to tend.
+  Result<> retire() override;
+  Result<std::optional<std::chrono::milliseconds>> tend() override {
+    return std::optional<std::chrono::milliseconds>();
+  }
   [[nodiscard]] std::vector<std::pair<std::string, std::size_t>> rules_by_table() const override;
 
   [[nodiscard]] const Tool& tool() const { return tool_; }
 
  private:
   IptablesDataPlane(Tool tool, EncodeSettings settings) : tool_(std::move(tool)), encoder_(std::move(settings)) {}
-  Result<ApplyStats> apply_full(const Changes& changes);
-  Result<ApplyStats> apply_incremental(const Changes& changes);
+  Result<Outcome> apply_full(const Changes& changes);
+  Result<Outcome> apply_incremental(const Changes& changes);
+  [[nodiscard]] std::vector<PortUpdate> updates_of(const Changes& changes) const;
+  [[nodiscard]] std::vector<PortUpdate> all_but(const Changes& changes) const;
+  [[nodiscard]] Changes everything(std::size_t endpoints_known) const;
+  void note_refused(std::vector<RefusedUpdate> refused,
+                    const std::function<plan::ServicePortPlanPtr(std::size_t)>& port_at, Outcome& outcome);
 
   Tool tool_;
   Encoder encoder_;
   // What is served, to write dispatch chains as a whole when that is cheaper. The plan shares these.
   std::map<plan::ServicePortKey, plan::ServicePortPlanPtr> served_;
+  struct Refused {
+    plan::ServicePortPlanPtr tried;
+    Remains remains;
+  };
+  std::map<plan::ServicePortKey, Refused> refused_;
+  bool applied_ = false;  // or tried to
   NodePortAddresses addresses_;
   std::array<std::ptrdiff_t, 2> port_rules_{};  // filter, nat
 };

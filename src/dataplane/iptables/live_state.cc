@@ -50,7 +50,7 @@ Comments LiveState::comments_of(ChainKind kind) {
 }
 
 LiveState::LiveState(const Encoder& encoder, const NodePortAddresses& addresses,
-                     const std::vector<plan::ServicePortPlanPtr>& ports)
+                     const std::vector<plan::ServicePortPlanPtr>& ports, const std::vector<const Remains*>& remains)
     : family_(encoder.settings().family), hasher_(family_) {
   for (const plan::ServicePortPlanPtr& port : ports) {
     const PortRules rules = encoder.encode_port(*port, Detail::kChainNames);
@@ -58,6 +58,11 @@ LiveState::LiveState(const Encoder& encoder, const NodePortAddresses& addresses,
     for (const DispatchRule& rule : rules.dispatch) {
       dispatch_[index_of(rule.chain)].wanted.emplace(hasher_.hash(rule.rule, Comments::kKeep), false);
     }
+  }
+  for (const Remains* each : remains) {
+    for (const StaleChain& chain : each->chains) port_names_.push_back(name_hash(chain.name));
+    for (const DispatchRule& rule : each->dispatch)
+      dispatch_[index_of(rule.chain)].wanted.emplace(hasher_.hash(rule.rule, Comments::kKeep), false);
   }
   std::sort(port_names_.begin(), port_names_.end());
   for (const std::string& rule : encoder.node_port_rules(addresses))

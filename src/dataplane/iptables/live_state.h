@@ -22,11 +22,19 @@ struct StaleChain {
   std::string name;
 };
 
+// What is live of a Service port that was refused.
+struct Remains {
+  std::vector<DispatchRule> dispatch;
+  std::vector<StaleChain> chains;           // may exist, with any rules
+  std::array<std::ptrdiff_t, 2> counted{};  // of its rules, by filter and nat, in what rules_by_table() reports
+};
+
 class LiveState : public SaveVisitor {
  public:
-  // `ports` is all that shall be served. Then give this to read_live(), then ask.
+  // `ports` are all that are wanted; `remains` are neither wanted nor unexpected. Then give this to read_live(), then
+  // ask.
   LiveState(const Encoder& encoder, const NodePortAddresses& addresses,
-            const std::vector<plan::ServicePortPlanPtr>& ports);
+            const std::vector<plan::ServicePortPlanPtr>& ports, const std::vector<const Remains*>& remains = {});
 
   void begin() override;
   void chain(std::string_view table, std::string_view name) override;

@@ -29,8 +29,7 @@
 namespace sluice::dataplane::iptables {
 namespace {
 
-constexpr std::size_t kRunsMax = 64;
-constexpr std::size_t kRefusedMax = 32;
+constexpr std::size_t kRunsMax = 128;
 constexpr std::size_t kPieceSize = 64 * 1024;
 // A part ends with the item that brings it to so many chains.
 constexpr std::size_t kPartChainsMax = 2048;
@@ -282,35 +281,39 @@ bool cut(std::vector<Block>& blocks, std::size_t which, const ItemSource& source
   return true;
 }
 
-struct Refusals {
+std::string in_words(const std::vector<ItemRefusal>& refusals, const ItemSource& source) {
   std::string text;
-  std::size_t count = 0;
-  void add(const std::string& label, const std::string& line, const std::string& message) {
-    if (count++ > 0) text += "; ";
-    text += fmt::format("{} is refused: {}{}{}", label, message, line.empty() ? "" : ", at ", line);
-  }
-};
+  for (const ItemRefusal& each : refusals)
+    text += fmt::format("{}{} is refused: {}", text.empty() ? "" : "; ", source.label(each.item), each.reason);
+  return text;
+}
 
 }  // namespace
 
-Result<> run_script(const Tool& tool, std::vector<Block> blocks, ItemSource& source, ApplyStats& stats) {
-  Refusals refusals;
+Result<std::vector<ItemRefusal>> try_script(const Tool& tool, std::vector<Block> blocks, ItemSource& source,
+                                            ApplyStats& stats) {
+  std::vector<ItemRefusal> refusals;
   std::size_t next = 0;
+  const auto commit = [&](const ScriptInput& input, std::size_t end) {
+    input.count(end - next, stats);
+    for (; next < end; ++next) {
+      for (const Item& item : blocks[next].items) source.committed(item);
+    }
+  };
   for (std::size_t run = 0; next < blocks.size(); ++run) {
-    if (run == kRunsMax || refusals.count == kRefusedMax) {
+    if (run == kRunsMax) {
       return fail(Errc::kInvalid, fmt::format("{}: gave up with {} of {} blocks applied: {}", tool.restore, next,
-                                              blocks.size(), refusals.text));
+                                              blocks.size(), in_words(refusals, source)));
     }
     ScriptInput input(blocks, next, source);
     SLUICE_TRY(const RestoreOutcome outcome, restore(tool, [&input] { return input.pull(); }));
     if (outcome.ok) {
-      input.count(blocks.size() - next, stats);
+      commit(input, blocks.size());
       break;
     }
     const auto place = outcome.line ? input.place_of(*outcome.line) : std::nullopt;
     if (!place) return fail(Errc::kInternal, fmt::format("{}: {}", tool.restore, outcome.message));
-    input.count(place->block - next, stats);
-    next = place->block;
+    commit(input, place->block);
     const Block& failing = blocks[next];
     const BlockText::Found found = BlockText(failing, source).find(place->line);
     const Item* culprit = found.item != nullptr       ? found.item
@@ -321,12 +324,18 @@ Result<> run_script(const Tool& tool, std::vector<Block> blocks, ItemSource& sou
         return fail(Errc::kInternal, fmt::format("{}: {}", tool.restore, outcome.message));
       continue;
     }
-    refusals.add(source.label(*culprit), found.line, outcome.message);
-    if (!source.exclude(*culprit)) return fail(Errc::kInvalid, fmt::format("{}: {}", tool.restore, refusals.text));
+    refusals.push_back(
+        {*culprit, outcome.message + (found.line.empty() ? "" : ", at " + found.line), found.line.starts_with("-D ")});
+    if (!source.exclude(*culprit))
+      return fail(Errc::kInvalid, fmt::format("{}: {}", tool.restore, in_words(refusals, source)));
   }
-  if (refusals.count > 0)
-    return fail(Errc::kInvalid, fmt::format("{}: {}; all else is applied", tool.restore, refusals.text));
-  return {};
+  return refusals;
+}
+
+Result<> run_script(const Tool& tool, std::vector<Block> blocks, ItemSource& source, ApplyStats& stats) {
+  SLUICE_TRY(const std::vector<ItemRefusal> refusals, try_script(tool, std::move(blocks), source, stats));
+  if (refusals.empty()) return {};
+  return fail(Errc::kInvalid, fmt::format("{}: {}; all else is applied", tool.restore, in_words(refusals, source)));
 }
 
 }  // namespace sluice::dataplane::iptables

@@ -41,6 +41,8 @@ class ItemSource {
   [[nodiscard]] virtual std::string label(Item item) const = 0;
   // The item was refused: from now on do without it and what depends on it. False: nothing can go on without it.
   virtual bool exclude(Item item) = 0;
+  // The item's block was committed, with what text() gave for it.
+  virtual void committed(Item /*item*/) {}
 };
 
 // The nft flavour's cost grows faster than a block: 55,000 chains in one take 20 s, in blocks of 800 3 s. But while the
@@ -54,8 +56,18 @@ struct Block {
   std::vector<Item> items;
 };
 
-// Applies the blocks in order. After success `stats` counts what was committed. An Error names each refused item with
-// its line and the tool's message; everything else has been applied then, unless the error says otherwise.
+struct ItemRefusal {
+  Item item;
+  std::string reason;    // the tool's message, and the line that it names, if it names one
+  bool removes = false;  // that line deletes a rule, which is refused where the rule is not there
+};
+
+// Applies the blocks in order and returns the items that were refused: everything else has been applied then. `stats`
+// counts what was committed, also where the run ends with an Error: then a prefix of the blocks is live.
+Result<std::vector<ItemRefusal>> try_script(const Tool& tool, std::vector<Block> blocks, ItemSource& source,
+                                            ApplyStats& stats);
+// The same where every refusal is an Error; it names each refused item, and all else has been applied unless it says
+// otherwise.
 Result<> run_script(const Tool& tool, std::vector<Block> blocks, ItemSource& source, ApplyStats& stats);
 
 }  // namespace sluice::dataplane::iptables

@@ -73,7 +73,7 @@ TEST(TornReading, CostsNoRule) {
                                                     " | sed '/-A KUBE-SERVICES/p; /-A KUBE-SVC-/d'; fi"));
     const auto applied = (*second)->apply(changes);
     ASSERT_TRUE(applied) << applied.error().what;
-    EXPECT_EQ(applied->rules_written, 0u);
+    EXPECT_EQ(applied->stats.rules_written, 0u);
     EXPECT_EQ(saved_lines(tool), before);
   });
 }

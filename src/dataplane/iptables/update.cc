@@ -32,6 +32,10 @@ namespace {
 constexpr std::size_t kNftRemovalsMax = 64;
 constexpr std::size_t kLegacyRemovalsMax = 4096;  // comparing in memory: cheap beside replacing the table
 
+// So many Service ports of one protocol, with or without affinity, are tried and refused; the others of that kind are
+// then set aside: a kernel without SCTP must not cost one run of iptables-restore for each port that has it.
+constexpr std::size_t kTriedAlikeMax = 3;
+
 constexpr std::size_t kNobody = static_cast<std::size_t>(-1);
 
 std::size_t table_index(Table table) {
@@ -74,7 +78,7 @@ Update::Update(UpdateContext context, std::vector<PortUpdate> changed, const Lis
                    [](const Drop& a, const Drop& b) { return a.chain.kind < b.chain.kind; });
   decide_rewrites();
   if (any_rewritten(Table::kNat) || any_rewritten(Table::kFilter)) {
-    for (plan::ServicePortPlanPtr& port : list_unchanged()) ports_.push_back({port, port});
+    for (PortUpdate& port : list_unchanged()) ports_.push_back(std::move(port));
     summaries_.resize(ports_.size());
   }
 }
@@ -84,11 +88,17 @@ Update::Delta Update::delta(std::size_t port, Detail detail) const {
   Delta delta;
   PortRules before;
   PortRules after;
-  if (update.before) before = context_.encoder.encode_port(*update.before, detail, context_.comments);
+  if (update.remains != nullptr) {
+    before.dispatch = update.remains->dispatch;
+  } else if (update.before) {
+    before = context_.encoder.encode_port(*update.before, detail, context_.comments);
+  }
   if (update.after) after = context_.encoder.encode_port(*update.after, detail, context_.comments);
   for (const Table table : {Table::kFilter, Table::kNat}) {
-    delta.rule_count_change[table_index(table)] =
-        static_cast<std::ptrdiff_t>(after.rule_count(table)) - static_cast<std::ptrdiff_t>(before.rule_count(table));
+    const std::size_t index = table_index(table);
+    const auto counted = update.remains != nullptr ? update.remains->counted[index]
+                                                   : static_cast<std::ptrdiff_t>(before.rule_count(table));
+    delta.rule_count_change[index] = static_cast<std::ptrdiff_t>(after.rule_count(table)) - counted;
   }
   if (context_.live != nullptr) {
     add_live_delta(std::move(after), delta);
@@ -103,6 +113,12 @@ Update::Delta Update::delta(std::size_t port, Detail detail) const {
     if (!right) delta.write.push_back(std::move(chain));
   }
   for (const auto& [name, chain] : live) delta.drop.push_back({chain->kind, chain->name});
+  if (update.remains != nullptr) {
+    for (const StaleChain& chain : update.remains->chains) {
+      const auto same_name = [&](const PortChain& wanted) { return wanted.name == chain.name; };
+      if (std::none_of(delta.write.begin(), delta.write.end(), same_name)) delta.drop.push_back(chain);
+    }
+  }
   const auto missing_in = [](const std::vector<DispatchRule>& rules, const std::vector<DispatchRule>& wanted) {
     std::vector<DispatchRule> missing;
     std::copy_if(wanted.begin(), wanted.end(), std::back_inserter(missing), [&rules](const DispatchRule& rule) {
@@ -132,6 +148,7 @@ void Update::summarise() {
       rule_count_change_[table] += delta.rule_count_change[table];
     }
     Summary& summary = summaries_[i];
+    summary.rule_count_change = delta.rule_count_change;
     summary.chains_to_write = delta.write.size();
     for (const StaleChain& chain : delta.drop) drops_.push_back({chain, i});
     for (const DispatchRule& rule : delta.add)
@@ -161,9 +178,10 @@ bool Update::any_rewritten(Table table) const {
   return false;
 }
 
-// What a rewritten dispatch chain shall hold of a port; of an excluded one, what it holds now.
+// What a rewritten dispatch chain must hold of a port; of an excluded one, what it holds now.
 std::vector<DispatchRule> Update::final_dispatch(std::size_t port) const {
-  const bool excluded = excluded_ports_.contains(port);
+  const bool excluded = excluded_ports_.contains(port) || port >= changed_;
+  if (excluded && ports_[port].remains != nullptr) return ports_[port].remains->dispatch;
   if (excluded && context_.live != nullptr) return delta(port, Detail::kDispatch).keep;
   const plan::ServicePortPlanPtr& side = excluded ? ports_[port].before : ports_[port].after;
   return side ? context_.encoder.encode_port(*side, Detail::kDispatch).dispatch : std::vector<DispatchRule>();
@@ -410,7 +428,7 @@ bool Update::exclude(Item item) {
     case Kind::kFilterAdd:
     case Kind::kChains:
     case Kind::kNatDispatch:
-      return excluded_ports_.insert(item.index).second;
+      return exclude_port(item.index);
     case Kind::kDrop:
       return excluded_drops_.insert(item.index).second;
     case Kind::kUnexpected:
@@ -419,6 +437,104 @@ bool Update::exclude(Item item) {
     default:
       return false;
   }
+}
+
+bool Update::is_of_port(Item item) {
+  const auto kind = static_cast<Kind>(item.kind);
+  return kind == Kind::kFilterAdd || kind == Kind::kChains || kind == Kind::kNatDispatch;
+}
+
+bool Update::exclude_port(std::size_t port) {
+  if (port >= changed_ || !excluded_ports_.insert(port).second) return false;
+  for (std::size_t table = 0; table < rule_count_change_.size(); ++table)
+    rule_count_change_[table] -= summaries_[port].rule_count_change[table];
+  const plan::ServicePortPlanPtr& wanted = ports_[port].after;
+  if (!wanted) return true;
+  if (++refused_alike_[{wanted->key.protocol, wanted->affinity_seconds.has_value()}] == kTriedAlikeMax)
+    set_aside_those_like(port);
+  return true;
+}
+
+void Update::set_aside_those_like(std::size_t port) {
+  const plan::ServicePortPlan& refused = *ports_[port].after;
+  for (std::size_t i = 0; i < changed_; ++i) {
+    const plan::ServicePortPlanPtr& other = ports_[i].after;
+    if (!other || !summaries_[i].unfinished() || excluded_ports_.contains(i)) continue;
+    if (other->key.protocol == refused.key.protocol &&
+        other->affinity_seconds.has_value() == refused.affinity_seconds.has_value()) {
+      exclude_port(i);
+    }
+  }
+}
+
+void Update::committed(Item item) {
+  if (!is_of_port(item) || excluded_ports_.contains(item.index)) return;
+  Summary& summary = summaries_[item.index];
+  const auto kind = static_cast<Kind>(item.kind);
+  (kind == Kind::kFilterAdd ? summary.filter_added
+   : kind == Kind::kChains  ? summary.chains_written
+                            : summary.nat_dispatched) = true;
+}
+
+// Dispatch rules of nat come last and in one block, so of an excluded port none of them is in the kernel.
+Remains Update::remains_of(std::size_t port) const {
+  const PortUpdate& update = ports_[port];
+  const Delta delta = this->delta(port, Detail::kChainNames);
+  Remains remains;
+  if (context_.live != nullptr) {
+    remains.dispatch = delta.keep;
+  } else if (update.remains != nullptr) {
+    remains = *update.remains;
+  } else if (update.before) {
+    const PortRules before = context_.encoder.encode_port(*update.before, Detail::kRules, context_.comments);
+    remains.dispatch = before.dispatch;
+    for (const PortChain& chain : before.chains) remains.chains.push_back({chain.kind, chain.name});
+    for (const Table table : {Table::kFilter, Table::kNat})
+      remains.counted[table_index(table)] = static_cast<std::ptrdiff_t>(before.rule_count(table));
+  }
+  if (summaries_[port].filter_added) {
+    std::copy_if(delta.add.begin(), delta.add.end(), std::back_inserter(remains.dispatch),
+                 [](const DispatchRule& rule) { return table_of(rule.chain) == Table::kFilter; });
+  }
+  if (update.after) {
+    for (const PortChain& chain : context_.encoder.encode_port(*update.after, Detail::kChainNames).chains) {
+      const auto same_name = [&](const StaleChain& known) { return known.name == chain.name; };
+      if (std::none_of(remains.chains.begin(), remains.chains.end(), same_name))
+        remains.chains.push_back({chain.kind, chain.name});
+    }
+  }
+  return remains;
+}
+
+std::vector<RefusedUpdate> Update::refused(const std::vector<ItemRefusal>& refusals) const {
+  std::map<std::size_t, std::string_view> reasons;
+  for (const ItemRefusal& each : refusals) {
+    if (is_of_port(each.item)) reasons.emplace(each.item.index, each.reason);
+  }
+  std::vector<RefusedUpdate> refused;
+  for (const std::size_t port : excluded_ports_) {
+    const auto reason = reasons.find(port);
+    if (reason != reasons.end()) {
+      refused.push_back({port, std::string(reason->second), false, remains_of(port)});
+    } else {
+      refused.push_back({port, "not tried yet, several Service ports like it were refused", true, remains_of(port)});
+    }
+  }
+  return refused;
+}
+
+bool Update::surprised(const std::vector<ItemRefusal>& refusals) const {
+  return context_.live == nullptr && std::any_of(refusals.begin(), refusals.end(), [](const ItemRefusal& each) {
+           return is_of_port(each.item) && each.removes;
+         });
+}
+
+std::vector<std::string> Update::unremoved(const std::vector<ItemRefusal>& refusals) const {
+  std::vector<std::string> all;
+  for (const ItemRefusal& each : refusals) {
+    if (!is_of_port(each.item)) all.push_back(fmt::format("{}: {}", label(each.item), each.reason));
+  }
+  return all;
 }
 
 Difference Update::difference() const {

@@ -6,8 +6,10 @@
 #include <array>
 #include <cstddef>
 #include <functional>
+#include <map>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "dataplane/iptables/encode.h"
@@ -28,13 +30,22 @@ struct UpdateContext {
 struct PortUpdate {
   plan::ServicePortPlanPtr before;
   plan::ServicePortPlanPtr after;
+  const Remains* remains = nullptr;  // if set, this is what is live, and not `before`
+};
+
+// A Service port that was not taken, or not wholly.
+struct RefusedUpdate {
+  std::size_t port = 0;  // its index in what the Update was made of
+  std::string reason;
+  bool untried = false;  // set aside, since several like it were refused
+  Remains remains;
 };
 
 class Update : public ItemSource {
  public:
-  using ListUnchanged = std::function<std::vector<plan::ServicePortPlanPtr>()>;
-  // `changed` are the ports to bring up to date (with a LiveState: all, without a before). `list_unchanged` tells all
-  // others that are served; it is asked only where a dispatch chain has to be written as a whole.
+  using ListUnchanged = std::function<std::vector<PortUpdate>()>;
+  // `changed` are the ports to bring up to date (with a LiveState: all, without a before). `list_unchanged` returns all
+  // others that are served or have remains; it is called only where a dispatch chain has to be written as a whole.
   Update(UpdateContext context, std::vector<PortUpdate> changed, const ListUnchanged& list_unchanged);
 
   [[nodiscard]] std::vector<Block> blocks() const;
@@ -50,6 +61,14 @@ class Update : public ItemSource {
   [[nodiscard]] bool divisible(std::uint32_t phase) const override;
   [[nodiscard]] std::string label(Item item) const override;
   bool exclude(Item item) override;
+  void committed(Item item) override;
+
+  // After try_script(), with what it returned: the ports that are not live as wanted, in order of their indices.
+  [[nodiscard]] std::vector<RefusedUpdate> refused(const std::vector<ItemRefusal>& refusals) const;
+  // Whether one of `refusals` can only mean that others changed what is ours: a rule to delete is not there.
+  [[nodiscard]] bool surprised(const std::vector<ItemRefusal>& refusals) const;
+  // What could not be deleted, in words.
+  [[nodiscard]] std::vector<std::string> unremoved(const std::vector<ItemRefusal>& refusals) const;
 
  private:
   enum class Kind : std::uint32_t;
@@ -76,6 +95,15 @@ class Update : public ItemSource {
     bool nat_dispatch = false;
     bool filter_add = false;
     bool filter_remove = false;
+    std::array<std::ptrdiff_t, 2> rule_count_change{};
+    // What has been committed.
+    bool filter_added = false;
+    bool chains_written = false;
+    bool nat_dispatched = false;
+    [[nodiscard]] bool unfinished() const {
+      return (filter_add && !filter_added) || (chains_to_write > 0 && !chains_written) ||
+             (nat_dispatch && !nat_dispatched);
+    }
   };
 
   [[nodiscard]] Delta delta(std::size_t port, Detail detail = Detail::kRules) const;
@@ -85,6 +113,10 @@ class Update : public ItemSource {
   [[nodiscard]] bool rewritten(DispatchChain chain) const { return rewrite_[static_cast<std::size_t>(chain)]; }
   [[nodiscard]] bool any_rewritten(Table table) const;
   [[nodiscard]] std::vector<DispatchRule> final_dispatch(std::size_t port) const;
+  static bool is_of_port(Item item);
+  bool exclude_port(std::size_t port);
+  void set_aside_those_like(std::size_t port);
+  [[nodiscard]] Remains remains_of(std::size_t port) const;
 
   [[nodiscard]] ItemText fixed_text(Table table) const;
   [[nodiscard]] ItemText chains_text(std::size_t port) const;
@@ -103,6 +135,7 @@ class Update : public ItemSource {
   std::array<bool, kDispatchChains> rewrite_{};
   std::array<std::ptrdiff_t, 2> rule_count_change_{};
   std::set<std::size_t> excluded_ports_;
+  std::map<std::pair<Protocol, bool>, std::size_t> refused_alike_;  // by protocol and whether there is affinity
   std::set<std::size_t> excluded_drops_;
   std::set<std::size_t> excluded_unexpected_;
 };

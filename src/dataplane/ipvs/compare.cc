@@ -74,9 +74,9 @@ bool IpvsDataPlane::addresses_intact(const std::vector<sys::InterfaceAddress>& l
     if (entry.interface != kServiceDevice || entry.address.family() != settings_.family) continue;
     if (is_kernels_own(entry.address)) continue;
     if (!counts.has_service_address(entry.address)) return false;
-    ++bound;
+    if (!unbound_.contains(entry.address)) ++bound;
   }
-  return bound >= counts.service_addresses();
+  return bound + unbound_.size() >= counts.service_addresses();
 }
 
 Result<bool> IpvsDataPlane::virtual_servers_intact() {
@@ -90,6 +90,7 @@ Result<bool> IpvsDataPlane::virtual_servers_intact() {
   Difference difference;
   const auto look = [&](const VirtualServerKey& key) {
     if (key.family != settings_.family || key.firewall_mark != 0) return false;
+    if (incomplete_.contains(key)) return false;
     if (served_->owner(key) != nullptr) {
       ++found;
     } else if (!excluded(key.address)) {
@@ -102,20 +103,22 @@ Result<bool> IpvsDataPlane::virtual_servers_intact() {
     compare_settings(server.server, state.server, difference);
     compare_real_servers(server, as_live(state), difference);
   }));
-  return difference.empty() && found >= served_->virtual_servers();
+  return difference.empty() && found + incomplete_.size() >= served_->virtual_servers();
 }
 
-Result<bool> IpvsDataPlane::intact() {
-  if (!served_) return false;
+Result<Integrity> IpvsDataPlane::intact() {
+  if (!served_) return Integrity::kDamaged;
   SLUICE_TRY(const bool table, table_->intact());
   SLUICE_TRY(const bool device, device_->exists());
-  if (!table || !device) return false;
+  if (!table || (!device && !device_refused_)) return Integrity::kDamaged;
   SLUICE_TRY(const auto listed, device_->list_addresses());
-  SLUICE_TRY(const NodeAddresses node, read_node(node_port_addresses_, listed));
-  if (!same(node, served_->node()) || !addresses_intact(listed)) return false;
+  if (!addresses_intact(listed)) return Integrity::kDamaged;
   SLUICE_TRY(const Difference elements, table_->compare(served_->counts().all()));
-  if (!elements.empty()) return false;
-  return virtual_servers_intact();
+  if (!elements.empty()) return Integrity::kDamaged;
+  SLUICE_TRY(const bool virtual_servers, virtual_servers_intact());
+  if (!virtual_servers) return Integrity::kDamaged;
+  SLUICE_TRY(const NodeAddresses node, read_node(node_port_addresses_, listed));
+  return same(node, served_->node()) ? Integrity::kKept : Integrity::kNodeChanged;
 }
 
 Result<Difference> IpvsDataPlane::compare(const Changes& wanted) {
@@ -128,6 +131,10 @@ Result<Difference> IpvsDataPlane::compare(const Changes& wanted) {
 
   for (const Served::VirtualServerChange& change : delta.virtual_servers) {
     const auto there = live.find(change.key);
+    if (incomplete_.contains(change.key)) {  // reported as refused
+      if (there != live.end()) live.erase(there);
+      continue;
+    }
     if (there == live.end()) {
       difference.missing.push_back(name_of(change.key));
       continue;
@@ -147,6 +154,7 @@ Result<Difference> IpvsDataPlane::compare(const Changes& wanted) {
     unbound.erase(entry.address);
     if (!delta.added.service_addresses.contains(entry.address)) difference.unexpected.push_back(name_of(entry.address));
   }
+  for (const IpAddress& address : unbound_) unbound.erase(address);
   for (const IpAddress& address : unbound) difference.missing.push_back(name_of(address));
   return difference;
 }

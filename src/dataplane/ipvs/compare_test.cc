@@ -20,25 +20,25 @@ TEST(IpvsDataPlaneIntact, AsksForTheTableTheDeviceItsAddressesAndTheNodes) {
   World world;
   const auto plane = open_plane(world);
   expect_applied(*plane, full({web()}));
-  EXPECT_TRUE(*plane->intact());
+  EXPECT_EQ(*plane->intact(), Integrity::kKept);
   world.table_there = false;
-  EXPECT_FALSE(*plane->intact()) << "the table is gone";
+  EXPECT_EQ(*plane->intact(), Integrity::kDamaged) << "the table is gone";
   world.table_there = true;
   world.device_there = false;
-  EXPECT_FALSE(*plane->intact()) << "the device is gone";
+  EXPECT_EQ(*plane->intact(), Integrity::kDamaged) << "the device is gone";
   world.device_there = true;
   world.bound.erase(ip("172.30.10.20"));
-  EXPECT_FALSE(*plane->intact()) << "an address is gone";
+  EXPECT_EQ(*plane->intact(), Integrity::kDamaged) << "an address is gone";
   world.bound.insert(ip("172.30.10.20"));
-  EXPECT_TRUE(*plane->intact());
+  EXPECT_EQ(*plane->intact(), Integrity::kKept);
   world.interfaces.push_back({"eth2", ip("192.168.2.2"), 24});
-  EXPECT_FALSE(*plane->intact()) << "the node has another address";
+  EXPECT_EQ(*plane->intact(), Integrity::kNodeChanged) << "the node has another address";
   world.interfaces.back() = {"veth1", ip("fe80::77"), 64};
-  EXPECT_TRUE(*plane->intact()) << "what a new pod brings along is nothing new";
+  EXPECT_EQ(*plane->intact(), Integrity::kKept) << "what a new pod brings along is nothing new";
   for (auto& entry : world.interfaces) {
     if (entry.interface == "eth1") entry.interface = "veth2";
   }
-  EXPECT_TRUE(*plane->intact()) << "the same address on another interface";
+  EXPECT_EQ(*plane->intact(), Integrity::kKept) << "the same address on another interface";
 }
 
 TEST(IpvsDataPlaneIntact, SeesEveryOtherHand) {
@@ -71,19 +71,19 @@ TEST(IpvsDataPlaneIntact, SeesEveryOtherHand) {
   };
   for (const Row& row : rows) {
     SCOPED_TRACE(row.what);
-    EXPECT_TRUE(*plane->intact());
+    EXPECT_EQ(*plane->intact(), Integrity::kKept);
     ASSERT_TRUE(world.engine.apply(std::vector{row.change})->empty());
-    EXPECT_EQ(*plane->intact(), row.intact);
+    EXPECT_EQ(*plane->intact(), row.intact ? Integrity::kKept : Integrity::kDamaged);
     expect_applied(*plane, full({web(), service_port("shop/other", "172.30.10.21")}));
   }
   world.elements.cluster_ips.erase(world.elements.cluster_ips.begin());
-  EXPECT_FALSE(*plane->intact()) << "an element of a set";
+  EXPECT_EQ(*plane->intact(), Integrity::kDamaged) << "an element of a set";
   expect_applied(*plane, full({web(), service_port("shop/other", "172.30.10.21")}));
   world.bound.insert(ip("172.30.99.99"));
-  EXPECT_FALSE(*plane->intact()) << "an address that is no Service's";
+  EXPECT_EQ(*plane->intact(), Integrity::kDamaged) << "an address that is no Service's";
   world.bound.erase(ip("172.30.99.99"));
   world.bound.insert(ip("fd00::99"));
-  EXPECT_TRUE(*plane->intact()) << "the other family's addresses are not ours";
+  EXPECT_EQ(*plane->intact(), Integrity::kKept) << "the other family's addresses are not ours";
 }
 
 TEST(IpvsDataPlaneIntact, OfALargeTableSomeRealServersAreLookedAtEachTime) {
@@ -104,14 +104,14 @@ TEST(IpvsDataPlaneIntact, OfALargeTableSomeRealServersAreLookedAtEachTime) {
     ASSERT_TRUE(world.engine.apply(std::vector{change})->empty());
   };
   remove(kServices - 1);
-  EXPECT_TRUE(*plane->intact()) << "not yet its turn";
-  EXPECT_FALSE(*plane->intact());
+  EXPECT_EQ(*plane->intact(), Integrity::kKept) << "not yet its turn";
+  EXPECT_EQ(*plane->intact(), Integrity::kDamaged);
   expect_applied(*plane, full(ports));
   remove(0);
-  EXPECT_FALSE(*plane->intact()) << "the first again, after the last";
+  EXPECT_EQ(*plane->intact(), Integrity::kDamaged) << "the first again, after the last";
   expect_applied(*plane, full(ports));
   ASSERT_TRUE(world.engine.apply(std::vector<TableChange>{sluice::ipvs::RemoveVirtualServer{key(3)}})->empty());
-  EXPECT_FALSE(*plane->intact()) << "virtual servers are all looked at every time";
+  EXPECT_EQ(*plane->intact(), Integrity::kDamaged) << "virtual servers are all looked at every time";
 }
 
 TEST(IpvsDataPlaneCompare, NamesWhatIsMissingAndWhatIsUnexpected) {

@@ -5,7 +5,8 @@
 //
 // What is live is read once by a full apply and known from then on, so an incremental one reads nothing: the number of
 // its requests depends on the change alone. Where the kernel then refuses something that can only mean that somebody
-// else was here, everything is compared at once, and the change is served within the same call.
+// else was here, everything is compared at once, and the change is served within the same call. What it refuses for
+// other reasons is remembered (incomplete_, unbound_), and read back when it is tried again.
 #include "dataplane/ipvs/ipvs_data_plane.h"
 
 #include <fmt/format.h>
@@ -24,8 +25,6 @@ using sluice::ipvs::EditVirtualServer;
 using sluice::ipvs::Engine;
 using sluice::ipvs::RemoveRealServer;
 using sluice::ipvs::RemoveVirtualServer;
-
-constexpr std::size_t kProblemsTold = 3;
 
 // First those that others wait for; then by address, so that an address is bound when all its ports are there.
 void put_in_order(std::vector<Served::VirtualServerChange>& changes) {
@@ -55,14 +54,6 @@ VirtualServer* virtual_server_in(TableChange& change) {
   if (auto* added = std::get_if<AddVirtualServer>(&change)) return &added->server;
   if (auto* edited = std::get_if<EditVirtualServer>(&change)) return &edited->server;
   return nullptr;
-}
-
-Error summary(const std::vector<Error>& problems) {
-  std::string text;
-  for (std::size_t i = 0; i < std::min(problems.size(), kProblemsTold); ++i)
-    text += (i == 0 ? "" : "; ") + problems[i].what;
-  if (problems.size() > kProblemsTold) text += fmt::format("; and {} more", problems.size() - kProblemsTold);
-  return Error{problems.front().code, std::move(text), problems.front().sys_errno};
 }
 
 std::set<IpAddress> endpoints_of(const plan::ServicePortPlanPtr& port) {
@@ -134,7 +125,7 @@ void IpvsDataPlane::note_api_servers(const std::vector<plan::Change>& ports) {
   }
 }
 
-Result<ApplyStats> IpvsDataPlane::apply(const Changes& changes) {
+Result<Outcome> IpvsDataPlane::apply(const Changes& changes) {
   if (!changes.full && !served_) return fail(Errc::kInvalid, "ipvs: the first apply must be full");
   Run run;
   if (changes.full) {
@@ -151,15 +142,12 @@ Result<ApplyStats> IpvsDataPlane::apply(const Changes& changes) {
     SLUICE_CHECK_OK(apply_incremental(changes.ports, run));
     if (run.surprise) {
       warn_once(std::nullopt, run.surprise->what + "; somebody else changed what is ours, so everything is compared");
-      run.surprise.reset();
-      run.problems.clear();
-      run.failed.clear();
+      run.begin_again();
       SLUICE_CHECK_OK(apply_full(served_->all_ports(), run));
     }
   }
-  if (run.surprise) run.problems.push_back(*std::move(run.surprise));
-  if (!run.problems.empty()) return tl::unexpected(summary(run.problems));
-  return run.stats;
+  if (run.surprise) return tl::unexpected(*std::move(run.surprise));
+  return run.outcome();
 }
 
 Result<NodeAddresses> IpvsDataPlane::read_node(const NodePortAddresses& node_ports,
@@ -196,7 +184,10 @@ Result<> IpvsDataPlane::apply_full(const std::vector<plan::Change>& ports, Run& 
 
   SLUICE_TRY(const std::size_t elements, table_->replace(delta.added));
   count_elements(elements, run);
-  if (auto ensured = device_->ensure(); !ensured) run.problems.push_back(ensured.error());
+  incomplete_.clear();
+  unbound_.clear();
+  device_refused_.reset();
+  if (auto ensured = device_->ensure(); !ensured) device_refused_ = ensured.error();
 
   std::set<IpAddress> to_bind = delta.added.service_addresses;
   std::vector<IpAddress> superfluous;
@@ -236,15 +227,21 @@ Result<> IpvsDataPlane::apply_incremental(const std::vector<plan::Change>& ports
     SLUICE_TRY(const std::size_t elements, table_->change(delta.added, {}));
     count_elements(elements, run);
   }
-  WorkBuilder builder(drains_, clock_.steady_now(), delta.added.service_addresses);
+  std::set<IpAddress> to_bind = delta.added.service_addresses;
+  add_what_is_missing(ports, delta, to_bind);
+  WorkBuilder builder(drains_, clock_.steady_now(), to_bind);
   put_in_order(delta.virtual_servers);
   for (const Served::VirtualServerChange& change : delta.virtual_servers) {
-    std::optional<LiveVirtualServer> live;
-    if (change.before) live = as_live(*change.before);
+    SLUICE_TRY(const auto live, live_of(change.key, change.before));
+    incomplete_.erase(change.key);
     builder.add(change.key, live ? &*live : nullptr, change.after ? &*change.after : nullptr);
   }
-  const auto& unbound = delta.removed.service_addresses;
-  SLUICE_CHECK_OK(carry_out(std::move(builder).take({unbound.begin(), unbound.end()}), run));
+  for (const IpAddress& address : to_bind) unbound_.erase(address);
+  std::vector<IpAddress> superfluous;
+  for (const IpAddress& address : delta.removed.service_addresses) {
+    if (unbound_.erase(address) == 0) superfluous.push_back(address);
+  }
+  SLUICE_CHECK_OK(carry_out(std::move(builder).take(std::move(superfluous)), run));
   if (delta.removed != HelperElements{}) {
     SLUICE_TRY(const std::size_t elements, table_->change({}, delta.removed));
     count_elements(elements, run);
@@ -253,6 +250,38 @@ Result<> IpvsDataPlane::apply_incremental(const std::vector<plan::Change>& ports
     if (auto kept = node_port_record_.after(served_->node_ports()); !kept) warn_once(std::nullopt, kept.error().what);
   }
   return {};
+}
+
+Result<std::optional<LiveVirtualServer>> IpvsDataPlane::live_of(const VirtualServerKey& key,
+                                                                const std::optional<WantedVirtualServer>& known) {
+  std::optional<LiveVirtualServer> live;
+  if (!incomplete_.contains(key)) {
+    if (known) live = as_live(*known);
+    return live;
+  }
+  const auto found = engine_->find(key);
+  if (found) {
+    live = as_live(*found);
+  } else if (found.error().sys_errno != ESRCH) {
+    return tl::unexpected(found.error());
+  }
+  return live;
+}
+
+void IpvsDataPlane::add_what_is_missing(const std::vector<plan::Change>& ports, Served::Delta& delta,
+                                        std::set<IpAddress>& to_bind) const {
+  if (incomplete_.empty() && unbound_.empty()) return;
+  std::set<VirtualServerKey> listed;
+  for (const Served::VirtualServerChange& change : delta.virtual_servers) listed.insert(change.key);
+  for (const plan::Change& change : ports) {
+    if (!change.after) continue;
+    for (const WantedVirtualServer& server : served_->wanted_by(change.key(), settings_)) {
+      const VirtualServerKey& key = server.server.key;
+      if (unbound_.contains(key.address)) to_bind.insert(key.address);
+      if (incomplete_.contains(key) && listed.insert(key).second)
+        delta.virtual_servers.push_back({key, std::nullopt, server, comes_first(*change.after)});
+    }
+  }
 }
 
 Result<> IpvsDataPlane::carry_out(const Work& work, Run& run) {
@@ -285,13 +314,20 @@ void IpvsDataPlane::note_failure(const TableChange& change, const Error& error, 
   if (is_removal(change) && missing) return;  // it is gone
   // What follows from an earlier refusal is not worth telling.
   if (error.sys_errno == ESRCH && run.failed.contains(virtual_server_of(change))) return;
+  const VirtualServerKey& key = virtual_server_of(change);
   const bool adds_virtual_server = std::holds_alternative<AddVirtualServer>(change);
   if (error.sys_errno == EEXIST || (missing && !adds_virtual_server)) {
     if (!run.surprise) run.surprise = error;
     return;
   }
-  if (adds_virtual_server) run.failed.insert(virtual_server_of(change));
-  run.problems.push_back(error);
+  if (adds_virtual_server) run.failed.insert(key);
+  const plan::ServicePortKey* port = served_->owner(key);
+  if (port == nullptr) {
+    run.unremoved.push_back(error.what);
+    return;
+  }
+  incomplete_.insert(key);
+  run.refused[*port].push_back(error.what);
 }
 
 Result<> IpvsDataPlane::write(const std::vector<TableChange>& changes, Run& run) {
@@ -322,15 +358,32 @@ Result<> IpvsDataPlane::write(const std::vector<TableChange>& changes, Run& run)
 
 Result<> IpvsDataPlane::bind(const std::vector<IpAddress>& addresses, Run& run) {
   if (addresses.empty()) return {};
-  auto refused = device_->add(addresses);
-  ++run.stats.kernel_transactions;
-  if (!refused) {
-    // The device went since it was last seen. Virtual servers of node ports are served without it.
-    if (!run.surprise) run.surprise = refused.error();
-    return {};
+  std::map<IpAddress, std::string> reasons;
+  // Virtual servers of node ports are served without the device.
+  if (device_refused_ && device_->ensure()) device_refused_.reset();
+  if (device_refused_) {
+    for (const IpAddress& address : addresses) reasons.emplace(address, device_refused_->what);
+  } else {
+    auto refused = device_->add(addresses);
+    ++run.stats.kernel_transactions;
+    if (!refused) {  // the device went since it was last seen
+      if (!run.surprise) run.surprise = refused.error();
+      return {};
+    }
+    for (const sys::AddressFailure& each : *refused) reasons.emplace(addresses[each.index], each.error.what);
   }
-  run.problems.insert(run.problems.end(), refused->begin(), refused->end());
+  refuse_addresses(reasons, run);
   return {};
+}
+
+void IpvsDataPlane::refuse_addresses(const std::map<IpAddress, std::string>& reasons, Run& run) {
+  if (reasons.empty()) return;
+  std::set<IpAddress> addresses;
+  for (const auto& [address, reason] : reasons) addresses.insert(address);
+  for (const auto& [address, ports] : served_->ports_on(addresses)) {
+    for (const plan::ServicePortKey& port : ports) run.refused[port].push_back(reasons.at(address));
+  }
+  unbound_.merge(addresses);
 }
 
 Result<> IpvsDataPlane::unbind(const std::vector<IpAddress>& addresses, Run& run) {
@@ -341,43 +394,18 @@ Result<> IpvsDataPlane::unbind(const std::vector<IpAddress>& addresses, Run& run
     if (!run.surprise) run.surprise = refused.error();
     return {};
   }
-  run.problems.insert(run.problems.end(), refused->begin(), refused->end());
+  for (const sys::AddressFailure& each : *refused) run.unremoved.push_back(each.error.what);
   return {};
 }
 
-Result<> IpvsDataPlane::finish_drains(const std::vector<VirtualServerKey>& keys, Run& run) {
-  const Clock::SteadyTime now = clock_.steady_now();
-  std::vector<TableChange> removals;
-  for (const VirtualServerKey& key : keys) {
-    const auto state = engine_->find(key);
-    if (!state && state.error().sys_errno != ESRCH) return tl::unexpected(state.error());
-    std::map<RealServerKey, std::uint32_t> connections;
-    if (state) {
-      for (const auto& each : state->real_servers)
-        connections[each.server.key] = each.active_connections + each.inactive_connections;
-    }
-    for (const auto& [real_server, deadline] : drains_.of(key)) {
-      const auto there = connections.find(real_server);
-      const bool gone = there == connections.end();
-      if (!gone && there->second > 0 && deadline > now) continue;
-      if (!gone) removals.push_back(RemoveRealServer{key, real_server});
-      drains_.end(key, real_server);
-    }
-  }
-  return write(removals, run);
-}
-
-Result<std::optional<std::chrono::milliseconds>> IpvsDataPlane::tend() {
-  const Clock::SteadyTime now = clock_.steady_now();
-  const std::vector<VirtualServerKey> due = drains_.due(now);
-  for (const VirtualServerKey& key : due) drains_.looked_at(key, now);
-  Run run;
-  SLUICE_CHECK_OK(finish_drains(due, run));
-  if (!run.problems.empty()) return tl::unexpected(summary(run.problems));
-  const auto next = drains_.next();
-  if (!next) return std::optional<std::chrono::milliseconds>();
-  const auto wait = std::chrono::ceil<std::chrono::milliseconds>(*next - now);
-  return std::optional(std::max(wait, std::chrono::milliseconds(0)));
+const Capabilities& IpvsDataPlane::capabilities() const {
+  static const Capabilities capabilities{{
+      {Gap::kDropByPolicy,
+       "a virtual server without local endpoints sends to the others: it has one list of real servers for all clients"},
+      {Gap::kPoolBySource, "a virtual server has one list of real servers, whoever the client is"},
+      {Gap::kSourceFromLoopback, "ip_vs sends nothing from a loopback address to another machine"},
+  }};
+  return capabilities;
 }
 
 std::vector<std::pair<std::string, std::size_t>> IpvsDataPlane::rules_by_table() const {

@@ -19,6 +19,7 @@
 #include "dataplane/ipvs/drain.h"
 #include "dataplane/ipvs/helper_table.h"
 #include "dataplane/ipvs/node_port_record.h"
+#include "dataplane/ipvs/run.h"
 #include "dataplane/ipvs/served.h"
 #include "dataplane/ipvs/service_device.h"
 #include "dataplane/ipvs/work.h"
@@ -59,14 +60,16 @@ class IpvsDataPlane : public DataPlane {
 
   [[nodiscard]] std::string_view name() const override { return "ipvs"; }
   [[nodiscard]] Family family() const override { return settings_.family; }
-  // Where single changes are refused, the others are done all the same and the error names those.
-  Result<ApplyStats> apply(const Changes& changes) override;
+  [[nodiscard]] const Capabilities& capabilities() const override;
+  // A port that is refused serves with all but the virtual servers, addresses and real servers that were.
+  Result<Outcome> apply(const Changes& changes) override;
   // Looks at all that is live, but at the real servers of so many virtual servers at once; those of the next ones the
-  // next time. Also false after the node's own addresses changed: which addresses may be served, and where node ports
-  // answer, depends on them.
+  // next time. Which addresses may be served, and where node ports answer, depends on the node's own.
   static constexpr std::size_t kLookedAtMost = 1000;
-  Result<bool> intact() override;
+  Result<Integrity> intact() override;
   Result<Difference> compare(const Changes& wanted) override;
+  // Every real server rests until its connections have ended, no longer than the drain timeout.
+  Result<> retire() override;
   Result<std::optional<std::chrono::milliseconds>> tend() override;
   [[nodiscard]] std::vector<Refusal> refusals() const override {
     return served_ ? served_->refusals() : std::vector<Refusal>();
@@ -74,13 +77,6 @@ class IpvsDataPlane : public DataPlane {
   [[nodiscard]] std::vector<std::pair<std::string, std::size_t>> rules_by_table() const override;
 
  private:
-  // What one apply() did, and what it could not do.
-  struct Run {
-    ApplyStats stats;
-    std::vector<Error> problems;
-    std::optional<Error> surprise;  // the kernel is not as it was known to be
-    std::set<VirtualServerKey> failed;
-  };
   IpvsDataPlane(Options options, WantedSettings settings, std::unique_ptr<sluice::ipvs::Engine> engine,
                 std::unique_ptr<HelperTable> table, std::unique_ptr<ServiceDevice> device, const Clock& clock);
 
@@ -90,9 +86,16 @@ class IpvsDataPlane : public DataPlane {
   Result<> apply_incremental(const std::vector<plan::Change>& ports, Run& run);
   Result<> carry_out(const Work& work, Run& run);
   Result<> write(const std::vector<TableChange>& changes, Run& run);
+  // What is live of a virtual server, from what is known or, where part of it was refused, from the engine.
+  Result<std::optional<LiveVirtualServer>> live_of(const VirtualServerKey& key,
+                                                   const std::optional<WantedVirtualServer>& known);
+  // Of ports that were refused: what their unchanged plans still lack.
+  void add_what_is_missing(const std::vector<plan::Change>& ports, Served::Delta& delta,
+                           std::set<IpAddress>& to_bind) const;
   std::optional<TableChange> with_fallback(const TableChange& change, const Error& error);
   void note_failure(const TableChange& change, const Error& error, Run& run);
   Result<> bind(const std::vector<IpAddress>& addresses, Run& run);
+  void refuse_addresses(const std::map<IpAddress, std::string>& reasons, Run& run);
   Result<> unbind(const std::vector<IpAddress>& addresses, Run& run);
   // Takes away what is drained, at these virtual servers.
   Result<> finish_drains(const std::vector<VirtualServerKey>& keys, Run& run);
@@ -116,6 +119,10 @@ class IpvsDataPlane : public DataPlane {
   std::optional<Served> served_;                                     // nothing before the first apply
   std::map<plan::ServicePortKey, std::set<IpAddress>> api_servers_;  // by port of default/kubernetes
   Drains drains_;
+  // What the kernel refused of what is wanted.
+  std::set<VirtualServerKey> incomplete_;      // they, or some of their real servers
+  std::set<IpAddress> unbound_;                // addresses on kube-ipvs0
+  std::optional<Error> device_refused_;        // why there is no kube-ipvs0 at all
   std::optional<VirtualServerKey> looked_at_;  // the last whose real servers intact() saw; nothing: begin anew
   std::map<std::optional<plan::ObjectKey>, std::set<std::string>> warned_;
 };

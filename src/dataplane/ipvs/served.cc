@@ -82,6 +82,14 @@ const plan::ServicePortKey* Served::owner(const VirtualServerKey& key) const {
   return claims == claims_.end() ? nullptr : &*claims->second.begin();
 }
 
+std::map<IpAddress, std::set<plan::ServicePortKey>> Served::ports_on(const std::set<IpAddress>& addresses) const {
+  std::map<IpAddress, std::set<plan::ServicePortKey>> ports;
+  for (const auto& [key, claims] : claims_) {
+    if (addresses.contains(key.address)) ports[key.address].insert(claims.begin(), claims.end());
+  }
+  return ports;
+}
+
 std::optional<WantedVirtualServer> Served::winner(const VirtualServerKey& key, const WantedSettings& settings,
                                                   Computed& computed) const {
   const plan::ServicePortKey* port = owner(key);
@@ -162,6 +170,15 @@ std::vector<WantedVirtualServer> Served::wanted_after(const std::optional<Virtua
   for (; claims != claims_.end() && wanted.size() < most; ++claims) {
     if (auto server = winner(claims->first, settings, computed)) wanted.push_back(*std::move(server));
   }
+  return wanted;
+}
+
+std::vector<WantedVirtualServer> Served::wanted_by(const plan::ServicePortKey& port,
+                                                   const WantedSettings& settings) const {
+  if (!ports_.contains(port)) return {};
+  Computed computed;
+  std::vector<WantedVirtualServer> wanted = compute(port, settings, computed).virtual_servers;
+  std::erase_if(wanted, [&](const WantedVirtualServer& server) { return *owner(server.server.key) != port; });
   return wanted;
 }
 

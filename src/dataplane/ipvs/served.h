@@ -69,9 +69,15 @@ class Served {
   // Who has the virtual server; null where nobody wants it.
   [[nodiscard]] const plan::ServicePortKey* owner(const VirtualServerKey& key) const;
   [[nodiscard]] std::size_t virtual_servers() const { return claims_.size(); }
+  // Every port that wants a virtual server on one of the addresses.
+  [[nodiscard]] std::map<IpAddress, std::set<plan::ServicePortKey>> ports_on(
+      const std::set<IpAddress>& addresses) const;
   // The first virtual servers behind `after` as they are wanted, at most so many, in order of their keys.
   [[nodiscard]] std::vector<WantedVirtualServer> wanted_after(const std::optional<VirtualServerKey>& after,
                                                               std::size_t most, const WantedSettings& settings) const;
+  // Those that `port` wants and has.
+  [[nodiscard]] std::vector<WantedVirtualServer> wanted_by(const plan::ServicePortKey& port,
+                                                           const WantedSettings& settings) const;
   [[nodiscard]] bool has_service(const plan::ObjectKey& service) const;
   [[nodiscard]] const ElementCounts& counts() const { return counts_; }
   [[nodiscard]] const NodeAddresses& node() const { return node_; }

@@ -28,12 +28,12 @@ class LinkDevice : public ServiceDevice {
     return tl::unexpected(std::move(error));
   }
 
-  Result<std::vector<Error>> add(std::span<const IpAddress> addresses) override {
+  Result<std::vector<sys::AddressFailure>> add(std::span<const IpAddress> addresses) override {
     SLUICE_TRY(auto failures, sys::add_host_addresses(kServiceDevice, addresses));
     return without(std::move(failures), Errc::kAlreadyExists);
   }
 
-  Result<std::vector<Error>> remove(std::span<const IpAddress> addresses) override {
+  Result<std::vector<sys::AddressFailure>> remove(std::span<const IpAddress> addresses) override {
     SLUICE_TRY(auto failures, sys::remove_host_addresses(kServiceDevice, addresses));
     return without(std::move(failures), Errc::kNotFound);
   }
@@ -42,12 +42,9 @@ class LinkDevice : public ServiceDevice {
   Result<std::vector<IpAddress>> list_gateways(Family family) override { return sys::list_gateways(family); }
 
  private:
-  static std::vector<Error> without(std::vector<sys::AddressFailure> failures, Errc harmless) {
-    std::vector<Error> errors;
-    for (sys::AddressFailure& failure : failures) {
-      if (failure.error.code != harmless) errors.push_back(std::move(failure.error));
-    }
-    return errors;
+  static std::vector<sys::AddressFailure> without(std::vector<sys::AddressFailure> failures, Errc harmless) {
+    std::erase_if(failures, [&](const sys::AddressFailure& failure) { return failure.error.code == harmless; });
+    return failures;
   }
 };
 

@@ -9,6 +9,7 @@
 
 #include "base/ip.h"
 #include "base/result.h"
+#include "sys/address_batch.h"
 #include "sys/addresses.h"
 
 namespace sluice::dataplane::ipvs {
@@ -19,10 +20,10 @@ class ServiceDevice {
   virtual Result<bool> exists() = 0;
   // Creates it where it is missing. A device of that name is taken as it is, whatever its type.
   virtual Result<> ensure() = 0;
-  // Each tries every address and answers what was refused. An address that is there already, or is gone already, is no
+  // Each tries every address and returns those that were refused. An address that is there already, or is gone already, is no
   // error.
-  virtual Result<std::vector<Error>> add(std::span<const IpAddress> addresses) = 0;
-  virtual Result<std::vector<Error>> remove(std::span<const IpAddress> addresses) = 0;
+  virtual Result<std::vector<sys::AddressFailure>> add(std::span<const IpAddress> addresses) = 0;
+  virtual Result<std::vector<sys::AddressFailure>> remove(std::span<const IpAddress> addresses) = 0;
 
   // Of all interfaces, this device among them.
   virtual Result<std::vector<sys::InterfaceAddress>> list_addresses() = 0;

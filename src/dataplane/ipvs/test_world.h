@@ -34,6 +34,8 @@ struct World {
   std::vector<std::string> events;
   std::size_t messages = 0;  // netlink messages: changes, finds, elements, addresses
   std::size_t lists = 0;
+  static constexpr std::size_t kNever = static_cast<std::size_t>(-1);
+  std::size_t changes_left = kNever;  // then the process has ended: nothing it writes has an effect
   FakeClock clock;
   std::vector<Warning> warnings;
 
@@ -45,6 +47,13 @@ struct World {
     }
     return found;
   }
+  // Whether one more change may be made.
+  bool take_change() {
+    if (changes_left == 0) return false;
+    if (changes_left != kNever) --changes_left;
+    return true;
+  }
+  static auto ended() { return fail(Errc::kUnavailable, "the process has ended"); }
   void forget() {
     events.clear();
     messages = 0;
@@ -67,7 +76,13 @@ class WorldEngine : public sluice::ipvs::FakeEngine {
   Result<std::vector<sluice::ipvs::Failure>> apply(std::span<const TableChange> changes) override {
     world_.messages += changes.size();
     for (const TableChange& change : changes) world_.events.push_back(sluice::ipvs::to_string(change));
-    return world_.engine.apply(changes);
+    if (world_.changes_left >= changes.size()) {
+      if (world_.changes_left != World::kNever) world_.changes_left -= changes.size();
+      return world_.engine.apply(changes);
+    }
+    if (auto part = world_.engine.apply(changes.first(world_.changes_left)); !part) return part;
+    world_.changes_left = 0;
+    return World::ended();
   }
   Result<> set_timeouts(const sluice::ipvs::Timeouts& timeouts) override {
     return world_.engine.set_timeouts(timeouts);
@@ -82,6 +97,7 @@ class WorldTable : public HelperTable {
   explicit WorldTable(World& world) : world_(world) {}
   Result<std::size_t> replace(const HelperElements& wanted) override {
     world_.events.push_back("replace elements");
+    if (!world_.take_change()) return World::ended();
     const std::size_t written = world_.elements == wanted && world_.table_there ? 0 : size(wanted);
     world_.messages += written;
     world_.elements = wanted;
@@ -90,6 +106,7 @@ class WorldTable : public HelperTable {
   }
   Result<std::size_t> change(const HelperElements& add, const HelperElements& remove) override {
     world_.events.push_back(fmt::format("elements +{} -{}", size(add), size(remove)));
+    if (!world_.take_change()) return World::ended();
     world_.messages += size(add) + size(remove);
     for_each([&](auto member) {
       (world_.elements.*member).insert((add.*member).begin(), (add.*member).end());
@@ -136,27 +153,30 @@ class WorldDevice : public ServiceDevice {
     world_.device_there = true;
     return {};
   }
-  Result<std::vector<Error>> add(std::span<const IpAddress> addresses) override {
+  Result<std::vector<sys::AddressFailure>> add(std::span<const IpAddress> addresses) override {
     if (!world_.device_there) return fail(Errc::kNotFound, "find kube-ipvs0: no such device");
-    std::vector<Error> refused;
-    for (const IpAddress& address : addresses) {
+    std::vector<sys::AddressFailure> refused;
+    for (std::size_t i = 0; i < addresses.size(); ++i) {
+      const IpAddress& address = addresses[i];
       ++world_.messages;
       world_.events.push_back("bind " + address.to_string());
+      if (!world_.take_change()) return World::ended();
       if (world_.unbindable.contains(address)) {
-        refused.push_back({Errc::kInvalid, "add " + address.to_string() + " to kube-ipvs0: refused"});
+        refused.push_back({i, {Errc::kInvalid, "add " + address.to_string() + " to kube-ipvs0: refused"}});
       } else {
         world_.bound.insert(address);
       }
     }
     return refused;
   }
-  Result<std::vector<Error>> remove(std::span<const IpAddress> addresses) override {
+  Result<std::vector<sys::AddressFailure>> remove(std::span<const IpAddress> addresses) override {
     for (const IpAddress& address : addresses) {
       ++world_.messages;
       world_.events.push_back("unbind " + address.to_string());
+      if (!world_.take_change()) return World::ended();
       world_.bound.erase(address);
     }
-    return std::vector<Error>();
+    return std::vector<sys::AddressFailure>();
   }
   Result<std::vector<sys::InterfaceAddress>> list_addresses() override {
     auto all = world_.interfaces;
@@ -233,7 +253,9 @@ inline Changes change(const plan::ServicePortPlan* before, const plan::ServicePo
 
 inline void expect_applied(IpvsDataPlane& plane, const Changes& changes) {
   const auto applied = plane.apply(changes);
-  EXPECT_TRUE(applied) << applied.error().what;
+  ASSERT_TRUE(applied) << applied.error().what;
+  for (const RefusedPort& each : applied->refused) ADD_FAILURE() << each.port.printed_name() << ": " << each.reason;
+  for (const std::string& each : applied->unremoved) ADD_FAILURE() << each;
 }
 
 inline VirtualServerKey tcp(std::string_view address, std::uint16_t port) {

@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <functional>
 #include <map>
@@ -14,14 +15,16 @@
 
 #include "dataplane/dataplane.h"
 
-namespace sluice::sync::test {
+namespace sluice::dataplane {
 
 // What outlives a data plane object, as the kernel does.
 struct FakeKernel {
   std::map<plan::ServicePortKey, plan::ServicePortPlanPtr> live;
-  dataplane::NodePortAddresses node_port_addresses;
+  NodePortAddresses node_port_addresses;
   bool canary = false;
-  bool altered = false;  // by somebody else, since the last full apply
+  bool altered = false;       // by others, since the last full apply
+  bool node_changed = false;  // its addresses, since the last full apply
+  bool retired = false;       // takes no new connections
 
   void flush() {
     live.clear();
@@ -29,56 +32,78 @@ struct FakeKernel {
   }
 };
 
-class FakeDataPlane : public dataplane::DataPlane {
+class FakeDataPlane : public DataPlane {
  public:
   FakeDataPlane(Family family, FakeKernel& kernel) : family_(family), kernel_(kernel) {}
 
-  [[nodiscard]] std::string_view name() const override { return "fake"; }
+  [[nodiscard]] std::string_view name() const override { return mode; }
   [[nodiscard]] Family family() const override { return family_; }
 
-  Result<dataplane::ApplyStats> apply(const dataplane::Changes& changes) override {
+  Result<Outcome> apply(const Changes& changes) override {
     applied.push_back(changes);
     check(changes);
     if (during_apply) during_apply();
     std::size_t prefix = changes.ports.size();
-    const bool fails = failures > 0 && skip_failures-- <= 0;
+    const bool ends = fails_at_prefix && fail_after < prefix;
+    const bool fails = ends || (failures > 0 && skip_failures-- <= 0);
     if (fails) {
-      --failures;
+      if (!ends) --failures;
       skip_failures = 0;
       prefix = fail_after < prefix ? fail_after : prefix;
     }
-    if (changes.full && !fails) kernel_.live.clear();
+    Outcome outcome;
+    std::size_t written = 0;
+    if (changes.full && !fails) {
+      std::erase_if(kernel_.live, [&](const auto& entry) { return !wants(changes, entry.first); });
+      tried_.clear();
+    }
     for (std::size_t i = 0; i < prefix; ++i) {
       const plan::Change& change = changes.ports[i];
-      if (change.after) {
-        kernel_.live[change.key()] = change.after;
+      tried_.erase(change.key());
+      if (std::string reason = refuse && change.after ? refuse(change.key()) : ""; !reason.empty()) {
+        outcome.refused.push_back({change.key(), std::move(reason)});
+        tried_[change.key()] = change.after;
+      } else if (change.after) {
+        plan::ServicePortPlanPtr& live = kernel_.live[change.key()];
+        if (!live || *live != *change.after) ++written;
+        live = change.after;
       } else {
-        kernel_.live.erase(change.key());
+        written += kernel_.live.erase(change.key());
       }
     }
     if (fails) return fail(Errc::kUnavailable, "the fake kernel is busy");
+    served_ = true;
     kernel_.node_port_addresses = changes.node_port_addresses;
     if (changes.full) {
       kernel_.canary = true;
       kernel_.altered = false;
+      kernel_.node_changed = false;
+      kernel_.retired = false;
     }
-    written_ += prefix;
-    return dataplane::ApplyStats{
-        .rules_written = prefix, .kernel_transactions = 1, .written_by_table = {{"nat", prefix}}};
+    outcome.stats = {.rules_written = written, .kernel_transactions = 1, .written_by_table = {{"nat", written}}};
+    return outcome;
   }
 
-  Result<bool> intact() override {
+  Result<Integrity> intact() override {
     ++canary_checks;
     if (canary_unreadable) return fail(Errc::kUnavailable, "the fake kernel does not answer");
-    return kernel_.canary;
+    if (!kernel_.canary) return Integrity::kDamaged;
+    return kernel_.node_changed ? Integrity::kNodeChanged : Integrity::kKept;
   }
+  Result<> retire() override {
+    if (retire_fails) return fail(Errc::kUnavailable, "the fake kernel does not answer");
+    if (served_) kernel_.retired = true;
+    return {};
+  }
+  [[nodiscard]] const Capabilities& capabilities() const override { return abilities; }
 
-  Result<dataplane::Difference> compare(const dataplane::Changes& wanted) override {
+  Result<Difference> compare(const Changes& wanted) override {
     ++comparisons;
-    dataplane::Difference difference;
+    Difference difference;
     std::map<plan::ServicePortKey, plan::ServicePortPlanPtr> plan;
     for (const plan::Change& change : wanted.ports) plan[change.key()] = change.after;
     for (const auto& [key, port] : plan) {
+      if (tried_.contains(key)) continue;
       const auto live = kernel_.live.find(key);
       if (live == kernel_.live.end() || *live->second != *port) difference.missing.push_back(key.printed_name());
     }
@@ -97,26 +122,36 @@ class FakeDataPlane : public dataplane::DataPlane {
     if (tend_fails) return fail(Errc::kUnavailable, "the fake kernel does not answer");
     return tend_again;
   }
-  [[nodiscard]] std::vector<dataplane::Refusal> refusals() const override { return refused; }
+  [[nodiscard]] std::vector<Refusal> refusals() const override { return refused; }
 
-  [[nodiscard]] const dataplane::Changes& last() const { return applied.back(); }
+  [[nodiscard]] const Changes& last() const { return applied.back(); }
 
-  std::vector<dataplane::Changes> applied;  // also those that failed
-  std::vector<std::string> violations;      // of the contract, by the caller
+  std::string mode = "fake";
+  std::vector<Changes> applied;         // also those that failed
+  std::vector<std::string> violations;  // of the contract, by the caller
   std::function<void()> during_apply;
-  int failures = 0;            // so many calls fail ...
-  int skip_failures = 0;       // ... after so many that do not
-  std::size_t fail_after = 0;  // a failing call leaves so many ports live
+  int failures = 0;              // so many calls fail ...
+  int skip_failures = 0;         // ... after so many that do not
+  std::size_t fail_after = 0;    // a failing call leaves so many ports live
+  bool fails_at_prefix = false;  // every call that would make more changes than fail_after fails
   bool canary_unreadable = false;
   std::size_t canary_checks = 0;
   std::size_t comparisons = 0;
   std::size_t tended = 0;
   bool tend_fails = false;
+  bool retire_fails = false;
   std::optional<std::chrono::milliseconds> tend_again;
-  std::vector<dataplane::Refusal> refused;
+  std::vector<Refusal> refused;
+  Capabilities abilities;
+  std::function<std::string(const plan::ServicePortKey&)> refuse;  // why the kernel does not take a port, or ""
 
  private:
-  void check(const dataplane::Changes& changes) {
+  static bool wants(const Changes& changes, const plan::ServicePortKey& key) {
+    const auto found = std::lower_bound(changes.ports.begin(), changes.ports.end(), key,
+                                        [](const plan::Change& change, const auto& k) { return change.key() < k; });
+    return found != changes.ports.end() && found->key() == key;
+  }
+  void check(const Changes& changes) {
     const plan::ServicePortKey* last_key = nullptr;
     for (const plan::Change& change : changes.ports) {
       const std::string port = change.key().printed_name();
@@ -134,6 +169,11 @@ class FakeDataPlane : public dataplane::DataPlane {
   }
 
   void check_partial(const plan::Change& change, const std::string& port) {
+    if (const auto tried = tried_.find(change.key()); tried != tried_.end()) {
+      if (!change.before || *change.before != *tried->second)
+        violations.push_back(port + " has another before than what was refused");
+      return;
+    }
     if (change.before && change.after && *change.before == *change.after)
       violations.push_back(port + " did not change");
     if (!kernel_.canary || kernel_.altered) return;  // the caller cannot know yet
@@ -146,7 +186,8 @@ class FakeDataPlane : public dataplane::DataPlane {
 
   const Family family_;
   FakeKernel& kernel_;
-  std::size_t written_ = 0;
+  bool served_ = false;
+  std::map<plan::ServicePortKey, plan::ServicePortPlanPtr> tried_;  // what was refused
 };
 
-}  // namespace sluice::sync::test
+}  // namespace sluice::dataplane

@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// One address family's way into the kernel: what waits to be programmed, when, by which data plane, and what to do when
-// that fails or somebody else interferes. The two families share a plan and nothing else: one that fails does not hold
-// up the other.
+// Plane: one data plane in sync's hands. What waits to be programmed there, when and whether in part or in full, what
+// the kernel refused, and what to do when programming fails or others interfere.
 #pragma once
 
-#include <chrono>
-#include <cstdint>
-#include <map>
+#include <cstddef>
 #include <memory>
 #include <optional>
 #include <set>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -18,15 +16,15 @@
 #include "observe/health.h"
 #include "observe/metrics.h"
 #include "plan/planner.h"
-#include "sync/conntrack_cleaner.h"
 #include "sync/pending_changes.h"
+#include "sync/refused_ports.h"
 #include "sync/runner.h"
 #include "sync/settings.h"
 #include "sync/status.h"
 
 namespace sluice::sync {
 
-// What both families use; outlives them.
+// What all families and planes use; outlives them.
 struct SyncContext {
   const LoopSettings& settings;
   const LoopHooks& hooks;
@@ -37,82 +35,83 @@ struct SyncContext {
 };
 
 // Everything but status() and append_served() is for the loop's thread alone.
-class FamilySync {
+class Plane {
  public:
-  FamilySync(const SyncContext& context, std::unique_ptr<dataplane::DataPlane> data_plane);
+  Plane(const SyncContext& context, std::unique_ptr<dataplane::DataPlane> data_plane);
 
   [[nodiscard]] Family family() const { return family_; }
-  void start();  // the loop runs
+  [[nodiscard]] std::string_view name() const { return data_plane_->name(); }
 
-  // The plan changed: one call per Change of this family, in order, and changed() after the last of a batch.
+  // The plan changed: one call per Change of this family, in order, and request() after the last of a batch.
   void note(const plan::Change& change);
-  // When the slices of `service` changed, in the API server's words; measured against the sync that programs the
-  // change.
-  void note_triggers(const plan::ObjectKey& service, const std::vector<std::int64_t>& trigger_times_ns);
-  void forget_triggers(const plan::ObjectKey& service);
-  void changed();
-  // The plan is whole for the first time: from now on the kernel is programmed.
-  void plan_ready();
+  void request();
 
-  // Does what is due; true if it left the kernel forwarding by the plan. May block in the data plane.
-  bool step(const plan::Planner& planner);
-  // Deletes stale UDP flows, if the last sync may have left some. Apart from step() so that no family waits for another
-  // one's.
-  void clean_conntrack();
+  // What one turn did.
+  struct Turn {
+    bool synced = false;                  // the kernel forwards by the whole plan
+    bool programmed = false;              // something was written for that; false where nothing differed any more
+    bool full = false;                    // of what was live before nothing was known
+    std::vector<plan::Change> changes{};  // by which packets go now, and did not before
+  };
+  // Does what is due. May block in the data plane.
+  Turn step(const plan::Planner& planner);
   [[nodiscard]] std::optional<Clock::SteadyTime> next_wake() const;
 
-  [[nodiscard]] bool waiting() const { return planned_ && (need_full_ || !pending_.empty()); }
+  [[nodiscard]] bool waiting() const { return need_full_ || !pending_.empty(); }
   [[nodiscard]] bool synced() const { return synced_; }
+  // Where node ports are served, as of the last sync.
+  [[nodiscard]] const std::optional<dataplane::NodePortAddresses>& served_addresses() const {
+    return applied_addresses_;
+  }
   Result<dataplane::Difference> compare(const plan::Planner& planner);
+
+  // Hands the data plane over, for it to retire. Nothing may be called any more but status() and append_served().
+  std::unique_ptr<dataplane::DataPlane> release() && { return std::move(data_plane_); }
 
   [[nodiscard]] FamilyStatus status() const;
   void append_served(std::vector<plan::ServicePortPlanPtr>& to) const;
 
  private:
   void run_checks(const plan::Planner& planner);
-  void check_canary(const plan::Planner& planner);
-  void tend();
-  void note_refusals();
+  void check_integrity(const plan::Planner& planner);
   void check_drift(const plan::Planner& planner);
+  void report_drift(std::string_view text, const dataplane::Difference& difference, std::string_view reason);
+  void tend();
   void request_full(std::string_view reason);
-  [[nodiscard]] bool large_cluster(const plan::Planner& planner) const;
   [[nodiscard]] dataplane::NodePortAddresses node_port_addresses() const;
   [[nodiscard]] dataplane::Changes whole_plan(const plan::Planner& planner,
                                               dataplane::NodePortAddresses addresses) const;
-  bool sync(const plan::Planner& planner);
-  void succeeded(const dataplane::Changes& changes, const dataplane::ApplyStats& stats, double seconds);
+  void add_due_refused(const plan::Planner& planner, std::vector<plan::Change>& ports) const;
+  Turn sync(const plan::Planner& planner);
+  Turn retry_refused(const plan::Planner& planner);
   void failed(const dataplane::Changes& changes, const Error& error, double seconds);
-  void observe_programming_latency();
+  Turn succeeded(const dataplane::Changes& changes, const dataplane::Outcome& outcome, double seconds);
+  // Returns the changes of ports that were refused and are served now.
+  std::vector<plan::Change> note_outcome(const dataplane::Changes& changes, const dataplane::Outcome& outcome);
+  void note_refusals();
+  void export_rules(const dataplane::ApplyStats& stats);
   void record_applied(const dataplane::Changes& changes) SLUICE_REQUIRES(mutex_);
   void set_applied(const plan::ServicePortKey& key, const plan::ServicePortPlanPtr& port) SLUICE_REQUIRES(mutex_);
-  [[nodiscard]] NodePortScope node_port_scope() const;
 
   const SyncContext& context_;
-  const std::unique_ptr<dataplane::DataPlane> data_plane_;
+  std::unique_ptr<dataplane::DataPlane> data_plane_;
   const Family family_;
   BoundedFrequencyRunner runner_;
 
-  bool planned_ = false;
   bool synced_ = false;
   bool need_full_ = true;  // what is live is not known
   PendingChanges pending_;
-  std::map<plan::ObjectKey, std::vector<std::int64_t>> triggers_;
-  std::size_t triggers_count_ = 0;
-  bool batch_changed_ = false;
   std::optional<dataplane::NodePortAddresses> applied_addresses_;
   Clock::SteadyTime last_full_{};
   Clock::SteadyTime next_check_{};
   std::optional<Clock::SteadyTime> next_tend_;
   std::optional<Clock::SteadyTime> next_drift_check_;
-
-  ConntrackCleaner cleaner_;
-  PendingChanges unclean_;         // programmed, their flows not yet cleaned up
-  bool clean_everything_ = false;  // also flows of ports that did not change
-  bool clean_due_ = false;
-  bool clean_failure_logged_ = false;
-  bool canary_failure_logged_ = false;
-  bool tend_failure_logged_ = false;
-  std::vector<dataplane::Refusal> refusals_;  // those that were reported
+  RefusedPorts refused_;
+  // What was reported, so that it is reported once.
+  bool check_failure_reported_ = false;
+  bool tend_failure_reported_ = false;
+  std::vector<dataplane::Refusal> refusals_;
+  std::set<std::string> unremoved_;
 
   // Ordered by the keys that stand in the plans themselves.
   struct ByKey {

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// What belongs to one address family, whichever data plane serves it: when the API server said what changed, the flows
+// that go to endpoints which are gone, its health. Its planes are the succession's. The two families share a plan and
+// nothing else: one that fails does not hold up the other.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "sync/conntrack_cleaner.h"
+#include "sync/plane.h"
+#include "sync/succession.h"
+
+namespace sluice::sync {
+
+// Everything but status() and append_served() is for the loop's thread alone.
+class ServedFamily {
+ public:
+  ServedFamily(const SyncContext& context, std::unique_ptr<dataplane::DataPlane> data_plane);
+
+  [[nodiscard]] Family family() const { return family_; }
+  void start();  // the loop runs
+
+  // The plan changed: one call per Change of this family, in order, and changed() after the last of a batch.
+  void note(const plan::Change& change);
+  // When the slices of `service` changed, in the API server's words; measured against the sync that programs the
+  // change.
+  void note_triggers(const plan::ObjectKey& service, const std::vector<std::int64_t>& trigger_times_ns);
+  void forget_triggers(const plan::ObjectKey& service);
+  void changed();
+  // The plan is whole for the first time: from now on the kernel is programmed.
+  void plan_ready();
+
+  // Does what is due; true if it left the kernel forwarding by the plan. May block in a data plane.
+  bool step(const plan::Planner& planner);
+  // Deletes stale UDP flows, if the last sync may have left some. Apart from step() so that no family waits for another
+  // one's.
+  void clean_conntrack();
+  [[nodiscard]] std::optional<Clock::SteadyTime> next_wake() const;
+
+  [[nodiscard]] bool waiting() const { return planned_ && planes_.current().waiting(); }
+  [[nodiscard]] bool synced() const { return planes_.current().synced(); }
+  Result<dataplane::Difference> compare(const plan::Planner& planner) { return planes_.current().compare(planner); }
+  [[nodiscard]] Succession& planes() { return planes_; }
+
+  [[nodiscard]] FamilyStatus status() const { return planes_.status(); }
+  void append_served(std::vector<plan::ServicePortPlanPtr>& to) const { planes_.append_served(to); }
+
+ private:
+  void observe_programming_latency();
+  [[nodiscard]] NodePortScope node_port_scope() const;
+
+  const SyncContext& context_;
+  const Family family_;
+  Succession planes_;
+
+  bool planned_ = false;
+  bool batch_changed_ = false;
+  std::map<plan::ObjectKey, std::vector<std::int64_t>> triggers_;
+  std::size_t triggers_count_ = 0;
+
+  ConntrackCleaner cleaner_;
+  PendingChanges unclean_;         // programmed, their flows not yet cleaned up
+  bool clean_everything_ = false;  // also flows of ports that did not change
+  bool clean_due_ = false;
+  std::optional<Clock::SteadyTime> clean_again_;  // after a failure
+  bool clean_failure_reported_ = false;
+};
+
+}  // namespace sluice::sync

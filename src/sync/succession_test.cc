@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+// One data plane takes over from another, on a clock that stands still.
+#include "sync/succession.h"
+
+#include <gmock/gmock.h>
+
+#include "dataplane/fake_data_plane.h"
+#include "plan/test_objects.h"
+
+namespace sluice::sync {
+namespace {
+
+using namespace std::chrono_literals;
+using dataplane::FakeDataPlane;
+using dataplane::FakeKernel;
+using plan::test::make_service;
+using plan::test::make_slice;
+using plan::test::service_port;
+using plan::test::slice_port;
+using testing::ElementsAre;
+using testing::IsEmpty;
+
+class SuccessionTest : public testing::Test {
+ protected:
+  SuccessionTest() {
+    settings_.min_sync_period = 0s;
+    settings_.plan.node_name = "self";
+    snapshot_.apply(update({"10.1.0.1"}));
+    (void)planner_.replan_all(snapshot_, {});
+  }
+  void TearDown() override {
+    for (const FakeDataPlane* plane : {first_, second_}) {
+      if (plane != nullptr) {
+        EXPECT_EQ(plane->violations, std::vector<std::string>{});
+      }
+    }
+  }
+
+  static model::Update update(const std::vector<std::string>& endpoints) {
+    model::Update update;
+    update.services = {make_service("web", {service_port("p", 80)})};
+    update.slices = {make_slice("web-1", "web", {slice_port("p", 8080)}, endpoints)};
+    update.services_complete = update.slices_complete = true;
+    return update;
+  }
+  void endpoints(const std::vector<std::string>& addresses) {
+    const model::Touched touched = snapshot_.apply(update(addresses));
+    for (const plan::Change& change : planner_.update(snapshot_, touched.services)) planes().note(change);
+    planes().request();
+  }
+
+  std::unique_ptr<FakeDataPlane> make(const std::string& mode, FakeKernel& kernel) {
+    auto plane = std::make_unique<FakeDataPlane>(Family::kIPv4, kernel);
+    plane->mode = mode;
+    return plane;
+  }
+  Succession& planes() { return *planes_; }
+  // One plane that serves.
+  void start() {
+    auto plane = make("old", old_kernel_);
+    first_ = plane.get();
+    planes_.emplace(context_, std::move(plane));
+    planes().request();
+    planes().step(planner_);
+    ASSERT_THAT(stages(), ElementsAre(PlaneStage{"old", Stage::kServing}));
+  }
+  void succeed() {
+    auto plane = make("new", new_kernel_);
+    second_ = plane.get();
+    planes().begin(std::move(plane));
+  }
+  [[nodiscard]] std::vector<PlaneStage> stages() const { return planes_->status().planes; }
+
+  FakeClock clock_;
+  observe::Metrics metrics_;
+  observe::Health health_{clock_, 60s};
+  LoopSettings settings_;
+  LoopHooks hooks_;
+  SyncContext context_{settings_, hooks_, clock_, clock_.wall_now(), metrics_, health_};
+  model::Snapshot snapshot_;
+  plan::Planner planner_{settings_.plan};
+  FakeKernel old_kernel_;
+  FakeKernel new_kernel_;
+  FakeDataPlane* first_ = nullptr;
+  FakeDataPlane* second_ = nullptr;
+  std::optional<Succession> planes_;
+};
+
+TEST_F(SuccessionTest, ThePlaneThatServesIsShownAsProgrammingUntilItsFirstSync) {
+  auto plane = make("old", old_kernel_);
+  first_ = plane.get();
+  first_->failures = 1;
+  planes_.emplace(context_, std::move(plane));
+  EXPECT_THAT(stages(), ElementsAre(PlaneStage{"old", Stage::kProgramming}));
+  planes().request();
+  planes().step(planner_);
+  EXPECT_THAT(stages(), ElementsAre(PlaneStage{"old", Stage::kProgramming}));
+  clock_.advance(settings_.sync_period);
+  planes().step(planner_);
+  EXPECT_THAT(stages(), ElementsAre(PlaneStage{"old", Stage::kServing}));
+}
+
+TEST_F(SuccessionTest, TheOldPlaneServesUntilTheNewOneIsProgrammed) {
+  start();
+  succeed();
+  second_->failures = 1;
+  planes().step(planner_);
+  EXPECT_THAT(stages(), ElementsAre(PlaneStage{"old", Stage::kServing}, PlaneStage{"new", Stage::kProgramming}));
+  EXPECT_FALSE(old_kernel_.retired);
+  // What changes meanwhile is programmed in the one that serves.
+  endpoints({"10.1.0.2"});
+  planes().step(planner_);
+  EXPECT_EQ(old_kernel_.live.begin()->second->real_servers.front().to_string(), "10.1.0.2:8080");
+  EXPECT_EQ(planes().status().data_plane, "old");
+  EXPECT_FALSE(old_kernel_.retired);
+
+  clock_.advance(settings_.sync_period);
+  planes().step(planner_);
+  EXPECT_EQ(planes().status().data_plane, "new");
+  EXPECT_TRUE(old_kernel_.retired);
+  EXPECT_EQ(new_kernel_.live.begin()->second->real_servers.front().to_string(), "10.1.0.2:8080");
+  first_ = nullptr;  // nothing was left to tend
+  EXPECT_THAT(stages(), ElementsAre(PlaneStage{"new", Stage::kServing}));
+}
+
+TEST_F(SuccessionTest, ARetiringPlaneIsTendedWhenItAskedToBeAndGoesWithItsLastConnection) {
+  start();
+  succeed();
+  first_->tend_again = 10s;
+  planes().step(planner_);
+  EXPECT_THAT(stages(), ElementsAre(PlaneStage{"new", Stage::kServing}, PlaneStage{"old", Stage::kRetiring}));
+  const std::size_t tended = first_->tended;
+  clock_.advance(9s);
+  planes().step(planner_);
+  EXPECT_EQ(first_->tended, tended);
+  EXPECT_LE(*planes().next_wake(), clock_.steady_now() + 1s);
+  clock_.advance(1s);
+  planes().step(planner_);
+  EXPECT_EQ(first_->tended, tended + 1);
+  const std::size_t applied = first_->applied.size();
+  endpoints({"10.1.0.3"});
+  planes().step(planner_);
+  EXPECT_EQ(first_->applied.size(), applied) << "nothing new for one that retires";
+  first_->tend_again.reset();
+  clock_.advance(10s);
+  planes().step(planner_);
+  first_ = nullptr;
+  EXPECT_THAT(stages(), ElementsAre(PlaneStage{"new", Stage::kServing}));
+}
+
+TEST_F(SuccessionTest, ARetirementThatFailsIsTriedEverySyncPeriod) {
+  start();
+  succeed();
+  first_->retire_fails = true;
+  planes().step(planner_);
+  EXPECT_FALSE(old_kernel_.retired);
+  EXPECT_THAT(stages(), ElementsAre(PlaneStage{"new", Stage::kServing}, PlaneStage{"old", Stage::kRetiring}));
+  first_->retire_fails = false;
+  clock_.advance(settings_.sync_period - 1s);
+  planes().step(planner_);
+  EXPECT_FALSE(old_kernel_.retired);
+  clock_.advance(1s);
+  planes().step(planner_);
+  EXPECT_TRUE(old_kernel_.retired);
+  first_ = nullptr;
+}
+
+TEST_F(SuccessionTest, ASuccessorThatNeverServedGivesWayToTheNext) {
+  start();
+  succeed();
+  second_->failures = 100;
+  planes().step(planner_);
+  second_ = nullptr;
+  FakeKernel third;
+  auto plane = make("third", third);
+  planes().begin(std::move(plane));
+  planes().step(planner_);
+  first_ = nullptr;
+  EXPECT_THAT(stages(), ElementsAre(PlaneStage{"third", Stage::kServing}));
+  EXPECT_TRUE(old_kernel_.retired);
+}
+
+TEST_F(SuccessionTest, WhatIsServedIsTheServingPlanes) {
+  start();
+  succeed();
+  second_->failures = 1;
+  planes().step(planner_);
+  std::vector<plan::ServicePortPlanPtr> served;
+  planes().append_served(served);
+  EXPECT_EQ(served.size(), 1u);
+}
+
+}  // namespace
+}  // namespace sluice::sync
