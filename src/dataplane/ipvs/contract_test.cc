@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+// The data plane under the contract suite, over the fake engine, which the contract suite of engines holds to what the
+// kernel's does, and over a table and a device of maps, whose real counterparts have tests of their own.
+#include "dataplane/contract_suite.h"
+
+#include <fstream>
+#include <iterator>
+
+#include "base/test_paths.h"
+#include "dataplane/ipvs/test_world.h"
+
+namespace sluice::dataplane::ipvs {
+namespace {
+
+class WorldRig : public PlaneRig {
+ public:
+  std::unique_ptr<DataPlane> open() override { return open_plane(world_); }
+
+  std::vector<std::string> everything() override {
+    std::vector<std::string> all;
+    const auto listed = world_.engine.list(sluice::ipvs::every_virtual_server, [&](const auto& state) {
+      std::string line = sluice::ipvs::to_string(state.server.key) + " " + state.server.scheduler;
+      std::set<std::string> servers;
+      for (const auto& each : state.real_servers)
+        servers.insert(fmt::format(" {} w{}", sluice::ipvs::to_string(each.server.key), each.server.weight));
+      for (const std::string& each : servers) line += each;
+      all.push_back(line);
+    });
+    EXPECT_TRUE(listed);
+    std::sort(all.begin(), all.end());
+    for (const IpAddress& address : world_.bound) all.push_back(address.to_string());
+    if (world_.device_there) all.emplace_back("kube-ipvs0");
+    if (world_.table_there) all.push_back(fmt::format("table of {}", WorldTable::size(world_.elements)));
+    return all;
+  }
+
+  std::set<std::string> reached_by(const IpAddress& address, std::uint16_t port) override {
+    std::set<std::string> reached;
+    const auto* state = world_.engine.live(tcp(address.to_string(), port));
+    if (state == nullptr || !world_.bound.contains(address)) return reached;
+    for (const auto& each : state->real_servers) {
+      if (each.server.weight > 0) reached.insert(sluice::ipvs::to_string(each.server.key));
+    }
+    return reached;
+  }
+
+  void add_foreign_objects() override {
+    for (const VirtualServerKey& key : foreign()) {
+      const sluice::ipvs::AddVirtualServer add{VirtualServer::of(key)};
+      EXPECT_TRUE(world_.engine.apply(std::vector<TableChange>{add})->empty());
+    }
+  }
+  bool foreign_objects_stand() override {
+    const auto keys = foreign();
+    return std::all_of(keys.begin(), keys.end(), [&](const auto& key) { return world_.engine.live(key) != nullptr; });
+  }
+  void damage() override { world_.bound.clear(); }
+  bool change_node() override {
+    world_.interfaces.push_back({"eth0", IpAddress::from_v4(0xc0a80100 + ++last_address_), 24});
+    return true;
+  }
+
+  void refuse(model::Service& service) override { world_.unbindable.insert(service.cluster_ips.front()); }
+  void let_in(model::Service& service) override { world_.unbindable.erase(service.cluster_ips.front()); }
+
+  void end_process_after(std::size_t changes) override { world_.changes_left = changes; }
+  void end_connections() override { world_.clock.advance(std::chrono::minutes(1)); }
+
+ private:
+  // Of a firewall mark, and of the other family: never ours.
+  static std::vector<VirtualServerKey> foreign() {
+    return {VirtualServerKey::of_mark(Family::kIPv4, 7), tcp("2001:db8::77", 80)};
+  }
+
+  World world_;
+  std::uint32_t last_address_ = 100;
+};
+
+INSTANTIATE_TEST_SUITE_P(Ipvs, PlaneContract,
+                         testing::Values(PlaneUnderTest{"ipvs",
+                                                        [](const auto& body) {
+                                                          WorldRig rig;
+                                                          body(rig);
+                                                        }}),
+                         plane_name);
+
+TEST(IpvsCapabilities, EveryGapStandsInTheDocumentation) {
+  World world;
+  std::ifstream file(source_path("docs/differences.md"));
+  const std::string text(std::istreambuf_iterator<char>(file), {});
+  ASSERT_NE(text, "");
+  for (const Limitation& each : open_plane(world)->capabilities().lacks) {
+    EXPECT_NE(text.find(each.why), std::string::npos) << each.why;
+    EXPECT_NE(text.find(fmt::format("`{}`", to_string(each.gap))), std::string::npos) << to_string(each.gap);
+  }
+}
+
+}  // namespace
+}  // namespace sluice::dataplane::ipvs
