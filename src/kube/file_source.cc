@@ -64,9 +64,8 @@ bool is_manifest(const fs::path& path) {
   return extension == ".yaml" || extension == ".yml" || extension == ".json";
 }
 
-// What is there under the name of a manifest and cannot be read as a file; empty where it can, or is gone.
-std::string no_file(const fs::path& path, const struct stat& status) {
-  std::error_code error;
+// What is there under the name of a manifest and holds no objects; empty for a file.
+std::string no_file(const struct stat& status) {
   switch (status.st_mode & S_IFMT) {
     case S_IFREG:
       return {};
@@ -79,11 +78,16 @@ std::string no_file(const fs::path& path, const struct stat& status) {
     case S_IFCHR:
     case S_IFBLK:
       return "it is a device";
-    case S_IFLNK:
-      return fmt::format("it is a link to {}, which is not there", fs::read_symlink(path, error).string());
     default:
       return "it is no file";
   }
+}
+
+// Why a file could not be opened.
+std::string reason_of(int error, const fs::path& path) {
+  std::error_code ignored;
+  if (error != ENOENT || !fs::is_symlink(path, ignored)) return std::strerror(error);
+  return fmt::format("it is a link to {}, which is not there", fs::read_symlink(path, ignored).string());
 }
 
 class FileSource : public Source {
@@ -173,16 +177,15 @@ class FileSource : public Source {
       std::error_code ignored;
       links = links || entry->is_symlink(ignored);
       struct stat status{};
-      if (::stat(entry->path().c_str(), &status) == 0) {
-        if (S_ISREG(status.st_mode))
-          listed.emplace_back(entry->path(), Stamp{status.st_ino, status.st_size, status.st_mtim});
-      } else if (errno != ENOENT) {
-        listed.emplace_back(entry->path(), Stamp{});  // it is there, so reading it will tell what is wrong
+      if (::stat(entry->path().c_str(), &status) != 0) {
+        // It is there, if only as a link to nowhere, so reading it will tell what is wrong.
+        if (errno != ENOENT || ::lstat(entry->path().c_str(), &status) == 0)
+          listed.emplace_back(entry->path(), Stamp{});
         continue;
-      } else if (::lstat(entry->path().c_str(), &status) != 0) {
-        continue;  // gone by now
       }
-      const std::string why = no_file(entry->path(), status);
+      if (S_ISREG(status.st_mode))
+        listed.emplace_back(entry->path(), Stamp{status.st_ino, status.st_size, status.st_mtim});
+      const std::string why = no_file(status);
       if (!why.empty() && about_entries_.is_new(entry->path().string() + why))
         SLUICE_LOG_WARNING("An entry of the folder of manifests is not read", {"file", entry->path().string()},
                            {"why", why});
@@ -241,7 +244,7 @@ class FileSource : public Source {
     std::ifstream stream(path, std::ios::binary);
     if (!stream) {
       // It is tried at every look, so only a new reason is counted.
-      const std::string why = std::strerror(errno);
+      const std::string why = reason_of(errno, path);
       if (complaints.is_new(why)) refuse_file(path, why);
       return {Stamp{}, std::move(previous.get()), {}};
     }

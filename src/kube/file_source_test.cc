@@ -369,13 +369,28 @@ TEST_F(FileSourceTest, WhatIsNoFileIsNamedOnceWithTheReason) {
   loop_.run_for(5500ms);  // where there are links, it looks again after 5 s
   const std::string log = testing::internal::GetCapturedStderr();
   EXPECT_TRUE(web);
-  const std::pair<const char*, const char*> rows[] = {{"link.yaml", "it is a link to nowhere, which is not there"},
-                                                      {"folder.yaml", "it is a folder"},
+  const std::pair<const char*, const char*> rows[] = {{"folder.yaml", "it is a folder"},
                                                       {"device.yaml", "it is a device"},
                                                       {"fifo.yaml", "it is a FIFO"},
                                                       {"socket.yaml", "it is a socket"}};
   for (const auto& [name, why] : rows)
     EXPECT_EQ(times(log, fmt::format("{}\" why=\"{}\"", name, why)), 1U) << name << "\n" << log;
+  EXPECT_EQ(times(log, "link.yaml\" err=\"it is a link to nowhere, which is not there\""), 1U) << log;
+}
+
+// What it leads to may be written anew at this moment.
+TEST_F(FileSourceTest, AFileThatBecomesALinkToNowhereKeepsItsLastGoodState) {
+  std::ofstream(root_ / "elsewhere.yaml") << service("web", "10.96.0.1");
+  fs::create_symlink(root_ / "elsewhere.yaml", folder_ / "a.yaml");
+  start();
+  ASSERT_TRUE(becomes("web=10.96.0.1"));
+  fs::rename(root_ / "elsewhere.yaml", root_ / "away.yaml");
+  EXPECT_TRUE(run_until([this] { return refused_ == std::vector<std::string>{"file"}; }));
+  EXPECT_EQ(services(), "web=10.96.0.1");
+  std::ofstream(root_ / "elsewhere.yaml") << service("web", "10.96.0.2");
+  EXPECT_TRUE(becomes("web=10.96.0.2")) << services();
+  fs::remove(folder_ / "a.yaml");
+  EXPECT_TRUE(becomes("")) << services();
 }
 
 TEST_F(FileSourceTest, AStandingComplaintIsSaidOnceAndAgainWhenItChanged) {
