@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Below the base there is a folder for each source (why its path and not its inode: ADR 16), named by a hash of its path, since a path may be longer than a name
-// can be. The path itself stands in a file of it, so that a collision of hashes is known as one, and so that it can be
-// told which sources are gone.
+// Below the base there is a folder for each source, named by a hash of its path, since a path may be longer than a name
+// can be (why the path and not the inode: ADR 16). The path itself stands in a file of it, so that a collision of hashes
+// is known as one, and so that it can be told which sources are gone.
 #include "kube/kept_files.h"
 
 #include <fmt/format.h>
