@@ -49,8 +49,9 @@ TEST_P(RefusedPorts, ARefusedServiceKeepsNobodyElseFromBeingServed) {
     EXPECT_EQ(must_apply(*plane, one_change(ports[0], larger)).kernel_transactions, 1u);
     const auto again = plane->apply(one_change(ports[4], ports[4]));
     ASSERT_TRUE(again) << again.error().what;
-    EXPECT_EQ(again->refused.size(), 1u);
     EXPECT_EQ(again->stats.rules_written, 0u);
+    ASSERT_EQ(again->refused.size(), 1u);
+    EXPECT_EQ(again->refused[0].reason, applied->refused[0].reason) << "an event for each attempt";
 
     plan::ServicePortPlan mended = bad;
     mended.affinity_seconds = 10;

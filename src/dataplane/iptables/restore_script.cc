@@ -281,6 +281,19 @@ bool cut(std::vector<Block>& blocks, std::size_t which, const ItemSource& source
   return true;
 }
 
+// A line's number ("line 40 failed", "Error occurred at line: 40") says nothing beside the line itself, and would make a
+// new reason of the same refusal at each attempt.
+std::string without_line_number(std::string message) {
+  for (const std::string_view mark : {"line: ", "line "}) {
+    for (std::size_t at = message.find(mark); at != std::string::npos; at = message.find(mark, at + mark.size())) {
+      const std::size_t number = at + mark.size();
+      const std::size_t end = std::min(message.find_first_not_of("0123456789", number), message.size());
+      if (end > number) message.replace(number, end - number, "N");
+    }
+  }
+  return message;
+}
+
 std::string in_words(const std::vector<ItemRefusal>& refusals, const ItemSource& source) {
   std::string text;
   for (const ItemRefusal& each : refusals)
@@ -324,8 +337,9 @@ Result<std::vector<ItemRefusal>> try_script(const Tool& tool, std::vector<Block>
         return fail(Errc::kInternal, fmt::format("{}: {}", tool.restore, outcome.message));
       continue;
     }
-    refusals.push_back(
-        {*culprit, outcome.message + (found.line.empty() ? "" : ", at " + found.line), found.line.starts_with("-D ")});
+    refusals.push_back({*culprit,
+                        without_line_number(outcome.message) + (found.line.empty() ? "" : ", at " + found.line),
+                        found.line.starts_with("-D ")});
     if (!source.exclude(*culprit))
       return fail(Errc::kInvalid, fmt::format("{}: {}", tool.restore, in_words(refusals, source)));
   }
