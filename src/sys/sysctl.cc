@@ -39,10 +39,14 @@ auto failed(std::string_view verb, std::string_view name, int error) {
               error);
 }
 
+std::string path_of(std::string_view name) {
+  return name.starts_with('/') ? std::string(name) : "/proc/sys/" + std::string(name);
+}
+
 }  // namespace
 
 Result<std::string> read_sysctl(std::string_view name) {
-  const UniqueFd file(::open(("/proc/sys/" + std::string(name)).c_str(), O_RDONLY | O_CLOEXEC));
+  const UniqueFd file(::open(path_of(name).c_str(), O_RDONLY | O_CLOEXEC));
   if (!file) return failed("read", name, errno);
   std::array<char, 4096> buffer;  // one page is the most that the kernel's sysctl handlers answer
   const ssize_t count = ::read(file.get(), buffer.data(), buffer.size());
@@ -60,7 +64,7 @@ bool sysctl_is_read_only(std::string_view name) {
 Result<bool> ensure_sysctl(std::string_view name, std::string_view value) {
   SLUICE_TRY(const std::string live, read_sysctl(name));
   if (live == value) return false;
-  const UniqueFd file(::open(("/proc/sys/" + std::string(name)).c_str(), O_WRONLY | O_CLOEXEC));
+  const UniqueFd file(::open(path_of(name).c_str(), O_WRONLY | O_CLOEXEC));
   if (!file) return failed("write", name, errno);
   const ssize_t count = ::write(file.get(), value.data(), value.size());
   if (count < 0) return failed("write", name, errno);

@@ -9,7 +9,8 @@
 
 namespace sluice::sys {
 
-// `name` with slashes: "net/ipv4/ip_forward". The value without its newline.
+// `name` with slashes: "net/ipv4/ip_forward". A whole path names a file outside of /proc/sys that is read and written in
+// the same way, such as a module's parameter. The value without its newline.
 Result<std::string> read_sysctl(std::string_view name);
 // The kernel lets nobody write it here, not even root: in a network namespace such a setting is the host's. One on a
 // read-only mount is not meant.
