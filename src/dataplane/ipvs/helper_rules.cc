@@ -237,6 +237,7 @@ std::vector<sys::NftSet> helper_sets(Family family) {
       {kMasqueraded, served},
       {kUnmasqueraded, served},
       {kMasqueradedNodePorts, {NftField::kInetProtocol, NftField::kInetService}},
+      {kUnmasqueradedNodePorts, {NftField::kInetProtocol, NftField::kInetService}},
       {kFirewalled, served},
       {kSourceRanges, {address, NftField::kInetProtocol, NftField::kInetService, address}, true},
       {kServiceAddresses, {address}},

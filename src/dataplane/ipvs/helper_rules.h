@@ -18,6 +18,7 @@ inline constexpr const char* kClusterIps = "cluster-ips";
 inline constexpr const char* kMasqueraded = "masqueraded";
 inline constexpr const char* kUnmasqueraded = "unmasqueraded";
 inline constexpr const char* kMasqueradedNodePorts = "masqueraded-node-ports";
+inline constexpr const char* kUnmasqueradedNodePorts = "unmasqueraded-node-ports";
 inline constexpr const char* kFirewalled = "firewalled";
 inline constexpr const char* kSourceRanges = "source-ranges";
 inline constexpr const char* kServiceAddresses = "service-addresses";

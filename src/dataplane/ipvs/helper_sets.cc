@@ -29,6 +29,7 @@ nft::ElementsBySet encode_elements(const HelperElements& elements) {
   encode_into(sets, kMasqueraded, elements.masqueraded, by_fields);
   encode_into(sets, kUnmasqueraded, elements.unmasqueraded, by_fields);
   encode_into(sets, kMasqueradedNodePorts, elements.masqueraded_node_ports, by_fields);
+  encode_into(sets, kUnmasqueradedNodePorts, elements.unmasqueraded_node_ports, by_fields);
   encode_into(sets, kFirewalled, elements.firewalled, by_fields);
   encode_into(sets, kServiceAddresses, elements.service_addresses, by_fields);
   encode_into(sets, kHealthCheckPorts, elements.health_check_ports, nft::encode_port);

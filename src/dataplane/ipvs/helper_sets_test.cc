@@ -15,13 +15,15 @@ TEST(EncodeElements, KeysAreWhatTheRulesPutIntoRegisters) {
   HelperElements e;
   e.cluster_ips = {udp("10.96.0.10", 53)};
   e.masqueraded_node_ports = {{Protocol::kSctp, 30080}};
+  e.unmasqueraded_node_ports = {{Protocol::kTcp, 30080}};
   e.service_addresses = {ip("10.96.0.10")};
   e.health_check_ports = {32123};
   e.local_real_servers = {ip("10.244.1.9")};
   const auto sets = encode_elements(e);
-  EXPECT_EQ(sets.size(), 5U) << "empty sets are left out";
+  EXPECT_EQ(sets.size(), 6U) << "empty sets are left out";
   EXPECT_EQ(sets.at(kClusterIps)[0].key, (Bytes{10, 96, 0, 10, 17, 0, 0, 0, 0, 53, 0, 0}));
   EXPECT_EQ(sets.at(kMasqueradedNodePorts)[0].key, (Bytes{132, 0, 0, 0, 0x75, 0x80, 0, 0}));
+  EXPECT_EQ(sets.at(kUnmasqueradedNodePorts)[0].key, (Bytes{6, 0, 0, 0, 0x75, 0x80, 0, 0}));
   EXPECT_EQ(sets.at(kServiceAddresses)[0].key, (Bytes{10, 96, 0, 10}));
   EXPECT_EQ(sets.at(kHealthCheckPorts)[0].key, (Bytes{0x7d, 0x7b}));
   EXPECT_EQ(sets.at(kLocalRealServers)[0].key, (Bytes{10, 244, 1, 9, 10, 244, 1, 9}));
@@ -37,9 +39,16 @@ TEST(EncodeElements, KeysAreAsLongAsTheSetsOfTheirFamilySay) {
        {Row{Family::kIPv4, "192.0.2.1", "192.0.2.0/24"}, Row{Family::kIPv6, "2001:db8::1", "2001:db8::/32"}}) {
     SCOPED_TRACE(row.address);
     const ServedAddress served = tcp(row.address, 1);
-    HelperElements e{
-        {served},          {served}, {served},         {{Protocol::kTcp, 1}}, {served}, {{served, cidr(row.range)}},
-        {ip(row.address)}, {1},      {ip(row.address)}};
+    HelperElements e{{served},
+                     {served},
+                     {served},
+                     {{Protocol::kTcp, 1}},
+                     {{Protocol::kTcp, 1}},
+                     {served},
+                     {{served, cidr(row.range)}},
+                     {ip(row.address)},
+                     {1},
+                     {ip(row.address)}};
     const auto elements = encode_elements(e);
     const auto sets = helper_sets(row.family);
     EXPECT_EQ(elements.size(), sets.size());

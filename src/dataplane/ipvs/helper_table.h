@@ -29,7 +29,9 @@ struct HelperElements {
   std::set<ServedAddress> masqueraded;
   std::set<ServedAddress> unmasqueraded;      // those whose clients stay visible (policy Local)
   std::set<NodePort> masqueraded_node_ports;  // node ports with policy Cluster
-  std::set<ServedAddress> firewalled;         // reached only from source_ranges
+  // Those with policy Local: no rule asks, they are on record for cleanup.
+  std::set<NodePort> unmasqueraded_node_ports;
+  std::set<ServedAddress> firewalled;  // reached only from source_ranges
   std::set<SourceRange> source_ranges;
   std::set<IpAddress> service_addresses;       // on kube-ipvs0: what is not served there is rejected
   std::set<std::uint16_t> health_check_ports;  // TCP, reachable on every address

@@ -28,6 +28,7 @@ HelperElements elements_of(Family family) {
   e.masqueraded = {tcp(balancer, 443)};
   e.unmasqueraded = {tcp(local, 80)};
   e.masqueraded_node_ports = {{Protocol::kTcp, 30443}, {Protocol::kUdp, 30053}};
+  e.unmasqueraded_node_ports = {{Protocol::kTcp, 30444}};
   e.firewalled = {tcp(balancer, 443)};
   for (const char* range : v4 ? std::vector<const char*>{"198.51.100.0/24", "192.0.2.1/32", "0.0.0.0/5"}
                               : std::vector<const char*>{"2001:db8:2::/48", "2001:db8:3::1/128", "::/5"}) {
@@ -95,8 +96,8 @@ TEST_P(HelperTableOf, ReplacingWhatIsRightWritesNothing) {
   in_fresh_netns([this] {
     const HelperElements wanted = elements_of(family_);
     const auto table = open_table(settings_of(family_));
-    // 9 sets, the rules, 16 elements: 0.0.0.0/5 and the like lie in no other range.
-    EXPECT_EQ(written(table->replace(wanted)), static_cast<long>(9 + table->rules() + 16));
+    // 10 sets, the rules, 17 elements: 0.0.0.0/5 and the like lie in no other range.
+    EXPECT_EQ(written(table->replace(wanted)), static_cast<long>(10 + table->rules() + 17));
     const std::string before = run({"nft", "-a", "list", "ruleset"});
     EXPECT_EQ(written(table->replace(wanted)), 0);
     // A fresh process knows nothing and finds all of it.
@@ -114,7 +115,7 @@ TEST_P(HelperTableOf, ReplacingWritesOnlyTheElementsThatDiffer) {
     wanted.health_check_ports.insert(32124);
     EXPECT_EQ(written(table->replace(wanted)), 2);
     EXPECT_THAT(compared(*table, wanted), IsEmpty());
-    EXPECT_EQ(written(table->replace({})), 16) << "all that were left, and no rules";
+    EXPECT_EQ(written(table->replace({})), 17) << "all that were left, and no rules";
     EXPECT_THAT(listed(family_), Not(HasSubstr("elements")));
   });
 }
@@ -125,7 +126,7 @@ TEST_P(HelperTableOf, OtherRulesReplaceTheTableAsAWhole) {
     written(open_table(settings_of(family_))->replace(wanted));
     const auto other = open_table({.family = family_, .masquerade = {}, .masquerade_bit = 15});
     EXPECT_FALSE(*other->intact());
-    EXPECT_EQ(written(other->replace(wanted)), static_cast<long>(9 + other->rules() + 16));
+    EXPECT_EQ(written(other->replace(wanted)), static_cast<long>(10 + other->rules() + 17));
     EXPECT_TRUE(*other->intact());
     EXPECT_THAT(compared(*other, wanted), IsEmpty());
     EXPECT_THAT(listed(family_), HasSubstr("0x00008000"));
@@ -137,7 +138,7 @@ TEST_P(HelperTableOf, ChangesAddAndRemoveElements) {
     const auto table = open_table(settings_of(family_));
     written(table->replace({}));
     const HelperElements all = elements_of(family_);
-    EXPECT_EQ(written(table->change(all, {})), 16);
+    EXPECT_EQ(written(table->change(all, {})), 17);
     EXPECT_THAT(compared(*table, all), IsEmpty());
     HelperElements one;
     one.cluster_ips = {*all.cluster_ips.begin()};
@@ -148,7 +149,7 @@ TEST_P(HelperTableOf, ChangesAddAndRemoveElements) {
     wanted.cluster_ips.erase(wanted.cluster_ips.begin());
     wanted.health_check_ports.insert(1);
     EXPECT_THAT(compared(*table, wanted), IsEmpty());
-    EXPECT_EQ(written(table->change({}, wanted)), 16);
+    EXPECT_EQ(written(table->change({}, wanted)), 17);
     EXPECT_THAT(compared(*table, {}), IsEmpty());
     EXPECT_EQ(written(table->change({}, {})), 0);
     EXPECT_TRUE(*table->intact());
@@ -176,7 +177,7 @@ TEST_P(HelperTableOf, WhatIsBothAddedAndRemovedStays) {
     const auto table = open_table(settings_of(family_));
     const HelperElements all = elements_of(family_);
     written(table->replace({}));
-    EXPECT_EQ(written(table->change(all, all)), 16);
+    EXPECT_EQ(written(table->change(all, all)), 17);
     EXPECT_THAT(compared(*table, all), IsEmpty());
   });
 }
@@ -351,7 +352,7 @@ TEST_P(HelperTableOf, TakesTwentyThousandElementsInOneTransaction) {
            cidr(v4 ? fmt::format("172.{}.{}.0/24", 16 + i / 250, i % 250) : fmt::format("fd01:{:x}::/32", i))});
     }
     const auto table = open_table(settings_of(family_));
-    EXPECT_EQ(written(table->replace(many)), static_cast<long>(9 + table->rules() + 42000));
+    EXPECT_EQ(written(table->replace(many)), static_cast<long>(10 + table->rules() + 42000));
     EXPECT_THAT(compared(*table, many), IsEmpty());
     EXPECT_EQ(written(table->replace(many)), 0);
     EXPECT_EQ(written(table->replace({})), 42000);

@@ -15,6 +15,7 @@ void ElementCounts::for_each_set(Self& self, Body body) {
   body(self.masqueraded_, &HelperElements::masqueraded);
   body(self.unmasqueraded_, &HelperElements::unmasqueraded);
   body(self.masqueraded_node_ports_, &HelperElements::masqueraded_node_ports);
+  body(self.unmasqueraded_node_ports_, &HelperElements::unmasqueraded_node_ports);
   body(self.firewalled_, &HelperElements::firewalled);
   body(self.source_ranges_, &HelperElements::source_ranges);
   body(self.service_addresses_, &HelperElements::service_addresses);
@@ -61,6 +62,7 @@ void merge(HelperElements&& from, HelperElements& into) {
   each(&HelperElements::masqueraded);
   each(&HelperElements::unmasqueraded);
   each(&HelperElements::masqueraded_node_ports);
+  each(&HelperElements::unmasqueraded_node_ports);
   each(&HelperElements::firewalled);
   each(&HelperElements::source_ranges);
   each(&HelperElements::service_addresses);

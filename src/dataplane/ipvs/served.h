@@ -37,6 +37,7 @@ class ElementCounts {
   Counts<ServedAddress> masqueraded_;
   Counts<ServedAddress> unmasqueraded_;
   Counts<NodePort> masqueraded_node_ports_;
+  Counts<NodePort> unmasqueraded_node_ports_;
   Counts<ServedAddress> firewalled_;
   Counts<SourceRange> source_ranges_;
   Counts<IpAddress> service_addresses_;

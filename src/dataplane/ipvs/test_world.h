@@ -128,6 +128,7 @@ class WorldTable : public HelperTable {
     body(&HelperElements::masqueraded);
     body(&HelperElements::unmasqueraded);
     body(&HelperElements::masqueraded_node_ports);
+    body(&HelperElements::unmasqueraded_node_ports);
     body(&HelperElements::firewalled);
     body(&HelperElements::source_ranges);
     body(&HelperElements::service_addresses);

@@ -121,7 +121,9 @@ class PortBuilder {
 
   void add_node_port() {
     if (port_.node_port == 0) return;
-    if (!port_.external_local) wanted_.elements.masqueraded_node_ports.insert({port_.key.protocol, port_.node_port});
+    auto& elements = wanted_.elements;
+    (port_.external_local ? elements.unmasqueraded_node_ports : elements.masqueraded_node_ports)
+        .insert({port_.key.protocol, port_.node_port});
     for (const IpAddress& address : node_.node_ports) add_virtual_server(address, port_.node_port, external_);
   }
 

@@ -208,6 +208,7 @@ TEST(WantedElements, MasqueradingFollowsTheExternalPolicy) {
   EXPECT_THAT(local.elements.masqueraded, IsEmpty());
   EXPECT_THAT(local.elements.unmasqueraded, UnorderedElementsAre(external, balanced));
   EXPECT_THAT(local.elements.masqueraded_node_ports, IsEmpty());
+  EXPECT_THAT(local.elements.unmasqueraded_node_ports, ElementsAre(NodePort{Protocol::kTcp, 30080}));
   EXPECT_THAT(local.elements.health_check_ports, ElementsAre(32123));
 }
 
