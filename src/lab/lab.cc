@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <atomic>
 #include <filesystem>
+#include <set>
 #include <thread>
 #include <tuple>
 
@@ -21,6 +22,7 @@
 #include "lab/state.h"
 #include "sys/file_lock.h"
 #include "sys/netns.h"
+#include "sys/state_folder.h"
 
 namespace sluice::lab {
 namespace {
@@ -71,9 +73,31 @@ Result<> end_processes(const std::string& id) {
   return fail(Errc::kUnavailable, fmt::format("lab {}: its processes start others faster than they can be ended", id));
 }
 
+// What proxies on the lab's nodes have kept for a restart: of no use to anybody once the namespaces are gone, and
+// nobody could tell then whose it was.
+Result<> remove_proxies_folders(const std::string& id) {
+  SLUICE_TRY(const std::vector<std::string> names, list_lab_netns(id));
+  Result<> outcome;
+  for (const std::string& name : names) {
+    // A name without a namespace, which a crash may leave, is not entered.
+    (void)sys::in_netns(name, [&outcome]() -> Result<> {
+      std::set<std::string> folders = sys::noted_state_folders();
+      folders.insert(sys::state_folder(sys::kDefaultDataFolder));
+      for (const std::string& folder : folders) {
+        std::error_code error;
+        fs::remove_all(folder, error);
+        if (error) outcome = fail(Errc::kInternal, fmt::format("lab: remove {}: {}", folder, error.message()));
+      }
+      return {};
+    });
+  }
+  return outcome;
+}
+
 // With the lock held, if there is still a folder to hold it in.
 Result<> remove_everything(const std::string& id) {
   SLUICE_CHECK_OK(end_processes(id));
+  SLUICE_CHECK_OK(remove_proxies_folders(id));
   SLUICE_CHECK_OK(remove_network(id));
   return remove_state_folder(id);
 }

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lab/lab.h"
 
+#include <fmt/format.h>
 #include <signal.h>
+#include <stdlib.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <mutex>
 
 #include "lab/lab_fixture.h"
@@ -11,6 +14,7 @@
 #include "lab/state.h"
 #include "sys/links.h"
 #include "sys/netns.h"
+#include "sys/state_folder.h"
 
 namespace sluice::lab {
 namespace {
@@ -40,6 +44,27 @@ TEST_F(LabTest, UpAndDownLeaveNothing) {
   EXPECT_THAT(*list_labs(), Not(Contains(lab->id())));
   EXPECT_THAT(*sys::list_links(), testing::Each(testing::ResultOf(is_lab_link, false)));
   EXPECT_TRUE(take_down(lab->id())) << "taking down what is down succeeds";
+}
+
+// A proxy on a node keeps files for a restart, by default below /run/sluice; another data folder is noted in the node's
+// kernel.
+TEST_F(LabTest, WhatProxiesKeepGoesWithTheirNamespaces) {
+  auto lab = up(grid_topology({.nodes = 2, .pods_per_node = 1}));
+  ASSERT_TRUE(lab);
+  char name[] = "/tmp/sluice-lab-data-XXXXXX";
+  const std::string data_folder = ::mkdtemp(name);
+  std::vector<std::string> folders;
+  for (const char* node : {"node1", "node2"}) {
+    const std::string in = node == std::string("node1") ? sys::kDefaultDataFolder : data_folder;
+    ASSERT_TRUE(sys::in_netns(fmt::format("sluice-{}-{}", lab->id(), node), [&]() -> Result<> {
+      folders.push_back(sys::state_folder(in));
+      std::filesystem::create_directories(folders.back() + "/manifests");
+      return in == data_folder ? sys::note_state_folder(folders.back()) : Result<>();
+    }));
+  }
+  ASSERT_TRUE(lab->down());
+  for (const std::string& folder : folders) EXPECT_FALSE(std::filesystem::exists(folder)) << folder;
+  std::filesystem::remove_all(data_folder);
 }
 
 TEST_F(LabTest, TheObjectsEndIsTheLabs) {
