@@ -1,179 +1,143 @@
 // SPDX-License-Identifier: Apache-2.0
 // A proxy that is taken off a node, or is put into another mode, leaves rules behind: on purpose, so that traffic goes
-// on without it. Somebody must take them away at last. kube-proxy's own --cleanup empties the whole IPVS table and
-// forgets the IPv6 sets; here only what carries kube-proxy's names, or stands on its device, goes.
+// on without it. At last they must go. kube-proxy's own --cleanup empties the whole IPVS table, keeps the settings of the
+// node and forgets the IPv6 sets; here each mode takes what is its own, settings get their old values back, and what is
+// said at the end is what a second look has found.
 #include "daemon/cleanup.h"
 
 #include <fmt/format.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cstdio>
 #include <filesystem>
-#include <memory>
-#include <string_view>
+#include <iterator>
+#include <set>
+#include <utility>
 
-#include "config/config.h"
+#include "config/flags.h"
 #include "daemon/commands.h"
-#include "dataplane/iptables/iptables_data_plane.h"
-#include "dataplane/ipvs/cleanup.h"
-#include "ipvs/engines/open_engine.h"
-#include "sys/netfilter_objects.h"
+#include "daemon/kernel_settings.h"
+#include "dataplane/recorded_settings.h"
+#include "sys/node_notes.h"
+#include "sys/state_folder.h"
 
 namespace sluice::daemon {
 namespace {
 
-// Opening the engine would load the module, which a node without mode ipvs does not need.
-constexpr const char* kIpvsFile = "/proc/net/ip_vs";
-constexpr const char* kNetworkNamespace = "/proc/thread-self/ns/net";
-constexpr std::string_view kNftTable = "kube-proxy";
+namespace fs = std::filesystem;
 
-// The IP sets of kube-proxy's mode ipvs (pkg/proxy/ipvs/ipset.go).
-constexpr std::array<std::string_view, 18> kIpSets{"KUBE-LOOP-BACK",
-                                                   "KUBE-CLUSTER-IP",
-                                                   "KUBE-EXTERNAL-IP",
-                                                   "KUBE-EXTERNAL-IP-LOCAL",
-                                                   "KUBE-LOAD-BALANCER",
-                                                   "KUBE-LOAD-BALANCER-LOCAL",
-                                                   "KUBE-LOAD-BALANCER-FW",
-                                                   "KUBE-LOAD-BALANCER-SOURCE-CIDR",
-                                                   "KUBE-LOAD-BALANCER-SOURCE-IP",
-                                                   "KUBE-NODE-PORT-TCP",
-                                                   "KUBE-NODE-PORT-LOCAL-TCP",
-                                                   "KUBE-NODE-PORT-UDP",
-                                                   "KUBE-NODE-PORT-LOCAL-UDP",
-                                                   "KUBE-NODE-PORT-SCTP-HASH",
-                                                   "KUBE-NODE-PORT-LOCAL-SCTP-HASH",
-                                                   "KUBE-HEALTH-CHECK-NODE-PORT",
-                                                   "KUBE-IPVS-IPS",
-                                                   "KUBE-LOAD-BALANCER-MASQ"};
-constexpr std::size_t kIpSetNameMax = 31;
-
-// For IPv6 "KUBE-" becomes "KUBE-6-", cut to 31 characters.
-std::string ipset_name(std::string_view name, Family family) {
-  if (family == Family::kIPv4) return std::string(name);
-  return fmt::format("KUBE-6-{}", name.substr(std::string_view("KUBE-").size())).substr(0, kIpSetNameMax);
+void append(std::vector<std::string>&& from, std::vector<std::string>& to) {
+  std::move(from.begin(), from.end(), std::back_inserter(to));
 }
 
-void clean_iptables(Family family, std::optional<dataplane::iptables::Serving> serving, CleanupReport& report) {
-  const auto cleaned = dataplane::iptables::cleanup_iptables(family, serving);
-  if (!cleaned) report.problems.push_back(fmt::format("iptables ({}): {}", to_string(family), cleaned.error().what));
-  if (cleaned && *cleaned > 0)
-    report.removed.push_back(
-        fmt::format("{} chain{} of iptables ({})", *cleaned, *cleaned == 1 ? "" : "s", to_string(family)));
+std::vector<std::string> words(const std::vector<dataplane::Objects>& objects) {
+  std::vector<std::string> texts;
+  for (const dataplane::Objects& each : objects) texts.push_back(each.to_string());
+  return texts;
 }
 
-void clean_ipsets(CleanupReport& report) {
-  std::size_t destroyed = 0;
-  const auto destroy = [&](const std::string& name) {
-    const auto gone = sys::destroy_ipset(name);
-    if (!gone) report.problems.push_back(gone.error().what);
-    if (gone && *gone) ++destroyed;
-  };
-  for (const std::string_view name : kIpSets) {
-    for (const Family family : kFamilies) destroy(ipset_name(name, family));
+void restore_conntrack(const config::SluiceConfig& sluice, CleanupReport& report) {
+  dataplane::Removal removal;
+  const sys::SysctlJournal journal = open_journal(sluice);
+  dataplane::restore_recorded_settings(journal, kConntrackOwner, removal);
+  append(words(removal.removed), report.removed);
+  append(std::move(removal.problems), report.problems);
+  append(words(dataplane::recorded_settings(journal, kConntrackOwner)), report.left);
+}
+
+// The folder of this namespace below every data folder that a proxy has used here. Not where it still says how a setting
+// was, which could not be put back.
+void remove_folders(const config::SluiceConfig& sluice, CleanupReport& report) {
+  if (!open_journal(sluice).entries().empty()) return;
+  std::set<std::string> folders = sys::noted_state_folders();
+  folders.insert(sys::state_folder(sluice.data_dir));
+  for (const std::string& folder : folders) {
+    std::error_code error;
+    fs::remove_all(folder, error);
+    if (error) report.left.push_back(fmt::format("{}: {}", folder, error.message()));
   }
-  if (destroyed > 0) report.removed.push_back(fmt::format("{} IP set{}", destroyed, destroyed == 1 ? "" : "s"));
+  if (const auto forgotten = sys::forget_state_folders(); !forgotten && forgotten.error().code != Errc::kUnsupported)
+    report.problems.push_back(forgotten.error().what);
 }
 
 }  // namespace
 
-void append(CleanupReport& to, CleanupReport&& from) {
-  for (std::string& text : from.removed) to.removed.push_back(std::move(text));
-  for (std::string& text : from.problems) to.problems.push_back(std::move(text));
-}
-
-CleanupReport clean_up_iptables() {
-  CleanupReport report;
-  for (const Family family : kFamilies) clean_iptables(family, std::nullopt, report);
-  clean_ipsets(report);
-  return report;
-}
-
-CleanupReport clean_up_beside_iptables(const ServingFlavours& serving) {
-  CleanupReport report;
-  // kube-proxy's mode ipvs has these sets with or without Services.
-  const auto sets = sys::list_ipsets();
-  if (!sets) report.problems.push_back(sets.error().what);
-  for (const auto& [family, flavour] : serving) {
-    const std::string sign = ipset_name("KUBE-CLUSTER-IP", family);
-    const bool after_ipvs_mode = sets && std::find(sets->begin(), sets->end(), sign) != sets->end();
-    clean_iptables(family, dataplane::iptables::Serving{flavour, after_ipvs_mode}, report);
-  }
-  clean_ipsets(report);
-  return report;
-}
-
-CleanupReport clean_up_nftables() {
-  CleanupReport report;
-  for (const Family family : kFamilies) {
-    const auto deleted = sys::delete_nft_table(family, std::string(kNftTable));
-    if (!deleted) report.problems.push_back(deleted.error().what);
-    if (deleted && *deleted)
-      report.removed.push_back(
-          fmt::format("the nftables table {} {}", family == Family::kIPv4 ? "ip" : "ip6", kNftTable));
-  }
-  return report;
-}
-
-std::string state_folder(const std::string& data_dir) {
-  struct stat status{};
-  if (::stat(kNetworkNamespace, &status) != 0) return data_dir;
-  return fmt::format("{}/netns-{}", data_dir, status.st_ino);
-}
-
 std::string kept_manifests_folder(const std::string& data_dir) {
-  return state_folder(data_dir) + "/manifests";
+  return sys::state_folder(data_dir) + "/manifests";
 }
 
-CleanupReport clean_up_ipvs(const std::string& data_dir) {
+void clean_up_modes(const Mechanisms& mechanisms, CleanupReport& report) {
+  for (const auto& mechanism : mechanisms) {
+    dataplane::Removal removal = remove_all(*mechanism, mechanism->leftovers({}));
+    append(words(removal.removed), report.removed);
+    append(std::move(removal.problems), report.problems);
+  }
+  for (const auto& mechanism : mechanisms) {
+    dataplane::Leftovers leftovers = mechanism->leftovers({});
+    append(words(leftovers.objects), report.left);
+    append(std::move(leftovers.unsure), report.left);
+    append(std::move(leftovers.problems), report.problems);
+  }
+}
+
+CleanupReport clean_up_everything(const config::SluiceConfig& sluice) {
   CleanupReport report;
-  std::unique_ptr<ipvs::Engine> engine;
-  if (::access(kIpvsFile, F_OK) == 0) {
-    auto opened = ipvs::engines::open_engine("kernel");
-    if (opened) {
-      engine = std::move(*opened);
-    } else {
-      report.problems.push_back(opened.error().what);
-    }
-  }
-  dataplane::ipvs::Cleaned cleaned = dataplane::ipvs::cleanup_ipvs(engine.get(), state_folder(data_dir));
-  append(report, {std::move(cleaned.removed), std::move(cleaned.problems)});
+  clean_up_modes(make_mechanisms({}, sluice), report);
+  restore_conntrack(sluice, report);
+  remove_folders(sluice, report);
+  (void)sys::sweep_dead_state_folders(sluice.data_dir);
   return report;
 }
 
-CleanupReport clean_up_everything(const std::string& data_dir) {
-  CleanupReport report = clean_up_ipvs(data_dir);
-  append(report, clean_up_iptables());
-  append(report, clean_up_nftables());
-  std::error_code error;
-  std::filesystem::remove_all(kept_manifests_folder(data_dir), error);
-  if (error) report.problems.push_back(fmt::format("{}: {}", kept_manifests_folder(data_dir), error.message()));
-  std::filesystem::remove(state_folder(data_dir), error);  // where nothing else is in it
-  return report;
-}
-
-int run_cleanup(const std::vector<std::string>& arguments) {
-  if (!arguments.empty()) {
-    const bool help = arguments.front() == "--help" || arguments.front() == "-h";
-    fmt::print(help ? stdout : stderr,
-               "usage: sluice cleanup\n\nTakes away all rules, tables, sets and devices of Sluice and of kube-proxy, "
-               "of every mode, in this network\n"
-               "namespace, and nothing else. A proxy that still runs here writes its rules again.\n");
-    return help ? 0 : 2;
-  }
-  const CleanupReport report = clean_up_everything(config::SluiceConfig().data_dir);
+int run_cleanup(const config::SluiceConfig& sluice) {
+  const CleanupReport report = clean_up_everything(sluice);
   for (const std::string& text : report.removed) fmt::print("removed {}\n", text);
   for (const std::string& text : report.problems) fmt::print(stderr, "sluice cleanup: {}\n", text);
+  for (const std::string& text : report.left) fmt::print(stderr, "sluice cleanup: left: {}\n", text);
   if (!report.problems.empty()) {
     // kube-proxy's own words, for scripts that look for them.
     fmt::print(stderr, "sluice cleanup: encountered an error while tearing down rules\n");
-    return 1;
   }
+  if (!report.problems.empty() || !report.left.empty()) return 1;
   fmt::print("nothing of Sluice or kube-proxy is left\n");
   return 0;
+}
+
+int run_cleanup(const std::vector<std::string>& arguments) {
+  const auto usage = [](std::FILE* to) {
+    fmt::print(
+        to,
+        "usage: sluice cleanup [--config FILE] [--data-dir FOLDER]\n\nTakes away all rules, tables, sets, devices "
+        "and virtual servers of Sluice and of kube-proxy, of every mode, in\n"
+        "this network namespace, puts back the kernel settings that Sluice has changed, and touches nothing else. A "
+        "proxy that\n"
+        "still runs here writes its rules again.\n\n"
+        "  --config FILE      the proxy's configuration file, of which dataDir is read\n"
+        "  --data-dir FOLDER  where the proxy keeps what must survive a restart (default {}); wins over the file\n",
+        sys::kDefaultDataFolder);
+  };
+  std::vector<std::string> flags{"--cleanup"};
+  for (std::size_t i = 0; i < arguments.size(); ++i) {
+    const std::string& word = arguments[i];
+    const std::string name = word.substr(0, word.find('='));
+    if (word == "--help" || word == "-h") {
+      usage(stdout);
+      return 0;
+    }
+    const bool with_value = word.find('=') != std::string::npos;
+    if ((name != "--config" && name != "--data-dir") || (!with_value && i + 1 == arguments.size())) {
+      usage(stderr);
+      return 2;
+    }
+    flags.push_back(word);
+    if (!with_value) flags.push_back(arguments[++i]);
+  }
+  const auto command = config::complete(flags);
+  if (!command) {
+    fmt::print(stderr, "sluice cleanup: {}\n", command.error().what);
+    return 1;
+  }
+  return run_cleanup(command->sluice);
 }
 
 }  // namespace sluice::daemon

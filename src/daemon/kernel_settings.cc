@@ -10,9 +10,11 @@
 #include <fstream>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "base/log.h"
 #include "config/conntrack.h"
+#include "sys/state_folder.h"
 #include "sys/sysctl.h"
 
 namespace sluice::daemon {
@@ -20,45 +22,54 @@ namespace {
 
 constexpr const char* kHashSizeFile = "/sys/module/nf_conntrack/parameters/hashsize";
 
-void ensure(std::string_view name, const std::string& value) {
-  const auto written = sys::ensure_sysctl(name, value);
-  if (!written && sys::sysctl_is_read_only(name)) {
-    const auto live = sys::read_sysctl(name);
+// A setting that belongs to the host of this network namespace is read-only here: its value is the host's business.
+void ensure(const sys::SysctlJournal& journal, const std::vector<sys::SysctlSetting>& wanted) {
+  std::vector<sys::SysctlSetting> ours;
+  for (const sys::SysctlSetting& setting : wanted) {
+    if (!sys::sysctl_is_read_only(setting.name)) {
+      ours.push_back(setting);
+      continue;
+    }
+    const auto live = sys::read_sysctl(setting.name);
+    if (live && *live == setting.value) continue;
     SLUICE_LOG_INFO("A kernel setting belongs to the host of this network namespace, keeping the host's value",
-                    {"setting", name}, {"value", live ? *live : ""});
-  } else if (!written) {
-    SLUICE_LOG_ERROR("Could not write a kernel setting, keeping the kernel's value", {"setting", name},
-                     {"value", value}, {"err", written.error().what});
-  } else if (*written) {
-    SLUICE_LOG_INFO("Set sysctl", {"entry", name}, {"value", value});
+                    {"entry", setting.name}, {"value", live ? *live : ""});
   }
+  const sys::SysctlReport report = journal.apply(kConntrackOwner, ours);
+  for (const sys::SysctlSetting& setting : report.changed)
+    SLUICE_LOG_INFO("Set sysctl", {"entry", setting.name}, {"value", setting.value});
+  for (const Error& problem : report.problems)
+    SLUICE_LOG_ERROR("Could not write a kernel setting, keeping the kernel's value", {"err", problem.what});
 }
 
 // The table behind the limit. It belongs to the whole machine, so it is raised, never lowered.
-void raise_hash_size(std::int64_t wanted) {
-  std::ifstream file(kHashSizeFile);
+bool is_below(const char* path, std::int64_t wanted) {
+  std::ifstream file(path);
   std::int64_t current = 0;
-  if (!(file >> current) || current >= wanted) return;
-  std::ofstream out(kHashSizeFile);
-  out << wanted << std::flush;
-  if (!out)
-    SLUICE_LOG_WARNING("Could not raise the conntrack hash size, keeping the kernel's value", {"file", kHashSizeFile},
-                       {"value", wanted});
+  return file >> current && current < wanted;
 }
 
 }  // namespace
 
-void apply_conntrack_settings(const config::ProxyConfig& config) {
+void apply_conntrack_settings(const config::ProxyConfig& config, const sys::SysctlJournal& journal) {
   const config::ConntrackPlan plan = conntrack_plan(config.conntrack, std::thread::hardware_concurrency());
-  for (const config::SysctlSetting& setting : plan.settings) ensure(setting.name, std::to_string(setting.value));
+  std::vector<sys::SysctlSetting> wanted;
+  for (const config::SysctlSetting& setting : plan.settings)
+    wanted.push_back({std::string(setting.name), std::to_string(setting.value)});
+  ensure(journal, wanted);
   // A network namespace that may not set the limit (the kernel shows it read-only there) must not touch the machine's
   // table either.
   const std::ofstream limit("/proc/sys/net/netfilter/nf_conntrack_max", std::ios::app);
-  if (plan.hash_size_min && limit) raise_hash_size(*plan.hash_size_min);
+  if (plan.hash_size_min && limit && is_below(kHashSizeFile, *plan.hash_size_min))
+    ensure(journal, {{kHashSizeFile, std::to_string(*plan.hash_size_min)}});
 }
 
-void allow_localhost_node_ports() {
-  ensure("net/ipv4/conf/all/route_localnet", "1");
+void record_state_folder(const config::SluiceConfig& sluice) {
+  (void)sys::sweep_dead_state_folders(sluice.data_dir);
+  const auto noted = sys::note_state_folder(sys::state_folder(sluice.data_dir));
+  if (!noted && noted.error().code != Errc::kUnsupported)
+    SLUICE_LOG_WARNING("Cannot note the data folder in the kernel, a cleanup must be told of it",
+                       {"err", noted.error().what});
 }
 
 void apply_oom_score(const config::ProxyConfig& config) {

@@ -1,17 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-// The kernel settings outside of any data plane: connection tracking, route_localnet, our own OOM score.
+// What is set in the kernel outside of any proxy mode: connection tracking, our own OOM score, where our files are.
 #pragma once
 
 #include "config/config.h"
+#include "sys/sysctl_journal.h"
 
 namespace sluice::daemon {
 
-// Writes what the configuration asks of connection tracking, each only where it differs. What cannot be written is
-// logged and left: a proxy that serves with the kernel's own limits is worth more than none.
-void apply_conntrack_settings(const config::ProxyConfig& config);
-// Lets 127.0.0.1 reach node ports: packets from loopback may leave by another interface
-// (net.ipv4.conf.all.route_localnet).
-void allow_localhost_node_ports();
+// Whose the settings of connection tracking are in the journal.
+inline constexpr const char* kConntrackOwner = "conntrack";
+
+// Writes what the configuration asks of connection tracking, each only where it differs; cleanup puts them back. What
+// cannot be written is logged and left: a proxy that serves with the kernel's own limits is worth more than none.
+void apply_conntrack_settings(const config::ProxyConfig& config, const sys::SysctlJournal& journal);
 void apply_oom_score(const config::ProxyConfig& config);
+// Notes in the kernel where this namespace's files are, for a cleanup that is not told, and removes the folders of
+// namespaces that are gone.
+void record_state_folder(const config::SluiceConfig& sluice);
 
 }  // namespace sluice::daemon

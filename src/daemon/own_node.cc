@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "base/log.h"
-#include "daemon/data_planes.h"
+#include "daemon/local_addresses.h"
 
 namespace sluice::daemon {
 namespace {

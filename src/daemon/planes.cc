@@ -5,9 +5,11 @@
 
 #include <utility>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "config/detect.h"
 #include "config/validate_families.h"
+#include "daemon/local_addresses.h"
 
 namespace sluice::daemon {
 namespace {
@@ -42,7 +44,8 @@ void log_families(const std::vector<Family>& families, const ByFamily<std::strin
 Result<Serving> choose_serving(const config::CommandLine& command, const OwnNode& node) {
   if (!command.mode_named) SLUICE_LOG_INFO("Using iptables proxy");  // as kube-proxy says where no mode is named
   Serving serving;
-  SLUICE_TRY(serving.mode, Mode::of(command.config, command.sluice));
+  serving.mechanisms = make_mechanisms(command.config, command.sluice);
+  SLUICE_TRY(serving.mode, mechanism_named(serving.mechanisms, to_string(proxy_mode(command.config))));
   ByFamily<bool> supported{};
   ByFamily<std::string> reasons;
   for (const Family family : kFamilies) {
@@ -80,13 +83,13 @@ Result<std::vector<std::unique_ptr<dataplane::DataPlane>>> open_data_planes(
     const std::vector<IpAddress>& api_server_addresses) {
   const config::LocalDetectors detectors = local_detectors(command.config, node.pod_cidrs(), serving.families.front());
   if (!detectors.notice.empty()) SLUICE_LOG_INFO(detectors.notice);
-  SLUICE_CHECK_OK(serving.mode->prepare_node());
   const bool localhost = localhost_node_ports(command.config, serving.node_port_cidrs);
   const std::string mode(to_string(proxy_mode(command.config)));
   std::vector<std::unique_ptr<dataplane::DataPlane>> planes;
   for (const Family family : serving.families) {
-    SLUICE_TRY(auto plane,
-               serving.mode->make({family, of(detectors.by_family, family), localhost, api_server_addresses}));
+    const dataplane::PlaneSettings settings{family, of(detectors.by_family, family), localhost, api_server_addresses};
+    if (command.init_only) SLUICE_CHECK_OK(serving.mode->prepare_node(settings));
+    SLUICE_TRY(auto plane, serving.mode->open(settings));
     SLUICE_LOG_INFO(fmt::format("Using {} Proxier", mode), {"ipFamily", to_string(family)},
                     {"flavour", serving.mode->flavour()},
                     {"why", command.mode_named ? fmt::format("mode {} is configured", mode)
@@ -94,6 +97,13 @@ Result<std::vector<std::unique_ptr<dataplane::DataPlane>>> open_data_planes(
     planes.push_back(std::move(plane));
   }
   return planes;
+}
+
+std::shared_ptr<sync::LeftoverSweep> make_sweep(const Serving& serving) {
+  std::vector<sync::LeftoverSweep::Party> parties;
+  for (const auto& mechanism : serving.mechanisms)
+    parties.push_back({mechanism.get(), mechanism.get() == serving.mode ? serving.families : std::vector<Family>{}});
+  return std::make_shared<sync::LeftoverSweep>(std::move(parties), system_clock());
 }
 
 dataplane::NodePortAddresses node_port_addresses_now(const Serving& serving, Family family) {

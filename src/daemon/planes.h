@@ -8,14 +8,16 @@
 #include <vector>
 
 #include "config/flags.h"
-#include "daemon/data_planes.h"
+#include "daemon/mechanisms.h"
 #include "daemon/own_node.h"
 #include "dataplane/dataplane.h"
+#include "sync/leftover_sweep.h"
 
 namespace sluice::daemon {
 
 struct Serving {
-  std::unique_ptr<Mode> mode;
+  Mechanisms mechanisms;
+  dataplane::Mechanism* mode = nullptr;      // the one of them that is configured
   std::vector<Family> families;              // the primary one first
   std::vector<std::string> node_port_cidrs;  // nodePortAddresses, with this node's own in place of "primary"
 };
@@ -24,10 +26,13 @@ struct Serving {
 Result<Serving> choose_serving(const config::CommandLine& command, const OwnNode& node);
 // An error where the configuration contradicts the node in a way that leaves no pod to be recognised.
 Result<> check_against_node(const config::ProxyConfig& config, const Serving& serving, const OwnNode& node);
-// In the order of the families. Prepares the node's kernel for the mode.
+// In the order of the families. They have written nothing yet; with --init-only the node's settings are.
 Result<std::vector<std::unique_ptr<dataplane::DataPlane>>> open_data_planes(
     const config::CommandLine& command, const Serving& serving, const OwnNode& node,
     const std::vector<IpAddress>& api_server_addresses);
+
+// Takes away what every mode has left on this node, beside what it serves with. Refers to `serving`, which outlives it.
+std::shared_ptr<sync::LeftoverSweep> make_sweep(const Serving& serving);
 
 // Where node ports of a family answer by the addresses that this host has now.
 dataplane::NodePortAddresses node_port_addresses_now(const Serving& serving, Family family);

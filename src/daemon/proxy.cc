@@ -55,7 +55,7 @@ int run_proxy(const std::vector<std::string>& arguments) {
     }
   }
   if (!command->write_config_to.empty()) return write_configuration(*command);
-  if (command->cleanup) return run_cleanup({});
+  if (command->cleanup) return run_cleanup(command->sluice);
   return serve(*command);
 }
 

@@ -13,7 +13,6 @@
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/signal_set.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <csignal>
 #include <optional>
 #include <thread>
@@ -73,7 +72,8 @@ class Server {
     if (!node) return exit_status_.load();
     if (node->object) events_->set_node_uid(node->object->uid);
     SLUICE_TRY(serving_, choose_serving(command_, *node));
-    apply_conntrack_settings(config_);
+    record_state_folder(command_.sluice);
+    apply_conntrack_settings(config_, open_journal(command_.sluice));
     SLUICE_CHECK_OK(check_against_node(config_, serving_, *node));
     SLUICE_TRY(auto planes, open_data_planes(command_, serving_, *node, source_.api_server_addresses));
     if (command_.init_only) {
@@ -162,26 +162,11 @@ class Server {
     };
     if (!serving_.node_port_cidrs.empty())
       hooks.node_port_addresses = [this](Family family) { return node_port_addresses_now(serving_, family); };
-    // On the event loop's thread, so that the control loop goes on.
-    hooks.first_synced = [this] { boost::asio::post(loop_, [this] { remove_other_modes(); }); };
+    hooks.sweep = [sweep = make_sweep(serving_)] { return sweep->step(); };
     hooks.address_refused = [this](const dataplane::Refusal& refusal) { events_->address_refused(refusal); };
     hooks.port_refused = [this](const dataplane::RefusedPort& refused) { events_->port_refused(refused); };
     hooks.fatal = [this](const std::string& why) { end(1, why); };
     return hooks;
-  }
-
-  void remove_other_modes() {
-    const CleanupReport report = serving_.mode->remove_others();
-    for (const std::string& text : report.removed) SLUICE_LOG_INFO("Removed what another mode left", {"what", text});
-    for (const std::string& text : report.problems)
-      SLUICE_LOG_WARNING("Could not remove what another mode left, going on", {"err", text});
-    if (!report.again_in) return;
-    SLUICE_LOG_V(1, "Another mode still carries connections, looking again",
-                 {"after", fmt::format("{}s", report.again_in->count())});
-    leftovers_timer_.expires_after(*report.again_in);
-    leftovers_timer_.async_wait([this](boost::system::error_code error) {
-      if (!error) remove_other_modes();
-    });
   }
 
   const CommandLine& command_;
@@ -197,7 +182,6 @@ class Server {
   net::EventLoop loop_{1};
   boost::asio::executor_work_guard<net::EventLoop::executor_type> work_{loop_.get_executor()};
   boost::asio::signal_set signals_{loop_, SIGTERM, SIGINT};
-  boost::asio::steady_timer leftovers_timer_{loop_};
   ObjectSource source_;
   std::optional<EventPosts> events_;
   std::optional<ConfigWatch> config_watch_;

@@ -19,7 +19,7 @@
 //   rest by leftovers().
 // - Settings of the node that a mode needs (sysctls) are its objects, too: recorded with their old values before they
 //   are changed, and put back by remove(). One that another process has changed since is left.
-// - probe(), open() and leftovers() write nothing: only apply() of a data plane and remove() do. A kernel module that
+// - probe(), open() and leftovers() write nothing: only apply() of a data plane, prepare_node() and remove() do. A kernel module that
 //   serving needs may be loaded by probe(), never by leftovers().
 // - All calls come from one thread, the one that calls the data planes. None waits for time to pass or for connections
 //   to end; callers have the clock. A call takes as long as listing the mode's objects does, or one piece's removal.
@@ -98,6 +98,9 @@ class Mechanism {
   // A data plane that has written nothing yet. It may be opened while another one, of this or of another mechanism,
   // serves the same family.
   virtual Result<std::unique_ptr<DataPlane>> open(const PlaneSettings& settings) = 0;
+  // Makes the settings of the node that the mode needs, with their guards, and nothing else: for a process that runs with
+  // fewer rights afterwards (--init-only). Otherwise the first apply() of a data plane makes them.
+  virtual Result<> prepare_node(const PlaneSettings&) { return {}; }
   // How the mode is done here, as of the last open(): "nft", "legacy", "kernel". Empty before.
   [[nodiscard]] virtual std::string flavour() const = 0;
 

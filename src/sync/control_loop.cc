@@ -174,7 +174,15 @@ Clock::SteadyTime ControlLoop::step() {
   }
   sync_families();
   answer_comparisons();
+  sweep();
   return next_wake();
+}
+
+void ControlLoop::sweep() {
+  if (!next_sweep_ || clock_.steady_now() < *next_sweep_ || stopping_) return;
+  const auto wait = hooks_.sweep();
+  next_sweep_.reset();
+  if (wait) next_sweep_ = clock_.steady_now() + *wait;
 }
 
 void ControlLoop::start() {
@@ -274,7 +282,7 @@ void ControlLoop::sync_families() {
   const auto has_synced = [](const auto& family) { return family->synced(); };
   if (synced && !first_synced_called_ && std::all_of(families_.begin(), families_.end(), has_synced)) {
     first_synced_called_ = true;
-    if (hooks_.first_synced) hooks_.first_synced();
+    if (hooks_.sweep) next_sweep_ = clock_.steady_now();
   }
   for (const auto& family : families_) {
     if (stopping_) return;
@@ -315,6 +323,7 @@ Clock::SteadyTime ControlLoop::next_wake() const {
   for (const auto& family : families_) {
     if (const auto next = family->next_wake()) wake = std::min(wake, *next);
   }
+  if (next_sweep_) wake = std::min(wake, *next_sweep_);
   return wake;
 }
 

@@ -68,6 +68,7 @@ class ControlLoop {
   void count(const model::Touched& touched, const std::set<model::ObjectKey>& services);
   void distribute(const std::vector<plan::Change>& changes, const model::Touched& touched);
   void sync_families();
+  void sweep();
   void publish(bool synced);
   void publish_pending();
   void answer_comparisons();
@@ -87,6 +88,7 @@ class ControlLoop {
   bool planned_ = false;
   bool fatal_called_ = false;
   bool first_synced_called_ = false;
+  std::optional<Clock::SteadyTime> next_sweep_;  // nothing before the first sync, and when all is swept
   model::Snapshot snapshot_;
   plan::Planner planner_;
   plan::NodeFacts facts_;

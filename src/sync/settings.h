@@ -43,8 +43,9 @@ struct LoopHooks {
   std::function<dataplane::NodePortAddresses(Family)> node_port_addresses;
   // The process cannot go on with these settings and wants to be started anew. Called at most once.
   std::function<void(std::string)> fatal;
-  // Every family has been programmed for the first time; called once. What other modes left serves no one any more.
-  std::function<void()> first_synced;
+  // Every family has been programmed, so what other modes left serves no one any more: takes one piece of it away, and
+  // returns how long until it wants to be called again. Nothing when all is done.
+  std::function<std::optional<std::chrono::nanoseconds>()> sweep;
   // A data plane declines to serve an address of a Service; once for each until it serves it.
   std::function<void(const dataplane::Refusal&)> address_refused;
   // The kernel refuses a Service port; once for each reason until it takes the port.

@@ -100,7 +100,8 @@ Result<std::unique_ptr<IptablesDataPlane>> IptablesDataPlane::open(const Options
   // Absent until conntrack is in use; then its default, 0, holds.
   const auto be_liberal = sys::read_sysctl("net/netfilter/nf_conntrack_tcp_be_liberal");
   settings.tcp_be_liberal = be_liberal && *be_liberal != "0";
-  return std::unique_ptr<IptablesDataPlane>(new IptablesDataPlane(std::move(tool), std::move(settings)));
+  return std::unique_ptr<IptablesDataPlane>(
+      new IptablesDataPlane(std::move(tool), std::move(settings), options.guarded));
 }
 
 Result<Outcome> IptablesDataPlane::apply(const Changes& changes) {
@@ -115,7 +116,9 @@ Result<Outcome> IptablesDataPlane::apply_full(const Changes& changes) {
                 as_updates(ports), none_unchanged);
   Outcome outcome;
   applied_ = true;
+  const bool guard_was_there = live.has_martian_rule();
   SLUICE_TRY(const auto refusals, try_script(tool_, update.blocks(), update, outcome.stats));
+  if (!encoder_.martian_rule(changes.node_port_addresses).empty()) guarded_(guard_was_there);
   served_.clear();
   refused_.clear();
   for (const plan::ServicePortPlanPtr& port : ports) served_.emplace_hint(served_.end(), port->key, port);

@@ -24,6 +24,9 @@ struct Options {
   unsigned masquerade_bit = 14;
   bool localhost_node_ports = true;
   std::string flavour = "auto";  // nft, legacy, auto
+  // After each full apply that left the martian rule in force, which keeps neighbours from 127.0.0.0/8; was it there
+  // before? Only now may the node be told to route such addresses.
+  std::function<void(bool guard_was_there)> guarded = [](bool) {};
 };
 
 class IptablesDataPlane : public DataPlane {
@@ -50,7 +53,8 @@ class IptablesDataPlane : public DataPlane {
   [[nodiscard]] const Tool& tool() const { return tool_; }
 
  private:
-  IptablesDataPlane(Tool tool, EncodeSettings settings) : tool_(std::move(tool)), encoder_(std::move(settings)) {}
+  IptablesDataPlane(Tool tool, EncodeSettings settings, std::function<void(bool)> guarded)
+      : tool_(std::move(tool)), encoder_(std::move(settings)), guarded_(std::move(guarded)) {}
   Result<Outcome> apply_full(const Changes& changes);
   Result<Outcome> apply_incremental(const Changes& changes);
   [[nodiscard]] std::vector<PortUpdate> updates_of(const Changes& changes) const;
@@ -61,6 +65,7 @@ class IptablesDataPlane : public DataPlane {
 
   Tool tool_;
   Encoder encoder_;
+  std::function<void(bool)> guarded_;
   // What is served, to write dispatch chains as a whole when that is cheaper. The plan shares these.
   std::map<plan::ServicePortKey, plan::ServicePortPlanPtr> served_;
   struct Refused {
@@ -75,18 +80,5 @@ class IptablesDataPlane : public DataPlane {
 
 // Whether this node can run the iptables mode for `family` at all; kUnsupported says what is missing.
 Result<> probe(Family family, std::string_view flavour = "auto");
-
-// By which flavour a proxy serves in mode iptables, and whether kube-proxy served in mode ipvs before it.
-struct Serving {
-  Flavour flavour = Flavour::kNft;
-  bool after_ipvs_mode = false;
-};
-
-// Takes away all that kube-proxy's iptables and ipvs modes, or we, ever put into iptables, of whichever version and
-// flavour. Foreign chains and rules stay, as does KUBE-FIREWALL where kubelet uses it. Goes on after an error and
-// reports all; that no programs are installed is one only where there are rules. Answers how many chains it took away.
-// Beside a proxy that serves, its flavour keeps all but what kube-proxy's mode ipvs left there; looking for that reads
-// all rules.
-Result<std::size_t> cleanup_iptables(Family family, std::optional<Serving> serving = std::nullopt);
 
 }  // namespace sluice::dataplane::iptables

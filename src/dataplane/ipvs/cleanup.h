@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Taking away what mode ipvs left in this network namespace, ours or the real kube-proxy's, and nothing else.
+// Which virtual servers are ours, or the real kube-proxy's, when nobody knows the Services any more.
 #pragma once
 
 #include <set>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -12,18 +13,24 @@
 
 namespace sluice::dataplane::ipvs {
 
-struct Cleaned {
-  std::vector<std::string> removed;   // in words: "12 virtual servers"
-  std::vector<std::string> problems;  // what could not be removed, and why
+// What tells them from those of others.
+struct Evidence {
+  std::set<IpAddress> service_addresses;  // on kube-ipvs0, or listed by our nftables table
+  std::set<IpAddress> node_addresses;
+  std::set<NodePort> node_ports;  // on record: our file, our table, kube-proxy's IP sets
+  // One of the records was there, so a port that is in none is nobody's of ours.
+  bool node_ports_known = false;
+  std::vector<std::string> problems{};  // what could not be read
 };
+// Of the calling thread's network namespace. `state_folder` is that of the data plane's Options; it may be empty.
+Evidence find_evidence(ServiceDevice& device, const std::string& state_folder);
 
-// `engine` is null where there is no IPVS to clean. `state_folder` is that of the data plane's Options. To be called
-// before the IP sets of kube-proxy are destroyed: they tell which node ports were its own. Goes on after a failure.
-Cleaned cleanup_ipvs(sluice::ipvs::Engine* engine, const std::string& state_folder);
+// Pure. Virtual servers of firewall marks are never ours.
+bool is_owned(const sluice::ipvs::VirtualServerKey& key, const Evidence& evidence);
 
-// The virtual servers to remove, worked out from what is there. Pure, for the tests.
-std::vector<sluice::ipvs::VirtualServerKey> owned_virtual_servers(
-    const std::vector<sluice::ipvs::VirtualServerKey>& live, const std::vector<sys::InterfaceAddress>& addresses,
-    const std::set<NodePort>& node_ports);
+// Those on the node's own addresses that look like node ports, where no record was left to tell: every real server of
+// theirs is one of a Service's.
+std::vector<sluice::ipvs::VirtualServerKey> suspects(const std::vector<sluice::ipvs::VirtualServerState>& live,
+                                                     const Evidence& evidence);
 
 }  // namespace sluice::dataplane::ipvs

@@ -129,6 +129,7 @@ Result<Outcome> IpvsDataPlane::apply(const Changes& changes) {
   if (!changes.full && !served_) return fail(Errc::kInvalid, "ipvs: the first apply must be full");
   Run run;
   if (changes.full) {
+    options_.before_full();
     node_port_addresses_ = changes.node_port_addresses;
     api_servers_.clear();
     note_api_servers(changes.ports);

@@ -45,6 +45,8 @@ struct Options {
   sluice::ipvs::Timeouts timeouts;  // seconds; 0 leaves the kernel's
   std::string state_folder;         // "/run/sluice"; empty: cleanup will not know our node ports
   std::function<void(const Warning&)> warn = [](const Warning&) {};
+  // Before a full apply writes anything: the settings of the node that the mode needs.
+  std::function<void()> before_full = [] {};
 };
 
 class IpvsDataPlane : public DataPlane {

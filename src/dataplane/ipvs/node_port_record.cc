@@ -4,18 +4,16 @@
 // apart. The file lists them, one "tcp 30080" a line, in a folder that a reboot empties as it empties ip_vs (/run).
 #include "dataplane/ipvs/node_port_record.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
-#include <cstdio>
 #include <cstring>
-#include <filesystem>
 #include <fstream>
 
-#include "base/unique_fd.h"
+#include "sys/state_folder.h"
 
 namespace sluice::dataplane::ipvs {
 namespace {
@@ -35,30 +33,7 @@ std::set<NodePort> read_ports(const std::string& path) {
   return ports;
 }
 
-Error file_error(const std::string& path, int error) {
-  return Error{error == EACCES || error == EPERM || error == EROFS ? Errc::kPermission : Errc::kInternal,
-               fmt::format("write {}: {}", path, std::strerror(error)), error};
-}
-
 }  // namespace
-
-Result<> write_state_file(const std::string& path, const std::string& text) {
-  std::error_code ignored;  // the open tells
-  std::filesystem::create_directories(std::filesystem::path(path).parent_path(), ignored);
-  const std::string fresh = path + ".new";
-  {
-    const UniqueFd file(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
-    if (!file) return tl::unexpected(file_error(path, errno));
-    for (std::size_t done = 0; done < text.size();) {
-      const ssize_t written = ::write(file.get(), text.data() + done, text.size() - done);
-      if (written < 0 && errno == EINTR) continue;
-      if (written < 0) return tl::unexpected(file_error(path, errno));
-      done += static_cast<std::size_t>(written);
-    }
-  }
-  if (std::rename(fresh.c_str(), path.c_str()) != 0) return tl::unexpected(file_error(path, errno));
-  return {};
-}
 
 NodePortRecord::NodePortRecord(const std::string& folder, Family family) {
   if (folder.empty()) return;
@@ -70,9 +45,13 @@ Result<> NodePortRecord::write(const std::set<NodePort>& ports) {
   if (path_.empty() || ports == recorded_) return {};
   std::string text;
   for (const NodePort& each : ports) text += fmt::format("{} {}\n", lower_name(each.protocol), each.port);
-  SLUICE_CHECK_OK(write_state_file(path_, text));
+  SLUICE_CHECK_OK(sys::write_state_file(path_, text));
   recorded_ = ports;
   return {};
+}
+
+bool NodePortRecord::exists() const {
+  return !path_.empty() && ::access(path_.c_str(), F_OK) == 0;
 }
 
 Result<> NodePortRecord::before(const std::set<NodePort>& wanted) {
@@ -87,7 +66,7 @@ Result<> NodePortRecord::after(const std::set<NodePort>& wanted) {
 
 Result<> NodePortRecord::remove() {
   if (!path_.empty() && ::unlink(path_.c_str()) != 0 && errno != ENOENT)
-    return tl::unexpected(file_error(path_, errno));
+    return fail(Errc::kInternal, fmt::format("remove {}: {}", path_, std::strerror(errno)), errno);
   recorded_.clear();
   return {};
 }

@@ -20,6 +20,7 @@ class NodePortRecord {
   // All is done, only these are left.
   Result<> after(const std::set<NodePort>& wanted);
   [[nodiscard]] const std::set<NodePort>& ports() const { return recorded_; }
+  [[nodiscard]] bool exists() const;
   Result<> remove();
 
  private:
@@ -27,8 +28,5 @@ class NodePortRecord {
   std::string path_;
   std::set<NodePort> recorded_;
 };
-
-// Replaces the file as a whole, so that a crash leaves the old or the new one.
-Result<> write_state_file(const std::string& path, const std::string& text);
 
 }  // namespace sluice::dataplane::ipvs

@@ -10,7 +10,6 @@
 #include <filesystem>
 #include <fstream>
 
-#include "dataplane/ipvs/cleanup.h"
 #include "dataplane/ipvs/node_port_record.h"
 #include "dataplane/ipvs/test_world.h"
 #include "sys/links.h"
@@ -94,7 +93,6 @@ class StateFolder : public testing::Test {
   std::string folder_;
 };
 using NodePortRecordTest = StateFolder;
-using CleanupTest = StateFolder;
 
 TEST_F(NodePortRecordTest, KnowsAPortFromBeforeItIsServedUntilItIsNot) {
   const NodePort one{Protocol::kTcp, 30080};
@@ -115,55 +113,6 @@ TEST_F(NodePortRecordTest, SurvivesADamagedFileAndAFolderThatCannotBe) {
   EXPECT_THAT(NodePortRecord(folder_, Family::kIPv4).ports(), ElementsAre(NodePort{Protocol::kTcp, 30080}));
   NodePortRecord nowhere("/proc/no-such-folder", Family::kIPv4);
   EXPECT_FALSE(nowhere.before({{Protocol::kTcp, 30080}}));
-}
-
-TEST_F(CleanupTest, TakesWhatStandsOnTheDeviceOrOnARecordedNodePort) {
-  in_fresh_netns([this] {
-    ASSERT_TRUE(sys::add_bridge(kServiceDevice));
-    ASSERT_TRUE(open_service_device()->add(std::vector<IpAddress>{ip("172.30.0.1"), ip("fd00::1")}));
-    ASSERT_TRUE(sys::add_bridge("eth0"));
-    ASSERT_TRUE(sys::add_address("eth0", ip("192.0.2.1"), 24));
-    ASSERT_TRUE(NodePortRecord(folder_, Family::kIPv4).before({{Protocol::kTcp, 30080}}));
-    sluice::ipvs::FakeEngine engine;
-    const std::vector<VirtualServerKey> keys{tcp("172.30.0.1", 443),     tcp("fd00::1", 443),
-                                             tcp("192.0.2.1", 30080),    udp("192.0.2.1", 30080),
-                                             tcp("198.51.100.1", 30080), VirtualServerKey::of_mark(Family::kIPv4, 7)};
-    for (const auto& key : keys)
-      ASSERT_TRUE(
-          engine.apply(std::vector<TableChange>{sluice::ipvs::AddVirtualServer{VirtualServer::of(key)}})->empty());
-    const Cleaned cleaned = cleanup_ipvs(&engine, folder_);
-    EXPECT_THAT(cleaned.problems, IsEmpty());
-    EXPECT_THAT(cleaned.removed, ElementsAre("3 virtual servers", "the device kube-ipvs0"));
-    for (std::size_t i = 0; i < keys.size(); ++i)
-      EXPECT_EQ(engine.live(keys[i]) == nullptr, i < 3) << sluice::ipvs::to_string(keys[i]);
-    EXPECT_FALSE(*sys::link_exists(kServiceDevice));
-    EXPECT_TRUE(std::filesystem::is_empty(folder_));
-    const Cleaned again = cleanup_ipvs(nullptr, folder_);
-    EXPECT_THAT(again.removed, IsEmpty());
-    EXPECT_THAT(again.problems, IsEmpty());
-  });
-}
-
-TEST_F(CleanupTest, KnowsTheAddressesAlsoWhereSomebodyDeletedTheDevice) {
-  in_fresh_netns([this] {
-    HelperSettings settings;
-    settings.family = Family::kIPv6;
-    HelperElements elements;
-    elements.service_addresses = {ip("fd00::1")};
-    const auto table = open_helper_table(settings);
-    ASSERT_TRUE(table) << table.error().what;
-    ASSERT_TRUE((*table)->replace(elements));
-    sluice::ipvs::FakeEngine engine;
-    for (const char* address : {"fd00::1", "fd00::2"}) {
-      const sluice::ipvs::AddVirtualServer add{VirtualServer::of(tcp(address, 443))};
-      ASSERT_TRUE(engine.apply(std::vector<TableChange>{add})->empty());
-    }
-    const Cleaned cleaned = cleanup_ipvs(&engine, folder_);
-    EXPECT_THAT(cleaned.problems, IsEmpty());
-    EXPECT_THAT(cleaned.removed, ElementsAre("1 virtual server", "the nftables table ip6 sluice-ipvs"));
-    EXPECT_EQ(engine.live(tcp("fd00::1", 443)), nullptr);
-    EXPECT_NE(engine.live(tcp("fd00::2", 443)), nullptr) << "nobody's on record";
-  });
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include "ipvs/engines/open_engine.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -16,14 +17,20 @@ namespace {
 struct Entry {
   std::string_view name;
   Result<std::unique_ptr<Engine>> (*open)();
+  bool (*in_use)();
 };
 
 Result<std::unique_ptr<Engine>> open_kernel() {
   return kernel::KernelEngine::open();
 }
 
+// There in every network namespace as soon as the module is loaded.
+bool kernel_in_use() {
+  return ::access("/proc/thread-self/net/ip_vs", F_OK) == 0;
+}
+
 // In the order in which "auto" takes them.
-constexpr std::array kEngines{Entry{"kernel", &open_kernel}};
+constexpr std::array kEngines{Entry{"kernel", &open_kernel, &kernel_in_use}};
 
 static_assert(std::equal(kEngines.begin(), kEngines.end(), kEngineNames.begin(), kEngineNames.end(),
                          [](const Entry& entry, std::string_view name) { return entry.name == name; }));
@@ -45,6 +52,14 @@ Result<std::unique_ptr<Engine>> open_engine(std::string_view choice) {
   if (choice == "ebpf") return fail(Errc::kUnsupported, "the IPVS engine 'ebpf' is not built into this program");
   return fail(Errc::kInvalid, fmt::format("there is no IPVS engine '{}': it is one of {}, auto", choice,
                                           fmt::join(kEngineNames, ", ")));
+}
+
+std::vector<std::string_view> engines_in_use() {
+  std::vector<std::string_view> names;
+  for (const Entry& engine : kEngines) {
+    if (engine.in_use()) names.push_back(engine.name);
+  }
+  return names;
 }
 
 }  // namespace sluice::ipvs::engines

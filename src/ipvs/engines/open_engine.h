@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <string_view>
+#include <vector>
 
 #include "base/result.h"
 #include "ipvs/engine.h"
@@ -14,5 +15,9 @@ namespace sluice::ipvs::engines {
 // kUnsupported without sys_errno for an engine that was not built into this program; otherwise what opening that engine
 // answers.
 Result<std::unique_ptr<Engine>> open_engine(std::string_view choice);
+
+// Of the engines that are built into this program, those that may hold something in this network namespace, by the names
+// that open_engine() takes. Asking makes none: a kernel module that is not loaded stays so.
+std::vector<std::string_view> engines_in_use();
 
 }  // namespace sluice::ipvs::engines

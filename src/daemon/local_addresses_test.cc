@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "daemon/data_planes.h"
+#include "daemon/local_addresses.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

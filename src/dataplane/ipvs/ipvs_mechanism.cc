@@ -1,0 +1,333 @@
+// SPDX-License-Identifier: Apache-2.0
+// What mode ipvs leaves is spread over the kernel: virtual servers in an engine's table, addresses on kube-ipvs0, our
+// nftables tables, settings of the node, and of kube-proxy chains of iptables and IP sets. It goes in this order: what
+// takes packets in (virtual servers, then addresses), then our table, then settings, then kube-proxy's rules, and its IP
+// sets last, which cannot be destroyed while a rule matches on them. Until then they tell which node ports were its own.
+//
+// Connections of IPVS live in its table. Another mode may take the new ones for a while before this one's remains go.
+#include "dataplane/ipvs/ipvs_mechanism.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <iterator>
+#include <set>
+#include <utility>
+
+#include "dataplane/ipvs/helper_rules.h"
+#include "dataplane/ipvs/ipvs_sysctls.h"
+#include "dataplane/ipvs/kube_proxy_names.h"
+#include "dataplane/ipvs/wanted.h"
+#include "dataplane/recorded_settings.h"
+#include "sys/links.h"
+#include "sys/netfilter_objects.h"
+#include "sys/nf_tables.h"
+
+namespace sluice::dataplane::ipvs {
+namespace {
+
+using sluice::ipvs::Engine;
+using sluice::ipvs::VirtualServerState;
+
+constexpr const char* kUnsureKind = "unsure";
+
+Objects virtual_servers(std::size_t count) {
+  return {"virtual server", "virtual servers", count};
+}
+Objects ip_sets(std::size_t count) {
+  return {"IP set", "IP sets", count};
+}
+Objects addresses_of_device(std::size_t count) {
+  return {fmt::format("address of {}", kServiceDevice), fmt::format("addresses of {}", kServiceDevice), count};
+}
+Objects device() {
+  return {fmt::format("the device {}", kServiceDevice), "", 1};
+}
+Objects table_of(Family family) {
+  return {fmt::format("the nftables table {} {}", family == Family::kIPv4 ? "ip" : "ip6", kHelperTableName), "", 1};
+}
+Objects node_port_files() {
+  return {"our record of node ports", "", 1};
+}
+
+bool contains(std::span<const Family> families, Family family) {
+  return std::find(families.begin(), families.end(), family) != families.end();
+}
+
+std::string unsure_text(const std::string& server) {
+  return fmt::format(
+      "virtual server {}: its real servers are those of Services, and no record is left that tells whose it is; remove "
+      "it "
+      "with `sluice ipvsadm -D` if nobody else made it",
+      server);
+}
+
+}  // namespace
+
+struct IpvsMechanism::Notes : LeftoverNotes {
+  struct OfEngine {
+    std::unique_ptr<Engine> engine;
+    std::vector<VirtualServerKey> keys;  // those that go
+  };
+  std::vector<OfEngine> engines;
+  std::vector<std::string> suspects;  // all that stand in the notes from now on
+  bool suspects_differ = false;       // from the notes
+  bool device = false;
+  std::vector<IpAddress> addresses;  // of families that are not served, where the other one is
+  std::vector<Family> tables;
+  std::vector<Family> files;
+  std::vector<Objects> settings;
+  Leftovers rules;
+  std::vector<std::string> sets;
+
+  [[nodiscard]] std::size_t servers() const {
+    std::size_t count = 0;
+    for (const OfEngine& each : engines) count += each.keys.size();
+    return count;
+  }
+  [[nodiscard]] std::vector<Objects> objects() const {
+    std::vector<Objects> objects;
+    if (servers() > 0) objects.push_back(virtual_servers(servers()));
+    if (device) objects.push_back(ipvs::device());
+    if (!addresses.empty()) objects.push_back(addresses_of_device(addresses.size()));
+    for (const Family family : tables) objects.push_back(table_of(family));
+    if (!files.empty() || suspects_differ) objects.push_back(node_port_files());
+    objects.insert(objects.end(), settings.begin(), settings.end());
+    for (const Objects& each : rules.objects) add(objects, each);
+    if (!sets.empty()) objects.push_back(ip_sets(sets.size()));
+    return objects;
+  }
+};
+
+IpvsMechanism::IpvsMechanism(MechanismSettings settings, Surroundings surroundings, sys::SysctlJournal journal)
+    : settings_(std::move(settings)), surroundings_(std::move(surroundings)), journal_(std::move(journal)) {}
+
+Result<> IpvsMechanism::probe(Family family) {
+  SLUICE_CHECK_OK(surroundings_.open_engine());
+  if (family == Family::kIPv6 && ::access("/proc/net/if_inet6", F_OK) != 0)
+    return fail(Errc::kUnsupported, "this kernel has no IPv6");
+  HelperSettings settings;
+  settings.family = family;
+  SLUICE_CHECK_OK(open_helper_table(settings));
+  return {};
+}
+
+Result<std::unique_ptr<DataPlane>> IpvsMechanism::open(const PlaneSettings& settings) {
+  Options options = settings_.plane;
+  options.family = settings.family;
+  options.localhost_node_ports = settings.localhost_node_ports;
+  options.api_server_addresses = settings.api_server_addresses;
+  options.before_full = [this, settings] { (void)prepare_node(settings); };
+  SLUICE_TRY(auto engine, surroundings_.open_engine());
+  flavour_ = engine->name();
+  HelperSettings helper;
+  helper.family = settings.family;
+  helper.masquerade = {settings.detector, settings_.masquerade_all};
+  helper.masquerade_bit = settings_.masquerade_bit;
+  SLUICE_TRY(auto table, open_helper_table(helper));
+  SLUICE_TRY(auto data_plane, IpvsDataPlane::open(std::move(options), std::move(engine), std::move(table)));
+  return data_plane;
+}
+
+Result<> IpvsMechanism::prepare_node(const PlaneSettings&) {
+  const sys::SysctlReport report = journal_.apply(kSysctlOwner, wanted_sysctls(settings_.strict_arp, kernel_version()));
+  if (!report.changed.empty() || !report.problems.empty()) settings_.settings_changed(report);
+  return {};
+}
+
+// ---- looking
+
+Leftovers IpvsMechanism::leftovers(std::span<const Family> serving) {
+  Leftovers found;
+  auto notes = std::make_unique<Notes>();
+  found.drain_timeout = settings_.plane.drain_timeout;
+  find_virtual_servers(serving, *notes, found);
+  find_addresses(serving, *notes, found);
+  for (const Family family : kFamilies) {
+    if (contains(serving, family)) continue;
+    const auto table = sys::read_nft_table(family, kHelperTableName);
+    if (table && *table) notes->tables.push_back(family);
+    if (!table && table.error().code != Errc::kUnsupported) found.problems.push_back(table.error().what);
+    if (NodePortRecord(settings_.plane.state_folder, family).exists()) notes->files.push_back(family);
+  }
+  if (serving.empty()) notes->settings = recorded_settings(journal_, kSysctlOwner);
+  find_rules(!serving.empty(), *notes, found);
+  found.objects = notes->objects();
+  found.notes = std::move(notes);
+  return found;
+}
+
+void IpvsMechanism::find_virtual_servers(std::span<const Family> serving, Notes& notes, Leftovers& leftovers) {
+  Evidence evidence = find_evidence(*open_service_device(), settings_.plane.state_folder);
+  std::move(evidence.problems.begin(), evidence.problems.end(), std::back_inserter(leftovers.problems));
+  std::vector<VirtualServerState> on_node;  // and those of Services, to compare; where nothing is on record
+  std::set<std::string> live;
+  for (const auto& open_engine : surroundings_.engines_in_use()) {
+    auto engine = open_engine();
+    if (!engine) {
+      leftovers.problems.push_back(engine.error().what);
+      continue;
+    }
+    Notes::OfEngine of_engine;
+    const auto wanted = [&](const VirtualServerKey& key) {
+      live.insert(sluice::ipvs::to_string(key));
+      return is_owned(key, evidence) ? !contains(serving, key.family) : !evidence.node_ports_known;
+    };
+    const auto listed = (*engine)->list(wanted, [&](VirtualServerState state) {
+      if (is_owned(state.server.key, evidence)) {
+        of_engine.keys.push_back(state.server.key);
+        for (const auto& real_server : state.real_servers) leftovers.connections += real_server.active_connections;
+      }
+      if (!evidence.node_ports_known) on_node.push_back(std::move(state));
+    });
+    if (!listed) leftovers.problems.push_back(listed.error().what);
+    of_engine.engine = std::move(*engine);
+    notes.engines.push_back(std::move(of_engine));
+  }
+  // Once named they stay named, as long as they are there: the next look has no Services to compare with.
+  std::set<std::string> named;
+  std::set<std::string> unsure;
+  if (const auto read = surroundings_.notes.read(); read && read->contains(kUnsureKind)) {
+    const auto& texts = read->at(kUnsureKind);
+    named.insert(texts.begin(), texts.end());
+  }
+  std::set_intersection(named.begin(), named.end(), live.begin(), live.end(), std::inserter(unsure, unsure.end()));
+  for (const VirtualServerKey& key : suspects(on_node, evidence)) unsure.insert(sluice::ipvs::to_string(key));
+  notes.suspects.assign(unsure.begin(), unsure.end());
+  notes.suspects_differ = unsure != named;
+  for (const std::string& server : unsure) leftovers.unsure.push_back(unsure_text(server));
+}
+
+void IpvsMechanism::find_addresses(std::span<const Family> serving, Notes& notes, Leftovers& leftovers) const {
+  const auto exists = sys::link_exists(kServiceDevice);
+  if (!exists) return leftovers.problems.push_back(exists.error().what);
+  if (!*exists) return;
+  notes.device = serving.empty();
+  if (notes.device) return;
+  const auto addresses = open_service_device()->list_addresses();
+  if (!addresses) return leftovers.problems.push_back(addresses.error().what);
+  for (const sys::InterfaceAddress& entry : *addresses) {
+    const bool kernels_own = entry.address.is_loopback() || entry.address.is_link_local();
+    if (entry.interface == kServiceDevice && !kernels_own && !contains(serving, entry.address.family()))
+      notes.addresses.push_back(entry.address);
+  }
+}
+
+void IpvsMechanism::find_rules(bool serves, Notes& notes, Leftovers& leftovers) {
+  const auto listed = sys::list_ipsets();
+  if (!listed) {
+    leftovers.problems.push_back(listed.error().what);
+  } else {
+    const std::set<std::string> there(listed->begin(), listed->end());
+    for (std::string& name : kube_proxys_ip_sets()) {
+      if (there.contains(name)) notes.sets.push_back(std::move(name));
+    }
+  }
+  // kube-proxy's mode ipvs has the sets with or without Services: without them, all rules of a node that serves are not
+  // read for nothing.
+  if (surroundings_.kube_proxys_rules == nullptr || (serves && notes.sets.empty())) return;
+  notes.rules = surroundings_.kube_proxys_rules->leftovers();
+  std::move(notes.rules.problems.begin(), notes.rules.problems.end(), std::back_inserter(leftovers.problems));
+}
+
+// ---- removing
+
+Removal IpvsMechanism::remove(Leftovers leftovers) {
+  Removal removal;
+  auto* notes = dynamic_cast<Notes*>(leftovers.notes.get());
+  if (notes == nullptr) return removal;
+  if (notes->suspects_differ) note_suspects(*notes, removal);
+  notes->suspects_differ = false;
+  if (notes->servers() > 0) {
+    remove_virtual_servers(*notes, removal);
+  } else if (notes->device || !notes->addresses.empty() || !notes->tables.empty() || !notes->files.empty()) {
+    remove_addresses(*notes, removal);
+  } else if (!notes->settings.empty()) {
+    restore_settings(*notes, removal);
+  } else if (!notes->rules.objects.empty()) {
+    remove_rules(*notes, removal);
+  } else {
+    remove_ip_sets(*notes, removal);
+  }
+  leftovers.objects = notes->objects();
+  if (notes->servers() == 0) leftovers.connections = 0;
+  removal.left = std::move(leftovers);
+  return removal;
+}
+
+void IpvsMechanism::note_suspects(const Notes& notes, Removal& removal) const {
+  const auto noted = sys::replace_notes(surroundings_.notes, kUnsureKind, notes.suspects);
+  if (!noted && noted.error().code != Errc::kUnsupported) removal.problems.push_back(noted.error().what);
+}
+
+void IpvsMechanism::remove_virtual_servers(Notes& notes, Removal& removal) const {
+  const auto of_engine = std::find_if(notes.engines.begin(), notes.engines.end(),
+                                      [](const Notes::OfEngine& each) { return !each.keys.empty(); });
+  std::vector<sluice::ipvs::Change> changes;
+  while (!of_engine->keys.empty() && changes.size() < kPiece) {
+    changes.emplace_back(sluice::ipvs::RemoveVirtualServer{of_engine->keys.back()});
+    of_engine->keys.pop_back();
+  }
+  const auto failures = of_engine->engine->apply(changes);
+  if (!failures) {
+    removal.problems.push_back(failures.error().what);
+    of_engine->keys.clear();
+    return;
+  }
+  for (const sluice::ipvs::Failure& failure : *failures) {
+    if (failure.error.code != Errc::kNotFound) removal.problems.push_back(failure.error.what);
+  }
+  if (changes.size() > failures->size()) add(removal.removed, virtual_servers(changes.size() - failures->size()));
+}
+
+void IpvsMechanism::remove_addresses(Notes& notes, Removal& removal) const {
+  if (std::exchange(notes.device, false)) {
+    if (const auto removed = sys::remove_link(kServiceDevice); removed) {
+      add(removal.removed, device());
+    } else {
+      removal.problems.push_back(removed.error().what);
+    }
+  }
+  if (const auto addresses = std::exchange(notes.addresses, {}); !addresses.empty()) {
+    const auto refused = open_service_device()->remove(addresses);
+    if (!refused) removal.problems.push_back(refused.error().what);
+    for (const auto& failure : refused ? *refused : std::vector<sys::AddressFailure>())
+      removal.problems.push_back(failure.error.what);
+    if (refused && refused->size() < addresses.size())
+      add(removal.removed, addresses_of_device(addresses.size() - refused->size()));
+  }
+  for (const Family family : std::exchange(notes.tables, {})) {
+    const auto removed = remove_helper_table(family);
+    if (!removed) removal.problems.push_back(removed.error().what);
+    if (removed && *removed) add(removal.removed, table_of(family));
+  }
+  for (const Family family : std::exchange(notes.files, {})) {
+    if (const auto removed = NodePortRecord(settings_.plane.state_folder, family).remove(); !removed)
+      removal.problems.push_back(removed.error().what);
+  }
+}
+
+void IpvsMechanism::restore_settings(Notes& notes, Removal& removal) const {
+  restore_recorded_settings(journal_, kSysctlOwner, removal);
+  notes.settings.clear();
+}
+
+void IpvsMechanism::remove_rules(Notes& notes, Removal& removal) {
+  Removal piece = surroundings_.kube_proxys_rules->remove(std::move(notes.rules));
+  for (Objects& objects : piece.removed) add(removal.removed, std::move(objects));
+  std::move(piece.problems.begin(), piece.problems.end(), std::back_inserter(removal.problems));
+  notes.rules = std::move(piece.left);
+}
+
+void IpvsMechanism::remove_ip_sets(Notes& notes, Removal& removal) const {
+  std::size_t destroyed = 0;
+  for (const std::string& name : std::exchange(notes.sets, {})) {
+    const auto gone = sys::destroy_ipset(name);
+    if (!gone) removal.problems.push_back(gone.error().what);
+    if (gone && *gone) ++destroyed;
+  }
+  if (destroyed > 0) add(removal.removed, ip_sets(destroyed));
+}
+
+}  // namespace sluice::dataplane::ipvs

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// Mode ipvs as a mechanism: its data planes on one engine, and what it and kube-proxy's mode ipvs leave on any.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "dataplane/ipvs/cleanup.h"
+#include "dataplane/ipvs/ipvs_data_plane.h"
+#include "dataplane/mechanism.h"
+#include "dataplane/rules_in_iptables.h"
+#include "ipvs/engine.h"
+#include "sys/node_notes.h"
+#include "sys/sysctl_journal.h"
+
+namespace sluice::dataplane::ipvs {
+
+struct MechanismSettings {
+  Options plane;  // what open() does not know better
+  bool masquerade_all = false;
+  unsigned masquerade_bit = 14;
+  bool strict_arp = false;
+  // What a data plane changed of the node's settings, or could not; called from apply().
+  std::function<void(const sys::SysctlReport&)> settings_changed = [](const sys::SysctlReport&) {};
+};
+
+// The world around the mode.
+struct Surroundings {
+  using OpenEngine = std::function<Result<std::unique_ptr<sluice::ipvs::Engine>>()>;
+  OpenEngine open_engine;  // the one that serves
+  // Every engine that may hold something here, without making it: a module that is not loaded holds nothing.
+  std::function<std::vector<OpenEngine>()> engines_in_use;
+  std::unique_ptr<RulesInIptables> kube_proxys_rules;
+  sys::NotesAccess notes = sys::kernel_notes();
+};
+
+class IpvsMechanism : public Mechanism {
+ public:
+  // How many virtual servers one call of remove() takes away.
+  static constexpr std::size_t kPiece = 1000;
+
+  IpvsMechanism(MechanismSettings settings, Surroundings surroundings, sys::SysctlJournal journal);
+
+  [[nodiscard]] std::string_view name() const override { return "ipvs"; }
+  Result<> probe(Family family) override;
+  Result<std::unique_ptr<DataPlane>> open(const PlaneSettings& settings) override;
+  Result<> prepare_node(const PlaneSettings& settings) override;
+  [[nodiscard]] std::string flavour() const override { return flavour_; }
+  Leftovers leftovers(std::span<const Family> serving) override;
+  Removal remove(Leftovers leftovers) override;
+
+ private:
+  struct Notes;
+
+  void find_virtual_servers(std::span<const Family> serving, Notes& notes, Leftovers& leftovers);
+  void find_addresses(std::span<const Family> serving, Notes& notes, Leftovers& leftovers) const;
+  void find_rules(bool serves, Notes& notes, Leftovers& leftovers);
+  void note_suspects(const Notes& notes, Removal& removal) const;
+  void remove_virtual_servers(Notes& notes, Removal& removal) const;
+  void remove_addresses(Notes& notes, Removal& removal) const;
+  void restore_settings(Notes& notes, Removal& removal) const;
+  void remove_rules(Notes& notes, Removal& removal);
+  void remove_ip_sets(Notes& notes, Removal& removal) const;
+
+  MechanismSettings settings_;
+  Surroundings surroundings_;
+  sys::SysctlJournal journal_;
+  std::string flavour_;
+};
+
+}  // namespace sluice::dataplane::ipvs

@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: Apache-2.0
+// Against the kernel, in a network namespace of the test's own, but for the engine, the settings and the notes.
+#include "dataplane/ipvs/ipvs_mechanism.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <stdlib.h>
+
+#include <filesystem>
+
+#include "dataplane/ipvs/node_port_record.h"
+#include "dataplane/ipvs/test_world.h"
+#include "ipvs/borrowed_engine.h"
+#include "sys/fake_sysctls.h"
+#include "sys/links.h"
+#include "sys/test_netns.h"
+
+namespace sluice::dataplane::ipvs {
+namespace {
+
+using sluice::ipvs::AddRealServer;
+using sluice::ipvs::AddVirtualServer;
+using sluice::ipvs::FakeEngine;
+using sluice::ipvs::RealServer;
+using sluice::ipvs::RealServerKey;
+using testing::Contains;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Not;
+
+// kube-proxy's rules in iptables: so many chains, one a piece.
+class FakeRules : public RulesInIptables {
+ public:
+  explicit FakeRules(std::size_t& chains, std::size_t& looks) : chains_(chains), looks_(looks) {}
+  Leftovers leftovers() override {
+    ++looks_;
+    return all();
+  }
+  Removal remove(Leftovers) override {
+    --chains_;
+    Removal removal;
+    removal.removed.push_back({"chain", "chains", 1});
+    removal.left = all();
+    return removal;
+  }
+
+ private:
+  [[nodiscard]] Leftovers all() const {
+    Leftovers found;
+    if (chains_ > 0) found.objects.push_back({"chain", "chains", chains_});
+    return found;
+  }
+  std::size_t& chains_;
+  std::size_t& looks_;
+};
+
+class IpvsMechanismTest : public testing::Test {
+ protected:
+  IpvsMechanismTest() {
+    char name[] = "/tmp/sluice-state-XXXXXX";
+    folder_ = ::mkdtemp(name);
+  }
+  ~IpvsMechanismTest() override { std::filesystem::remove_all(folder_); }
+
+  IpvsMechanism mechanism() {
+    MechanismSettings settings;
+    settings.plane.state_folder = folder_;
+    settings.plane.drain_timeout = std::chrono::minutes(15);
+    Surroundings surroundings;
+    surroundings.open_engine = borrow(first_);
+    surroundings.engines_in_use = [this] {
+      return std::vector<Surroundings::OpenEngine>{borrow(first_), borrow(second_)};
+    };
+    surroundings.kube_proxys_rules = std::make_unique<FakeRules>(chains_, looks_);
+    surroundings.notes = sysctls_.notes_access();
+    return {std::move(settings), std::move(surroundings), sysctls_.journal()};
+  }
+  static Surroundings::OpenEngine borrow(FakeEngine& engine) {
+    return [&engine]() -> Result<std::unique_ptr<sluice::ipvs::Engine>> {
+      return std::unique_ptr<sluice::ipvs::Engine>(std::make_unique<sluice::ipvs::BorrowedEngine>(engine));
+    };
+  }
+  static void add(FakeEngine& engine, const VirtualServerKey& key,
+                  std::initializer_list<const char*> real_servers = {}) {
+    std::vector<TableChange> changes{AddVirtualServer{VirtualServer::of(key)}};
+    for (const char* address : real_servers) {
+      RealServer server;
+      server.key = RealServerKey::of(ip(address), 8080);
+      server.method = sluice::ipvs::ForwardMethod::kMasquerade;
+      changes.emplace_back(AddRealServer{key, server});
+    }
+    const auto failures = engine.apply(changes);
+    ASSERT_TRUE(failures && failures->empty());
+  }
+  static void make_node() {
+    ASSERT_TRUE(sys::add_bridge(kServiceDevice));
+    ASSERT_TRUE(open_service_device()->add(std::vector<IpAddress>{ip("172.30.0.1"), ip("fd00::1")}));
+    ASSERT_TRUE(sys::add_bridge("eth0"));
+    ASSERT_TRUE(sys::add_address("eth0", ip("192.0.2.1"), 24));
+  }
+  static std::vector<std::string> words(const std::vector<Objects>& objects) {
+    std::vector<std::string> texts;
+    for (const Objects& each : objects) texts.push_back(each.to_string());
+    return texts;
+  }
+
+  std::string folder_;
+  FakeEngine first_;
+  FakeEngine second_;
+  sys::FakeSysctls sysctls_{{{"net/ipv4/vs/conntrack", "0"}}, {}};
+  std::size_t chains_ = 0;
+  std::size_t looks_ = 0;
+};
+
+TEST_F(IpvsMechanismTest, TakesWhatStandsOnTheDeviceOrOnARecordedNodePortOfEveryEngine) {
+  in_fresh_netns([this] {
+    make_node();
+    ASSERT_TRUE(NodePortRecord(folder_, Family::kIPv4).before({{Protocol::kTcp, 30080}}));
+    const std::vector<VirtualServerKey> keys{tcp("172.30.0.1", 443),     tcp("fd00::1", 443),
+                                             tcp("192.0.2.1", 30080),    udp("192.0.2.1", 30080),
+                                             tcp("198.51.100.1", 30080), VirtualServerKey::of_mark(Family::kIPv4, 7)};
+    for (const auto& key : keys) add(first_, key);
+    add(second_, tcp("172.30.0.1", 80));
+    IpvsMechanism mechanism = this->mechanism();
+    const Leftovers found = mechanism.leftovers({});
+    EXPECT_THAT(words(found.objects),
+                ElementsAre("4 virtual servers", "the device kube-ipvs0", "our record of node ports"));
+    EXPECT_EQ(found.drain_timeout, std::chrono::minutes(15));
+    const Removal done = remove_all(mechanism, mechanism.leftovers({}));
+    EXPECT_THAT(done.problems, IsEmpty());
+    EXPECT_THAT(words(done.removed), ElementsAre("4 virtual servers", "the device kube-ipvs0"));
+    for (std::size_t i = 0; i < keys.size(); ++i)
+      EXPECT_EQ(first_.live(keys[i]) == nullptr, i < 3) << sluice::ipvs::to_string(keys[i]);
+    EXPECT_EQ(second_.live(tcp("172.30.0.1", 80)), nullptr);
+    EXPECT_FALSE(*sys::link_exists(kServiceDevice));
+    EXPECT_TRUE(std::filesystem::is_empty(folder_));
+    EXPECT_TRUE(mechanism.leftovers({}).none()) << "a second look";
+  });
+}
+
+// The folder is lost, as in a container without the mount: the table knows.
+TEST_F(IpvsMechanismTest, NodePortsAreKnownWithoutTheFolder) {
+  in_fresh_netns([this] {
+    make_node();
+    HelperElements elements;
+    elements.service_addresses = {ip("172.30.0.1")};
+    elements.masqueraded_node_ports = {{Protocol::kTcp, 30080}};
+    elements.unmasqueraded_node_ports = {{Protocol::kUdp, 30053}};
+    const auto table = open_helper_table({});
+    ASSERT_TRUE(table && (*table)->replace(elements));
+    for (const auto& key : {tcp("192.0.2.1", 30080), udp("192.0.2.1", 30053), udp("192.0.2.1", 30080)})
+      add(first_, key, {"10.1.0.2"});
+    IpvsMechanism mechanism = this->mechanism();
+    const Removal done = remove_all(mechanism, mechanism.leftovers({}));
+    EXPECT_THAT(words(done.removed),
+                ElementsAre("2 virtual servers", "the device kube-ipvs0", "the nftables table ip sluice-ipvs"));
+    EXPECT_NE(first_.live(udp("192.0.2.1", 30080)), nullptr) << "no record calls it ours";
+    EXPECT_TRUE(mechanism.leftovers({}).none());
+  });
+}
+
+TEST_F(IpvsMechanismTest, TheTableKnowsTheAddressesAlsoWhereTheDeviceWasDeleted) {
+  in_fresh_netns([this] {
+    HelperSettings settings;
+    settings.family = Family::kIPv6;
+    HelperElements elements;
+    elements.service_addresses = {ip("fd00::1")};
+    const auto table = open_helper_table(settings);
+    ASSERT_TRUE(table && (*table)->replace(elements));
+    for (const char* address : {"fd00::1", "fd00::2"}) add(first_, tcp(address, 443));
+    IpvsMechanism mechanism = this->mechanism();
+    const Removal done = remove_all(mechanism, mechanism.leftovers({}));
+    EXPECT_THAT(words(done.removed), ElementsAre("1 virtual server", "the nftables table ip6 sluice-ipvs"));
+    EXPECT_NE(first_.live(tcp("fd00::2", 443)), nullptr) << "nobody's on record";
+  });
+}
+
+// Neither file nor table: what looks like a node port is named, and is not removed, until it is gone.
+TEST_F(IpvsMechanismTest, WhatNoRecordTellsIsNamedAndStays) {
+  in_fresh_netns([this] {
+    make_node();
+    add(first_, tcp("172.30.0.1", 80), {"10.1.0.2", "10.1.0.3"});
+    add(first_, tcp("192.0.2.1", 30080), {"10.1.0.2"});
+    add(first_, tcp("192.0.2.1", 80), {"10.9.9.9"});
+    add(first_, tcp("192.0.2.1", 81));
+    IpvsMechanism mechanism = this->mechanism();
+    EXPECT_THAT(mechanism.leftovers({}).unsure, ElementsAre(HasSubstr("TCP 192.0.2.1:30080")));
+    EXPECT_THAT(remove_all(mechanism, mechanism.leftovers({})).problems, IsEmpty());
+    EXPECT_NE(first_.live(tcp("192.0.2.1", 30080)), nullptr);
+    EXPECT_NE(first_.live(tcp("192.0.2.1", 80)), nullptr);
+    // Nothing of a Service is left to compare with, and still it is named.
+    IpvsMechanism another = this->mechanism();
+    EXPECT_THAT(another.leftovers({}).unsure, ElementsAre(HasSubstr("TCP 192.0.2.1:30080")));
+    EXPECT_FALSE(another.leftovers({}).none());
+    ASSERT_TRUE(first_.apply(std::vector<TableChange>{sluice::ipvs::RemoveVirtualServer{tcp("192.0.2.1", 30080)}}));
+    EXPECT_THAT(another.leftovers({}).unsure, IsEmpty());
+    (void)remove_all(another, another.leftovers({}));
+    EXPECT_TRUE(another.leftovers({}).none());
+    EXPECT_THAT(sysctls_.notes, IsEmpty());
+  });
+}
+
+TEST_F(IpvsMechanismTest, ManyVirtualServersGoInPieces) {
+  in_fresh_netns([this] {
+    make_node();
+    constexpr std::size_t kServers = 2 * IpvsMechanism::kPiece + 1;
+    for (std::size_t i = 0; i < kServers; ++i) add(first_, tcp("172.30.0.1", static_cast<std::uint16_t>(1 + i)));
+    IpvsMechanism mechanism = this->mechanism();
+    Leftovers left = mechanism.leftovers({});
+    for (const std::size_t expected : {kServers - IpvsMechanism::kPiece, std::size_t{1}}) {
+      Removal removal = mechanism.remove(std::move(left));
+      EXPECT_EQ(removal.left.objects.front(), (Objects{"virtual server", "virtual servers", expected}));
+      left = std::move(removal.left);
+      EXPECT_TRUE(*sys::link_exists(kServiceDevice)) << "what takes packets in goes first";
+    }
+    (void)remove_all(mechanism, std::move(left));
+    EXPECT_TRUE(mechanism.leftovers({}).none());
+  });
+}
+
+TEST_F(IpvsMechanismTest, ConnectionsOfWhatGoesAreCounted) {
+  in_fresh_netns([this] {
+    make_node();
+    for (const char* address : {"172.30.0.1", "192.0.2.1"}) {
+      add(first_, tcp(address, 80), {"10.1.0.2"});
+      first_.live(tcp(address, 80))->real_servers.front().active_connections = 3;
+    }
+    ASSERT_TRUE(NodePortRecord(folder_, Family::kIPv4).before({{Protocol::kTcp, 30080}}));
+    EXPECT_EQ(mechanism().leftovers({}).connections, 3u) << "those of others do not keep us";
+  });
+}
+
+TEST_F(IpvsMechanismTest, SettingsAreMadeByTheFirstApplyAndPutBackByRemoval) {
+  in_fresh_netns([this] {
+    IpvsMechanism mechanism = this->mechanism();
+    auto plane = mechanism.open({.family = Family::kIPv4, .detector = {}});
+    ASSERT_TRUE(plane) << plane.error().what;
+    EXPECT_EQ(mechanism.flavour(), "fake");
+    EXPECT_EQ(sysctls_.values["net/ipv4/vs/conntrack"], "0") << "opening writes nothing";
+    Changes nothing;
+    nothing.full = true;
+    (void)(*plane)->apply(nothing);
+    EXPECT_EQ(sysctls_.values["net/ipv4/vs/conntrack"], "1");
+    const std::vector<Family> serving{Family::kIPv4, Family::kIPv6};
+    EXPECT_THAT(words(mechanism.leftovers(serving).objects), IsEmpty()) << "beside what serves";
+    const Removal done = remove_all(mechanism, mechanism.leftovers({}));
+    EXPECT_THAT(done.problems, IsEmpty());
+    EXPECT_THAT(words(done.removed), Contains("our value of net/ipv4/vs/conntrack (it is 0 again)"));
+    EXPECT_EQ(sysctls_.values["net/ipv4/vs/conntrack"], "0");
+    EXPECT_TRUE(mechanism.leftovers({}).none());
+  });
+}
+
+// A node that was dual-stack and serves IPv4 alone now.
+TEST_F(IpvsMechanismTest, TheFamilyThatIsNotServedIsLeftOver) {
+  in_fresh_netns([this] {
+    make_node();
+    HelperElements elements;
+    elements.service_addresses = {ip("fd00::1")};
+    const auto table = open_helper_table({.family = Family::kIPv6, .masquerade = {}});
+    ASSERT_TRUE(table && (*table)->replace(elements));
+    add(first_, tcp("fd00::1", 443));
+    add(first_, tcp("172.30.0.1", 443));
+    IpvsMechanism mechanism = this->mechanism();
+    const std::vector<Family> serving{Family::kIPv4};
+    const Removal done = remove_all(mechanism, mechanism.leftovers(serving));
+    EXPECT_THAT(words(done.removed),
+                ElementsAre("1 virtual server", "1 address of kube-ipvs0", "the nftables table ip6 sluice-ipvs"));
+    EXPECT_NE(first_.live(tcp("172.30.0.1", 443)), nullptr);
+    EXPECT_TRUE(*sys::link_exists(kServiceDevice));
+    EXPECT_TRUE(mechanism.leftovers(serving).none());
+  });
+}
+
+// kube-proxy's rules are read where its IP sets are, or where nothing serves; the sets go last.
+TEST_F(IpvsMechanismTest, KubeProxysRulesAndIpSetsGo) {
+  for (const bool serves : {false, true}) {
+    for (const bool sets : {false, true}) {
+      SCOPED_TRACE(testing::Message() << serves << " " << sets);
+      in_fresh_netns([&] {
+        chains_ = 3;
+        looks_ = 0;
+        if (sets) run({"ipset", "create", "KUBE-CLUSTER-IP", "hash:ip,port"});
+        run({"ipset", "create", "mine", "hash:ip"});
+        IpvsMechanism mechanism = this->mechanism();
+        const std::vector<Family> both{Family::kIPv4, Family::kIPv6};
+        const auto serving = serves ? std::span<const Family>(both) : std::span<const Family>();
+        const Removal done = remove_all(mechanism, mechanism.leftovers(serving));
+        EXPECT_EQ(looks_, serves && !sets ? 0u : 1u);
+        EXPECT_EQ(chains_, serves && !sets ? 3u : 0u);
+        EXPECT_EQ(run({"ipset", "list", "-n"}), "mine\n");
+        if (sets) {
+          EXPECT_THAT(words(done.removed), ElementsAre("3 chains", "1 IP set"));
+        }
+      });
+    }
+  }
+}
+
+}  // namespace
+}  // namespace sluice::dataplane::ipvs

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+// A node that changes its mode serves by the new one before anything of the old one goes: new connections take the new
+// way, old ones end on the old way. Only IPVS must be waited for, whose connections live in its own table; those of
+// connection tracking need no rules any more. Nobody waits longer than the mode's own drain timeout.
+#include "sync/leftover_sweep.h"
+
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+#include "base/log.h"
+
+namespace sluice::sync {
+
+LeftoverSweep::LeftoverSweep(std::vector<Party> parties, const Clock& clock) : clock_(clock) {
+  for (Party& party : parties) work_.push_back({std::move(party)});
+}
+
+std::optional<std::chrono::nanoseconds> LeftoverSweep::step() {
+  const Clock::SteadyTime now = clock_.steady_now();
+  const auto due =
+      std::find_if(work_.begin(), work_.end(), [now](const Work& work) { return !work.done && work.next <= now; });
+  if (due != work_.end()) {
+    if (due->removing) {
+      remove_piece(*due, now);
+    } else {
+      look(*due, now);
+    }
+  }
+  std::optional<Clock::SteadyTime> next;
+  for (const Work& work : work_) {
+    if (!work.done) next = next ? std::min(*next, work.next) : work.next;
+  }
+  if (!next) return std::nullopt;
+  return std::max<std::chrono::nanoseconds>(*next - now, std::chrono::nanoseconds(0));
+}
+
+void LeftoverSweep::look(Work& work, Clock::SteadyTime now) {
+  dataplane::Leftovers found = work.party.mechanism->leftovers(work.party.serving);
+  std::vector<std::string> texts = found.problems;
+  texts.insert(texts.end(), found.unsure.begin(), found.unsure.end());
+  report(work, texts);
+  if (found.objects.empty()) {
+    work.done = true;
+    return;
+  }
+  if (!work.deadline) work.deadline = now + found.drain_timeout;
+  if (found.connections > 0 && now < *work.deadline) {
+    work.next = std::min(now + kLookInterval, *work.deadline);
+    SLUICE_LOG_V(1, "Another mode still carries connections, looking again", {"mode", work.party.mechanism->name()},
+                 {"connections", found.connections});
+    return;
+  }
+  work.removing = std::move(found);
+}
+
+void LeftoverSweep::remove_piece(Work& work, Clock::SteadyTime now) {
+  dataplane::Removal piece = work.party.mechanism->remove(*std::exchange(work.removing, std::nullopt));
+  for (dataplane::Objects& objects : piece.removed) add(work.removed, std::move(objects));
+  std::move(piece.problems.begin(), piece.problems.end(), std::back_inserter(work.problems));
+  if (!piece.left.objects.empty()) {
+    work.removing = std::move(piece.left);
+    return;
+  }
+  for (const dataplane::Objects& objects : work.removed)
+    SLUICE_LOG_INFO("Removed what another mode left", {"mode", work.party.mechanism->name()},
+                    {"what", objects.to_string()});
+  work.removed.clear();
+  if (work.problems.empty()) {
+    work.done = true;
+    return;
+  }
+  report(work, std::exchange(work.problems, {}));
+  work.next = now + work.retry;
+  work.retry = std::min<std::chrono::nanoseconds>(2 * work.retry, kRetryMax);
+}
+
+void LeftoverSweep::report(Work& work, const std::vector<std::string>& texts) {
+  for (const std::string& text : texts) {
+    if (std::find(work.reported.begin(), work.reported.end(), text) != work.reported.end()) continue;
+    SLUICE_LOG_WARNING("Could not remove what another mode left, going on", {"mode", work.party.mechanism->name()},
+                       {"err", text});
+    work.reported.push_back(text);
+  }
+  // A bound for texts that never come twice.
+  constexpr std::size_t kReportedMax = 100;
+  if (work.reported.size() > kReportedMax) work.reported.clear();
+}
+
+}  // namespace sluice::sync
