@@ -23,8 +23,11 @@ sync::LoopSettings loop_settings(const config::CommandLine& command, const OwnNo
   settings.plan.node_name = node.name;
   const auto gate = config.feature_gates.find("AllowServiceExternalIPs");
   settings.plan.allow_external_ips = gate == config.feature_gates.end() || gate->second;
-  for (const Family family : serving.families)
+  const config::LocalDetectors detectors = local_detectors(config, node.pod_cidrs(), serving.families.front());
+  for (const Family family : serving.families) {
+    config::of(settings.plan.masquerade, family) = {config::of(detectors.by_family, family), masquerade_all(config)};
     config::of(settings.facts.node_ip, family) = config::of(node.ips.by_family, family);
+  }
   settings.facts.zone = node.zone();
   if (config.detect_local_mode == "NodeCIDR" && node.object) settings.pod_cidrs = node.object->pod_cidrs;
   settings.process_start = process_start;

@@ -67,7 +67,6 @@ std::function<void(const sys::SysctlReport&)> log_settings() {
 std::unique_ptr<dataplane::Mechanism> make_iptables(const ProxyConfig& config, const SluiceConfig& sluice) {
   dataplane::iptables::MechanismSettings settings;
   settings.flavour = option(sluice.iptables.flavour);
-  settings.masquerade_all = masquerade_all(config);
   settings.masquerade_bit = static_cast<unsigned>(masquerade_bit(config));
   settings.settings_changed = log_settings();
   return std::make_unique<dataplane::iptables::IptablesMechanism>(std::move(settings), open_journal(sluice));

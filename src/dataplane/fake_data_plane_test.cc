@@ -29,7 +29,8 @@ class FakeRig : public PlaneRig {
     std::set<std::string> reached;
     if (kernel_.retired) return reached;
     for (const auto& [key, port] : kernel_.live) {
-      if (port->cluster_ip != address || port->port != number) continue;
+      const plan::Frontend* cluster_ip = port->cluster_frontend();
+      if (cluster_ip == nullptr || cluster_ip->address != address || cluster_ip->port != number) continue;
       for (const plan::RealServer& server : port->real_servers) reached.insert(server.to_string());
     }
     return reached;

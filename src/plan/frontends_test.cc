@@ -21,9 +21,9 @@ std::string text(const Route& route) {
   return std::string(route.pool == Pool::kCluster ? "cluster" : "local") + (route.masquerade ? "+masq" : "");
 }
 
-// "pod node outside" of one frontend.
-std::string routes_text(const Frontend& frontend) {
-  return text(frontend.pod) + " " + text(frontend.node) + " " + text(frontend.outside);
+// "pod node outside".
+std::string routes_text(const Routes& routes) {
+  return text(routes.pod) + " " + text(routes.node) + " " + text(routes.outside);
 }
 
 enum class Detector { kCidr, kNone };
@@ -45,7 +45,8 @@ const std::vector<std::string> kHereDraining{"10.1.0.1 @self unready serving ter
 const std::vector<std::string> kUnready{"10.1.0.1 @self unready"};
 const std::vector<std::string> kNobody{};
 
-ServicePortPlanPtr planned(bool internal_local, bool external_local, const std::vector<std::string>& endpoints) {
+ServicePortPlanPtr planned(bool internal_local, bool external_local, const std::vector<std::string>& endpoints,
+                           const MasqueradePolicy& policy) {
   model::Service service = make_service("web", {service_port("p", 80, Protocol::kTcp, 30080)});
   service.type = model::ServiceType::kLoadBalancer;
   service.ingress = {{ip("203.0.113.1")}};
@@ -53,7 +54,9 @@ ServicePortPlanPtr planned(bool internal_local, bool external_local, const std::
   service.has_external_ips = true;
   if (internal_local) service.internal_traffic_policy = model::TrafficPolicy::kLocal;
   if (external_local) service.external_traffic_policy = model::TrafficPolicy::kLocal;
-  return plan_of(service, {make_slice("s", "web", {slice_port("p", 8080)}, endpoints)}).ports.at(0);
+  return plan_of(service, {make_slice("s", "web", {slice_port("p", 8080)}, endpoints)}, {},
+                 {"self", true, {policy, {}}})
+      .ports.at(0);
 }
 
 struct Row {
@@ -66,6 +69,14 @@ struct Row {
   const char* cluster_ip;  // pod node outside
   const char* external;    // the same for external IP, load-balancer IP and node port
 };
+
+void expect_routes(const ServicePortPlan& port, const Row& row) {
+  ASSERT_EQ(port.frontends.size(), 4U);
+  for (const Frontend& frontend : port.frontends) {
+    EXPECT_EQ(routes_text(port.routes(frontend)), frontend.internal() ? row.cluster_ip : row.external)
+        << "kind " << static_cast<int>(frontend.kind);
+  }
+}
 
 TEST(Frontends, FollowTheForwardingTruthTable) {
   const char* masq = "cluster+masq cluster+masq cluster+masq";
@@ -90,11 +101,8 @@ TEST(Frontends, FollowTheForwardingTruthTable) {
   };
   for (const Row& row : rows) {
     SCOPED_TRACE(row.name);
-    const auto found = frontends(*planned(row.internal_local, row.external_local, row.endpoints),
-                                 policy(row.detector, row.masquerade_all));
-    ASSERT_EQ(found.size(), 4U);
-    EXPECT_EQ(routes_text(found[0]), row.cluster_ip);
-    for (std::size_t i = 1; i < found.size(); ++i) EXPECT_EQ(routes_text(found[i]), row.external) << "frontend " << i;
+    expect_routes(
+        *planned(row.internal_local, row.external_local, row.endpoints, policy(row.detector, row.masquerade_all)), row);
   }
 }
 
@@ -122,11 +130,8 @@ TEST(Frontends, RejectOrDropWithoutUsableEndpoints) {
   };
   for (const Row& row : rows) {
     SCOPED_TRACE(row.name);
-    const auto found = frontends(*planned(row.internal_local, row.external_local, row.endpoints),
-                                 policy(row.detector, row.masquerade_all));
-    ASSERT_EQ(found.size(), 4U);
-    EXPECT_EQ(routes_text(found[0]), row.cluster_ip);
-    for (std::size_t i = 1; i < found.size(); ++i) EXPECT_EQ(routes_text(found[i]), row.external) << "frontend " << i;
+    expect_routes(
+        *planned(row.internal_local, row.external_local, row.endpoints, policy(row.detector, row.masquerade_all)), row);
   }
 }
 
@@ -136,9 +141,8 @@ TEST(Frontends, DropOnAnInternalOnlyServiceWithoutLocalEndpoints) {
   model::Service service = make_service("web", {service_port("p", 80)});
   service.internal_traffic_policy = model::TrafficPolicy::kLocal;
   const auto port = plan_of(service, {make_slice("s", "web", {slice_port("p", 8080)}, kFar)}).ports.at(0);
-  const auto found = frontends(*port, policy(Detector::kCidr, false));
-  ASSERT_EQ(found.size(), 1U) << "no address beside the cluster IP";
-  EXPECT_EQ(routes_text(found[0]), "drop drop drop");
+  ASSERT_EQ(port->frontends.size(), 1U) << "no address beside the cluster IP";
+  EXPECT_EQ(routes_text(port->internal), "drop drop drop");
 }
 
 TEST(Frontends, ListClusterIpExternalIpsLoadBalancerIpsAndNodePort) {
@@ -149,7 +153,7 @@ TEST(Frontends, ListClusterIpExternalIpsLoadBalancerIpsAndNodePort) {
   service.has_external_ips = true;
   const auto port = plan_of(service, {}).ports.at(0);
   std::vector<std::string> found;
-  for (const Frontend& frontend : frontends(*port, {})) {
+  for (const Frontend& frontend : port->frontends) {
     found.push_back(frontend.kind == FrontendKind::kNodePort ? "node port " + std::to_string(frontend.port)
                                                              : join_host_port(frontend.address, frontend.port));
   }
@@ -166,7 +170,7 @@ TEST(Frontends, FilterLoadBalancerIpsAloneAndOnlyWithEndpoints) {
   const auto filtered_kinds = [&service](const std::vector<std::string>& endpoints) {
     std::vector<FrontendKind> kinds;
     const auto port = plan_of(service, {make_slice("s", "web", {slice_port("p", 8080)}, endpoints)}).ports.at(0);
-    for (const Frontend& frontend : frontends(*port, {})) {
+    for (const Frontend& frontend : port->frontends) {
       if (frontend.filtered) kinds.push_back(frontend.kind);
     }
     return kinds;

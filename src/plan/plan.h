@@ -31,6 +31,8 @@ struct ServicePortKey {
   [[nodiscard]] std::string printed_name() const;
 };
 
+enum class Pool : std::uint8_t { kCluster, kLocal };
+
 // A real server that this node may send to. Ordered by its printed "ip:port", byte for byte, as kube-proxy orders them.
 struct RealServer {
   IpAddress address;
@@ -40,6 +42,7 @@ struct RealServer {
   bool in_local_pool = false;    // chosen where the policy is Local
   // Its share of new connections in mode ipvs, 0 to 65535 (annotation sluice.dev/weight); other modes share evenly.
   std::uint16_t weight = 1;
+  [[nodiscard]] bool in(Pool pool) const { return pool == Pool::kCluster ? in_cluster_pool : in_local_pool; }
   [[nodiscard]] std::string to_string() const { return join_host_port(address, port); }
   friend bool operator==(const RealServer&, const RealServer&) = default;
 };
@@ -50,14 +53,14 @@ struct AddressPort {
   friend auto operator<=>(const AddressPort&, const AddressPort&) = default;
 };
 
-enum class Pool : std::uint8_t { kCluster, kLocal };
 enum class Verdict : std::uint8_t {
   kForward,
   kReject,  // no endpoints anywhere: ICMP port unreachable, the client fails at once
   kDrop,    // policy Local, endpoints elsewhere, none here: silence
 };
 
-// What happens to a new connection from one kind of source. `pool` and `masquerade` have a meaning with kForward only.
+// What happens to a new connection from one kind of source. `pool` and `masquerade` are the policy's, also where the
+// verdict is not kForward because nobody is there to forward to.
 struct Route {
   Verdict verdict = Verdict::kForward;
   Pool pool = Pool::kCluster;
@@ -65,52 +68,56 @@ struct Route {
   friend bool operator==(const Route&, const Route&) = default;
 };
 
-enum class FrontendKind : std::uint8_t { kClusterIp, kExternalIp, kLoadBalancerIp, kNodePort };
-
-// One place where packets come in. `address` is meaningless for kNodePort: the node's addresses are the NodeFacts'
-// business.
-struct Frontend {
-  FrontendKind kind = FrontendKind::kClusterIp;
-  IpAddress address;
-  std::uint16_t port = 0;
-  bool filtered = false;  // loadBalancerSourceRanges are in force here
-  // By source (reference: the forwarding truth table in docs/packet.md). Where pods cannot be told from other sources
-  // (no local detector for the family) `pod` equals `outside`.
+// By source (the forwarding truth table in docs/packet.md). Where pods cannot be told from other sources (no local
+// detector for the family) a pod under externalTrafficPolicy Local is treated as `outside` is.
+struct Routes {
   Route pod;
   Route node;
   Route outside;
+  // Whether the traffic policy of these destinations is Local.
+  [[nodiscard]] bool policy_local() const { return outside.pool == Pool::kLocal; }
+  friend bool operator==(const Routes&, const Routes&) = default;
+};
+
+enum class FrontendKind : std::uint8_t { kClusterIp, kExternalIp, kLoadBalancerIp, kNodePort };
+
+// One place where packets come in.
+struct Frontend {
+  FrontendKind kind = FrontendKind::kClusterIp;
+  bool filtered = false;  // the Service port's source ranges are in force here
+  std::uint16_t port = 0;
+  IpAddress address;  // without meaning for kNodePort: which addresses of the node those are is the node's business
+  [[nodiscard]] bool internal() const { return kind == FrontendKind::kClusterIp; }
   friend bool operator==(const Frontend&, const Frontend&) = default;
 };
 
-// Everything a data plane needs for one Service port. A value; shared by pointer, never changed once made.
+// Everything a data plane needs for one Service port. A value; shared by pointer, never changed once made. Planes,
+// status and trace read the same frontends and routes; only frontends.cc works them out.
 struct ServicePortPlan {
   ServicePortKey key;
-  IpAddress cluster_ip;
-  std::uint16_t port = 0;
-  std::uint16_t node_port = 0;               // 0 = none
-  std::uint16_t health_check_node_port = 0;  // 0 = none
-  std::vector<IpAddress> external_ips;       // of this family, as the settings allow them
-  std::vector<IpAddress> load_balancer_ips;  // of this family, ipMode VIP
-  std::vector<Cidr> source_ranges;           // of this family; empty = everybody
+  std::vector<Frontend> frontends;  // in the order cluster IP, external IPs, load-balancer IPs, node port
+  Routes internal;                  // to the cluster IP
+  Routes external;                  // to all other frontends
+  std::vector<Cidr> source_ranges;  // who may come in by a load-balancer IP, of this family; empty = everybody
+  // A source range holds the node's own address: then packets from the load-balancer IP itself are let in, too.
   bool node_ip_in_source_ranges = false;
-  bool internal_local = false;         // internalTrafficPolicy Local
-  bool external_local = false;         // externalTrafficPolicy Local, on a Service where it has a meaning
-  bool externally_accessible = false;  // a node port, an external IP or a load-balancer IP of this family
-  bool uses_cluster_pool = false;
-  bool uses_local_pool = false;
   bool has_endpoints = false;  // usable endpoints exist somewhere
+  // The Service has a node port, an external IP or a load-balancer IP of this family, be it served or not.
+  bool externally_accessible = false;
+  std::uint16_t health_check_node_port = 0;  // 0 = none
   std::optional<std::uint32_t> affinity_seconds;
   std::vector<RealServer> real_servers;  // union of both pools, sorted by "ip:port"
-  std::size_t endpoints_known = 0;       // also those not ready: decides kube-proxy's large cluster mode
+  std::size_t endpoints_known = 0;       // also those not ready
   // UDP only: every serving endpoint, whether chosen or not. A conntrack entry to one of these is not stale.
   std::vector<AddressPort> serving;
   std::map<std::string, std::string> sluice_annotations;
 
+  [[nodiscard]] const Routes& routes(const Frontend& frontend) const {
+    return frontend.internal() ? internal : external;
+  }
   [[nodiscard]] bool pool_empty(Pool pool) const;
-  [[nodiscard]] Pool internal_pool() const { return internal_local ? Pool::kLocal : Pool::kCluster; }
-  [[nodiscard]] Pool external_pool() const { return external_local ? Pool::kLocal : Pool::kCluster; }
-  [[nodiscard]] Verdict internal_verdict() const;  // to the cluster IP
-  [[nodiscard]] Verdict external_verdict() const;  // to the others, from outside the cluster
+  [[nodiscard]] const Frontend* cluster_frontend() const;  // null where the cluster IP is not served
+  [[nodiscard]] std::uint16_t served_node_port() const;    // 0 where none is served
   friend bool operator==(const ServicePortPlan&, const ServicePortPlan&) = default;
 };
 using ServicePortPlanPtr = std::shared_ptr<const ServicePortPlan>;
@@ -125,20 +132,18 @@ struct LocalDetector {
   friend bool operator==(const LocalDetector&, const LocalDetector&) = default;
 };
 
-// From the configuration; fixed for the life of the process.
-struct Settings {
-  std::string node_name;           // lower case, trimmed
-  bool allow_external_ips = true;  // feature gate AllowServiceExternalIPs
-};
-
-// How a data plane treats sources; needed to spell out a frontend's routes.
+// Whose source address is replaced, beyond what Services' policies say.
 struct MasqueradePolicy {
   LocalDetector detector;
   bool masquerade_all = false;
 };
 
-// Everything that this port answers on, in the order cluster IP, external IPs, load-balancer IPs, node port.
-std::vector<Frontend> frontends(const ServicePortPlan& port, const MasqueradePolicy& policy);
+// From the configuration; fixed for the life of the process.
+struct Settings {
+  std::string node_name;                         // lower case, trimmed
+  bool allow_external_ips = true;                // feature gate AllowServiceExternalIPs
+  std::array<MasqueradePolicy, 2> masquerade{};  // by Family
+};
 
 // One Service's ports of both families, sorted by key, and what its health-check node port answers.
 struct ServicePlan {

@@ -14,8 +14,8 @@ namespace sluice::plan {
 namespace {
 
 bool drops(const ServicePortPlan& port, Traffic traffic) {
-  if (traffic == Traffic::kInternal) return port.internal_verdict() == Verdict::kDrop;
-  return port.externally_accessible && port.external_verdict() == Verdict::kDrop;
+  if (traffic == Traffic::kInternal) return port.internal.outside.verdict == Verdict::kDrop;
+  return port.externally_accessible && port.external.outside.verdict == Verdict::kDrop;
 }
 
 }  // namespace

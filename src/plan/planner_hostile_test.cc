@@ -121,13 +121,13 @@ TEST_F(HostileCluster, EndpointsThatWanderThroughAHundredSlicesAreServedAllTheWh
 TEST_F(HostileCluster, AFamilyWhoseSlicesComeLateIsRefusedWhileTheOtherIsServed) {
   set(web({"10.96.0.1", "fd00::1"}));
   set(make_slice("web-4", "web", {slice_port("p", 80)}, {"10.1.0.1"}));
-  EXPECT_EQ(port("web")->internal_verdict(), Verdict::kForward);
-  EXPECT_EQ(port("web", Family::kIPv6)->internal_verdict(), Verdict::kReject);
+  EXPECT_EQ(port("web")->internal.outside.verdict, Verdict::kForward);
+  EXPECT_EQ(port("web", Family::kIPv6)->internal.outside.verdict, Verdict::kReject);
   const ServicePortPlanPtr four = port("web");
   const auto changes = set(make_slice("web-6", "web", {slice_port("p", 80)}, {"fd01::1"}, Family::kIPv6));
   ASSERT_EQ(changes.size(), 1U);
   EXPECT_EQ(changes[0].key().family, Family::kIPv6);
-  EXPECT_EQ(port("web", Family::kIPv6)->internal_verdict(), Verdict::kForward);
+  EXPECT_EQ(port("web", Family::kIPv6)->internal.outside.verdict, Verdict::kForward);
   EXPECT_EQ(port("web"), four) << "the other family's plan is the same object";
 }
 
@@ -161,7 +161,7 @@ TEST_F(HostileCluster, AServiceThatIsMadeAnewMayHaveAnotherAddressOrFamily) {
       apply(std::move(update));
       std::vector<std::string> served;
       for (const ServicePortPlanPtr& each : planner_.plan().services.at({"shop", "web"}).ports) {
-        served.push_back(each->cluster_ip.to_string());
+        served.push_back(each->cluster_frontend()->address.to_string());
         EXPECT_EQ(reachable_text(*each), each->key.family == Family::kIPv4 ? "10.1.0.1:80" : "[fd01::1]:80")
             << "its slices were there all the time";
       }
@@ -248,8 +248,8 @@ TEST_F(HostileCluster, TwoServicesThatClaimOnePlaceArePlannedApart) {
   ASSERT_EQ(changes.size(), 1U);
   EXPECT_EQ(changes[0].key().service.name, "api");
   EXPECT_EQ(port("web"), first);
-  EXPECT_EQ(port("api")->external_ips, first->external_ips);
-  EXPECT_EQ(port("api")->node_port, first->node_port);
+  EXPECT_EQ(addresses_of(*port("api"), FrontendKind::kExternalIp), addresses_of(*first, FrontendKind::kExternalIp));
+  EXPECT_EQ(port("api")->served_node_port(), first->served_node_port());
   Update update;
   update.services_removed = {{"shop", "api"}};
   apply(std::move(update));
@@ -266,7 +266,7 @@ TEST_F(HostileCluster, OneNodePortNumberServesEachProtocol) {
        {std::pair("t", Protocol::kTcp), std::pair("u", Protocol::kUdp), std::pair("s", Protocol::kSctp)}) {
     set(make_slice("dns-" + std::string(name), "dns", {slice_port(name, 53, protocol)}, {"10.1.0.1"}));
     ASSERT_NE(port("dns", Family::kIPv4, name, protocol), nullptr);
-    EXPECT_EQ(port("dns", Family::kIPv4, name, protocol)->node_port, 30053);
+    EXPECT_EQ(port("dns", Family::kIPv4, name, protocol)->served_node_port(), 30053);
     EXPECT_EQ(reachable_text(*port("dns", Family::kIPv4, name, protocol)), "10.1.0.1:53");
   }
 }

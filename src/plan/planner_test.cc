@@ -72,8 +72,8 @@ TEST(Planner, TakesASliceBeforeItsServiceAndAServiceMadeAnew) {
   recreated.services = {make_service("web", {service_port("p", 80)}, {"10.96.0.77"})};
   const auto changes = f.apply(std::move(recreated));
   ASSERT_EQ(changes.size(), 1U);
-  EXPECT_EQ(changes[0].before->cluster_ip, ip("10.96.0.1"));
-  EXPECT_EQ(changes[0].after->cluster_ip, ip("10.96.0.77"));
+  EXPECT_EQ(changes[0].before->cluster_frontend()->address, ip("10.96.0.1"));
+  EXPECT_EQ(changes[0].after->cluster_frontend()->address, ip("10.96.0.77"));
 }
 
 TEST(Planner, FollowsDuplicatesAcrossSlicesInBothOrders) {

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "plan/endpoints.h"
+#include "plan/frontends.h"
 #include "plan/planner.h"
 
 namespace sluice::plan {
@@ -66,9 +67,8 @@ std::vector<Cidr> source_ranges_of(const model::Service& service, Family family)
 }
 
 // All that the Service's ports of one family share.
-ServicePortPlan common_part(const model::Service& service, Family family, const Settings& settings,
-                            const NodeFacts& facts) {
-  ServicePortPlan common;
+PortDraft common_part(const model::Service& service, Family family, const Settings& settings, const NodeFacts& facts) {
+  PortDraft common;
   common.key.service = service.key;
   common.key.family = family;
   common.cluster_ip = *cluster_ip_of(service, family);
@@ -113,23 +113,23 @@ std::vector<AddressPort> serving_endpoints(const std::vector<KnownEndpoint>& kno
   return serving;
 }
 
-ServicePortPlanPtr plan_port(const ServicePortPlan& common, const model::ServicePort& port, const Slices& slices,
-                             const NodePlace& place, const model::Weights* weights) {
-  auto plan = std::make_shared<ServicePortPlan>(common);
-  plan->key.port_name = port.name;
-  plan->key.protocol = port.protocol;
-  plan->port = port.port;
-  plan->node_port = port.node_port;
-  plan->externally_accessible = common.externally_accessible || port.node_port != 0;
-  plan->uses_cluster_pool = !plan->internal_local || plan->externally_accessible;
-  plan->uses_local_pool = plan->internal_local || (plan->external_local && plan->externally_accessible);
-  const auto known = merge_endpoints(slices, {plan->key.family, port.name, port.protocol}, place.node_name);
-  ChosenEndpoints chosen = choose_endpoints(known, {plan->uses_cluster_pool, plan->uses_local_pool}, place, weights);
-  plan->has_endpoints = chosen.has_endpoints;
-  plan->real_servers = std::move(chosen.real_servers);
-  plan->endpoints_known = known.size();
-  if (port.protocol == Protocol::kUdp) plan->serving = serving_endpoints(known);
-  return plan;
+ServicePortPlanPtr plan_port(const PortDraft& common, const model::ServicePort& port, const Slices& slices,
+                             const NodePlace& place, const model::Weights* weights, const MasqueradePolicy& policy) {
+  PortDraft draft = common;
+  draft.key.port_name = port.name;
+  draft.key.protocol = port.protocol;
+  draft.port = port.port;
+  draft.node_port = port.node_port;
+  draft.externally_accessible = common.externally_accessible || port.node_port != 0;
+  draft.uses_cluster_pool = !draft.internal_local || draft.externally_accessible;
+  draft.uses_local_pool = draft.internal_local || (draft.external_local && draft.externally_accessible);
+  const auto known = merge_endpoints(slices, {draft.key.family, port.name, port.protocol}, place.node_name);
+  ChosenEndpoints chosen = choose_endpoints(known, {draft.uses_cluster_pool, draft.uses_local_pool}, place, weights);
+  draft.has_endpoints = chosen.has_endpoints;
+  draft.real_servers = std::move(chosen.real_servers);
+  draft.endpoints_known = known.size();
+  if (port.protocol == Protocol::kUdp) draft.serving = serving_endpoints(known);
+  return std::make_shared<const ServicePortPlan>(finish(std::move(draft), policy));
 }
 
 // The API server refuses two ports of one name and protocol; a file may hold them, and then the last one counts.
@@ -178,9 +178,10 @@ ServicePlan plan_service(const model::Service& service, const std::vector<const 
   for (const Family family : kFamilies) {
     if (cluster_ip_of(service, family) == nullptr) continue;
     families.push_back(family);
-    const ServicePortPlan common = common_part(service, family, settings, facts);
+    const PortDraft common = common_part(service, family, settings, facts);
     for (const model::ServicePort& port : service.ports) {
-      plan.ports.push_back(plan_port(common, port, ordered, place, weights ? &*weights : nullptr));
+      plan.ports.push_back(plan_port(common, port, ordered, place, weights ? &*weights : nullptr,
+                                     settings.masquerade[static_cast<std::size_t>(family)]));
     }
   }
   if (families.empty()) return plan;

@@ -26,7 +26,8 @@ std::vector<std::string> port_texts(const ServicePlan& plan) {
   std::vector<std::string> texts;
   for (const ServicePortPlanPtr& port : plan.ports) {
     texts.push_back(port->key.printed_name() + "/" + std::string(to_string(port->key.protocol)) + "/" +
-                    std::string(to_string(port->key.family)) + " " + join_host_port(port->cluster_ip, port->port));
+                    std::string(to_string(port->key.family)) + " " +
+                    join_host_port(port->cluster_frontend()->address, port->cluster_frontend()->port));
   }
   return texts;
 }
@@ -93,7 +94,7 @@ TEST(PlanService, PicksTheClusterIpOfEachFamily) {
   for (const Row& row : rows) {
     std::array<std::string, 2> found;
     for (const auto& port : plan_of(make_service("web", {service_port("", 80)}, row.cluster_ips), {}).ports) {
-      found[static_cast<std::size_t>(port->key.family)] = port->cluster_ip.to_string();
+      found[static_cast<std::size_t>(port->key.family)] = port->cluster_frontend()->address.to_string();
     }
     EXPECT_EQ(found[0], row.v4) << row.name;
     EXPECT_EQ(found[1], row.v6) << row.name;
@@ -113,11 +114,11 @@ TEST(PlanService, SortsAddressesAndRangesByFamily) {
   service.sluice_annotations = {{"sluice.dev/scheduler", "lc"}};
   const ServicePlan plan = plan_of(service, {});
   ASSERT_EQ(plan.ports.size(), 2U);
-  EXPECT_EQ(plan.ports[0]->external_ips, ips({"198.51.100.1", "198.51.100.2"}));
-  EXPECT_EQ(plan.ports[1]->external_ips, ips({"2001:db8::1"}));
-  EXPECT_EQ(plan.ports[0]->load_balancer_ips, ips({"203.0.113.1"}))
+  EXPECT_EQ(addresses_of(*plan.ports[0], FrontendKind::kExternalIp), ips({"198.51.100.1", "198.51.100.2"}));
+  EXPECT_EQ(addresses_of(*plan.ports[1], FrontendKind::kExternalIp), ips({"2001:db8::1"}));
+  EXPECT_EQ(addresses_of(*plan.ports[0], FrontendKind::kLoadBalancerIp), ips({"203.0.113.1"}))
       << "ipMode Proxy is left out, a repeated address stands once";
-  EXPECT_EQ(plan.ports[1]->load_balancer_ips, ips({"2001:db8::2"}));
+  EXPECT_EQ(addresses_of(*plan.ports[1], FrontendKind::kLoadBalancerIp), ips({"2001:db8::2"}));
   EXPECT_EQ(plan.ports[0]->source_ranges, (std::vector<Cidr>{cidr("192.0.2.0/24"), cidr("10.0.0.0/8")}));
   EXPECT_EQ(plan.ports[1]->source_ranges, (std::vector<Cidr>{cidr("2001:db8:1::/48")}));
   for (const auto& port : plan.ports) {
@@ -268,17 +269,18 @@ TEST(PlanService, WorksOutPoliciesAndReachability) {
     SCOPED_TRACE(row.name);
     model::Service service = make_service("web", {service_port("p", 80)});
     row.edit(service);
-    const ServicePlan plan = plan_of(service, {});
+    const auto slice = make_slice("s", "web", {slice_port("p", 8080)}, {"10.1.0.1 @self"});
+    const ServicePlan plan = plan_of(service, {slice});
     ASSERT_EQ(plan.ports.size(), 1U);
     const ServicePortPlan& port = *plan.ports[0];
-    EXPECT_EQ(port.internal_local, service.internal_traffic_policy == TrafficPolicy::kLocal);
-    EXPECT_EQ(port.external_local, row.external_local);
+    EXPECT_EQ(port.internal.policy_local(), service.internal_traffic_policy == TrafficPolicy::kLocal);
+    EXPECT_EQ(port.external.policy_local(), row.external_local);
     EXPECT_EQ(port.externally_accessible, row.externally_accessible);
-    EXPECT_EQ(port.uses_cluster_pool, row.uses_cluster);
-    EXPECT_EQ(port.uses_local_pool, row.uses_local);
+    EXPECT_EQ(!port.pool_empty(Pool::kCluster), row.uses_cluster);
+    EXPECT_EQ(!port.pool_empty(Pool::kLocal), row.uses_local);
     EXPECT_EQ(port.health_check_node_port, row.health_check_port);
     EXPECT_EQ(plan.health_check_node_port, row.health_check_port);
-    EXPECT_EQ(port.node_port, service.ports[0].node_port);
+    EXPECT_EQ(port.served_node_port(), service.ports[0].node_port);
   }
 }
 
@@ -287,9 +289,9 @@ TEST(PlanService, HidesExternalIpsThatTheSettingsForbidButStaysReachable) {
   service.external_ips = ips({"198.51.100.1"});
   service.has_external_ips = true;
   const ServicePlan plan = plan_of(service, {}, {}, Settings{"self", false});
-  EXPECT_TRUE(plan.ports[0]->external_ips.empty());
+  EXPECT_EQ(plan.ports[0]->frontends.size(), 1U);
   EXPECT_TRUE(plan.ports[0]->externally_accessible);
-  EXPECT_EQ(plan_of(service, {}).ports[0]->external_ips.size(), 1U);
+  EXPECT_EQ(plan_of(service, {}).ports[0]->frontends.size(), 2U);
 }
 
 TEST(PlanService, LetsTheLastOfTwoPortsOfOneNameAndProtocolCount) {

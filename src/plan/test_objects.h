@@ -98,10 +98,19 @@ inline ServicePlan plan_of(const model::Service& service, const std::vector<mode
 inline std::string pool_text(const ServicePortPlan& port, Pool pool) {
   std::string text;
   for (const RealServer& server : port.real_servers) {
-    if (!(pool == Pool::kCluster ? server.in_cluster_pool : server.in_local_pool)) continue;
+    if (!server.in(pool)) continue;
     text += (text.empty() ? "" : " ") + server.to_string();
   }
   return text;
+}
+
+// The addresses of one kind of frontend, in order.
+inline std::vector<IpAddress> addresses_of(const ServicePortPlan& port, FrontendKind kind) {
+  std::vector<IpAddress> addresses;
+  for (const Frontend& frontend : port.frontends) {
+    if (frontend.kind == kind) addresses.push_back(frontend.address);
+  }
+  return addresses;
 }
 
 inline std::string reachable_text(const ServicePortPlan& port) {

@@ -18,10 +18,15 @@ using plan::ServicePortPlan;
 using plan::ServicePortPlanPtr;
 
 std::vector<AddressPort> destinations(const ServicePortPlan& port) {
-  std::vector<AddressPort> all{{port.cluster_ip, port.port}};
-  for (const IpAddress& address : port.external_ips) all.push_back({address, port.port});
-  for (const IpAddress& address : port.load_balancer_ips) all.push_back({address, port.port});
+  std::vector<AddressPort> all;
+  for (const plan::Frontend& frontend : port.frontends) {
+    if (frontend.kind != plan::FrontendKind::kNodePort) all.push_back({frontend.address, frontend.port});
+  }
   return all;
+}
+
+std::uint16_t node_port(const ServicePortPlanPtr& port) {
+  return port ? port->served_node_port() : std::uint16_t{0};
 }
 
 // A real server that is chosen now is never stale, even if a slice calls it ready and not serving at once.
@@ -84,11 +89,11 @@ void ConntrackCleaner::note(const plan::Change& change) {
   if (!is_udp(change)) return;
   if (change.before) {
     for (const AddressPort& each : destinations(*change.before)) forget(addresses_, each, change.key());
-    if (change.before->node_port != 0) forget(node_ports_, change.before->node_port, change.key());
+    if (node_port(change.before) != 0) forget(node_ports_, node_port(change.before), change.key());
   }
   if (change.after) {
     for (const AddressPort& each : destinations(*change.after)) addresses_[each].push_back(change.after);
-    if (change.after->node_port != 0) node_ports_[change.after->node_port].push_back(change.after);
+    if (node_port(change.after) != 0) node_ports_[node_port(change.after)].push_back(change.after);
   }
 }
 
@@ -116,8 +121,8 @@ void ConntrackCleaner::add_rules(const plan::Change& change, StaleFlows& stale) 
 
   const std::vector<AddressPort> before = change.before ? destinations(*change.before) : std::vector<AddressPort>{};
   const std::vector<AddressPort> after = change.after ? destinations(*change.after) : std::vector<AddressPort>{};
-  const std::uint16_t node_port_before = change.before ? change.before->node_port : std::uint16_t{0};
-  const std::uint16_t node_port_after = change.after ? change.after->node_port : std::uint16_t{0};
+  const std::uint16_t node_port_before = node_port(change.before);
+  const std::uint16_t node_port_after = node_port(change.after);
   if (!gone.empty()) {
     for (const AddressPort& each : before) address_rule(each, stale).gone.insert(gone.begin(), gone.end());
     if (node_port_before != 0) node_port_rule(node_port_before, stale).gone.insert(gone.begin(), gone.end());

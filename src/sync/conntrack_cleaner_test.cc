@@ -8,12 +8,14 @@
 #include <memory>
 
 #include "base/ip_literals.h"
+#include "plan/frontends.h"
 
 namespace sluice::sync {
 namespace {
 
 using plan::AddressPort;
 using plan::Change;
+using plan::PortDraft;
 using plan::ServicePortPlan;
 using plan::ServicePortPlanPtr;
 
@@ -22,16 +24,24 @@ AddressPort at(const char* address, std::uint16_t port) {
 }
 
 // A Service port 10.96.0.10:53 with all kinds of destinations.
-std::shared_ptr<ServicePortPlan> dns(std::vector<AddressPort> serving, Protocol protocol = Protocol::kUdp) {
-  auto port = std::make_shared<ServicePortPlan>();
-  port->key = {{"kube-system", "dns"}, "dns", protocol, Family::kIPv4};
-  port->cluster_ip = ip("10.96.0.10");
-  port->port = 53;
-  port->node_port = 30053;
-  port->external_ips = {ip("192.0.2.10")};
-  port->load_balancer_ips = {ip("203.0.113.10")};
-  port->serving = std::move(serving);
+PortDraft draft(std::vector<AddressPort> serving, Protocol protocol = Protocol::kUdp) {
+  PortDraft port;
+  port.key = {{"kube-system", "dns"}, "dns", protocol, Family::kIPv4};
+  port.cluster_ip = ip("10.96.0.10");
+  port.port = 53;
+  port.node_port = 30053;
+  port.external_ips = {ip("192.0.2.10")};
+  port.load_balancer_ips = {ip("203.0.113.10")};
+  port.serving = std::move(serving);
   return port;
+}
+
+std::shared_ptr<ServicePortPlan> made(PortDraft port) {
+  return std::make_shared<ServicePortPlan>(plan::finish(std::move(port), {}));
+}
+
+std::shared_ptr<ServicePortPlan> dns(std::vector<AddressPort> serving, Protocol protocol = Protocol::kUdp) {
+  return made(draft(std::move(serving), protocol));
 }
 
 NodePortScope node_addresses() {
@@ -117,14 +127,14 @@ TEST(ConntrackCleaner, NodePortNumbersOfOtherHostsAreNotOurs) {
 
 TEST(ConntrackCleaner, ANodePortNumberThatIsAnotherServicesPortIsNotMixedUp) {
   ConntrackCleaner cleaner;
-  auto other = std::make_shared<ServicePortPlan>(*dns({at("10.244.3.3", 1)}));
-  other->key.service.name = "other";
-  other->cluster_ip = ip("198.51.100.1");  // claims an address of the node
-  other->port = 30053;
-  other->node_port = 0;
-  other->external_ips.clear();
-  other->load_balancer_ips.clear();
-  cleaner.note({nullptr, other});
+  PortDraft other = draft({at("10.244.3.3", 1)});
+  other.key.service.name = "other";
+  other.cluster_ip = ip("198.51.100.1");  // claims an address of the node
+  other.port = 30053;
+  other.node_port = 0;
+  other.external_ips.clear();
+  other.load_balancer_ips.clear();
+  cleaner.note({nullptr, made(other)});
   const auto before = dns({kOld});
   const auto after = dns({kNew});
   cleaner.note({nullptr, before});
@@ -182,8 +192,9 @@ TEST(ConntrackCleaner, TheFirstEndpointFreesFlowsThatWereNeverTranslated) {
 }
 
 TEST(ConntrackCleaner, ANewDestinationOfAServiceWithEndpointsFreesFlowsThatWereNeverTranslated) {
-  auto before = dns({kOld});
-  before->external_ips.clear();
+  PortDraft left = draft({kOld});
+  left.external_ips.clear();
+  const auto before = made(left);
   const auto outcome = after_change(before, dns({kOld}));
   ASSERT_TRUE(outcome->stale);
   expect_rows(*outcome->stale,
@@ -194,10 +205,10 @@ TEST(ConntrackCleaner, ANewDestinationOfAServiceWithEndpointsFreesFlowsThatWereN
 }
 
 TEST(ConntrackCleaner, AChangedPortNumberLosesTheFlowsToTheEndpointsThatWentWithIt) {
-  auto after = dns({kNew});
-  after->port = 54;
-  after->node_port = 30054;
-  const auto outcome = after_change(dns({kOld}), after);
+  PortDraft after = draft({kNew});
+  after.port = 54;
+  after.node_port = 30054;
+  const auto outcome = after_change(dns({kOld}), made(after));
   ASSERT_TRUE(outcome->stale);
   expect_rows(*outcome->stale,
               {
@@ -241,14 +252,15 @@ TEST(ConntrackCleaner, EndpointsOfEveryServiceThatSharesADestinationCount) {
 TEST(ConntrackCleaner, ADestinationThatIsLeftToAnotherServiceGoesToThatOnesEndpoints) {
   ConntrackCleaner cleaner;
   const auto before = dns({kOld});
-  auto after = std::make_shared<ServicePortPlan>(*before);
-  after->external_ips.clear();
-  after->node_port = 0;
-  auto second = std::make_shared<ServicePortPlan>(*dns({kNew}));
-  second->key.service.name = "second";
-  second->cluster_ip = ip("10.96.0.11");
+  PortDraft left = draft({kOld});
+  left.external_ips.clear();
+  left.node_port = 0;
+  const auto after = made(left);
+  PortDraft second = draft({kNew});
+  second.key.service.name = "second";
+  second.cluster_ip = ip("10.96.0.11");
   cleaner.note({nullptr, before});
-  cleaner.note({nullptr, second});
+  cleaner.note({nullptr, made(second)});
   cleaner.note({before, after});
   const auto stale = cleaner.stale_after({{before, after}}, [] { return node_addresses(); });
   ASSERT_TRUE(stale);
@@ -272,8 +284,8 @@ TEST(ConntrackCleaner, AChosenRealServerIsNeverStaleEvenIfItsSliceCallsItNotServ
 TEST(ConntrackCleaner, NothingIsDumpedWhereNoFlowCanBeStale) {
   const auto with_affinity = dns({kOld});
   with_affinity->affinity_seconds = 10;
-  const auto fewer_addresses = dns({kOld});
-  fewer_addresses->external_ips.clear();
+  PortDraft fewer_addresses = draft({kOld});
+  fewer_addresses.external_ips.clear();
   const struct {
     const char* name;
     ServicePortPlanPtr before;
@@ -283,7 +295,7 @@ TEST(ConntrackCleaner, NothingIsDumpedWhereNoFlowCanBeStale) {
       {"SCTP was deleted", dns({kOld}, Protocol::kSctp), nullptr},
       {"one endpoint more", dns({kOld}), dns({kOld, kNew})},
       {"affinity changed", dns({kOld}), with_affinity},
-      {"an external IP went, its endpoints stay", dns({kOld}), fewer_addresses},
+      {"an external IP went, its endpoints stay", dns({kOld}), made(fewer_addresses)},
       {"new without endpoints", nullptr, dns({})},
       {"deleted without endpoints", dns({}), nullptr},
   };
@@ -292,10 +304,12 @@ TEST(ConntrackCleaner, NothingIsDumpedWhereNoFlowCanBeStale) {
 
 TEST(ConntrackCleaner, TheNodesAddressesAreAskedOnlyForNodePorts) {
   ConntrackCleaner cleaner;
-  auto before = dns({kOld});
-  before->node_port = 0;
-  auto after = dns({kNew});
-  after->node_port = 0;
+  PortDraft old_draft = draft({kOld});
+  old_draft.node_port = 0;
+  PortDraft new_draft = draft({kNew});
+  new_draft.node_port = 0;
+  const auto before = made(old_draft);
+  const auto after = made(new_draft);
   cleaner.note({nullptr, after});
   int asked = 0;
   const auto scope = [&asked]() -> NodePortScope {
@@ -308,14 +322,14 @@ TEST(ConntrackCleaner, TheNodesAddressesAreAskedOnlyForNodePorts) {
 
 TEST(ConntrackCleaner, AfterARestartOnlyFlowsToEndpointsThatAreGoneAreStale) {
   ConntrackCleaner cleaner;
-  const auto empty = std::make_shared<ServicePortPlan>(*dns({}));
-  empty->key.service.name = "empty";
-  empty->cluster_ip = ip("10.96.0.20");
-  empty->node_port = 0;
-  empty->external_ips.clear();
-  empty->load_balancer_ips.clear();
+  PortDraft empty = draft({});
+  empty.key.service.name = "empty";
+  empty.cluster_ip = ip("10.96.0.20");
+  empty.node_port = 0;
+  empty.external_ips.clear();
+  empty.load_balancer_ips.clear();
   cleaner.note({nullptr, dns({kNew})});
-  cleaner.note({nullptr, empty});
+  cleaner.note({nullptr, made(empty)});
   const auto stale = cleaner.stale_after_full_sync({}, [] { return node_addresses(); });
   ASSERT_TRUE(stale);
   const AddressPort empty_ip = at("10.96.0.20", 53);
@@ -346,12 +360,12 @@ TEST(ConntrackCleaner, OfManyServicesAndFlowsExactlyTheStaleOnesAreNamed) {
   std::vector<Change> changes;
   constexpr std::uint32_t kServices = 1000;
   const auto service = [](std::uint32_t i, std::vector<AddressPort> serving) {
-    auto port = std::make_shared<ServicePortPlan>();
-    port->key = {{"ns", fmt::format("s{}", i)}, "p", Protocol::kUdp, Family::kIPv4};
-    port->cluster_ip = IpAddress::from_v4(0x0A600000U + i);
-    port->port = 53;
-    port->serving = std::move(serving);
-    return port;
+    PortDraft port;
+    port.key = {{"ns", fmt::format("s{}", i)}, "p", Protocol::kUdp, Family::kIPv4};
+    port.cluster_ip = IpAddress::from_v4(0x0A600000U + i);
+    port.port = 53;
+    port.serving = std::move(serving);
+    return made(port);
   };
   const auto endpoint = [](std::uint32_t i, std::uint32_t n) {
     return AddressPort{IpAddress::from_v4(0x0AF40000U + i * 4 + n), 5353};

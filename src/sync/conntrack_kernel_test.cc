@@ -16,6 +16,7 @@
 #include <string>
 
 #include "base/unique_fd.h"
+#include "plan/frontends.h"
 #include "sync/conntrack_cleaner.h"
 #include "sync/settings.h"
 #include "sys/test_netns.h"
@@ -73,13 +74,13 @@ class UdpSocket {
 };
 
 plan::ServicePortPlanPtr dns(const std::vector<std::string>& pods) {
-  auto port = std::make_shared<plan::ServicePortPlan>();
-  port->key = {{"kube-system", "dns"}, "dns", Protocol::kUdp, Family::kIPv4};
-  port->cluster_ip = *IpAddress::parse("10.96.0.10");
-  port->port = 53;
-  port->node_port = 30053;
-  for (const std::string& pod : pods) port->serving.push_back({*IpAddress::parse(pod), 5353});
-  return port;
+  plan::PortDraft port;
+  port.key = {{"kube-system", "dns"}, "dns", Protocol::kUdp, Family::kIPv4};
+  port.cluster_ip = *IpAddress::parse("10.96.0.10");
+  port.port = 53;
+  port.node_port = 30053;
+  for (const std::string& pod : pods) port.serving.push_back({*IpAddress::parse(pod), 5353});
+  return std::make_shared<plan::ServicePortPlan>(plan::finish(std::move(port), {}));
 }
 
 // What a data plane would write for it.

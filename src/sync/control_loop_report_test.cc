@@ -371,9 +371,9 @@ TEST_F(ControlLoopReportTest, StatusTellsCountsOutcomesAndWhatIsServed) {
   EXPECT_EQ(status.families[0].last_sync, clock_.wall_now() - 1s);
   ASSERT_THAT(status.served, SizeIs(2));
   EXPECT_EQ(status.served[0]->key.printed_name(), "shop/web:p");
-  EXPECT_EQ(status.served[0]->cluster_ip, ip("10.96.0.1"));
+  EXPECT_EQ(status.served[0]->cluster_frontend()->address, ip("10.96.0.1"));
   EXPECT_EQ(status.served[0]->real_servers.at(0).to_string(), "10.1.0.1:8080");
-  EXPECT_EQ(status.served[1]->cluster_ip, ip("fd00::1"));
+  EXPECT_EQ(status.served[1]->cluster_frontend()->address, ip("fd00::1"));
 
   v4().failures = 1;
   post(with({}, {web_slice({"10.1.0.2", "10.1.0.3"})}));

@@ -9,7 +9,7 @@ namespace {
 plan::ServicePortPlanPtr port(const char* name, std::uint16_t number) {
   auto made = std::make_shared<plan::ServicePortPlan>();
   made->key.service = {"shop", name};
-  made->port = number;
+  made->endpoints_known = number;
   return made;
 }
 
@@ -43,8 +43,8 @@ TEST(PendingChanges, APortThatWentAndCameBackChangedIsAChange) {
   pending.add({port("web", 1), nullptr});
   pending.add({nullptr, port("web", 2)});
   ASSERT_EQ(pending.size(), 1u);
-  EXPECT_EQ(pending.list()[0].before->port, 1);
-  EXPECT_EQ(pending.list()[0].after->port, 2);
+  EXPECT_EQ(pending.list()[0].before->endpoints_known, 1U);
+  EXPECT_EQ(pending.list()[0].after->endpoints_known, 2U);
 }
 
 TEST(PendingChanges, ListsInOrderOfTheKeys) {

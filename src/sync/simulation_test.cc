@@ -172,9 +172,12 @@ class SimulationTest : public LoopFixture {
     const FakeKernel& kernel = kernels_[below(2)];
     if (kernel.live.empty()) return;
     const auto port = std::next(kernel.live.begin(), below(static_cast<std::uint32_t>(kernel.live.size())))->second;
-    const bool external = !port->external_ips.empty() && one_in(2);
-    const IpAddress destination = external ? port->external_ips[0] : port->cluster_ip;
-    sys::Flow flow{port->key.protocol, port->cluster_ip, destination, {}, next_source_port_++, port->port, 0, 0};
+    const bool has_external_ip =
+        port->frontends.size() > 1 && port->frontends[1].kind == plan::FrontendKind::kExternalIp;
+    const bool external = has_external_ip && one_in(2);
+    const plan::Frontend& cluster_ip = port->frontends.front();
+    const plan::Frontend& to = external ? port->frontends[1] : cluster_ip;
+    sys::Flow flow{port->key.protocol, cluster_ip.address, to.address, {}, next_source_port_++, to.port, 0, 0};
     flow.reply_source = flow.destination;
     flow.reply_source_port = flow.destination_port;
     // Endpoints elsewhere and policy Local: dropped, so there is no flow. Or another Service that claims the same
@@ -195,10 +198,11 @@ class SimulationTest : public LoopFixture {
   }
 
   static bool answers_at(const plan::ServicePortPlan& port, const sys::Flow& flow) {
-    const bool here =
-        port.cluster_ip == flow.destination ||
-        std::find(port.external_ips.begin(), port.external_ips.end(), flow.destination) != port.external_ips.end();
-    return here && port.key.protocol == Protocol::kUdp && port.port == flow.destination_port;
+    if (port.key.protocol != Protocol::kUdp) return false;
+    return std::any_of(port.frontends.begin(), port.frontends.end(), [&flow](const plan::Frontend& frontend) {
+      return frontend.kind != plan::FrontendKind::kNodePort && frontend.address == flow.destination &&
+             frontend.port == flow.destination_port;
+    });
   }
 
   [[nodiscard]] plan::Planner plan_from_scratch() const {

@@ -34,10 +34,9 @@ ServedPort served_port(const plan::ServicePortPlan& port, std::span<const datapl
                     .addresses = {},
                     .real_servers = port.real_servers,
                     .has_endpoints = port.has_endpoints,
-                    .internal_local = port.internal_local,
-                    .external_local = port.external_local};
-  // How sources are told apart has no part in where packets come in.
-  for (const plan::Frontend& frontend : plan::frontends(port, plan::MasqueradePolicy{})) {
+                    .internal_local = port.internal.policy_local(),
+                    .external_local = port.external.policy_local()};
+  for (const plan::Frontend& frontend : port.frontends) {
     const std::string address = printed(frontend);
     const auto known = std::find_if(served.addresses.begin(), served.addresses.end(),
                                     [&](const ServedAddress& each) { return each.address == address; });

@@ -12,7 +12,7 @@ namespace {
 using testing::HasSubstr;
 
 TEST(StatusJson, TheWholeForm) {
-  plan::ServicePortPlan port = web_port();
+  plan::PortDraft port = web_port();
   port.external_ips = {*IpAddress::parse("192.0.2.7")};
   sync::LoopStatus loop = loop_status({port});
   loop.families[0].refusals = {{port.key, port.external_ips[0], "it is the node's"}};
@@ -60,7 +60,7 @@ TEST(StatusJson, PlanesHaveTheirStageAndWhatTheyCannotDo) {
 }
 
 TEST(StatusJson, NothingIsCut) {
-  plan::ServicePortPlan port = web_port();
+  plan::PortDraft port = web_port();
   port.real_servers.assign(1500, port.real_servers[0]);
   const std::string text = status_json(
       make_status(process_facts(), {}, loop_status({port}), comparison(std::vector<std::string>(30, "rule"))), kNow);

@@ -27,8 +27,8 @@ std::vector<std::string> lines_of(const std::string& text) {
   return lines;
 }
 
-plan::ServicePortPlan large_port() {
-  plan::ServicePortPlan port = web_port();
+plan::PortDraft large_port() {
+  plan::PortDraft port = web_port();
   port.key.service.name = "large";
   port.real_servers.clear();
   for (std::size_t i = 0; i < 1500; ++i)
@@ -135,7 +135,7 @@ TEST(StatusText, AServiceOfManyEndpointsTakesOneReadableLine) {
 }
 
 TEST(StatusText, ALongNameIsWholeAndMovesItsOwnRowAlone) {
-  plan::ServicePortPlan port = web_port();
+  plan::PortDraft port = web_port();
   port.key.service = {std::string(63, 'n'), std::string(63, 's')};
   const std::vector<std::string> lines = lines_of(narrow(serving_status({port, web_port()})));
   EXPECT_THAT(lines[5], testing::StartsWith(std::string(63, 'n') + "/" + std::string(63, 's') + ":http  TCP  "));
@@ -155,9 +155,9 @@ TEST(StatusText, WideShowsEveryAddressAndRealServerOnALineOfItsOwn) {
 }
 
 TEST(StatusText, APortWithoutRealServersSaysWhatBecomesOfItsPackets) {
-  plan::ServicePortPlan nobody = web_port();
+  plan::PortDraft nobody = web_port();
   nobody.real_servers.clear();
-  plan::ServicePortPlan elsewhere = nobody;
+  plan::PortDraft elsewhere = nobody;
   nobody.has_endpoints = false;
   elsewhere.internal_local = elsewhere.external_local = true;
   EXPECT_THAT(narrow(serving_status({nobody})), testing::EndsWith("*:31947  (none: rejected)\n"));
@@ -165,7 +165,7 @@ TEST(StatusText, APortWithoutRealServersSaysWhatBecomesOfItsPackets) {
 }
 
 TEST(StatusText, WhereClientsDifferItSaysWhoseChoiceARealServerIs) {
-  plan::ServicePortPlan port = web_port();
+  plan::PortDraft port = web_port();
   port.external_local = true;
   port.real_servers = {real_server("10.0.0.1"), real_server("10.0.0.2"), real_server("10.0.0.3")};
   port.real_servers[1].in_local_pool = true;
@@ -176,7 +176,7 @@ TEST(StatusText, WhereClientsDifferItSaysWhoseChoiceARealServerIs) {
 }
 
 TEST(StatusText, ARefusedAddressIsMarkedAndItsReasonStands) {
-  plan::ServicePortPlan port = web_port();
+  plan::PortDraft port = web_port();
   port.external_ips = {*IpAddress::parse("192.0.2.7")};
   sync::LoopStatus loop = loop_status({port});
   loop.families[0].refusals = {{port.key, port.external_ips[0], "192.0.2.7 is an address of this node (eth0)"}};

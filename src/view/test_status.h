@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "plan/frontends.h"
 #include "view/status.h"
 
 namespace sluice::view {
@@ -24,8 +25,8 @@ inline plan::RealServer real_server(const std::string& address) {
   return server;
 }
 
-inline plan::ServicePortPlan web_port() {
-  plan::ServicePortPlan port;
+inline plan::PortDraft web_port() {
+  plan::PortDraft port;
   port.key = {{"default", "web"}, "http", Protocol::kTcp, Family::kIPv4};
   port.cluster_ip = *IpAddress::parse("10.104.247.10");
   port.port = 80;
@@ -35,7 +36,7 @@ inline plan::ServicePortPlan web_port() {
   return port;
 }
 
-inline sync::LoopStatus loop_status(const std::vector<plan::ServicePortPlan>& ports) {
+inline sync::LoopStatus loop_status(const std::vector<plan::PortDraft>& ports) {
   sync::LoopStatus loop;
   loop.lists_complete = true;
   loop.services = 1;
@@ -45,9 +46,9 @@ inline sync::LoopStatus loop_status(const std::vector<plan::ServicePortPlan>& po
   family.synced = true;
   family.last_sync = kNow - std::chrono::seconds(5);
   family.service_ports = ports.size();
-  for (const plan::ServicePortPlan& port : ports) {
+  for (const plan::PortDraft& port : ports) {
     family.real_servers += port.real_servers.size();
-    loop.served.push_back(std::make_shared<plan::ServicePortPlan>(port));
+    loop.served.push_back(std::make_shared<plan::ServicePortPlan>(plan::finish(port, {})));
   }
   loop.families.push_back(family);
   return loop;
@@ -59,7 +60,7 @@ inline std::vector<sync::FamilyComparison> comparison(std::vector<std::string> m
   return result;
 }
 
-inline Status serving_status(const std::vector<plan::ServicePortPlan>& ports = {web_port()}) {
+inline Status serving_status(const std::vector<plan::PortDraft>& ports = {web_port()}) {
   return make_status(process_facts(), {}, loop_status(ports), comparison({}));
 }
 

@@ -19,9 +19,9 @@ using testing::IsEmpty;
 using testing::Not;
 
 // A Service of random shape; the same `index` gives the same key.
-plan::ServicePortPlan random_service(std::mt19937& random, Family family, unsigned index) {
+plan::PortDraft random_service(std::mt19937& random, Family family, unsigned index) {
   const auto chance = [&random](unsigned percent) { return random() % 100 < percent; };
-  plan::ServicePortPlan port = simple_service(family, index, 0);
+  plan::PortDraft port = simple_service(family, index, 0);
   port.internal_local = chance(15);
   if (chance(40)) port.node_port = static_cast<std::uint16_t>(30000 + index);
   if (chance(25)) port.external_ips = {ip(address(family, "198.51", 0, index + 1))};
@@ -475,7 +475,7 @@ TEST(DataPlane, SctpAndUdpServicesAreServedInEveryGround) {
   for (const Ground& ground :
        {Ground{Family::kIPv4, "nft"}, Ground{Family::kIPv4, "legacy"}, Ground{Family::kIPv6, "nft"}}) {
     in_fresh_netns([&] {
-      plan::ServicePortPlan port = simple_service(ground.family, 0, 2);
+      plan::PortDraft port = simple_service(ground.family, 0, 2);
       std::vector<plan::ServicePortPlanPtr> ports;
       for (const Protocol protocol : {Protocol::kTcp, Protocol::kUdp, Protocol::kSctp}) {
         port.key.protocol = protocol;

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // How iptables serves a Service. A packet to 172.30.10.20:80 meets, in nat PREROUTING or OUTPUT:
 //
-//   KUBE-SERVICES    one rule per virtual server: destination and port -> the Service port's chain
-//   KUBE-FW-hash     (LoadBalancer with source ranges) allowed sources -> EXT; the rest is dropped in filter
-//   KUBE-EXT-hash    from outside the cluster: marks for masquerading, or, by externalTrafficPolicy Local, sends to the
-//                    local pool
-//   KUBE-SVC-hash    picks a real server: rule i of n matches with probability 1/(n-i), so each gets 1/n
-//   KUBE-SVL-hash    the same over the local pool
-//   KUBE-SEP-hash    one real server: marks a connection to itself (hairpin) for masquerading, then DNAT
+//   KUBE-SERVICES  one rule per frontend: destination and port -> the Service port's chain
+//   KUBE-FW-hash   (LoadBalancer with source ranges) allowed sources -> EXT; all others are dropped in filter
+//   KUBE-EXT-hash  from outside the cluster: marks for masquerading, or, by externalTrafficPolicy Local, sends to the
+//                  local pool
+//   KUBE-SVC-hash  picks a real server: rule i of n matches with probability 1/(n-i), so each gets 1/n
+//   KUBE-SVL-hash  the same over the local pool
+//   KUBE-SEP-hash  one real server: marks a connection to itself (hairpin) for masquerading, then DNAT
 //
 // What must not be served is refused in filter, where the packet arrives with its original destination because nothing
 // in nat matched. KUBE-POSTROUTING masquerades what was marked.
@@ -24,8 +24,11 @@
 namespace sluice::dataplane::iptables {
 namespace {
 
+using plan::Frontend;
+using plan::FrontendKind;
 using plan::Pool;
 using plan::RealServer;
+using plan::Route;
 using plan::ServicePortPlan;
 using plan::Verdict;
 
@@ -49,12 +52,12 @@ class PortEncoder {
         name_(for_comment(port.key.printed_name())),
         protocol_(lower_name(port.key.protocol)),
         hash_(port_hash(port.key)) {
-    has_cluster_ = port.uses_cluster_pool && !port.pool_empty(Pool::kCluster);
-    has_local_ = port.uses_local_pool && !port.pool_empty(Pool::kLocal);
+    has_cluster_ = !port.pool_empty(Pool::kCluster);
+    has_local_ = !port.pool_empty(Pool::kLocal);
     external_ = port.has_endpoints && port.externally_accessible;
-    firewall_ = port.has_endpoints && !port.load_balancer_ips.empty() && !port.source_ranges.empty();
-    has_internal_ = port.internal_verdict() == Verdict::kForward && pool_served(port.internal_pool());
-    has_external_ = external_ && port.external_verdict() == Verdict::kForward && pool_served(port.external_pool());
+    firewall_ = std::any_of(port.frontends.begin(), port.frontends.end(), [](const Frontend& f) { return f.filtered; });
+    has_internal_ = forwards(port.internal.outside);
+    has_external_ = external_ && forwards(port.external.outside);
   }
 
   PortRules encode(Detail detail) {
@@ -69,12 +72,14 @@ class PortEncoder {
   [[nodiscard]] std::string pool_chain(Pool pool) const {
     return chain(pool == Pool::kCluster ? ChainKind::kService : ChainKind::kServiceLocal);
   }
-  // "-m tcp -p tcp -d 10.0.0.1 --dport 80"
-  [[nodiscard]] std::string match(const IpAddress& address) const {
-    return fmt::format("-m {0} -p {0} -d {1} --dport {2}", protocol_, address.to_string(), port_.port);
+  [[nodiscard]] bool forwards(const Route& route) const {
+    return route.verdict == Verdict::kForward && pool_served(route.pool);
   }
-  [[nodiscard]] std::string match_node_port() const {
-    return fmt::format("-m {0} -p {0} --dport {1}", protocol_, port_.node_port);
+  // "-m tcp -p tcp -d 10.0.0.1 --dport 80"; of a node port without the address.
+  [[nodiscard]] std::string match(const Frontend& frontend) const {
+    const bool node_port = frontend.kind == FrontendKind::kNodePort;
+    return fmt::format("-m {0} -p {0}{1} --dport {2}", protocol_,
+                       node_port ? "" : " -d " + frontend.address.to_string(), frontend.port);
   }
   [[nodiscard]] std::string refusal(Verdict verdict, std::string_view where) const {
     const bool reject = verdict == Verdict::kReject;
@@ -86,30 +91,25 @@ class PortEncoder {
   // Rows a to e of the rule table. Externals may be both served and refused: by policy Local without a local real
   // server the short-circuit for pods and the node goes on in nat, while filter drops everybody else.
   void add_dispatch() {
-    if (has_internal_) {
-      dispatch(DispatchChain::kNatServices, fmt::format("-m comment --comment \"{} cluster IP\" {} -j {}", name_,
-                                                        match(port_.cluster_ip), pool_chain(port_.internal_pool())));
-    } else {
-      dispatch(DispatchChain::kFilterServices, refusal(port_.internal_verdict(), match(port_.cluster_ip)));
-    }
-    for (const IpAddress& address : port_.external_ips)
-      add_external(address, "external IP", chain(ChainKind::kExternal));
-    for (const IpAddress& address : port_.load_balancer_ips) {
-      if (firewall_) {
-        dispatch(DispatchChain::kFilterProxyFirewall,
-                 fmt::format("-m comment --comment \"{} traffic not accepted by {}\" {} -j DROP", name_,
-                             chain(ChainKind::kFirewall), match(address)));
-      }
-      add_external(address, "loadbalancer IP", chain(firewall_ ? ChainKind::kFirewall : ChainKind::kExternal));
-    }
-    if (port_.node_port != 0) {
-      if (external_) {
-        dispatch(DispatchChain::kNatNodePorts, fmt::format("-m comment --comment {} {} -j {}", name_, match_node_port(),
-                                                           chain(ChainKind::kExternal)));
-      }
-      if (!has_external_) {
-        dispatch(DispatchChain::kFilterExternalServices,
-                 refusal(port_.external_verdict(), "-m addrtype --dst-type LOCAL " + match_node_port()));
+    for (const Frontend& frontend : port_.frontends) {
+      switch (frontend.kind) {
+        case FrontendKind::kClusterIp:
+          add_internal(frontend);
+          break;
+        case FrontendKind::kExternalIp:
+          add_external(frontend, "external IP");
+          break;
+        case FrontendKind::kLoadBalancerIp:
+          if (frontend.filtered) {
+            dispatch(DispatchChain::kFilterProxyFirewall,
+                     fmt::format("-m comment --comment \"{} traffic not accepted by {}\" {} -j DROP", name_,
+                                 chain(ChainKind::kFirewall), match(frontend)));
+          }
+          add_external(frontend, "loadbalancer IP");
+          break;
+        case FrontendKind::kNodePort:
+          add_node_port(frontend);
+          break;
       }
     }
     if (port_.health_check_node_port != 0) {
@@ -119,13 +119,36 @@ class PortEncoder {
     }
   }
 
-  void add_external(const IpAddress& address, std::string_view what, const std::string& target) {
+  void add_internal(const Frontend& frontend) {
+    const Route& route = port_.internal.outside;
+    if (has_internal_) {
+      dispatch(DispatchChain::kNatServices, fmt::format("-m comment --comment \"{} cluster IP\" {} -j {}", name_,
+                                                        match(frontend), pool_chain(route.pool)));
+    } else {
+      dispatch(DispatchChain::kFilterServices, refusal(route.verdict, match(frontend)));
+    }
+  }
+
+  void add_external(const Frontend& frontend, std::string_view what) {
     if (external_) {
       dispatch(DispatchChain::kNatServices,
-               fmt::format("-m comment --comment \"{} {}\" {} -j {}", name_, what, match(address), target));
+               fmt::format("-m comment --comment \"{} {}\" {} -j {}", name_, what, match(frontend),
+                           chain(frontend.filtered ? ChainKind::kFirewall : ChainKind::kExternal)));
     }
-    if (!has_external_)
-      dispatch(DispatchChain::kFilterExternalServices, refusal(port_.external_verdict(), match(address)));
+    if (!has_external_) {
+      dispatch(DispatchChain::kFilterExternalServices, refusal(port_.external.outside.verdict, match(frontend)));
+    }
+  }
+
+  void add_node_port(const Frontend& frontend) {
+    if (external_) {
+      dispatch(DispatchChain::kNatNodePorts,
+               fmt::format("-m comment --comment {} {} -j {}", name_, match(frontend), chain(ChainKind::kExternal)));
+    }
+    if (!has_external_) {
+      dispatch(DispatchChain::kFilterExternalServices,
+               refusal(port_.external.outside.verdict, "-m addrtype --dst-type LOCAL " + match(frontend)));
+    }
   }
 
   void add_chains(bool rules) {
@@ -149,15 +172,13 @@ class PortEncoder {
     if (rules) fill(out_.chains.back());
   }
 
-  [[nodiscard]] bool in_pool(const RealServer& server, Pool pool) const {
-    return pool_served(pool) && (pool == Pool::kCluster ? server.in_cluster_pool : server.in_local_pool);
-  }
+  [[nodiscard]] bool in_pool(const RealServer& server, Pool pool) const { return pool_served(pool) && server.in(pool); }
   [[nodiscard]] std::string server_chain(const RealServer& server) const {
     return std::string(prefix_of(ChainKind::kRealServer)) + real_server_hash(port_.key, server);
   }
 
   [[nodiscard]] std::string source_match() const {  // packets of this node's pods
-    const plan::LocalDetector& detector = settings_.masquerade.detector;
+    const plan::LocalDetector& detector = settings_.detector;
     switch (detector.kind) {
       case plan::LocalDetector::Kind::kNone:
         return "";
@@ -173,11 +194,12 @@ class PortEncoder {
 
   void external_rules(PortChain& out) const {  // rows g
     const std::string service = chain(ChainKind::kService);
-    if (!port_.external_local) {
+    const plan::Routes& routes = port_.external;
+    if (!routes.policy_local()) {
       out.rules.push_back(fmt::format("-m comment --comment \"masquerade traffic for {} external destinations\" -j {}",
                                       name_, kMarkMasqChain));
     } else {
-      if (settings_.masquerade.detector.implemented() && has_cluster_) {
+      if (routes.pod.pool == Pool::kCluster && has_cluster_) {
         out.rules.push_back(fmt::format("-m comment --comment \"pod traffic for {} external destinations\" {} -j {}",
                                         name_, source_match(), service));
       }
@@ -192,7 +214,7 @@ class PortEncoder {
                         name_, service));
       }
     }
-    if (has_external_) out.rules.push_back("-j " + pool_chain(port_.external_pool()));
+    if (has_external_) out.rules.push_back("-j " + pool_chain(routes.outside.pool));
   }
 
   void firewall_rules(PortChain& out) const {  // row h
@@ -203,19 +225,21 @@ class PortEncoder {
     for (const Cidr& range : port_.source_ranges) allow(range.to_string());
     // A load balancer that keeps packets on the node lets them arrive from the address of the load balancer itself.
     if (port_.node_ip_in_source_ranges) {
-      for (const IpAddress& address : port_.load_balancer_ips) allow(address.to_string());
+      for (const Frontend& frontend : port_.frontends) {
+        if (frontend.kind == FrontendKind::kLoadBalancerIp) allow(frontend.address.to_string());
+      }
     }
     out.rules.push_back(
         fmt::format("-m comment --comment \"other traffic to {} will be dropped by {}\"", name_, kProxyFirewallChain));
   }
 
   void pool_rules(PortChain& out, Pool pool) const {  // rows f and i
-    if (has_internal_ && port_.internal_pool() == pool) {
-      const bool all = settings_.masquerade.masquerade_all;
-      if (all || settings_.masquerade.detector.implemented()) {
-        out.rules.push_back(fmt::format("-m comment --comment \"{} cluster IP\" {}{} -j {}", name_,
-                                        match(port_.cluster_ip), all ? "" : " ! " + source_match(), kMarkMasqChain));
-      }
+    const plan::Routes& routes = port_.internal;
+    const Frontend* cluster_ip = port_.cluster_frontend();
+    if (cluster_ip != nullptr && has_internal_ && routes.outside.pool == pool && routes.outside.masquerade) {
+      const std::string others = routes.pod.masquerade ? "" : " ! " + source_match();
+      out.rules.push_back(fmt::format("-m comment --comment \"{} cluster IP\" {}{} -j {}", name_, match(*cluster_ip),
+                                      others, kMarkMasqChain));
     }
     struct Choice {
       std::string comment;

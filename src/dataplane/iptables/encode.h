@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Encoder: from the plan to chains and rules, spelt as kube-proxy 1.36 spells them. Pure. A rule here is what stands
-// behind
+// Encoder: from the plan to chains and rules, spelt as kube-proxy 1.36 spells them. Pure. A rule here is what follows
 // "-A CHAIN " in the input of iptables-restore.
 #pragma once
 
@@ -17,7 +16,7 @@ namespace sluice::dataplane::iptables {
 // Fixed for the life of the data plane.
 struct EncodeSettings {
   Family family = Family::kIPv4;
-  plan::MasqueradePolicy masquerade;
+  plan::LocalDetector detector;  // how a rule matches pods; the same that the plan was made with
   unsigned masquerade_bit = 14;
   bool localhost_node_ports = true;  // as configured; only IPv4 has them
   bool tcp_be_liberal = false;       // nf_conntrack_tcp_be_liberal was set at start: invalid packets are not dropped

@@ -19,7 +19,7 @@ using testing::Not;
 
 EncodeSettings pods_in_10() {
   EncodeSettings settings;
-  settings.masquerade.detector = pods_in("10.0.0.0/8");
+  settings.detector = pods_in("10.0.0.0/8");
   return settings;
 }
 
@@ -53,7 +53,7 @@ std::string port_lines(const PortRules& rules) {
 }
 
 // All rules as kube-proxy gives them to one iptables-restore.
-std::string as_kube_proxy_writes(const EncodeSettings& settings, const std::vector<plan::ServicePortPlan>& ports,
+std::string as_kube_proxy_writes(const EncodeSettings& settings, const std::vector<plan::PortDraft>& ports,
                                  bool comments = true) {
   const Encoder encoder(settings);
   const NodePortAddresses addresses;
@@ -64,8 +64,9 @@ std::string as_kube_proxy_writes(const EncodeSettings& settings, const std::vect
   if (!martian.empty()) filter += chain_lines({kFirewallChain}) + rule_lines(kFirewallChain, {martian});
   std::string nat_chains = "*nat\n" + chain_lines({kServicesChain, kNodePortsChain, kPostroutingChain, kMarkMasqChain});
   std::string nat = rule_lines(fixed[1].name, fixed[1].rules) + rule_lines(fixed[2].name, fixed[2].rules);
-  for (const plan::ServicePortPlan& port : ports) {
-    const PortRules rules = encoder.encode_port(port, Detail::kRules, comments);
+  for (const plan::PortDraft& port : ports) {
+    const PortRules rules =
+        encoder.encode_port(plan::finish(port, {settings.detector, false}), Detail::kRules, comments);
     for (const DispatchRule& rule : rules.dispatch) {
       (table_of(rule.chain) == Table::kNat ? nat : filter) += rule_lines(name_of(rule.chain), {rule.rule});
     }
@@ -87,8 +88,10 @@ std::string one_line_per_rule(const PortRules& rules) {
   return text;
 }
 
-PortRules encode(const EncodeSettings& settings, const plan::ServicePortPlan& port, bool comments = true) {
-  return Encoder(settings).encode_port(port, Detail::kRules, comments);
+PortRules encode(const EncodeSettings& settings, const plan::PortDraft& port, bool comments = true,
+                 bool masquerade_all = false) {
+  return Encoder(settings).encode_port(plan::finish(port, {settings.detector, masquerade_all}), Detail::kRules,
+                                       comments);
 }
 
 std::vector<std::string> rules_of(const PortRules& rules, ChainKind kind) {
@@ -148,12 +151,12 @@ TEST(Encode, WorkedExampleByteForByte) {
 
 // Upstream's TestOverallIPTablesRules: six Services of different shapes at once.
 TEST(Encode, OverallRules) {
-  std::vector<plan::ServicePortPlan> ports;
-  plan::ServicePortPlan plain = cluster_ip_port("ns1", "svc1", "p80", "172.30.0.41");
+  std::vector<plan::PortDraft> ports;
+  plan::PortDraft plain = cluster_ip_port("ns1", "svc1", "p80", "172.30.0.41");
   add_server(plain, "10.180.0.1", 80, Where::kElsewhere);
   ports.push_back(plain);
 
-  plan::ServicePortPlan local = cluster_ip_port("ns2", "svc2", "p80", "172.30.0.42");
+  plan::PortDraft local = cluster_ip_port("ns2", "svc2", "p80", "172.30.0.42");
   local.node_port = 3001;
   local.health_check_node_port = 30000;
   local.external_ips = {ip("192.168.99.22")};
@@ -162,20 +165,20 @@ TEST(Encode, OverallRules) {
   add_server(local, "10.180.0.2", 80, Where::kElsewhere);
   ports.push_back(local);
 
-  plan::ServicePortPlan node_port = cluster_ip_port("ns3", "svc3", "p80", "172.30.0.43");
+  plan::PortDraft node_port = cluster_ip_port("ns3", "svc3", "p80", "172.30.0.43");
   node_port.node_port = 3002;
   node_port.externally_accessible = true;
   add_server(node_port, "10.180.0.3", 80, Where::kElsewhere);
   ports.push_back(node_port);
 
-  plan::ServicePortPlan external = cluster_ip_port("ns4", "svc4", "p80", "172.30.0.44");
+  plan::PortDraft external = cluster_ip_port("ns4", "svc4", "p80", "172.30.0.44");
   external.external_ips = {ip("192.168.99.33")};
   external.externally_accessible = true;
   add_server(external, "10.180.0.4", 80, Where::kHere);
   add_server(external, "10.180.0.5", 80, Where::kElsewhere);
   ports.push_back(external);
 
-  plan::ServicePortPlan ranges = cluster_ip_port("ns5", "svc5", "p80", "172.30.0.45");
+  plan::PortDraft ranges = cluster_ip_port("ns5", "svc5", "p80", "172.30.0.45");
   ranges.node_port = 3003;
   ranges.load_balancer_ips = {ip("5.6.7.8")};
   ranges.source_ranges = {cidr("203.0.113.0/25")};
@@ -191,8 +194,8 @@ TEST(Encode, OverallRules) {
 TEST(Encode, IPv6WithSctpAndTwoPools) {
   EncodeSettings settings;
   settings.family = Family::kIPv6;
-  settings.masquerade.detector = pods_in("fd00:10::/32");
-  plan::ServicePortPlan port = cluster_ip_port("ns", "media", "", "fd00:20::1");
+  settings.detector = pods_in("fd00:10::/32");
+  plan::PortDraft port = cluster_ip_port("ns", "media", "", "fd00:20::1");
   port.key.protocol = Protocol::kSctp;
   port.node_port = 30132;
   port.external_ips = {ip("2001:db8::5")};
@@ -224,7 +227,7 @@ TEST(Encode, NoLocalRealServerKeepsTheShortCircuitAndDropsTheRest) {
 }
 
 TEST(Encode, NoEndpointsRejectsEverywhere) {
-  plan::ServicePortPlan port = worked_example(0, 0);
+  plan::PortDraft port = worked_example(0, 0);
   port.external_ips = {ip("198.51.100.9")};
   EXPECT_EQ(one_line_per_rule(encode(pods_in_10(), port)),
             "filter KUBE-SERVICES -m comment --comment \"shop/web:http has no endpoints\" -m tcp -p tcp -d "
@@ -240,7 +243,7 @@ TEST(Encode, NoEndpointsRejectsEverywhere) {
 }
 
 TEST(Encode, ExternalPolicyClusterMasqueradesAll) {
-  plan::ServicePortPlan port = worked_example();
+  plan::PortDraft port = worked_example();
   port.external_local = port.uses_local_pool = false;
   port.health_check_node_port = 0;
   for (plan::RealServer& server : port.real_servers) server.in_local_pool = false;
@@ -271,7 +274,7 @@ TEST(Encode, DetectorsSpellTheirMatches) {
                          Row{"bridge", bridge, " -i cni0 -j", " ! -i cni0 -j"},
                          Row{"interface prefix", prefix, " -i veth+ -j", " ! -i veth+ -j"}}) {
     EncodeSettings settings;
-    settings.masquerade.detector = row.detector;
+    settings.detector = row.detector;
     const PortRules rules = encode(settings, worked_example());
     EXPECT_THAT(rules_of(rules, ChainKind::kExternal).front(), HasSubstr(row.local)) << row.name;
     EXPECT_THAT(rules_of(rules, ChainKind::kService).front(), HasSubstr(row.others)) << row.name;
@@ -285,15 +288,13 @@ TEST(Encode, WithoutDetectorPodsAreHandledLikeOthers) {
 }
 
 TEST(Encode, MasqueradeAllLooksAtNoSource) {
-  EncodeSettings settings = pods_in_10();
-  settings.masquerade.masquerade_all = true;
   EXPECT_EQ(
-      rules_of(encode(settings, worked_example()), ChainKind::kService).front(),
+      rules_of(encode(pods_in_10(), worked_example(), true, true), ChainKind::kService).front(),
       "-m comment --comment \"shop/web:http cluster IP\" -m tcp -p tcp -d 172.30.10.20 --dport 80 -j KUBE-MARK-MASQ");
 }
 
 TEST(Encode, WithoutSourceRangesNoFirewallChain) {
-  plan::ServicePortPlan port = worked_example();
+  plan::PortDraft port = worked_example();
   port.source_ranges.clear();
   const PortRules rules = encode(pods_in_10(), port);
   EXPECT_THAT(rules_of(rules, ChainKind::kFirewall), IsEmpty());
@@ -302,13 +303,13 @@ TEST(Encode, WithoutSourceRangesNoFirewallChain) {
 }
 
 TEST(Encode, NodeOutsideTheRangesIsNotLetInByTheBalancersAddress) {
-  plan::ServicePortPlan port = worked_example();
+  plan::PortDraft port = worked_example();
   port.node_ip_in_source_ranges = false;
   EXPECT_EQ(rules_of(encode(pods_in_10(), port), ChainKind::kFirewall).size(), 3u);
 }
 
 TEST(Encode, InternalPolicyLocalDispatchesToTheLocalPool) {
-  plan::ServicePortPlan port = cluster_ip_port("ns", "svc", "p", "10.96.0.1");
+  plan::PortDraft port = cluster_ip_port("ns", "svc", "p", "10.96.0.1");
   port.internal_local = port.uses_local_pool = true;
   port.uses_cluster_pool = false;
   add_server(port, "10.0.0.1", 80, Where::kHere);
@@ -323,7 +324,7 @@ TEST(Encode, InternalPolicyLocalDispatchesToTheLocalPool) {
 }
 
 TEST(Encode, InternalPolicyLocalWithoutLocalRealServerDrops) {
-  plan::ServicePortPlan port = cluster_ip_port("ns", "svc", "p", "10.96.0.1");
+  plan::PortDraft port = cluster_ip_port("ns", "svc", "p", "10.96.0.1");
   port.internal_local = port.uses_local_pool = true;
   port.uses_cluster_pool = false;
   add_server(port, "10.0.0.2", 80, Where::kElsewhere);
@@ -344,7 +345,7 @@ TEST(Encode, OneRealServerNeedsNoDice) {
 
 // Upstream's TestComputeProbability.
 TEST(Encode, ProbabilitiesHaveTenDecimals) {
-  plan::ServicePortPlan port = cluster_ip_port("ns", "svc", "p", "10.96.0.1");
+  plan::PortDraft port = cluster_ip_port("ns", "svc", "p", "10.96.0.1");
   for (int i = 1; i <= 50; ++i) add_server(port, fmt::format("10.1.0.{}", i), 80, Where::kElsewhere);
   const std::vector<std::string> rules = rules_of(encode(EncodeSettings{}, port), ChainKind::kService);
   ASSERT_EQ(rules.size(), 50u);
@@ -438,8 +439,8 @@ TEST(Encode, NodePortRulesFollowTheAddresses) {
 // Upstream's TestNumberIptablesRules.
 TEST(Encode, NumbersOfRulesPerService) {
   for (const std::size_t servers : {0u, 1u, 3u, 10u}) {
-    plan::ServicePortPlan plain = cluster_ip_port("ns", "svc", "p", "10.96.0.1");
-    plan::ServicePortPlan ranged = plain;
+    plan::PortDraft plain = cluster_ip_port("ns", "svc", "p", "10.96.0.1");
+    plan::PortDraft ranged = plain;
     ranged.node_port = 30000;
     ranged.external_ips = {ip("198.51.100.1")};
     ranged.load_balancer_ips = {ip("192.0.2.1")};
@@ -461,7 +462,7 @@ TEST(Encode, NumbersOfRulesPerService) {
 
 TEST(Encode, LessDetailIsABeginningOfMore) {
   const Encoder encoder(pods_in_10());
-  const plan::ServicePortPlan port = worked_example();
+  const plan::ServicePortPlan port = plan::finish(worked_example(), {pods_in("10.0.0.0/8"), false});
   const PortRules all = encoder.encode_port(port, Detail::kRules);
   const PortRules names = encoder.encode_port(port, Detail::kChainNames);
   EXPECT_EQ(encoder.encode_port(port, Detail::kDispatch).dispatch, all.dispatch);
@@ -474,7 +475,7 @@ TEST(Encode, LessDetailIsABeginningOfMore) {
 }
 
 TEST(Encode, OddNamesCannotBreakOutOfTheirComment) {
-  plan::ServicePortPlan port = cluster_ip_port("ns", "svc\"\n-A INPUT -j DROP", "p", "10.96.0.1");
+  plan::PortDraft port = cluster_ip_port("ns", "svc\"\n-A INPUT -j DROP", "p", "10.96.0.1");
   add_server(port, "10.0.0.1", 80, Where::kElsewhere);
   const PortRules rules = encode(EncodeSettings{}, port);
   for (const DispatchRule& rule : rules.dispatch) EXPECT_EQ(rule.rule.find('\n'), std::string::npos) << rule.rule;

@@ -93,7 +93,7 @@ Result<std::unique_ptr<IptablesDataPlane>> IptablesDataPlane::open(const Options
   SLUICE_CHECK_OK(iptables::probe(tool));
   EncodeSettings settings;
   settings.family = options.family;
-  settings.masquerade = options.masquerade;
+  settings.detector = options.detector;
   settings.masquerade_bit = options.masquerade_bit;
   settings.localhost_node_ports = options.localhost_node_ports;
   settings.random_fully = tool.newer_than_1_6_2();

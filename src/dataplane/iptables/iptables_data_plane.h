@@ -20,7 +20,7 @@ namespace sluice::dataplane::iptables {
 
 struct Options {
   Family family = Family::kIPv4;
-  plan::MasqueradePolicy masquerade;
+  plan::LocalDetector detector;  // the same that the plan is made with
   unsigned masquerade_bit = 14;
   bool localhost_node_ports = true;
   std::string flavour = "auto";  // nft, legacy, auto

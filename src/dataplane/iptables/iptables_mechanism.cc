@@ -56,7 +56,7 @@ Result<> IptablesMechanism::probe(Family family) {
 Result<std::unique_ptr<DataPlane>> IptablesMechanism::open(const PlaneSettings& settings) {
   Options options;
   options.family = settings.family;
-  options.masquerade = {settings.detector, settings_.masquerade_all};
+  options.detector = settings.detector;
   options.masquerade_bit = settings_.masquerade_bit;
   options.localhost_node_ports = settings.localhost_node_ports;
   options.flavour = settings_.flavour;

@@ -21,7 +21,6 @@ inline constexpr const char* kRouteLocalnet = "net/ipv4/conf/all/route_localnet"
 
 struct MechanismSettings {
   std::string flavour = "auto";  // nft, legacy, auto
-  bool masquerade_all = false;
   unsigned masquerade_bit = 14;
   // What a data plane changed of the node's settings, or could not; called from apply().
   std::function<void(const sys::SysctlReport&)> settings_changed = [](const sys::SysctlReport&) {};

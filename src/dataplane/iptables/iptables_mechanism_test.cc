@@ -96,7 +96,7 @@ Changes some_services(Family family) {
     changes.ports.push_back({nullptr, shared(worked_example())});
     changes.ports.push_back({nullptr, shared(cluster_ip_port("ns", "empty", "p", "172.30.0.9"))});
   } else {
-    plan::ServicePortPlan port = cluster_ip_port("ns", "six", "p", "fd00::1");
+    plan::PortDraft port = cluster_ip_port("ns", "six", "p", "fd00::1");
     add_server(port, "fd00::2", 80, Where::kElsewhere);
     changes.ports.push_back({nullptr, shared(port)});
   }
@@ -331,11 +331,11 @@ TEST(Cleanup, TheServingFlavourLosesWhatTheIpvsModeLeftAndNothingElse) {
       in_fresh_netns([&] {
         const Tool tool = tool_for(Family::kIPv4, flavour);
         if (!before.empty()) run({tool.restore, "--noflush"}, before);
-        auto data_plane = IptablesDataPlane::open({.masquerade = {}, .flavour = flavour});
+        auto data_plane = IptablesDataPlane::open({.detector = pods_in("10.0.0.0/8"), .flavour = flavour});
         ASSERT_TRUE(data_plane) << data_plane.error().what;
         Changes changes;
         changes.full = true;
-        changes.ports.push_back({nullptr, std::make_shared<plan::ServicePortPlan>(worked_example())});
+        changes.ports.push_back({nullptr, shared(worked_example())});
         const auto applied = (*data_plane)->apply(changes);
         ASSERT_TRUE(applied) << applied.error().what;
         const auto rules = open_rules(rules_of_mode_ipvs());

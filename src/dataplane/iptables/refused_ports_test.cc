@@ -10,15 +10,15 @@ namespace {
 
 using testing::HasSubstr;
 
-plan::ServicePortPlan refused_service(Family family, unsigned index) {
-  plan::ServicePortPlan port = simple_service(family, index, 0);
+plan::PortDraft refused_service(Family family, unsigned index) {
+  plan::PortDraft port = simple_service(family, index, 0);
   add_server(port, address(family, "10.180", index, 1), 80, Where::kElsewhere);
   port.affinity_seconds = 0;  // xt_recent takes 1 and more
   return port;
 }
 
-plan::ServicePortPlanPtr grown(const plan::ServicePortPlan& port, Family family) {
-  plan::ServicePortPlan larger = port;
+plan::ServicePortPlanPtr grown(const plan::PortDraft& port, Family family) {
+  plan::PortDraft larger = port;
   add_server(larger, address(family, "10.180", 200, 200), 8080, Where::kElsewhere);
   return shared(larger);
 }
@@ -32,7 +32,7 @@ TEST_P(RefusedPorts, ARefusedServiceKeepsNobodyElseFromBeingServed) {
     std::vector<plan::ServicePortPlanPtr> ports;
     for (unsigned i = 0; i < 10; ++i) ports.push_back(shared(simple_service(family, i, 2)));
     const std::vector<plan::ServicePortPlanPtr> good = ports;
-    const plan::ServicePortPlan bad = refused_service(family, 99);
+    const plan::PortDraft bad = refused_service(family, 99);
     ports.insert(ports.begin() + 4, shared(bad));
     const auto plane = open_plane(GetParam());
     ASSERT_TRUE(plane);
@@ -45,7 +45,7 @@ TEST_P(RefusedPorts, ARefusedServiceKeepsNobodyElseFromBeingServed) {
     expect_no_difference(*open_plane(GetParam()), full(good));
 
     // Other changes go on at their own cost; so does a further try.
-    const auto larger = grown(*ports[0], family);
+    const auto larger = grown(simple_service(family, 0, 2), family);
     EXPECT_EQ(must_apply(*plane, one_change(ports[0], larger)).kernel_transactions, 1u);
     const auto again = plane->apply(one_change(ports[4], ports[4]));
     ASSERT_TRUE(again) << again.error().what;
@@ -53,7 +53,7 @@ TEST_P(RefusedPorts, ARefusedServiceKeepsNobodyElseFromBeingServed) {
     ASSERT_EQ(again->refused.size(), 1u);
     EXPECT_EQ(again->refused[0].reason, applied->refused[0].reason) << "an event for each attempt";
 
-    plan::ServicePortPlan mended = bad;
+    plan::PortDraft mended = bad;
     mended.affinity_seconds = 10;
     ports[0] = larger;
     must_apply(*plane, one_change(ports[4], shared(mended)));
@@ -108,7 +108,7 @@ TEST_P(RefusedPorts, APortThatWasSetAsideIsServedByTheNextTry) {
     const Family family = GetParam().family;
     std::vector<plan::ServicePortPlanPtr> ports;
     for (unsigned i = 0; i < 4; ++i) ports.push_back(shared(refused_service(family, i)));
-    plan::ServicePortPlan fine = refused_service(family, 4);
+    plan::PortDraft fine = refused_service(family, 4);
     fine.affinity_seconds = 10;
     ports.push_back(shared(fine));
     const auto plane = open_plane(GetParam());
@@ -152,7 +152,7 @@ TEST_P(RefusedPorts, AVersionThatIsRefusedLeavesTheOldOneServing) {
     const auto second = shared(simple_service(family, 1, 1));
     const auto third = shared(simple_service(family, 2, 1));
     must_apply(*plane, full({old, second}));
-    plan::ServicePortPlan bad = *old;
+    plan::PortDraft bad = simple_service(family, 0, 1);
     add_server(bad, address(family, "10.180", 7, 7), 80, Where::kElsewhere);
     bad.affinity_seconds = 0;  // xt_recent takes 1 and more
     Changes changes = one_change(old, shared(bad));
@@ -164,7 +164,7 @@ TEST_P(RefusedPorts, AVersionThatIsRefusedLeavesTheOldOneServing) {
     expect_no_difference(*plane, full({shared(bad), second, third}));
 
     // From the refused version to one that is good.
-    plan::ServicePortPlan next = bad;
+    plan::PortDraft next = bad;
     next.affinity_seconds = 10;
     must_apply(*plane, one_change(shared(bad), shared(next)));
     expect_no_difference(*open_plane(GetParam()), full({shared(next), second, third}));
@@ -180,7 +180,7 @@ TEST_P(RefusedPorts, ARefusedVersionIsKeptOutOfRewrittenDispatchChainsToo) {
     ASSERT_TRUE(plane);
     must_apply(*plane, full(ports));
     // The refused version would also answer on another address.
-    plan::ServicePortPlan bad = *ports[99];
+    plan::PortDraft bad = simple_service(family, 99, 1);
     bad.external_ips = {ip(address(family, "198.51", 0, 1))};
     bad.externally_accessible = true;
     bad.affinity_seconds = 0;  // xt_recent takes 1 and more

@@ -34,7 +34,7 @@ inline std::unique_ptr<IptablesDataPlane> open_plane(const Ground& ground) {
   Options options;
   options.family = ground.family;
   options.flavour = ground.flavour;
-  options.masquerade.detector = pods_in(ground.family == Family::kIPv4 ? "10.0.0.0/8" : "fd00:10::/32");
+  options.detector = pods_in(ground.family == Family::kIPv4 ? "10.0.0.0/8" : "fd00:10::/32");
   auto plane = IptablesDataPlane::open(options);
   if (!plane) {
     ADD_FAILURE() << plane.error().what;
@@ -84,8 +84,8 @@ inline std::string address(Family family, const char* v4_prefix, unsigned high, 
              : fmt::format("fd00:{:x}::{:x}:{:x}", static_cast<unsigned>(v4_prefix[0] + v4_prefix[1]), high, low);
 }
 
-inline plan::ServicePortPlan simple_service(Family family, unsigned index, unsigned servers) {
-  plan::ServicePortPlan port =
+inline plan::PortDraft simple_service(Family family, unsigned index, unsigned servers) {
+  plan::PortDraft port =
       cluster_ip_port("ns", fmt::format("svc-{}", index), "p", address(family, "172.30", index / 256, index % 256));
   for (unsigned i = 0; i < servers; ++i)
     add_server(port, address(family, "10.180", index % 256, i + 1), 8080, Where::kElsewhere);

@@ -14,13 +14,14 @@
 #include "base/ip_literals.h"
 #include "base/test_paths.h"
 #include "dataplane/iptables/encode.h"
+#include "plan/frontends.h"
 
 namespace sluice::dataplane::iptables {
 
 enum class Where : std::uint8_t { kHere, kElsewhere };
 
 // Adds a real server to both pools, as far as the port uses them.
-inline void add_server(plan::ServicePortPlan& port, std::string_view address, std::uint16_t number, Where where) {
+inline void add_server(plan::PortDraft& port, std::string_view address, std::uint16_t number, Where where) {
   plan::RealServer server;
   server.address = ip(address);
   server.port = number;
@@ -33,9 +34,9 @@ inline void add_server(plan::ServicePortPlan& port, std::string_view address, st
 }
 
 // A ClusterIP Service port without real servers.
-inline plan::ServicePortPlan cluster_ip_port(std::string_view namespace_name, std::string_view name,
-                                             std::string_view port_name, std::string_view address) {
-  plan::ServicePortPlan port;
+inline plan::PortDraft cluster_ip_port(std::string_view namespace_name, std::string_view name,
+                                       std::string_view port_name, std::string_view address) {
+  plan::PortDraft port;
   port.key = {
       {std::string(namespace_name), std::string(name)}, std::string(port_name), Protocol::kTcp, ip(address).family()};
   port.cluster_ip = ip(address);
@@ -45,8 +46,8 @@ inline plan::ServicePortPlan cluster_ip_port(std::string_view namespace_name, st
 }
 
 // shop/web of the reference's worked example, with `local` of its three real servers on this node.
-inline plan::ServicePortPlan worked_example(std::size_t local = 1, std::size_t servers = 3) {
-  plan::ServicePortPlan port = cluster_ip_port("shop", "web", "http", "172.30.10.20");
+inline plan::PortDraft worked_example(std::size_t local = 1, std::size_t servers = 3) {
+  plan::PortDraft port = cluster_ip_port("shop", "web", "http", "172.30.10.20");
   port.node_port = 30080;
   port.health_check_node_port = 32123;
   port.load_balancer_ips = {ip("192.0.2.80")};
@@ -62,15 +63,17 @@ inline plan::ServicePortPlan worked_example(std::size_t local = 1, std::size_t s
   return port;
 }
 
-inline plan::ServicePortPlanPtr shared(plan::ServicePortPlan port) {
-  return std::make_shared<const plan::ServicePortPlan>(std::move(port));
-}
-
 inline plan::LocalDetector pods_in(std::string_view prefix) {
   plan::LocalDetector detector;
   detector.kind = plan::LocalDetector::Kind::kCidr;
   detector.cidr = cidr(prefix);
   return detector;
+}
+
+// Planned with a detector; which one it is stands in the rules alone.
+inline plan::ServicePortPlanPtr shared(plan::PortDraft port,
+                                       const plan::MasqueradePolicy& policy = {pods_in("10.0.0.0/8"), false}) {
+  return std::make_shared<const plan::ServicePortPlan>(plan::finish(std::move(port), policy));
 }
 
 inline std::string testdata(const std::string& name) {

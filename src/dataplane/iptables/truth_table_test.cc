@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// plan::frontends says where a new connection goes, by its destination and its source. The encoder spells that in
+// The plan says where a new connection goes, by its destination and its source. The encoder spells that in
 // iptables' words, some forty rules for a Service port that has everything. Here packets are led through those rules by
 // hand, and must end where the plan says: for every combination of policies, endpoints, ranges, detectors and sources.
 #include <fmt/format.h>
@@ -14,7 +14,6 @@
 namespace sluice::dataplane::iptables {
 namespace {
 
-using plan::Pool;
 using plan::Route;
 using plan::Verdict;
 
@@ -81,7 +80,7 @@ struct Case {
   bool affinity;
 };
 
-plan::ServicePortPlanPtr planned(const Case& row) {
+plan::ServicePortPlanPtr planned(const Case& row, const plan::MasqueradePolicy& policy) {
   model::Service service;
   service.key = {"shop", "web"};
   service.type = model::ServiceType::kLoadBalancer;
@@ -116,7 +115,7 @@ plan::ServicePortPlanPtr planned(const Case& row) {
   }
   plan::NodeFacts facts;
   facts.node_ip[static_cast<std::size_t>(row.net.family)] = ip(row.net.node);
-  return plan::plan_service(service, {&slice}, {"self", true}, facts).ports.at(0);
+  return plan::plan_service(service, {&slice}, {"self", true, {policy, policy}}, facts).ports.at(0);
 }
 
 std::vector<plan::MasqueradePolicy> policies(const Net& net) {
@@ -165,8 +164,7 @@ bool let_in(const Case& row, Source source) {
 std::set<Outcome> wanted(const plan::ServicePortPlan& port, const Route& route) {
   std::set<Outcome> outcomes;
   for (const plan::RealServer& server : port.real_servers) {
-    const bool member = route.pool == Pool::kCluster ? server.in_cluster_pool : server.in_local_pool;
-    if (member) outcomes.insert({server.to_string(), route.masquerade});
+    if (server.in(route.pool)) outcomes.insert({server.to_string(), route.masquerade});
   }
   return outcomes;
 }
@@ -183,9 +181,8 @@ std::string text(const std::set<Outcome>& outcomes) {
 void expect_route(const Case& row, const plan::ServicePortPlan& port, Tracer& tracer, const plan::Frontend& frontend,
                   Source source) {
   const Packet packet = packet_from(row.net, source, frontend);
-  const Route& route = source == Source::kPod    ? frontend.pod
-                       : source == Source::kNode ? frontend.node
-                                                 : frontend.outside;
+  const plan::Routes& routes = port.routes(frontend);
+  const Route& route = source == Source::kPod ? routes.pod : source == Source::kNode ? routes.node : routes.outside;
   const std::set<Outcome> outcomes = tracer.nat(packet);
   const bool translated = !outcomes.empty() && !outcomes.begin()->target.empty();
   if (frontend.filtered && !let_in(row, source)) {
@@ -209,10 +206,7 @@ void expect_route(const Case& row, const plan::ServicePortPlan& port, Tracer& tr
 void expect_hairpin_masqueraded(const Net& net, const plan::ServicePortPlan& port, Tracer& tracer) {
   for (const plan::RealServer& server : port.real_servers) {
     if (!server.on_this_node) continue;
-    plan::Frontend cluster_ip;
-    cluster_ip.address = port.cluster_ip;
-    cluster_ip.port = port.port;
-    Packet packet = packet_from(net, Source::kPod, cluster_ip);
+    Packet packet = packet_from(net, Source::kPod, *port.cluster_frontend());
     packet.from = server.address;
     for (const Outcome& outcome : tracer.nat(packet)) {
       ASSERT_TRUE(outcome.masqueraded || outcome.target != server.to_string()) << server.to_string();
@@ -232,15 +226,14 @@ std::string describe(const Case& row, const plan::MasqueradePolicy& policy, cons
 }
 
 void expect_truth(const Case& row, std::size_t& routes) {
-  const plan::ServicePortPlanPtr port = planned(row);
   for (const plan::MasqueradePolicy& policy : policies(row.net)) {
+    const plan::ServicePortPlanPtr port = planned(row, policy);
     EncodeSettings settings;
     settings.family = row.net.family;
-    settings.masquerade = policy;
+    settings.detector = policy.detector;
     Tracer tracer(Encoder(settings).encode_port(*port, Detail::kRules));
-    const auto frontends = plan::frontends(*port, policy);
-    ASSERT_EQ(frontends.size(), 4U);
-    for (const plan::Frontend& frontend : frontends) {
+    ASSERT_EQ(port->frontends.size(), 4U);
+    for (const plan::Frontend& frontend : port->frontends) {
       for (const Source source : kSources) {
         expect_route(row, *port, tracer, frontend, source);
         if (testing::Test::HasFatalFailure()) {

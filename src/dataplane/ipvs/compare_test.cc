@@ -9,8 +9,8 @@ namespace {
 
 using testing::UnorderedElementsAre;
 
-plan::ServicePortPlan web() {
-  plan::ServicePortPlan port = service_port("shop/web", "172.30.10.20");
+plan::PortDraft web() {
+  plan::PortDraft port = service_port("shop/web", "172.30.10.20");
   add_server(port, "10.2.0.1", 8080);
   add_server(port, "10.2.0.2", 8080);
   return port;
@@ -90,7 +90,7 @@ TEST(IpvsDataPlaneIntact, OfALargeTableSomeRealServersAreLookedAtEachTime) {
   constexpr std::uint32_t kServices = IpvsDataPlane::kLookedAtMost + 500;
   World world;
   const auto plane = open_plane(world);
-  std::vector<plan::ServicePortPlan> ports;
+  std::vector<plan::PortDraft> ports;
   for (std::uint32_t i = 0; i < kServices; ++i) {
     ports.push_back(service_port(fmt::format("shop/web-{}", i), IpAddress::from_v4(0xac1e0001 + i).to_string()));
     add_server(ports.back(), "10.2.0.1", 8080);

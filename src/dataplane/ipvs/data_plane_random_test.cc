@@ -20,7 +20,7 @@ class RandomPorts {
   std::uint32_t below(std::uint32_t limit) { return static_cast<std::uint32_t>(random_() % limit); }
 
   // Few names, addresses and ports, so that Services share and quarrel about them.
-  plan::ServicePortPlan port(std::uint32_t number) {
+  plan::PortDraft port(std::uint32_t number) {
     const Protocol protocol = number % 3 == 0 ? Protocol::kUdp : Protocol::kTcp;
     auto port = service_port(fmt::format("shop/s{}", number), fmt::format("172.30.0.{}", number + 1), protocol);
     if (below(2) == 0) port.external_ips.push_back(ip(fmt::format("198.51.100.{}", below(3) + 1)));
@@ -75,17 +75,17 @@ TEST(IpvsDataPlaneRandom, AnyRowOfChangesEndsWhereAFullSyncEnds) {
     RandomPorts random(seed);
     World world;
     auto plane = open_plane(world);
-    std::map<std::uint32_t, plan::ServicePortPlan> ports;
+    std::map<std::uint32_t, plan::PortDraft> ports;
     expect_applied(*plane, full({}));
     const auto whole = [&] {
-      std::vector<plan::ServicePortPlan> all;
+      std::vector<plan::PortDraft> all;
       for (const auto& [number, port] : ports) all.push_back(port);
       return full(all);
     };
     for (int step = 0; step < kSteps; ++step) {
       const std::uint32_t number = random.below(8);
       const auto known = ports.find(number);
-      const auto before = known == ports.end() ? nullptr : std::make_unique<plan::ServicePortPlan>(known->second);
+      const auto before = known == ports.end() ? nullptr : std::make_unique<plan::PortDraft>(known->second);
       const bool goes = before && random.below(4) == 0;
       if (goes) {
         ports.erase(known);

@@ -13,8 +13,8 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::UnorderedElementsAre;
 
-plan::ServicePortPlan web() {
-  plan::ServicePortPlan port = service_port("shop/web", "172.30.10.20");
+plan::PortDraft web() {
+  plan::PortDraft port = service_port("shop/web", "172.30.10.20");
   add_server(port, "10.2.0.1", 8080);
   add_server(port, "10.2.0.2", 8080);
   return port;
@@ -158,7 +158,7 @@ TEST(IpvsDataPlane, NewBeforeOldAndElementsOutermost) {
 TEST(IpvsDataPlane, OneEndpointsChangeCostsTheSameAmongTwoOrTwoThousandServices) {
   const auto cost = [](std::uint32_t services) {
     World world;
-    std::vector<plan::ServicePortPlan> ports;
+    std::vector<plan::PortDraft> ports;
     for (std::uint32_t i = 0; i < services; ++i) {
       auto port = service_port(fmt::format("shop/web-{}", i), IpAddress::from_v4(0xac1e0001 + i).to_string());
       port.node_port = static_cast<std::uint16_t>(30000 + i);
@@ -424,7 +424,7 @@ TEST(IpvsDataPlane, AnAddressOfTwoServicesGoesWithTheLast) {
 
 TEST(IpvsDataPlane, FiveThousandAddressesComeInOneSyncAndGoInOne) {
   World world;
-  std::vector<plan::ServicePortPlan> ports;
+  std::vector<plan::PortDraft> ports;
   for (std::uint32_t i = 0; i < 5000; ++i)
     ports.push_back(service_port(fmt::format("shop/s{}", i), IpAddress::from_v4(0xac1e0001 + i).to_string()));
   const auto plane = open_plane(world);

@@ -51,8 +51,8 @@ class DrainTest : public testing::Test {
   World world_;
   Options options_;
   std::map<std::string, std::string> annotations_;
-  plan::ServicePortPlan both_;
-  plan::ServicePortPlan one_;
+  plan::PortDraft both_;
+  plan::PortDraft one_;
   VirtualServerKey key_;
   std::unique_ptr<IpvsDataPlane> plane_;
 };

@@ -64,7 +64,9 @@ std::set<IpAddress> endpoints_of(const plan::ServicePortPlanPtr& port) {
 }
 
 bool node_ports_differ(const plan::Change& change) {
-  const auto node_port = [](const plan::ServicePortPlanPtr& port) { return port ? port->node_port : std::uint16_t{0}; };
+  const auto node_port = [](const plan::ServicePortPlanPtr& port) {
+    return port ? port->served_node_port() : std::uint16_t{0};
+  };
   return node_port(change.before) != node_port(change.after);
 }
 

@@ -105,7 +105,7 @@ std::optional<WantedVirtualServer> Served::winner(const VirtualServerKey& key, c
 void Served::add_port(const plan::ServicePortPlanPtr& port, const WantedPort& wanted, Delta& delta) {
   ports_[port->key] = port;
   for (const WantedVirtualServer& server : wanted.virtual_servers) claims_[server.server.key].insert(port->key);
-  if (port->node_port != 0) ++node_ports_[{port->key.protocol, port->node_port}];
+  if (port->served_node_port() != 0) ++node_ports_[{port->key.protocol, port->served_node_port()}];
   if (!wanted.refusals.empty()) refusals_[port->key] = wanted.refusals;
   if (!wanted.bad_annotations.empty()) bad_annotations_[port->key] = wanted.bad_annotations;
   HelperElements fresh = counts_.add(wanted.elements);
@@ -121,7 +121,7 @@ void Served::remove_port(const plan::ServicePortKey& key, const WantedPort& want
     if (claims->second.empty()) claims_.erase(claims);
   }
   const auto port = ports_.find(key);
-  const auto node_port = node_ports_.find({key.protocol, port->second->node_port});
+  const auto node_port = node_ports_.find({key.protocol, port->second->served_node_port()});
   if (node_port != node_ports_.end() && --node_port->second == 0) node_ports_.erase(node_port);
   refusals_.erase(key);
   bad_annotations_.erase(key);

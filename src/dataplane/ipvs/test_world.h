@@ -15,6 +15,7 @@
 #include "base/ip_literals.h"
 #include "dataplane/ipvs/ipvs_data_plane.h"
 #include "ipvs/fake_engine.h"
+#include "plan/frontends.h"
 
 namespace sluice::dataplane::ipvs {
 
@@ -210,7 +211,7 @@ inline std::unique_ptr<IpvsDataPlane> open_plane(World& world, Options options =
 
 enum class Where : std::uint8_t { kHere, kElsewhere };
 
-inline void add_server(plan::ServicePortPlan& port, std::string_view address, std::uint16_t number,
+inline void add_server(plan::PortDraft& port, std::string_view address, std::uint16_t number,
                        Where where = Where::kElsewhere) {
   plan::RealServer server;
   server.address = ip(address);
@@ -222,9 +223,9 @@ inline void add_server(plan::ServicePortPlan& port, std::string_view address, st
   port.real_servers.push_back(server);
 }
 
-inline plan::ServicePortPlan service_port(std::string_view name, std::string_view address,
-                                          Protocol protocol = Protocol::kTcp) {
-  plan::ServicePortPlan port;
+inline plan::PortDraft service_port(std::string_view name, std::string_view address,
+                                    Protocol protocol = Protocol::kTcp) {
+  plan::PortDraft port;
   const std::size_t slash = name.find('/');
   port.key = {
       {std::string(name.substr(0, slash)), std::string(name.substr(slash + 1))}, "", protocol, ip(address).family()};
@@ -234,11 +235,16 @@ inline plan::ServicePortPlan service_port(std::string_view name, std::string_vie
   return port;
 }
 
-inline plan::ServicePortPlanPtr shared(plan::ServicePortPlan port) {
-  return std::make_shared<const plan::ServicePortPlan>(std::move(port));
+// Of the routes, mode ipvs reads those of sources outside, which no detector changes but for cluster IPs' masquerading,
+// and that the helper table does.
+inline plan::ServicePortPlan planned(plan::PortDraft port) {
+  return plan::finish(std::move(port), {});
+}
+inline plan::ServicePortPlanPtr shared(plan::PortDraft port) {
+  return std::make_shared<const plan::ServicePortPlan>(planned(std::move(port)));
 }
 
-inline Changes full(const std::vector<plan::ServicePortPlan>& ports) {
+inline Changes full(const std::vector<plan::PortDraft>& ports) {
   Changes changes;
   changes.full = true;
   for (const auto& port : ports) changes.ports.push_back({nullptr, shared(port)});
@@ -246,7 +252,7 @@ inline Changes full(const std::vector<plan::ServicePortPlan>& ports) {
   return changes;
 }
 
-inline Changes change(const plan::ServicePortPlan* before, const plan::ServicePortPlan* after) {
+inline Changes change(const plan::PortDraft* before, const plan::PortDraft* after) {
   Changes changes;
   changes.ports.push_back({before != nullptr ? shared(*before) : nullptr, after != nullptr ? shared(*after) : nullptr});
   return changes;

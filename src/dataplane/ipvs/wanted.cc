@@ -22,14 +22,14 @@ namespace {
 using sluice::ipvs::ForwardMethod;
 using sluice::ipvs::kPersistentFlag;
 
-// The pool of the policy; where it is Local and nothing is here, the cluster's (mode-ipvs.md, section 4): better far
-// than nowhere.
-std::shared_ptr<const RealServers> select(const plan::ServicePortPlan& port, plan::Pool pool) {
-  if (pool == plan::Pool::kLocal && port.pool_empty(plan::Pool::kLocal)) pool = plan::Pool::kCluster;
+// Of every source IPVS makes the same, so what it does is what the plan says of sources outside. Where that is to drop,
+// since the policy is Local and nothing is here, the cluster's pool is taken (mode-ipvs.md, section 4): better far than
+// nowhere.
+std::shared_ptr<const RealServers> select(const plan::ServicePortPlan& port, const plan::Route& route) {
+  const plan::Pool pool = route.verdict == plan::Verdict::kForward ? route.pool : plan::Pool::kCluster;
   auto chosen = std::make_shared<RealServers>();
   for (const plan::RealServer& server : port.real_servers) {
-    const bool member = pool == plan::Pool::kLocal ? server.in_local_pool : server.in_cluster_pool;
-    if (member) chosen->emplace_back(RealServerKey::of(server.address, server.port), server.weight);
+    if (server.in(pool)) chosen->emplace_back(RealServerKey::of(server.address, server.port), server.weight);
   }
   std::sort(chosen->begin(), chosen->end());
   const auto same_key = [](const auto& a, const auto& b) { return a.first == b.first; };
@@ -98,43 +98,19 @@ class PortBuilder {
         node_(node),
         scheduler_(scheduler_of(port, settings, wanted_.bad_annotations)) {
     drain_timeout_ = drain_timeout_of(port, settings, wanted_.bad_annotations);
-    internal_ = select(port, port.internal_pool());
-    external_ = port.external_pool() == port.internal_pool() ? internal_ : select(port, port.external_pool());
+    internal_ = select(port, port.internal.outside);
+    external_ =
+        port.internal.policy_local() == port.external.policy_local() ? internal_ : select(port, port.external.outside);
   }
 
-  // Answers whether the address is served.
-  bool add_address(const IpAddress& address, plan::FrontendKind kind) {
-    if (auto reason = reason_to_refuse(address, kind, settings_, node_)) {
-      wanted_.refusals.push_back({port_.key, address, *std::move(reason)});
-      return false;
-    }
-    const ServedAddress served{address, port_.key.protocol, port_.port};
-    wanted_.elements.service_addresses.insert(address);
-    if (kind == plan::FrontendKind::kClusterIp) {
-      wanted_.elements.cluster_ips.insert(served);
+  void add(const plan::Frontend& frontend) {
+    if (frontend.kind == plan::FrontendKind::kNodePort) {
+      add_node_port(frontend.port);
+    } else if (auto reason = reason_to_refuse(frontend.address, frontend.kind, settings_, node_)) {
+      wanted_.refusals.push_back({port_.key, frontend.address, *std::move(reason)});
     } else {
-      (port_.external_local ? wanted_.elements.unmasqueraded : wanted_.elements.masqueraded).insert(served);
+      add_address(frontend);
     }
-    add_virtual_server(address, port_.port, kind == plan::FrontendKind::kClusterIp ? internal_ : external_);
-    return true;
-  }
-
-  void add_node_port() {
-    if (port_.node_port == 0) return;
-    auto& elements = wanted_.elements;
-    (port_.external_local ? elements.unmasqueraded_node_ports : elements.masqueraded_node_ports)
-        .insert({port_.key.protocol, port_.node_port});
-    for (const IpAddress& address : node_.node_ports) add_virtual_server(address, port_.node_port, external_);
-  }
-
-  // The node itself speaks to a Service's address from that very address, since the kernel prefers it as source.
-  void restrict_sources(const IpAddress& address) {
-    if (port_.source_ranges.empty()) return;
-    const ServedAddress served{address, port_.key.protocol, port_.port};
-    wanted_.elements.firewalled.insert(served);
-    for (const Cidr& range : port_.source_ranges) wanted_.elements.source_ranges.insert({served, range});
-    if (!port_.node_ip_in_source_ranges) return;
-    wanted_.elements.source_ranges.insert({served, Cidr(address, static_cast<unsigned>(address.bytes().size() * 8))});
   }
 
   WantedPort take() && {
@@ -146,6 +122,35 @@ class PortBuilder {
   }
 
  private:
+  void add_address(const plan::Frontend& frontend) {
+    const ServedAddress served{frontend.address, port_.key.protocol, frontend.port};
+    wanted_.elements.service_addresses.insert(frontend.address);
+    if (frontend.internal()) {
+      wanted_.elements.cluster_ips.insert(served);
+    } else {
+      (port_.external.policy_local() ? wanted_.elements.unmasqueraded : wanted_.elements.masqueraded).insert(served);
+    }
+    if (frontend.kind == plan::FrontendKind::kLoadBalancerIp) restrict_sources(served);
+    add_virtual_server(frontend.address, frontend.port, frontend.internal() ? internal_ : external_);
+  }
+
+  void add_node_port(std::uint16_t number) {
+    auto& elements = wanted_.elements;
+    (port_.external.policy_local() ? elements.unmasqueraded_node_ports : elements.masqueraded_node_ports)
+        .insert({port_.key.protocol, number});
+    for (const IpAddress& address : node_.node_ports) add_virtual_server(address, number, external_);
+  }
+
+  // The node itself speaks to a Service's address from that very address, since the kernel prefers it as source.
+  void restrict_sources(const ServedAddress& served) {
+    if (port_.source_ranges.empty()) return;
+    wanted_.elements.firewalled.insert(served);
+    for (const Cidr& range : port_.source_ranges) wanted_.elements.source_ranges.insert({served, range});
+    if (!port_.node_ip_in_source_ranges) return;
+    const Cidr itself(served.address, static_cast<unsigned>(served.address.bytes().size() * 8));
+    wanted_.elements.source_ranges.insert({served, itself});
+  }
+
   void add_virtual_server(const IpAddress& address, std::uint16_t number,
                           const std::shared_ptr<const RealServers>& real_servers) {
     WantedVirtualServer wanted;
@@ -214,12 +219,7 @@ bool same(const WantedVirtualServer& a, const WantedVirtualServer& b) {
 
 WantedPort wanted_of(const plan::ServicePortPlan& port, const WantedSettings& settings, const NodeAddresses& node) {
   PortBuilder builder(port, settings, node);
-  builder.add_address(port.cluster_ip, plan::FrontendKind::kClusterIp);
-  for (const IpAddress& address : port.external_ips) builder.add_address(address, plan::FrontendKind::kExternalIp);
-  for (const IpAddress& address : port.load_balancer_ips) {
-    if (builder.add_address(address, plan::FrontendKind::kLoadBalancerIp)) builder.restrict_sources(address);
-  }
-  builder.add_node_port();
+  for (const plan::Frontend& frontend : port.frontends) builder.add(frontend);
   return std::move(builder).take();
 }
 
@@ -237,7 +237,9 @@ bool comes_first(const plan::ServicePortPlan& port) {
   constexpr std::uint16_t kDnsPort = 53;
   const plan::ObjectKey& service = port.key.service;
   if (is_api_servers_service(service)) return true;
-  return service.namespace_name == "kube-system" && (service.name == "kube-dns" || port.port == kDnsPort);
+  const bool serves_dns = std::any_of(port.frontends.begin(), port.frontends.end(),
+                                      [](const plan::Frontend& frontend) { return frontend.port == kDnsPort; });
+  return service.namespace_name == "kube-system" && (service.name == "kube-dns" || serves_dns);
 }
 
 }  // namespace sluice::dataplane::ipvs

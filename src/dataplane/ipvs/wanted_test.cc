@@ -34,8 +34,8 @@ std::vector<std::string> keys_of(const WantedPort& wanted) {
 }
 
 // The worked example of the reference, with one of three real servers here.
-plan::ServicePortPlan web() {
-  plan::ServicePortPlan port = service_port("shop/web", "172.30.10.20");
+plan::PortDraft web() {
+  plan::PortDraft port = service_port("shop/web", "172.30.10.20");
   port.node_port = 30080;
   port.load_balancer_ips = {ip("192.0.2.80")};
   port.external_ips = {ip("198.51.100.7")};
@@ -67,11 +67,11 @@ TEST(WantedRealServers, ByPolicyWithTheClusterAsFallback) {
   };
   for (const Row& row : rows) {
     SCOPED_TRACE(row.name);
-    plan::ServicePortPlan port = web();
+    plan::PortDraft port = web();
     port.internal_local = row.internal_local;
     port.external_local = row.external_local;
     if (!row.one_here) port.real_servers.erase(port.real_servers.begin());
-    const WantedPort wanted = wanted_of(port, {}, node_of(World()));
+    const WantedPort wanted = wanted_of(planned(port), {}, node_of(World()));
     EXPECT_EQ(servers_of(wanted, tcp("172.30.10.20", 80)), row.internal);
     EXPECT_EQ(servers_of(wanted, tcp("192.0.2.80", 80)), row.external);
     EXPECT_EQ(servers_of(wanted, tcp("198.51.100.7", 80)), row.external);
@@ -80,20 +80,20 @@ TEST(WantedRealServers, ByPolicyWithTheClusterAsFallback) {
 }
 
 TEST(WantedRealServers, InternalLocalWithoutAClusterPoolHasNone) {
-  plan::ServicePortPlan port = service_port("shop/web", "172.30.10.20");
+  plan::PortDraft port = service_port("shop/web", "172.30.10.20");
   port.internal_local = true;
   port.uses_cluster_pool = false;
-  const WantedPort wanted = wanted_of(port, {}, node_of(World()));
+  const WantedPort wanted = wanted_of(planned(port), {}, node_of(World()));
   EXPECT_THAT(keys_of(wanted), ElementsAre("TCP 172.30.10.20:80"));
   EXPECT_THAT(servers_of(wanted, tcp("172.30.10.20", 80)), IsEmpty());
 }
 
 TEST(WantedVirtualServers, AreThereWithoutRealServersOnEveryAddress) {
-  plan::ServicePortPlan port = web();
+  plan::PortDraft port = web();
   port.real_servers.clear();
   WantedSettings settings;
   settings.localhost_node_ports = true;
-  const WantedPort wanted = wanted_of(port, settings, node_of(World(), settings));
+  const WantedPort wanted = wanted_of(planned(port), settings, node_of(World(), settings));
   EXPECT_THAT(keys_of(wanted),
               UnorderedElementsAre("TCP 172.30.10.20:80", "TCP 198.51.100.7:80", "TCP 192.0.2.80:80",
                                    "TCP 127.0.0.1:30080", "TCP 192.168.0.2:30080", "TCP 192.168.1.2:30080"));
@@ -118,26 +118,26 @@ TEST(WantedVirtualServers, NodePortsAnswerWhereTheConfigurationSays) {
 }
 
 TEST(WantedVirtualServers, AffinityIsPersistenceOfTheWholeClient) {
-  plan::ServicePortPlan port = service_port("shop/web", "172.30.10.20");
-  const VirtualServer without = wanted_of(port, {}, {}).virtual_servers.at(0).server;
+  plan::PortDraft port = service_port("shop/web", "172.30.10.20");
+  const VirtualServer without = wanted_of(planned(port), {}, {}).virtual_servers.at(0).server;
   EXPECT_EQ(without.flags, 0u);
   EXPECT_EQ(without.persistence_timeout_s, 0u);
   EXPECT_EQ(without.scheduler, "rr");
   port.affinity_seconds = 10800;
-  const VirtualServer with = wanted_of(port, {}, {}).virtual_servers.at(0).server;
+  const VirtualServer with = wanted_of(planned(port), {}, {}).virtual_servers.at(0).server;
   EXPECT_EQ(with.flags, 0x1u);
   EXPECT_EQ(with.persistence_timeout_s, 10800u);
   EXPECT_EQ(with.persistence_mask, 0xffffffffu);
-  plan::ServicePortPlan six = service_port("shop/web", "fd00::20");
+  plan::PortDraft six = service_port("shop/web", "fd00::20");
   six.affinity_seconds = 60;
-  EXPECT_EQ(wanted_of(six, {}, {}).virtual_servers.at(0).server.persistence_mask, 128u);
+  EXPECT_EQ(wanted_of(planned(six), {}, {}).virtual_servers.at(0).server.persistence_mask, 128u);
 }
 
 TEST(WantedVirtualServers, WeightsAndMasquerading) {
-  plan::ServicePortPlan port = web();
+  plan::PortDraft port = web();
   port.real_servers[1].weight = 7;
   port.real_servers[2].weight = 0;
-  const WantedPort wanted = wanted_of(port, {}, {});
+  const WantedPort wanted = wanted_of(planned(port), {}, {});
   const RealServers& servers = *wanted.virtual_servers.at(0).real_servers;
   ASSERT_EQ(servers.size(), 3u);
   EXPECT_THAT((std::vector<int>{servers[0].second, servers[1].second, servers[2].second}), ElementsAre(1, 7, 0));
@@ -178,9 +178,9 @@ TEST(WantedAnnotations, OverrideTheConfigurationOrAreToldOf) {
   };
   for (const Row& row : rows) {
     SCOPED_TRACE(row.name);
-    plan::ServicePortPlan port = service_port("shop/web", "172.30.10.20");
+    plan::PortDraft port = service_port("shop/web", "172.30.10.20");
     port.sluice_annotations = row.annotations;
-    const WantedPort wanted = wanted_of(port, settings, {});
+    const WantedPort wanted = wanted_of(planned(port), settings, {});
     EXPECT_EQ(wanted.virtual_servers.at(0).server.scheduler, row.scheduler);
     EXPECT_EQ(wanted.virtual_servers.at(0).server.flags, row.flags);
     EXPECT_EQ(wanted.virtual_servers.at(0).drain_timeout, std::chrono::seconds(row.drain_s));
@@ -193,10 +193,10 @@ TEST(WantedAnnotations, OverrideTheConfigurationOrAreToldOf) {
 }
 
 TEST(WantedElements, MasqueradingFollowsTheExternalPolicy) {
-  plan::ServicePortPlan port = web();
+  plan::PortDraft port = web();
   const ServedAddress external{ip("198.51.100.7"), Protocol::kTcp, 80};
   const ServedAddress balanced{ip("192.0.2.80"), Protocol::kTcp, 80};
-  const WantedPort cluster = wanted_of(port, {}, {});
+  const WantedPort cluster = wanted_of(planned(port), {}, {});
   EXPECT_THAT(cluster.elements.cluster_ips, ElementsAre(ServedAddress{ip("172.30.10.20"), Protocol::kTcp, 80}));
   EXPECT_THAT(cluster.elements.masqueraded, UnorderedElementsAre(external, balanced));
   EXPECT_THAT(cluster.elements.unmasqueraded, IsEmpty());
@@ -204,7 +204,7 @@ TEST(WantedElements, MasqueradingFollowsTheExternalPolicy) {
   EXPECT_THAT(cluster.elements.local_real_servers, ElementsAre(ip("10.180.0.1")));
   port.external_local = true;
   port.health_check_node_port = 32123;
-  const WantedPort local = wanted_of(port, {}, {});
+  const WantedPort local = wanted_of(planned(port), {}, {});
   EXPECT_THAT(local.elements.masqueraded, IsEmpty());
   EXPECT_THAT(local.elements.unmasqueraded, UnorderedElementsAre(external, balanced));
   EXPECT_THAT(local.elements.masqueraded_node_ports, IsEmpty());
@@ -213,15 +213,15 @@ TEST(WantedElements, MasqueradingFollowsTheExternalPolicy) {
 }
 
 TEST(WantedElements, SourceRangesGuardLoadBalancerAddressesAlone) {
-  plan::ServicePortPlan port = web();
+  plan::PortDraft port = web();
   port.source_ranges = {cidr("203.0.113.0/25"), cidr("192.168.0.0/24")};
   const ServedAddress balanced{ip("192.0.2.80"), Protocol::kTcp, 80};
-  EXPECT_THAT(wanted_of(port, {}, {}).elements.firewalled, ElementsAre(balanced));
-  EXPECT_THAT(wanted_of(port, {}, {}).elements.source_ranges,
+  EXPECT_THAT(wanted_of(planned(port), {}, {}).elements.firewalled, ElementsAre(balanced));
+  EXPECT_THAT(wanted_of(planned(port), {}, {}).elements.source_ranges,
               UnorderedElementsAre(SourceRange{balanced, cidr("203.0.113.0/25")},
                                    SourceRange{balanced, cidr("192.168.0.0/24")}));
   port.node_ip_in_source_ranges = true;
-  EXPECT_TRUE(wanted_of(port, {}, {}).elements.source_ranges.contains({balanced, cidr("192.0.2.80/32")}))
+  EXPECT_TRUE(wanted_of(planned(port), {}, {}).elements.source_ranges.contains({balanced, cidr("192.0.2.80/32")}))
       << "the node speaks to the address from the address";
 }
 
@@ -242,10 +242,10 @@ TEST(WantedRefusals, AddressesThatTheNodeNeedsAreNotTaken) {
   };
   for (const Row& row : rows) {
     SCOPED_TRACE(row.address);
-    plan::ServicePortPlan port = service_port("shop/web", "172.30.10.20");
+    plan::PortDraft port = service_port("shop/web", "172.30.10.20");
     port.load_balancer_ips = {ip(row.address)};
     port.source_ranges = {cidr("10.0.0.0/8")};
-    const WantedPort wanted = wanted_of(port, settings, node_of(World()));
+    const WantedPort wanted = wanted_of(planned(port), settings, node_of(World()));
     EXPECT_THAT(keys_of(wanted), ElementsAre("TCP 172.30.10.20:80"));
     EXPECT_THAT(wanted.elements.service_addresses, ElementsAre(ip("172.30.10.20")));
     EXPECT_THAT(wanted.elements.masqueraded, IsEmpty());
@@ -265,7 +265,7 @@ TEST(WantedRefusals, TheClusterIpOfTheApiServerIsServed) {
 }
 
 TEST(ComesFirst, TheApiServerAndDns) {
-  plan::ServicePortPlan dns = service_port("kube-system/coredns", "172.30.0.10", Protocol::kUdp);
+  plan::PortDraft dns = service_port("kube-system/coredns", "172.30.0.10", Protocol::kUdp);
   EXPECT_FALSE(comes_first(dns));
   dns.port = 53;
   EXPECT_TRUE(comes_first(dns));

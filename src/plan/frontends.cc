@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+// The forwarding truth table. A new connection is judged by its destination (cluster IP, or one that the outside can
+// reach) and by its source: a pod of this node, the node itself, or anything else. Two questions are decided: which
+// real servers, and is the source address replaced. It is replaced ("masqueraded") where the reply might otherwise
+// take another way back than through this node, and kept where the client's address matters: that is what
+// externalTrafficPolicy Local is for.
+//
+// The one surprise is the short-circuit: under externalTrafficPolicy Local, clients inside the cluster use the cluster
+// pool, because a balancer outside would have sent them to a node that has endpoints, and they come to this one
+// directly.
+#include "plan/frontends.h"
+
+#include <utility>
+
+namespace sluice::plan {
+namespace {
+
+// A pool that is empty forwards nothing: to nobody at all, or by policy Local to nobody here.
+Verdict verdict_of(const PortDraft& draft, bool local) {
+  if (!draft.has_endpoints) return Verdict::kReject;
+  return local && draft.pool_empty(Pool::kLocal) ? Verdict::kDrop : Verdict::kForward;
+}
+
+Routes internal_routes(const PortDraft& draft, const MasqueradePolicy& policy) {
+  const Verdict verdict = verdict_of(draft, draft.internal_local);
+  const Pool pool = draft.internal_local ? Pool::kLocal : Pool::kCluster;
+  // Without a detector a source outside the cluster cannot be told from a pod, and pods are never masqueraded.
+  const Route others{verdict, pool, policy.masquerade_all || policy.detector.implemented()};
+  return {{verdict, pool, policy.masquerade_all}, others, others};
+}
+
+Routes external_routes(const PortDraft& draft, const MasqueradePolicy& policy) {
+  const Verdict anywhere = verdict_of(draft, false);
+  const Route masqueraded{anywhere, Pool::kCluster, true};
+  if (!draft.external_local) return {masqueraded, masqueraded, masqueraded};
+  const Route outside{verdict_of(draft, true), Pool::kLocal, false};
+  const Route pod = policy.detector.implemented() ? Route{anywhere, Pool::kCluster, false} : outside;
+  return {pod, masqueraded, outside};
+}
+
+std::vector<Frontend> frontends_of(const PortDraft& draft) {
+  // With no endpoints everybody is rejected, in or out of the ranges, as kube-proxy's iptables mode does.
+  const bool filtered = !draft.source_ranges.empty() && draft.has_endpoints;
+  std::vector<Frontend> frontends;
+  frontends.reserve(1 + draft.external_ips.size() + draft.load_balancer_ips.size() + (draft.node_port != 0 ? 1 : 0));
+  frontends.push_back({FrontendKind::kClusterIp, false, draft.port, draft.cluster_ip});
+  for (const IpAddress& address : draft.external_ips) {
+    frontends.push_back({FrontendKind::kExternalIp, false, draft.port, address});
+  }
+  for (const IpAddress& address : draft.load_balancer_ips) {
+    frontends.push_back({FrontendKind::kLoadBalancerIp, filtered, draft.port, address});
+  }
+  if (draft.node_port != 0) {
+    frontends.push_back({FrontendKind::kNodePort, false, draft.node_port, {}});
+  }
+  return frontends;
+}
+
+}  // namespace
+
+ServicePortPlan finish(PortDraft draft, const MasqueradePolicy& policy) {
+  draft.internal = internal_routes(draft, policy);
+  draft.external = external_routes(draft, policy);
+  draft.frontends = frontends_of(draft);
+  return std::move(static_cast<ServicePortPlan&>(draft));
+}
+
+}  // namespace sluice::plan

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// Frontends: the last step of planning a Service port. Its addresses, policies and endpoints are known; here they
+// become what everybody reads: where packets come in, and what happens to them by where they come from.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "plan/plan.h"
+
+namespace sluice::plan {
+
+// A Service port in the making: the plan without its frontends and routes, and the policies that they are made of.
+struct PortDraft : ServicePortPlan {
+  IpAddress cluster_ip;
+  std::uint16_t port = 0;
+  std::uint16_t node_port = 0;               // 0 = none
+  std::vector<IpAddress> external_ips;       // of this family, as the settings allow them
+  std::vector<IpAddress> load_balancer_ips;  // of this family, ipMode VIP
+  bool internal_local = false;               // internalTrafficPolicy Local
+  bool external_local = false;               // externalTrafficPolicy Local, on a Service where it has a meaning
+  bool uses_cluster_pool = false;
+  bool uses_local_pool = false;
+};
+
+ServicePortPlan finish(PortDraft draft, const MasqueradePolicy& policy);
+
+}  // namespace sluice::plan
