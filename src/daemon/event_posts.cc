@@ -56,7 +56,8 @@ void EventPosts::address_refused(const dataplane::Refusal& refusal) {
   kube::EventNote event = about_service(refusal.port.service);
   event.reason = "AddressRefused";
   event.action = "Serve";
-  event.note = fmt::format("node {} does not serve {}: {}", node_name_, refusal.address.to_string(), refusal.reason);
+  event.note =
+      fmt::format("node {} does not serve {}: {}", node_name_, plan::to_string(refusal.frontend), refusal.reason);
   sink_->post(std::move(event));
 }
 

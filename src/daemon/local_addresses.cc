@@ -2,22 +2,15 @@
 #include "daemon/local_addresses.h"
 
 #include "base/log.h"
-#include "dataplane/ipvs/wanted.h"
-#include "sys/addresses.h"
+#include "dataplane/node/addresses.h"
 
 namespace sluice::daemon {
 
 std::vector<IpAddress> local_addresses() {
-  std::vector<IpAddress> addresses;
-  const auto listed = sys::list_addresses();
-  if (!listed) {
-    SLUICE_LOG_ERROR("Could not list this node's addresses", {"err", listed.error().what});
-    return addresses;
-  }
-  for (const sys::InterfaceAddress& entry : *listed) {
-    if (entry.interface != dataplane::ipvs::kServiceDevice) addresses.push_back(entry.address);
-  }
-  return addresses;
+  auto listed = dataplane::node::list_own_addresses();
+  if (listed) return *std::move(listed);
+  SLUICE_LOG_ERROR("Could not list this node's addresses", {"err", listed.error().what});
+  return {};
 }
 
 }  // namespace sluice::daemon

@@ -93,13 +93,8 @@ struct Difference {
 };
 
 // An address of a Service that this data plane declines to serve, since serving it would take something away from the
-// node itself.
-struct Refusal {
-  plan::ServicePortKey port;
-  IpAddress address;
-  std::string reason;  // "192.0.2.7 is an address of this node (eth0)"
-  friend auto operator<=>(const Refusal&, const Refusal&) = default;
-};
+// node itself. What the plan refuses is in none of its frontends; see plan::Planner::refusals().
+using plan::Refusal;
 
 enum class Integrity : std::uint8_t {
   kKept,         // as it was written

@@ -159,44 +159,6 @@ std::optional<model::Weights> read_weights(JsonReader& reader, std::string_view 
   return std::nullopt;
 }
 
-model::Service read_service(JsonReader& reader, const Element& root, const Metadata& metadata) {
-  model::Service service;
-  service.key = metadata.key;
-  if (const auto meta = reader.object(root, "", "metadata")) {
-    reader.each_pair(*meta, "metadata", "labels", [&](std::string_view key, std::string_view) {
-      service.other_proxy = service.other_proxy || key == kProxyNameLabel;
-    });
-    reader.each_pair(*meta, "metadata", "annotations", [&](std::string_view key, std::string_view value) {
-      if (key.substr(0, kOwnAnnotationPrefix.size()) == kOwnAnnotationPrefix)
-        service.sluice_annotations.emplace(key, value);
-      if (key == model::kWeightAnnotation) read_weights(reader, value);
-    });
-  }
-  const auto spec = reader.object(root, "", "spec");
-  if (!spec) {
-    reader.fail("spec", "must be there");
-    return service;
-  }
-  static constexpr Choice<model::ServiceType> kTypes[] = {{"ClusterIP", model::ServiceType::kClusterIp},
-                                                          {"NodePort", model::ServiceType::kNodePort},
-                                                          {"LoadBalancer", model::ServiceType::kLoadBalancer},
-                                                          {"ExternalName", model::ServiceType::kExternalName}};
-  static constexpr Choice<model::TrafficPolicy> kPolicies[] = {{"Cluster", model::TrafficPolicy::kCluster},
-                                                               {"Local", model::TrafficPolicy::kLocal}};
-  service.type = read_choice(reader, *spec, "spec", "type", kTypes);
-  service.external_traffic_policy = read_choice(reader, *spec, "spec", "externalTrafficPolicy", kPolicies);
-  service.internal_traffic_policy = read_choice(reader, *spec, "spec", "internalTrafficPolicy", kPolicies);
-  service.health_check_node_port =
-      static_cast<std::uint16_t>(reader.integer(*spec, "spec", "healthCheckNodePort", 0, kPortMax).value_or(0));
-  // What is not proxied need not make sense as something that is: an ExternalName Service may carry anything.
-  if (service.type == model::ServiceType::kExternalName) return service;
-  read_cluster_ips(reader, *spec, service);
-  read_ports(reader, *spec, service);
-  read_affinity(reader, *spec, service);
-  read_external(reader, root, *spec, service);
-  return service;
-}
-
 // RFC 3339 with up to nine digits of fraction, as Go writes it; 0 where it is not that.
 std::int64_t parse_timestamp(std::string_view text) {
   std::tm time{};
@@ -221,6 +183,56 @@ std::int64_t parse_timestamp(std::string_view text) {
   const std::int64_t seconds = ::timegm(&time) - (offset_hours * 60L + offset_minutes) * 60L;
   if (seconds < 0 || seconds > kTimestampSecondsMax) return 0;
   return seconds * 1000000000 + nanoseconds;
+}
+
+// Its lack is nothing unusual in a file, so one that cannot be read costs the object nothing else.
+std::int64_t read_created(JsonReader& reader, const Element& metadata) {
+  const auto field = reader.field(metadata, "creationTimestamp");
+  if (!field) return model::kCreatedUnknown;
+  std::string_view text;
+  const std::int64_t created = field->get(text) == simdjson::SUCCESS ? parse_timestamp(text) : 0;
+  if (created != 0) return created;
+  reader.note("metadata.creationTimestamp", "is not a time, ignored");
+  return model::kCreatedUnknown;
+}
+
+model::Service read_service(JsonReader& reader, const Element& root, const Metadata& metadata) {
+  model::Service service;
+  service.key = metadata.key;
+  if (const auto meta = reader.object(root, "", "metadata")) {
+    reader.each_pair(*meta, "metadata", "labels", [&](std::string_view key, std::string_view) {
+      service.other_proxy = service.other_proxy || key == kProxyNameLabel;
+    });
+    reader.each_pair(*meta, "metadata", "annotations", [&](std::string_view key, std::string_view value) {
+      if (key.substr(0, kOwnAnnotationPrefix.size()) == kOwnAnnotationPrefix)
+        service.sluice_annotations.emplace(key, value);
+      if (key == model::kWeightAnnotation) read_weights(reader, value);
+    });
+    service.created = read_created(reader, *meta);
+  }
+  const auto spec = reader.object(root, "", "spec");
+  if (!spec) {
+    reader.fail("spec", "must be there");
+    return service;
+  }
+  static constexpr Choice<model::ServiceType> kTypes[] = {{"ClusterIP", model::ServiceType::kClusterIp},
+                                                          {"NodePort", model::ServiceType::kNodePort},
+                                                          {"LoadBalancer", model::ServiceType::kLoadBalancer},
+                                                          {"ExternalName", model::ServiceType::kExternalName}};
+  static constexpr Choice<model::TrafficPolicy> kPolicies[] = {{"Cluster", model::TrafficPolicy::kCluster},
+                                                               {"Local", model::TrafficPolicy::kLocal}};
+  service.type = read_choice(reader, *spec, "spec", "type", kTypes);
+  service.external_traffic_policy = read_choice(reader, *spec, "spec", "externalTrafficPolicy", kPolicies);
+  service.internal_traffic_policy = read_choice(reader, *spec, "spec", "internalTrafficPolicy", kPolicies);
+  service.health_check_node_port =
+      static_cast<std::uint16_t>(reader.integer(*spec, "spec", "healthCheckNodePort", 0, kPortMax).value_or(0));
+  // What is not proxied need not make sense as something that is: an ExternalName Service may carry anything.
+  if (service.type == model::ServiceType::kExternalName) return service;
+  read_cluster_ips(reader, *spec, service);
+  read_ports(reader, *spec, service);
+  read_affinity(reader, *spec, service);
+  read_external(reader, root, *spec, service);
+  return service;
 }
 
 void read_slice_ports(JsonReader& reader, const Element& root, model::EndpointSlice& slice) {

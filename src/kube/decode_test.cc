@@ -233,6 +233,21 @@ TEST(DecodeSlice, TheTriggerTimeIsRfc3339OrAbsent) {
   }
 }
 
+TEST(DecodeService, ItsAgeIsTheTimeOfItsCreationWhereItSaysOne) {
+  const auto created = [](const char* metadata) {
+    return decoded<model::Service>(
+               fmt::format(
+                   R"({{"kind":"Service","metadata":{{"name":"x","namespace":"s"{}}},"spec":{{"clusterIP":"10.96.0.1","ports":[{{"port":80}}]}}}})",
+                   metadata))
+        .created;
+  };
+  EXPECT_EQ(created(R"(,"creationTimestamp":"2026-11-23T00:00:01Z")"), 1795392001 * std::int64_t{1'000'000'000});
+  for (const char* none :
+       {"", R"(,"creationTimestamp":null)", R"(,"creationTimestamp":"yesterday")", R"(,"creationTimestamp":2026)"}) {
+    EXPECT_EQ(created(none), model::kCreatedUnknown) << none;
+  }
+}
+
 TEST(DecodeNode, OldServersKnowOnePodCidrAndABareNodeIsANode) {
   EXPECT_EQ(decoded<model::Node>(R"({"kind":"Node","metadata":{"name":"a"},"spec":{"podCIDR":"10.244.1.0/24"}})")
                 .pod_cidrs.size(),

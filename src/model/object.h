@@ -7,6 +7,7 @@
 #include <compare>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <map>
 #include <optional>
 #include <string>
@@ -44,8 +45,12 @@ struct LoadBalancerIngress {
   friend bool operator==(const LoadBalancerIngress&, const LoadBalancerIngress&) = default;
 };
 
+// Of an object that does not say when it was made (a file): younger than all that do, as old as all that do not.
+inline constexpr std::int64_t kCreatedUnknown = std::numeric_limits<std::int64_t>::max();
+
 struct Service {
   ObjectKey key;
+  std::int64_t created = kCreatedUnknown;  // metadata.creationTimestamp, as nanoseconds since 1970
   ServiceType type = ServiceType::kClusterIp;
   bool headless = false;     // spec.clusterIP is "None"
   bool other_proxy = false;  // label service.kubernetes.io/service-proxy-name is present, whatever its value

@@ -58,7 +58,7 @@ constexpr std::array<MetricDeclaration, kMetricCount> kTable{{
     {kBuildInfo, "sluice_build_info", kGauge, "1, labelled with the version of this program", {"version"}},
     {kObjectsRefused, "sluice_objects_refused_total", kCounter, "Objects from the API server that could not be used", {"kind"}},
     {kDriftRepairs, "sluice_drift_repairs_total", kCounter, "Changes that others made to our rules and that were undone", {"ip_family"}},
-    {kRefusedAddresses, "sluice_refused_addresses", kGauge, "Addresses of Services that are not served, to protect the node", {"ip_family"}},
+    {kRefusedAddresses, "sluice_refused_addresses", kGauge, "Addresses and node ports of Services that are not served: unfit, an older Service's, or the node's own", {"ip_family"}},
     {kRefusedServicePorts, "sluice_refused_service_ports", kGauge, "Ports of Services that the kernel refuses, wholly or in part", {"ip_family"}},
     {kIpvsSyncFailures, "sluice_ipvs_sync_failures_total", kCounter, "Syncs in mode ipvs that failed", {"ip_family"}},
     {kIpvsHelperRules, "sluice_ipvs_helper_rules", kGauge, "nftables rules beside the virtual servers of mode ipvs", {"ip_family"}},

@@ -10,7 +10,10 @@
 // directly.
 #include "plan/frontends.h"
 
+#include <algorithm>
 #include <utility>
+
+#include "plan/fitness.h"
 
 namespace sluice::plan {
 namespace {
@@ -38,30 +41,45 @@ Routes external_routes(const PortDraft& draft, const MasqueradePolicy& policy) {
   return {pod, masqueraded, outside};
 }
 
-std::vector<Frontend> frontends_of(const PortDraft& draft) {
-  // With no endpoints everybody is rejected, in or out of the ranges, as kube-proxy's iptables mode does.
-  const bool filtered = !draft.source_ranges.empty() && draft.has_endpoints;
+}  // namespace
+
+std::vector<Frontend> wanted_frontends(const PortDraft& draft) {
   std::vector<Frontend> frontends;
   frontends.reserve(1 + draft.external_ips.size() + draft.load_balancer_ips.size() + (draft.node_port != 0 ? 1 : 0));
   frontends.push_back({FrontendKind::kClusterIp, false, draft.port, draft.cluster_ip});
+  // An external IP that is the cluster IP is served as that.
   for (const IpAddress& address : draft.external_ips) {
+    if (address == draft.cluster_ip) continue;
     frontends.push_back({FrontendKind::kExternalIp, false, draft.port, address});
   }
   for (const IpAddress& address : draft.load_balancer_ips) {
-    frontends.push_back({FrontendKind::kLoadBalancerIp, filtered, draft.port, address});
+    if (address == draft.cluster_ip) continue;
+    frontends.push_back({FrontendKind::kLoadBalancerIp, false, draft.port, address});
   }
-  if (draft.node_port != 0) {
-    frontends.push_back({FrontendKind::kNodePort, false, draft.node_port, {}});
-  }
+  if (draft.node_port != 0) frontends.push_back({FrontendKind::kNodePort, false, draft.node_port, {}});
   return frontends;
 }
-
-}  // namespace
 
 ServicePortPlan finish(PortDraft draft, const MasqueradePolicy& policy) {
   draft.internal = internal_routes(draft, policy);
   draft.external = external_routes(draft, policy);
-  draft.frontends = frontends_of(draft);
+  draft.frontends = wanted_frontends(draft);
+  std::erase_if(draft.frontends, [&draft](const Frontend& frontend) {
+    if (frontend.kind == FrontendKind::kNodePort) return false;
+    auto reason = why_unfit(frontend.address);
+    if (reason) draft.refused.push_back({frontend, RefusalCause::kUnfit, *std::move(reason)});
+    return reason.has_value();
+  });
+  // With no endpoints everybody is rejected, in or out of the ranges, as kube-proxy's iptables mode does.
+  if (!draft.source_ranges.empty() && draft.has_endpoints) {
+    const auto& balanced = draft.load_balancer_ips;
+    for (Frontend& frontend : draft.frontends) {
+      // Also where the same address is an external IP: otherwise whoever writes externalIPs would open it to everybody.
+      frontend.filtered =
+          (frontend.kind == FrontendKind::kLoadBalancerIp || frontend.kind == FrontendKind::kExternalIp) &&
+          std::find(balanced.begin(), balanced.end(), frontend.address) != balanced.end();
+    }
+  }
   return std::move(static_cast<ServicePortPlan&>(draft));
 }
 

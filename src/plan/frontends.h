@@ -23,6 +23,10 @@ struct PortDraft : ServicePortPlan {
   bool uses_local_pool = false;
 };
 
+// Where the draft asks to be served, whether it may be or not; says nothing of `filtered`.
+std::vector<Frontend> wanted_frontends(const PortDraft& draft);
+
+// Addresses that no Service may have are refused here; what others claim is the Planner's business.
 ServicePortPlan finish(PortDraft draft, const MasqueradePolicy& policy);
 
 }  // namespace sluice::plan

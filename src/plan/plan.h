@@ -15,10 +15,9 @@
 #include <vector>
 
 #include "model/object.h"
+#include "plan/claims.h"
 
 namespace sluice::plan {
-
-using model::ObjectKey;
 
 struct ServicePortKey {
   ObjectKey service;
@@ -88,17 +87,34 @@ struct Frontend {
   std::uint16_t port = 0;
   IpAddress address;  // without meaning for kNodePort: which addresses of the node those are is the node's business
   [[nodiscard]] bool internal() const { return kind == FrontendKind::kClusterIp; }
-  friend bool operator==(const Frontend&, const Frontend&) = default;
+  friend auto operator<=>(const Frontend&, const Frontend&) = default;
+};
+
+// "10.96.0.1:80", "node port 30080".
+std::string to_string(const Frontend& frontend);
+
+enum class RefusalCause : std::uint8_t {
+  kUnfit,    // no Service may have such an address
+  kClaimed,  // another Service has it, or another port of this one
+};
+
+// A place where the Service asks to be served, and is not.
+struct RefusedFrontend {
+  Frontend frontend;
+  RefusalCause cause = RefusalCause::kUnfit;
+  std::string reason;  // "203.0.113.9:80 is shop/api's, which is older"
+  friend bool operator==(const RefusedFrontend&, const RefusedFrontend&) = default;
 };
 
 // Everything a data plane needs for one Service port. A value; shared by pointer, never changed once made. Planes,
 // status and trace read the same frontends and routes; only frontends.cc works them out.
 struct ServicePortPlan {
   ServicePortKey key;
-  std::vector<Frontend> frontends;  // in the order cluster IP, external IPs, load-balancer IPs, node port
-  Routes internal;                  // to the cluster IP
-  Routes external;                  // to all other frontends
-  std::vector<Cidr> source_ranges;  // who may come in by a load-balancer IP, of this family; empty = everybody
+  std::vector<Frontend> frontends;       // in the order cluster IP, external IPs, load-balancer IPs, node port
+  std::vector<RefusedFrontend> refused;  // by the plan, so in every mode; planes may refuse more
+  Routes internal;                       // to the cluster IP
+  Routes external;                       // to all other frontends
+  std::vector<Cidr> source_ranges;       // who may come in by a load-balancer IP, of this family; empty = everybody
   // A source range holds the node's own address: then packets from the load-balancer IP itself are let in, too.
   bool node_ip_in_source_ranges = false;
   bool has_endpoints = false;  // usable endpoints exist somewhere
@@ -145,8 +161,17 @@ struct Settings {
   std::array<MasqueradePolicy, 2> masquerade{};  // by Family
 };
 
+// An address or node port of a Service that is not served, by the plan or by a data plane.
+struct Refusal {
+  ServicePortKey port;
+  Frontend frontend;
+  std::string reason;  // "192.0.2.7 is an address of this node (eth0)"
+  friend auto operator<=>(const Refusal&, const Refusal&) = default;
+};
+
 // One Service's ports of both families, sorted by key, and what its health-check node port answers.
 struct ServicePlan {
+  std::int64_t created = model::kCreatedUnknown;  // as model::Service has it
   std::vector<ServicePortPlanPtr> ports;
   std::uint16_t health_check_node_port = 0;  // 0 = none; needs type LoadBalancer and externalTrafficPolicy Local
   // Distinct addresses of ready endpoints on this node, over all ports, by family. Counted only with a health-check
@@ -154,8 +179,11 @@ struct ServicePlan {
   std::array<std::size_t, 2> local_ready{};
 };
 
+Claim claim_on(const Frontend& frontend, const ServicePortKey& port);
+
 struct Plan {
   std::map<ObjectKey, ServicePlan> services;  // only those that are served
+  Claims claims;                              // who has which destination; refers to the keys of `services`
 };
 
 // A Service port that appeared (before is null), went (after is null) or changed (both).

@@ -18,10 +18,35 @@ bool drops(const ServicePortPlan& port, Traffic traffic) {
   return port.externally_accessible && port.external.outside.verdict == Verdict::kDrop;
 }
 
+// What the Service claims by its plan: it is served there, or somebody else is.
+std::vector<Claim> claims_made(const ServicePlan& service) {
+  std::vector<Claim> claims;
+  for (const ServicePortPlanPtr& port : service.ports) {
+    for (const Frontend& frontend : port->frontends) claims.push_back(claim_on(frontend, port->key));
+    for (const RefusedFrontend& refused : port->refused) {
+      if (refused.cause == RefusalCause::kClaimed) claims.push_back(claim_on(refused.frontend, port->key));
+    }
+  }
+  std::sort(claims.begin(), claims.end());
+  claims.erase(std::unique(claims.begin(), claims.end()), claims.end());
+  return claims;
+}
+
+std::vector<Claim> missing_in(const std::vector<Claim>& here, const std::vector<Claim>& wanted) {
+  std::vector<Claim> missing;
+  std::set_difference(wanted.begin(), wanted.end(), here.begin(), here.end(), std::back_inserter(missing));
+  return missing;
+}
+
 }  // namespace
 
 void Planner::add_change(ServicePortPlanPtr before, ServicePortPlanPtr after, std::vector<Change>& changes) {
   const auto family = static_cast<std::size_t>(after ? after->key.family : before->key.family);
+  if (after && !after->refused.empty()) {
+    with_refusals_[after->key] = after;
+  } else {
+    with_refusals_.erase(after ? after->key : before->key);
+  }
   if (before) endpoints_known_[family] -= before->endpoints_known;
   if (after) endpoints_known_[family] += after->endpoints_known;
   for (const Traffic traffic : {Traffic::kInternal, Traffic::kExternal}) {
@@ -48,7 +73,7 @@ void Planner::update_health_check(const ObjectKey& key, const ServicePlan& servi
 void Planner::replan(const model::Snapshot& snapshot, const ObjectKey& key, std::vector<Change>& changes) {
   ServicePlan after;
   if (const model::Service* service = snapshot.service(key); service != nullptr) {
-    after = plan_service(*service, snapshot.slices_of(key), settings_, facts_);
+    after = plan_service(*service, snapshot.slices_of(key), settings_, facts_, &plan_.claims);
   }
   const auto known = plan_.services.find(key);
   static const std::vector<ServicePortPlanPtr> kNone;
@@ -79,24 +104,58 @@ void Planner::replan(const model::Snapshot& snapshot, const ObjectKey& key, std:
   }
 }
 
-std::vector<Change> Planner::update(const model::Snapshot& snapshot, const std::set<ObjectKey>& services) {
+void Planner::note_claims(const model::Snapshot& snapshot, const ObjectKey& key) {
+  const model::Service* service = snapshot.service(key);
+  const std::vector<Claim> after = service != nullptr ? claims_of(*service, settings_) : std::vector<Claim>();
+  auto known = plan_.services.find(key);
+  const std::vector<Claim> before = known != plan_.services.end() ? claims_made(known->second) : std::vector<Claim>();
+  if (before.empty() && after.empty()) return;
+  // Whoever claims something is in the plan from here on, since the claim refers to its key there.
+  if (known == plan_.services.end()) known = plan_.services.try_emplace(key).first;
+  const Claims::Claimant old{known->second.created, &known->first};
+  const Claims::Claimant now{service != nullptr ? service->created : old.created, &known->first};
+  if (old == now) {
+    plan_.claims.remove(old, missing_in(after, before));
+    plan_.claims.add(now, missing_in(before, after));
+  } else {
+    plan_.claims.remove(old, before);
+    plan_.claims.add(now, after);
+  }
+}
+
+std::vector<Change> Planner::replan_services(const model::Snapshot& snapshot, const std::set<ObjectKey>& services) {
+  for (const ObjectKey& key : services) note_claims(snapshot, key);
+  std::set<ObjectKey> affected = plan_.claims.take_affected();
   std::vector<Change> changes;
-  for (const ObjectKey& key : services) replan(snapshot, key, changes);
+  if (affected.empty()) {
+    for (const ObjectKey& key : services) replan(snapshot, key, changes);
+    return changes;
+  }
+  affected.insert(services.begin(), services.end());
+  for (const ObjectKey& key : affected) replan(snapshot, key, changes);
   return changes;
+}
+
+std::vector<Change> Planner::update(const model::Snapshot& snapshot, const std::set<ObjectKey>& services) {
+  return replan_services(snapshot, services);
+}
+
+std::vector<Refusal> Planner::refusals(Family family) const {
+  std::vector<Refusal> all;
+  for (const auto& [key, port] : with_refusals_) {
+    if (key.family != family) continue;
+    for (const RefusedFrontend& refused : port->refused) all.push_back({key, refused.frontend, refused.reason});
+  }
+  std::sort(all.begin(), all.end());
+  return all;
 }
 
 std::vector<Change> Planner::replan_all(const model::Snapshot& snapshot, const NodeFacts& facts) {
   facts_ = facts;
-  std::vector<ObjectKey> served;
-  served.reserve(plan_.services.size());
-  for (const auto& [key, service] : plan_.services) served.push_back(key);
-  const std::vector<ObjectKey> known = snapshot.service_keys();
-  std::vector<ObjectKey> all;
-  all.reserve(std::max(served.size(), known.size()));
-  std::set_union(served.begin(), served.end(), known.begin(), known.end(), std::back_inserter(all));
-  std::vector<Change> changes;
-  for (const ObjectKey& key : all) replan(snapshot, key, changes);
-  return changes;
+  std::set<ObjectKey> all;
+  for (const auto& [key, service] : plan_.services) all.insert(all.end(), key);
+  for (const ObjectKey& key : snapshot.service_keys()) all.insert(key);
+  return replan_services(snapshot, all);
 }
 
 }  // namespace sluice::plan

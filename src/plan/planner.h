@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Planner: keeps the Plan up to date as the Snapshot changes. It looks only at the Services it is told of: one changed
-// slice costs what its Service costs, whatever the size of the cluster. Pure: no clock, no I/O.
+// Planner: keeps the Plan up to date as the Snapshot changes. It looks only at the Services it is told of, and at those
+// that claim what one of these claims: one changed slice costs what its Service costs, whatever the size of the
+// cluster. Pure: no clock, no I/O.
 #pragma once
 
 #include <array>
@@ -25,9 +26,13 @@ struct NodeFacts {
   friend bool operator==(const NodeFacts&, const NodeFacts&) = default;
 };
 
-// Works out one Service. `slices` are its slices of both families, in any order. Not served: an empty ServicePlan.
+// Works out one Service. `slices` are its slices of both families, in any order. Not served: no ports. What another
+// Service has by `claims` is refused; without them there is no other.
 ServicePlan plan_service(const model::Service& service, const std::vector<const model::EndpointSlice*>& slices,
-                         const Settings& settings, const NodeFacts& facts);
+                         const Settings& settings, const NodeFacts& facts, const Claims* claims = nullptr);
+
+// Everything that the Service would be served at if it were alone; sorted, each once.
+std::vector<Claim> claims_of(const model::Service& service, const Settings& settings);
 
 // What a Service's health-check node port answers, in the families that serve the Service.
 struct HealthCheckPlan {
@@ -44,13 +49,15 @@ class Planner {
  public:
   explicit Planner(Settings settings) : settings_(std::move(settings)) {}
 
-  // Works out `services` again and answers which ports differ from before, in order of their keys. `Change`s whose two
-  // sides are equal are left out.
+  // Works out `services` again and returns which ports differ from before, of theirs and of Services that win or lose
+  // by them, in order of their keys. `Change`s whose two sides are equal are left out.
   std::vector<Change> update(const model::Snapshot& snapshot, const std::set<ObjectKey>& services);
   // The same for every Service, after the facts about the node changed.
   std::vector<Change> replan_all(const model::Snapshot& snapshot, const NodeFacts& facts);
 
   [[nodiscard]] const Plan& plan() const { return plan_; }
+  // What the plan itself refuses to serve, in every mode, in order.
+  [[nodiscard]] std::vector<Refusal> refusals(Family family) const;
   [[nodiscard]] const NodeFacts& facts() const { return facts_; }
   // Kept as changes come in, so that asking costs nothing.
   [[nodiscard]] std::size_t endpoints_known(Family family) const {
@@ -67,6 +74,8 @@ class Planner {
   [[nodiscard]] std::uint64_t health_checks_generation() const { return health_checks_generation_; }
 
  private:
+  void note_claims(const model::Snapshot& snapshot, const ObjectKey& key);
+  std::vector<Change> replan_services(const model::Snapshot& snapshot, const std::set<ObjectKey>& services);
   void replan(const model::Snapshot& snapshot, const ObjectKey& key, std::vector<Change>& changes);
   void add_change(ServicePortPlanPtr before, ServicePortPlanPtr after, std::vector<Change>& changes);
   void update_health_check(const ObjectKey& key, const ServicePlan& service);
@@ -74,6 +83,7 @@ class Planner {
   Settings settings_;
   NodeFacts facts_;
   Plan plan_;
+  std::map<ServicePortKey, ServicePortPlanPtr> with_refusals_;
   std::array<std::size_t, 2> endpoints_known_{};
   std::array<std::array<std::size_t, 2>, 2> no_local_endpoints_{};  // by Family and Traffic
   std::map<ObjectKey, HealthCheckPlan> health_checks_;

@@ -49,7 +49,8 @@ constexpr std::size_t kMany = 10'000;
 model::Service numbered_service(std::size_t index) {
   model::Service service =
       make_service("s" + std::to_string(index), {service_port("p", 80), service_port("q", 81)}, {});
-  service.cluster_ips = {IpAddress::from_v4(static_cast<std::uint32_t>(0x0a600000U + index)), ip("fd00::1")};
+  service.cluster_ips = {IpAddress::from_v4(static_cast<std::uint32_t>(0x0a600000U + index)),
+                         ip("fd00::" + std::to_string(index))};
   service.type = model::ServiceType::kLoadBalancer;
   service.external_traffic_policy = model::TrafficPolicy::kLocal;
   service.health_check_node_port = 32000;

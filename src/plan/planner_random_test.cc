@@ -63,6 +63,7 @@ class RandomCluster {
   model::Service service() {
     model::Service result;
     result.key = service_key();
+    if (!chance(3)) result.created = below(3);  // some as old as others
     result.type = static_cast<model::ServiceType>(below(4));
     result.headless = chance(10);
     result.other_proxy = chance(10);
@@ -125,6 +126,7 @@ void expect_same_plan(const Planner& followed, const Planner& fresh) {
     ASSERT_EQ(service.local_ready, other->second.local_ready) << key.to_string();
     ++other;
   }
+  for (const Family family : kFamilies) ASSERT_EQ(followed.refusals(family), fresh.refusals(family));
   ASSERT_EQ(followed.health_checks(), fresh.health_checks());
   for (const Family family : kFamilies) {
     ASSERT_EQ(followed.endpoints_known(family), fresh.endpoints_known(family));

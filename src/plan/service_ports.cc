@@ -4,12 +4,16 @@
 // ports, and each gets its own addresses, ranges and endpoints. Here that cut is made. What a Service does not have in
 // a family (no cluster IP of it) it is not served in at all, even if external addresses of that family are listed.
 #include <algorithm>
+#include <array>
 #include <cstddef>
+#include <map>
 #include <memory>
 #include <set>
+#include <tuple>
 #include <utility>
 
 #include "plan/endpoints.h"
+#include "plan/fitness.h"
 #include "plan/frontends.h"
 #include "plan/planner.h"
 
@@ -113,13 +117,18 @@ std::vector<AddressPort> serving_endpoints(const std::vector<KnownEndpoint>& kno
   return serving;
 }
 
-ServicePortPlanPtr plan_port(const PortDraft& common, const model::ServicePort& port, const Slices& slices,
-                             const NodePlace& place, const model::Weights* weights, const MasqueradePolicy& policy) {
-  PortDraft draft = common;
+void set_port(const model::ServicePort& port, PortDraft& draft) {
   draft.key.port_name = port.name;
   draft.key.protocol = port.protocol;
   draft.port = port.port;
   draft.node_port = port.node_port;
+}
+
+std::shared_ptr<ServicePortPlan> plan_port(const PortDraft& common, const model::ServicePort& port,
+                                           const Slices& slices, const NodePlace& place, const model::Weights* weights,
+                                           const MasqueradePolicy& policy) {
+  PortDraft draft = common;
+  set_port(port, draft);
   draft.externally_accessible = common.externally_accessible || port.node_port != 0;
   draft.uses_cluster_pool = !draft.internal_local || draft.externally_accessible;
   draft.uses_local_pool = draft.internal_local || (draft.external_local && draft.externally_accessible);
@@ -129,21 +138,63 @@ ServicePortPlanPtr plan_port(const PortDraft& common, const model::ServicePort& 
   draft.real_servers = std::move(chosen.real_servers);
   draft.endpoints_known = known.size();
   if (port.protocol == Protocol::kUdp) draft.serving = serving_endpoints(known);
-  return std::make_shared<const ServicePortPlan>(finish(std::move(draft), policy));
+  return std::make_shared<ServicePortPlan>(finish(std::move(draft), policy));
 }
 
-// The API server refuses two ports of one name and protocol; a file may hold them, and then the last one counts.
-void sort_and_drop_overwritten(std::vector<ServicePortPlanPtr>& ports) {
-  std::stable_sort(ports.begin(), ports.end(), [](const ServicePortPlanPtr& left, const ServicePortPlanPtr& right) {
-    return left->key < right->key;
-  });
+// In order of their names and protocols. The API server refuses two ports of one name and protocol; a file may hold
+// them, and then the last one counts.
+std::vector<const model::ServicePort*> ports_of(const model::Service& service) {
+  std::vector<const model::ServicePort*> ports;
+  ports.reserve(service.ports.size());
+  for (const model::ServicePort& port : service.ports) ports.push_back(&port);
+  const auto name = [](const model::ServicePort* port) { return std::tie(port->name, port->protocol); };
+  std::stable_sort(ports.begin(), ports.end(), [&](const auto* a, const auto* b) { return name(a) < name(b); });
   std::size_t kept = 0;
   for (std::size_t i = 0; i < ports.size(); ++i) {
-    const bool overwritten = i + 1 < ports.size() && ports[i]->key == ports[i + 1]->key;
+    const bool overwritten = i + 1 < ports.size() && name(ports[i]) == name(ports[i + 1]);
     if (!overwritten) ports[kept++] = ports[i];
   }
   ports.resize(kept);
-  ports.shrink_to_fit();
+  return ports;
+}
+
+// What the Service's ports of each family share; nothing of a family that it is not served in.
+std::array<std::optional<PortDraft>, 2> common_parts(const model::Service& service, const Settings& settings,
+                                                     const NodeFacts& facts) {
+  std::array<std::optional<PortDraft>, 2> parts;
+  if (!served(service)) return parts;
+  for (const Family family : kFamilies) {
+    if (cluster_ip_of(service, family) == nullptr) continue;
+    parts[static_cast<std::size_t>(family)] = common_part(service, family, settings, facts);
+  }
+  return parts;
+}
+
+std::string lost_to(const Frontend& frontend, const Claims::Claimant& winner, std::int64_t created) {
+  return to_string(frontend) + " is " + winner.service->to_string() + "'s, which is " +
+         (winner.created < created ? "older" : "as old and comes first by name");
+}
+
+// Takes away what another Service has, or an earlier port of this one: those are in order of their keys.
+void settle(const std::vector<std::shared_ptr<ServicePortPlan>>& ports, std::int64_t created, const Claims* claims) {
+  std::map<Claim, const ServicePortPlan*> taken;
+  for (const auto& port : ports) {
+    std::erase_if(port->frontends, [&](const Frontend& frontend) {
+      const Claim claim = claim_on(frontend, port->key);
+      std::string reason;
+      if (const auto winner = claims == nullptr ? std::nullopt : claims->winner(claim);
+          winner && *winner->service != port->key.service) {
+        reason = lost_to(frontend, *winner, created);
+      } else if (const auto [mine, first] = taken.try_emplace(claim, port.get());
+                 !first && mine->second != port.get()) {
+        reason = to_string(frontend) + " is " + mine->second->key.printed_name() + "'s, which comes first by name";
+      }
+      if (reason.empty()) return false;
+      port->refused.push_back({frontend, RefusalCause::kClaimed, std::move(reason)});
+      port->refused.back().frontend.filtered = false;
+      return true;
+    });
+  }
 }
 
 // Distinct addresses, over all ports of the slices, also those that the Service does not name: kube-proxy counts them
@@ -165,31 +216,51 @@ std::size_t count_local_ready(const Slices& slices, Family family, std::string_v
 
 }  // namespace
 
+std::vector<Claim> claims_of(const model::Service& service, const Settings& settings) {
+  std::vector<Claim> claims;
+  std::array<std::optional<PortDraft>, 2> commons = common_parts(service, settings, {});
+  for (const model::ServicePort* port : ports_of(service)) {
+    for (std::optional<PortDraft>& draft : commons) {
+      if (!draft) continue;
+      set_port(*port, *draft);
+      for (const Frontend& frontend : wanted_frontends(*draft)) {
+        if (frontend.kind == FrontendKind::kNodePort || !why_unfit(frontend.address)) {
+          claims.push_back(claim_on(frontend, draft->key));
+        }
+      }
+    }
+  }
+  std::sort(claims.begin(), claims.end());
+  claims.erase(std::unique(claims.begin(), claims.end()), claims.end());
+  return claims;
+}
+
 ServicePlan plan_service(const model::Service& service, const std::vector<const model::EndpointSlice*>& slices,
-                         const Settings& settings, const NodeFacts& facts) {
+                         const Settings& settings, const NodeFacts& facts, const Claims* claims) {
   ServicePlan plan;
-  if (!served(service) || service.ports.empty()) return plan;
+  plan.created = service.created;
+  const std::array<std::optional<PortDraft>, 2> commons = common_parts(service, settings, facts);
+  if (service.ports.empty() || (!commons[0] && !commons[1])) return plan;
   // In order of their names, so that the outcome does not depend on the order in which they were heard of.
   Slices ordered = slices;
   std::sort(ordered.begin(), ordered.end(), [](const auto* left, const auto* right) { return left->key < right->key; });
   const NodePlace place{settings.node_name, facts.zone};
   const std::optional<model::Weights> weights = weights_of(service);
-  std::vector<Family> families;
-  for (const Family family : kFamilies) {
-    if (cluster_ip_of(service, family) == nullptr) continue;
-    families.push_back(family);
-    const PortDraft common = common_part(service, family, settings, facts);
-    for (const model::ServicePort& port : service.ports) {
-      plan.ports.push_back(plan_port(common, port, ordered, place, weights ? &*weights : nullptr,
-                                     settings.masquerade[static_cast<std::size_t>(family)]));
+  std::vector<std::shared_ptr<ServicePortPlan>> ports;
+  for (const model::ServicePort* port : ports_of(service)) {
+    for (const std::optional<PortDraft>& common : commons) {
+      if (!common) continue;
+      ports.push_back(plan_port(*common, *port, ordered, place, weights ? &*weights : nullptr,
+                                settings.masquerade[static_cast<std::size_t>(common->key.family)]));
     }
   }
-  if (families.empty()) return plan;
-  sort_and_drop_overwritten(plan.ports);
+  settle(ports, service.created, claims);
+  plan.ports.assign(ports.begin(), ports.end());
   plan.health_check_node_port = health_check_node_port_of(service);
   if (plan.health_check_node_port == 0) return plan;
-  for (const Family family : families) {
-    plan.local_ready[static_cast<std::size_t>(family)] = count_local_ready(ordered, family, settings.node_name);
+  for (const Family family : kFamilies) {
+    const auto index = static_cast<std::size_t>(family);
+    if (commons[index]) plan.local_ready[index] = count_local_ready(ordered, family, settings.node_name);
   }
   return plan;
 }

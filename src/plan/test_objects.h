@@ -29,13 +29,24 @@ inline model::ServicePort service_port(std::string name, std::uint16_t number, P
   return {std::move(name), protocol, number, node_port};
 }
 
+// Each name has an address of its own, as no two Services share one; that of "web" is 10.96.0.1.
+inline std::string cluster_ip_of(const std::string& name) {
+  if (name == "web") return "10.96.0.1";
+  unsigned hash = 0;
+  for (const char c : name) hash = hash * 31 + static_cast<unsigned char>(c);
+  return "10.97." + std::to_string(hash / 256 % 256) + "." + std::to_string(hash % 256);
+}
+
 inline model::Service make_service(std::string name, std::vector<model::ServicePort> ports,
-                                   const std::vector<std::string>& cluster_ips = {"10.96.0.1"}) {
+                                   const std::vector<std::string>& cluster_ips) {
   model::Service service;
   service.key = {"shop", std::move(name)};
   service.ports = std::move(ports);
   service.cluster_ips = ips(cluster_ips);
   return service;
+}
+inline model::Service make_service(const std::string& name, std::vector<model::ServicePort> ports) {
+  return make_service(name, std::move(ports), {cluster_ip_of(name)});
 }
 
 // An endpoint from words: an address, then any of @node-name, zone=a, node=b (hints), unready (also: not serving),

@@ -73,7 +73,8 @@ class ConntrackCleaner {
   [[nodiscard]] StaleFlows::Rule& node_port_rule(std::uint16_t port, StaleFlows& stale) const;
   [[nodiscard]] std::optional<StaleFlows> finish(StaleFlows stale, const std::function<NodePortScope()>& scope) const;
 
-  // Several Service ports may claim the same destination; which one wins is undefined, so all their endpoints count.
+  // By one plan a destination is one Service port's. While it passes to another one, flows to the endpoints of both are
+  // right.
   StaleFlows::Owners addresses_;
   std::map<std::uint16_t, std::vector<plan::ServicePortPlanPtr>> node_ports_;
 };

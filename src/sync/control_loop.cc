@@ -16,7 +16,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
-#include "sys/addresses.h"
+#include "dataplane/node/addresses.h"
 #include "sys/conntrack.h"
 
 namespace sluice::sync {
@@ -91,12 +91,7 @@ LoopHooks kernel_hooks() {
   hooks.delete_udp_flows = [](Family family, const std::function<bool(const sys::Flow&)>& stale) {
     return sys::delete_flows(family, Protocol::kUdp, stale);
   };
-  hooks.local_addresses = []() -> Result<std::vector<IpAddress>> {
-    SLUICE_TRY(const auto listed, sys::list_addresses());
-    std::vector<IpAddress> addresses;
-    for (const sys::InterfaceAddress& each : listed) addresses.push_back(each.address);
-    return addresses;
-  };
+  hooks.local_addresses = dataplane::node::list_own_addresses;
   return hooks;
 }
 

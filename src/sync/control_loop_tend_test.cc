@@ -50,20 +50,20 @@ TEST_F(ControlLoopTendTest, WhatCouldNotBeFinishedIsTriedAgainAfterASyncPeriod) 
 TEST_F(ControlLoopTendTest, ARefusedAddressIsToldOnceAndCountedUntilItIsServed) {
   std::vector<std::string> told;
   hooks_.address_refused = [&told](const dataplane::Refusal& refusal) {
-    told.push_back(refusal.port.printed_name() + " " + refusal.address.to_string());
+    told.push_back(refusal.port.printed_name() + " " + plan::to_string(refusal.frontend));
   };
   start_with_web();
   dataplane::Refusal refusal;
   refusal.port.service = {"shop", "web"};
   refusal.port.port_name = "p";
-  refusal.address = ip("192.0.2.1");
+  refusal.frontend = {plan::FrontendKind::kExternalIp, false, 80, ip("192.0.2.1")};
   refusal.reason = "192.0.2.1 is an address of this node (eth0)";
   v4().refused = {refusal};
   for (const char* endpoint : {"10.1.0.2", "10.1.0.3"}) {
     post(with({}, {web_slice({endpoint})}));
     step_after(settings_.min_sync_period);
   }
-  EXPECT_EQ(told, std::vector<std::string>{"shop/web:p 192.0.2.1"});
+  EXPECT_EQ(told, std::vector<std::string>{"shop/web:p 192.0.2.1:80"});
   EXPECT_EQ(metric4("sluice_refused_addresses"), 1.0);
   EXPECT_EQ(loop_->status().families[0].refusals, std::vector<dataplane::Refusal>{refusal});
   v4().refused.clear();
@@ -97,6 +97,37 @@ TEST_F(ControlLoopTendTest, TheSweepBeginsWhenEveryFamilyIsProgrammedAndGoesOnAs
   post(with({}, {web_slice({"10.1.0.2"})}));
   step_after(1h);
   EXPECT_EQ(pieces, 3) << "all is done";
+}
+
+// What the plan refuses goes the same way: reported once, listed, and forgotten when it is served.
+TEST_F(ControlLoopTendTest, AnAddressThatAnOlderServiceHasIsReportedUntilThatOneGoes) {
+  std::vector<std::string> told;
+  hooks_.address_refused = [&told](const dataplane::Refusal& refusal) {
+    told.push_back(refusal.port.printed_name() + ": " + refusal.reason);
+  };
+  start_with_web();
+  model::Service older = web();
+  older.key.name = "api";
+  older.created = 1;
+  older.cluster_ips = {ip("10.96.7.7")};
+  model::Service younger = web();
+  younger.created = 2;
+  for (model::Service* service : {&older, &younger}) {
+    service->external_ips = {ip("203.0.113.9")};
+    service->has_external_ips = true;
+  }
+  post(with({older, younger}));
+  step_after(settings_.min_sync_period);
+  EXPECT_EQ(told, std::vector<std::string>{"shop/web:p: 203.0.113.9:80 is shop/api's, which is older"});
+  ASSERT_EQ(loop_->status().families[0].refusals.size(), 1U);
+  EXPECT_EQ(metric4("sluice_refused_addresses"), 1.0);
+  model::Update gone;
+  gone.services_removed = {older.key};
+  post(std::move(gone));
+  step_after(settings_.min_sync_period);
+  EXPECT_TRUE(loop_->status().families[0].refusals.empty());
+  EXPECT_EQ(metric4("sluice_refused_addresses"), 0.0);
+  EXPECT_EQ(told.size(), 1U);
 }
 
 }  // namespace

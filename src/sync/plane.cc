@@ -231,7 +231,7 @@ Plane::Turn Plane::sync(const plan::Planner& planner) {
   const double seconds = to_seconds(context_.clock.steady_now() - start);
   runner_.finish(static_cast<bool>(outcome));
   context_.metrics.observe_sync(family_, full, seconds);
-  note_refusals();
+  note_refusals(planner);
   if (outcome) return succeeded(changes, *outcome, seconds);
   failed(changes, outcome.error(), seconds);
   return {};
@@ -355,12 +355,15 @@ std::vector<plan::Change> Plane::note_outcome(const dataplane::Changes& changes,
   return let_in;
 }
 
-void Plane::note_refusals() {
+void Plane::note_refusals(const plan::Planner& planner) {
   std::vector<dataplane::Refusal> refusals = data_plane_->refusals();
+  const std::vector<dataplane::Refusal> by_plan = planner.refusals(family_);
+  refusals.insert(refusals.end(), by_plan.begin(), by_plan.end());
+  std::sort(refusals.begin(), refusals.end());
   for (const dataplane::Refusal& refusal : refusals) {
-    if (std::find(refusals_.begin(), refusals_.end(), refusal) != refusals_.end()) continue;
+    if (std::binary_search(refusals_.begin(), refusals_.end(), refusal)) continue;
     SLUICE_LOG_WARNING("Refused to serve an address of a Service", {"servicePort", refusal.port.printed_name()},
-                       {"address", refusal.address.to_string()}, {"reason", refusal.reason});
+                       {"address", plan::to_string(refusal.frontend)}, {"reason", refusal.reason});
     if (context_.hooks.address_refused) context_.hooks.address_refused(refusal);
   }
   refusals_ = std::move(refusals);

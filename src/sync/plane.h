@@ -88,7 +88,7 @@ class Plane {
   Turn succeeded(const dataplane::Changes& changes, const dataplane::Outcome& outcome, double seconds);
   // Returns the changes of ports that were refused and are served now.
   std::vector<plan::Change> note_outcome(const dataplane::Changes& changes, const dataplane::Outcome& outcome);
-  void note_refusals();
+  void note_refusals(const plan::Planner& planner);
   void export_rules(const dataplane::ApplyStats& stats);
   void record_applied(const dataplane::Changes& changes) SLUICE_REQUIRES(mutex_);
   void set_applied(const plan::ServicePortKey& key, const plan::ServicePortPlanPtr& port) SLUICE_REQUIRES(mutex_);
@@ -110,7 +110,7 @@ class Plane {
   // What was reported, so that it is reported once.
   bool check_failure_reported_ = false;
   bool tend_failure_reported_ = false;
-  std::vector<dataplane::Refusal> refusals_;
+  std::vector<dataplane::Refusal> refusals_;  // sorted
   std::set<std::string> unremoved_;
 
   // Ordered by the keys that stand in the plans themselves.

@@ -46,13 +46,13 @@ struct LoopHooks {
   // Every family has been programmed, so what other modes left serves no one any more: takes one piece of it away, and
   // returns how long until it wants to be called again. Nothing when all is done.
   std::function<std::optional<std::chrono::nanoseconds>()> sweep;
-  // A data plane declines to serve an address of a Service; once for each until it serves it.
+  // The plan or a data plane declines to serve an address of a Service; once for each until it serves it.
   std::function<void(const dataplane::Refusal&)> address_refused;
   // The kernel refuses a Service port; once for each reason until it takes the port.
   std::function<void(const dataplane::RefusedPort&)> port_refused;
   // Deletes the UDP flows of a family that the predicate says yes to; answers how many. Empty: flows are left alone.
   std::function<Result<std::size_t>(Family, const std::function<bool(const sys::Flow&)>&)> delete_udp_flows;
-  // This node's addresses, for UDP flows to node ports.
+  // This node's own addresses, for UDP flows to node ports.
   std::function<Result<std::vector<IpAddress>>()> local_addresses;
 };
 

@@ -53,7 +53,7 @@ struct FamilyStatus {
   std::size_t changes_waiting = 0;           // Service ports that differ from what was programmed last
   std::size_t service_ports = 0;             // programmed
   std::size_t real_servers = 0;              // programmed
-  std::vector<dataplane::Refusal> refusals;  // addresses of Services that the data plane declines to serve, in order
+  std::vector<dataplane::Refusal> refusals;  // addresses that neither plan nor data plane lets a Service have, in order
   std::vector<RefusedPortStatus> refused_ports;  // in order of their keys
   dataplane::Capabilities capabilities;
   std::vector<PlaneStage> planes;  // the serving one first, then its successor, then those that retire

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 namespace sluice::view {
 namespace {
@@ -18,11 +19,21 @@ std::string printed(const plan::Frontend& frontend) {
 
 std::string refusal_of(const plan::Frontend& frontend, const plan::ServicePortKey& key,
                        std::span<const dataplane::Refusal> refusals) {
-  if (frontend.kind == plan::FrontendKind::kNodePort) return "";
   const auto found = std::find_if(refusals.begin(), refusals.end(), [&](const dataplane::Refusal& refusal) {
-    return refusal.address == frontend.address && refusal.port == key;
+    return printed(refusal.frontend) == printed(frontend) && refusal.port == key;
   });
   return found == refusals.end() ? "" : found->reason;
+}
+
+void add(const plan::Frontend& frontend, std::string refused, std::vector<ServedAddress>& addresses) {
+  const std::string address = printed(frontend);
+  const auto known = std::find_if(addresses.begin(), addresses.end(),
+                                  [&](const ServedAddress& each) { return each.address == address; });
+  if (known == addresses.end()) {
+    addresses.push_back({address, {frontend.kind}, std::move(refused)});
+  } else if (std::find(known->kinds.begin(), known->kinds.end(), frontend.kind) == known->kinds.end()) {
+    known->kinds.push_back(frontend.kind);
+  }
 }
 
 }  // namespace
@@ -37,15 +48,9 @@ ServedPort served_port(const plan::ServicePortPlan& port, std::span<const datapl
                     .internal_local = port.internal.policy_local(),
                     .external_local = port.external.policy_local()};
   for (const plan::Frontend& frontend : port.frontends) {
-    const std::string address = printed(frontend);
-    const auto known = std::find_if(served.addresses.begin(), served.addresses.end(),
-                                    [&](const ServedAddress& each) { return each.address == address; });
-    if (known == served.addresses.end()) {
-      served.addresses.push_back({address, {frontend.kind}, refusal_of(frontend, port.key, refusals)});
-    } else if (std::find(known->kinds.begin(), known->kinds.end(), frontend.kind) == known->kinds.end()) {
-      known->kinds.push_back(frontend.kind);
-    }
+    add(frontend, refusal_of(frontend, port.key, refusals), served.addresses);
   }
+  for (const plan::RefusedFrontend& refused : port.refused) add(refused.frontend, refused.reason, served.addresses);
   return served;
 }
 

@@ -14,7 +14,7 @@ namespace sluice::view {
 struct ServedAddress {
   std::string address;                    // "10.96.0.10:53"; for a node port "*:30053"
   std::vector<plan::FrontendKind> kinds;  // several where, say, an external IP is the load balancer's as well
-  std::string refused;                    // why the data plane declines to serve it; empty where it serves
+  std::string refused;                    // why it is not served, by the plan or by the data plane; empty where it is
 };
 
 struct ServedPort {

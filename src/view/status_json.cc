@@ -51,7 +51,7 @@ std::string wait_json(const Wait& wait) {
 std::string refusal_json(const dataplane::Refusal& refusal) {
   return fmt::format(R"({{"servicePort":{},"protocol":"{}","address":{},"reason":{}}})",
                      json_string(refusal.port.printed_name()), to_string(refusal.port.protocol),
-                     json_string(refusal.address.to_string()), json_string(refusal.reason));
+                     json_string(plan::to_string(refusal.frontend)), json_string(refusal.reason));
 }
 
 std::string refused_port_json(const sync::RefusedPortStatus& refused) {

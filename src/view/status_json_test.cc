@@ -15,7 +15,7 @@ TEST(StatusJson, TheWholeForm) {
   plan::PortDraft port = web_port();
   port.external_ips = {*IpAddress::parse("192.0.2.7")};
   sync::LoopStatus loop = loop_status({port});
-  loop.families[0].refusals = {{port.key, port.external_ips[0], "it is the node's"}};
+  loop.families[0].refusals = {{port.key, refused(port.external_ips[0]), "it is the node's"}};
   EXPECT_EQ(
       status_json(make_status(process_facts(), {}, loop, comparison({})), kNow),
       R"({"version":")" SLUICE_VERSION
@@ -23,7 +23,7 @@ TEST(StatusJson, TheWholeForm) {
       R"("started":true,"waitsFor":[],"servesAsWanted":true,"listsComplete":true,"services":1,"slices":1,"zone":"",)"
       R"("families":[{"family":"IPv4","dataPlane":"iptables","synced":true,"lastSync":1576799995.000,"lastError":"",)"
       R"("servicePorts":1,"realServers":1,"changesWaiting":0,"fullSyncs":0,"partialSyncs":0,"failedSyncs":0,)"
-      R"("driftRepairs":0,"refused":[{"servicePort":"default/web:http","protocol":"TCP","address":"192.0.2.7",)"
+      R"("driftRepairs":0,"refused":[{"servicePort":"default/web:http","protocol":"TCP","address":"192.0.2.7:80",)"
       R"("reason":"it is the node's"}],"refusedPorts":[],"planes":[],"lacks":[],"live":{"equalsWanted":true,"missing":[],"unexpected":[]},"compareError":null}],)"
       R"("served":[{"name":"default/web:http","protocol":"TCP","family":"IPv4","addresses":[)"
       R"({"address":"10.104.247.10:80","kinds":["clusterIP"],"refused":null},)"

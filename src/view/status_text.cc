@@ -54,7 +54,7 @@ std::vector<std::string> refusal_lines(const std::vector<dataplane::Refusal>& re
   std::vector<std::string> lines;
   for (const dataplane::Refusal& refusal : refusals) {
     lines.push_back(fmt::format("{} {} {}: {}", refusal.port.printed_name(), to_string(refusal.port.protocol),
-                                refusal.address.to_string(), refusal.reason));
+                                plan::to_string(refusal.frontend), refusal.reason));
   }
   return lines;
 }

@@ -179,9 +179,11 @@ TEST(StatusText, ARefusedAddressIsMarkedAndItsReasonStands) {
   plan::PortDraft port = web_port();
   port.external_ips = {*IpAddress::parse("192.0.2.7")};
   sync::LoopStatus loop = loop_status({port});
-  loop.families[0].refusals = {{port.key, port.external_ips[0], "192.0.2.7 is an address of this node (eth0)"}};
+  loop.families[0].refusals = {
+      {port.key, refused(port.external_ips[0]), "192.0.2.7 is an address of this node (eth0)"}};
   const std::string text = narrow(make_status(process_facts(), {}, loop, comparison({})));
-  EXPECT_THAT(text, HasSubstr("\n    refused: default/web:http TCP 192.0.2.7: 192.0.2.7 is an address of this node"));
+  EXPECT_THAT(text,
+              HasSubstr("\n    refused: default/web:http TCP 192.0.2.7:80: 192.0.2.7 is an address of this node"));
   EXPECT_THAT(text, HasSubstr("10.104.247.10:80  192.0.2.7:80 (refused)  *:31947"));
 }
 

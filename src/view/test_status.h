@@ -36,6 +36,11 @@ inline plan::PortDraft web_port() {
   return port;
 }
 
+// An external IP of web_port() that is not served.
+inline plan::Frontend refused(const IpAddress& address) {
+  return {plan::FrontendKind::kExternalIp, false, 80, address};
+}
+
 inline sync::LoopStatus loop_status(const std::vector<plan::PortDraft>& ports) {
   sync::LoopStatus loop;
   loop.lists_complete = true;

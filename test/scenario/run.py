@@ -9,12 +9,13 @@ serves TCP and UDP on 8080 and 8081. `client` is outside the cluster. The langua
   node     NAME zone=ZONE                    a Node object with a zone label
   service  NAME TYPE CLUSTER-IP[,IP] PORT... [KEY=VALUE...]
            PORT is proto/port[:node-port][@name]; keys: external, ingress (ip or ip/Proxy), ranges, external-policy,
-           internal-policy, affinity (seconds), health, label.KEY, annotation.KEY
+           internal-policy, affinity (seconds), health, created (a time), label.KEY, annotation.KEY
   endpoint SERVICE POD:PORT[@name] [not-ready] [serving] [terminating] [zones=Z,..] [nodes=N,..] [slice=NAME] [v6]
   packet   FROM -> ADDRESS proto/port [via=NODE]
   expect   POD... [source=kept|node|ADDRESS]   every one of these pods answers, and no other; or: refused, timeout
   expect   one-of POD...                       the same single pod answers every time
   expect@MODE ...                              after an expect: what differs in that proxy mode
+  removed  SERVICE                             from here on it is gone, with its slices, while the proxies run
   only     MODE...                             the modes that the file is about; the others pass over it
 
 usage: run.py SLUICE [--mode MODE] [FILE...]   MODE: iptables (the default), ipvs
@@ -59,7 +60,8 @@ class Scenario:
 
     def __init__(self, path, mode):
         self.path, self.mode, self.concerned = path, mode, True
-        self.proxy, self.objects, self.slices, self.checks = {"mode": mode, **DEFAULT_PROXY}, [], {}, []
+        self.proxy, self.objects, self.slices = {"mode": mode, **DEFAULT_PROXY}, [], {}
+        self.phases = [(None, [])]  # the Service that was removed before, and the checks
         for number, line in enumerate(path.read_text().splitlines(), 1):
             words = line.split("#", 1)[0].split()
             if not words:
@@ -78,6 +80,22 @@ class Scenario:
                 raise Failure(f"{path.name}:{number}: cannot read '{line.strip()}': {error!r}") from error
         if not self.checks or any(expected is None for _, _, expected in self.checks):
             raise Failure(f"{path.name}: every packet needs an expect")
+
+    @property
+    def checks(self):
+        return [check for _, checks in self.phases for check in checks]
+
+    def items(self, removed):
+        """All objects but the Services that are removed, and theirs."""
+        of_service = lambda made: made["metadata"]["labels"].get("kubernetes.io/service-name")
+        return [*(o for o in self.objects if o["kind"] != "Service" or o["metadata"]["name"] not in removed),
+                *(made for made in self.slices.values() if of_service(made) not in removed)]
+
+    def read_removed(self, words, _):
+        (name,) = words
+        if not any(o["kind"] == "Service" and o["metadata"]["name"] == name for o in self.objects):
+            raise ValueError(f"there is no Service {name}")
+        self.phases.append((name, []))
 
     def read_only(self, words, _):
         self.concerned = self.mode in words
@@ -119,6 +137,8 @@ class Scenario:
                 spec["sessionAffinityConfig"] = {"clientIP": {"timeoutSeconds": int(value)}}
             elif key == "health":
                 spec["healthCheckNodePort"] = int(value)
+            elif key == "created":
+                metadata["creationTimestamp"] = value
             elif key == "external-name":
                 spec["externalName"] = value
             elif key.startswith("label."):
@@ -159,10 +179,17 @@ class Scenario:
             raise ValueError("packet FROM -> ADDRESS proto/port")
         protocol, port = words[3].split("/")
         via = parse_pairs(words[4:]).get("via", "a")
-        self.checks.append([number, (words[0], protocol.upper(), words[2], int(port), via), None])
+        self.phases[-1][1].append([number, (words[0], protocol.upper(), words[2], int(port), via), None])
 
     def read_expect(self, words, _):
-        self.checks[-1][2] = words
+        self.phases[-1][1][-1][2] = words
+
+
+def write_manifests(folder, items):
+    # A proxy must never read half of it.
+    made = folder / ".all.json"
+    made.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
+    made.rename(folder / "all.json")
 
 
 def service_port(word):
@@ -202,8 +229,7 @@ class Runner:
         folder = self.folder / scenario.path.stem
         manifests = folder / "manifests"
         manifests.mkdir(parents=True)
-        objects = [*scenario.objects, *scenario.slices.values()]
-        (manifests / "all.json").write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
+        write_manifests(manifests, scenario.items(set()))
         config = {"apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration", "conntrack": {"maxPerCore": 0}}
         for key, value in scenario.proxy.items():
             *path, last = key.split(".")
@@ -220,7 +246,14 @@ class Runner:
             with concurrent.futures.ThreadPoolExecutor(8) as pool:
                 for _, packet, _ in scenario.checks:
                     self.route_client(scenario.path, packet)
-                problems = [problem for problem in pool.map(lambda check: self.check(scenario, *check), scenario.checks) if problem]
+                removed = set()
+                for name, checks in scenario.phases:
+                    if name is not None:
+                        removed.add(name)
+                        write_manifests(manifests, scenario.items(removed))
+                    problems = self.check_all(scenario, checks, pool, 0 if name is None else 30)
+                    if problems:
+                        break
         finally:
             for proxy in proxies:
                 self.rig.stop(proxy)
@@ -229,6 +262,15 @@ class Runner:
                 run("ip", "netns", "exec", self.rig.ns(node), "conntrack", "-F", check=False)
         if problems:
             raise Failure("\n".join(problems))
+
+    def check_all(self, scenario, checks, pool, patience):
+        """The problems; those of a change that the proxies may not have heard of yet count after so many seconds."""
+        deadline = time.monotonic() + patience
+        while True:
+            problems = [problem for problem in pool.map(lambda check: self.check(scenario, *check), checks) if problem]
+            if not problems or time.monotonic() > deadline:
+                return problems
+            time.sleep(0.2)
 
     def synced(self, node):
         try:

@@ -281,7 +281,7 @@ TEST(IpvsDataPlane, TheEndpointsOfTheApiServersAreRefusedAlsoWhenTheyMove) {
   moved.real_servers[0].address = ip("192.0.2.6");
   expect_applied(*plane, change(&api, &moved));
   ASSERT_EQ(plane->refusals().size(), 1u);
-  EXPECT_EQ(plane->refusals()[0].address, ip("192.0.2.6"));
+  EXPECT_EQ(plane->refusals()[0].frontend.address, ip("192.0.2.6"));
   EXPECT_THAT(world.bound, UnorderedElementsAre(ip("172.30.0.1"), ip("172.30.10.20"), ip("192.0.2.5")));
   EXPECT_THAT(real_servers(world, tcp("172.30.0.1", 80)), ElementsAre("192.0.2.6:6443 w1"));
   world.forget();

@@ -156,7 +156,7 @@ Result<Outcome> IpvsDataPlane::apply(const Changes& changes) {
 Result<NodeAddresses> IpvsDataPlane::read_node(const NodePortAddresses& node_ports,
                                                const std::vector<sys::InterfaceAddress>& listed) {
   SLUICE_TRY(const auto gateways, device_->list_gateways(settings_.family));
-  return node_addresses(settings_, node_ports, listed, gateways);
+  return node::node_addresses(settings_.family, {node_ports, settings_.localhost_node_ports}, listed, gateways);
 }
 
 bool IpvsDataPlane::excluded(const IpAddress& address) const {

@@ -99,8 +99,8 @@ class Served {
 
   NodeAddresses node_;
   std::map<plan::ServicePortKey, plan::ServicePortPlanPtr> ports_;
-  // Who wants a virtual server. Two Services may list the same external IP and port: the one whose key is smallest has
-  // it, so that it does not depend on who came first, and the next one inherits it.
+  // Who wants a virtual server. By one plan that is one Service port (plan/claims.h); but where one takes it over from
+  // another and only the first half is done, both want it, and the smaller key has it.
   std::map<VirtualServerKey, std::set<plan::ServicePortKey>> claims_;
   std::map<NodePort, std::size_t> node_ports_;
   std::map<plan::ServicePortKey, std::vector<Refusal>> refusals_;

@@ -72,19 +72,12 @@ std::chrono::milliseconds drain_timeout_of(const plan::ServicePortPlan& port, co
 // Why this address of a Service must not be served, or nothing.
 std::optional<std::string> reason_to_refuse(const IpAddress& address, plan::FrontendKind kind,
                                             const WantedSettings& settings, const NodeAddresses& node) {
-  const std::string text = address.to_string();
-  if (address.is_unspecified()) return text + " is no address";
-  if (address.is_loopback()) return text + " is the loopback";
-  if (address.is_multicast()) return text + " is a multicast address";
-  if (address.family() == Family::kIPv6 && address.is_link_local()) return text + " is a link-local address";
-  if (const auto own = node.own.find(address); own != node.own.end())
-    return fmt::format("{} is an address of this node ({})", text, own->second);
-  if (node.gateways.contains(address)) return text + " is a gateway of this node's routes";
+  if (auto reason = node::why_not_to_bind(address, node)) return reason;
   // A proxy that runs in the cluster may reach the API server by the cluster IP of default/kubernetes, which must be
   // served of course.
   const auto& api = settings.api_server_addresses;
   if (kind != plan::FrontendKind::kClusterIp && std::find(api.begin(), api.end(), address) != api.end()) {
-    return text + " is the address of the API server";
+    return address.to_string() + " is the address of the API server";
   }
   return std::nullopt;
 }
@@ -107,7 +100,7 @@ class PortBuilder {
     if (frontend.kind == plan::FrontendKind::kNodePort) {
       add_node_port(frontend.port);
     } else if (auto reason = reason_to_refuse(frontend.address, frontend.kind, settings_, node_)) {
-      wanted_.refusals.push_back({port_.key, frontend.address, *std::move(reason)});
+      wanted_.refusals.push_back({port_.key, frontend, *std::move(reason)});
     } else {
       add_address(frontend);
     }
@@ -180,30 +173,6 @@ class PortBuilder {
 };
 
 }  // namespace
-
-NodeAddresses node_addresses(const WantedSettings& settings, const NodePortAddresses& node_ports,
-                             const std::vector<sys::InterfaceAddress>& listed, const std::vector<IpAddress>& gateways) {
-  NodeAddresses node;
-  std::set<IpAddress> answering;
-  const std::set<IpAddress> chosen(node_ports.addresses.begin(), node_ports.addresses.end());
-  for (const sys::InterfaceAddress& entry : listed) {
-    if (entry.interface == kServiceDevice || entry.address.family() != settings.family) continue;
-    // Each pod's veth brings one along; they are refused anyway.
-    if (settings.family == Family::kIPv6 && entry.address.is_link_local()) continue;
-    node.own.emplace(entry.address, entry.interface);
-    if (entry.address.is_loopback() && !settings.localhost_node_ports) continue;
-    if (node_ports.all_local || chosen.contains(entry.address)) answering.insert(entry.address);
-  }
-  node.node_ports.assign(answering.begin(), answering.end());
-  node.gateways.insert(gateways.begin(), gateways.end());
-  return node;
-}
-
-bool same(const NodeAddresses& a, const NodeAddresses& b) {
-  const auto same_address = [](const auto& x, const auto& y) { return x.first == y.first; };
-  return a.node_ports == b.node_ports && a.gateways == b.gateways &&
-         std::equal(a.own.begin(), a.own.end(), b.own.begin(), b.own.end(), same_address);
-}
 
 RealServer to_real_server(const RealServers::value_type& wanted) {
   RealServer server;

@@ -16,10 +16,10 @@
 #include "dataplane/dataplane.h"
 #include "dataplane/ipvs/annotations.h"
 #include "dataplane/ipvs/helper_table.h"
+#include "dataplane/node/addresses.h"
 #include "ipvs/real_server.h"
 #include "ipvs/virtual_server.h"
 #include "plan/plan.h"
-#include "sys/addresses.h"
 
 namespace sluice::dataplane::ipvs {
 
@@ -28,7 +28,8 @@ using sluice::ipvs::RealServerKey;
 using sluice::ipvs::VirtualServer;
 using sluice::ipvs::VirtualServerKey;
 
-inline constexpr const char* kServiceDevice = "kube-ipvs0";
+using node::kServiceDevice;
+using node::NodeAddresses;
 
 struct WantedSettings {
   Family family = Family::kIPv4;
@@ -39,19 +40,6 @@ struct WantedSettings {
   // Schedulers that the engine turned out not to have: rr is wanted instead of them.
   std::set<std::string> missing_schedulers;
 };
-
-// What of this node matters to Services.
-struct NodeAddresses {
-  std::vector<IpAddress> node_ports;     // where node ports answer, sorted
-  std::map<IpAddress, std::string> own;  // on other interfaces than kube-ipvs0, with their names
-  std::set<IpAddress> gateways;
-};
-// Are Services served the same way? On which interface an address is makes no difference: a CNI may put one on every
-// pod's.
-bool same(const NodeAddresses& a, const NodeAddresses& b);
-// `listed` are the addresses of all interfaces and families.
-NodeAddresses node_addresses(const WantedSettings& settings, const NodePortAddresses& node_ports,
-                             const std::vector<sys::InterfaceAddress>& listed, const std::vector<IpAddress>& gateways);
 
 // Sorted by key, each once, with their weights.
 using RealServers = std::vector<std::pair<RealServerKey, std::int32_t>>;

@@ -15,7 +15,8 @@ using testing::IsEmpty;
 using testing::UnorderedElementsAre;
 
 NodeAddresses node_of(const World& world, const WantedSettings& settings = {}, const NodePortAddresses& ports = {}) {
-  return node_addresses(settings, ports, world.interfaces, {ip("192.168.0.1")});
+  return node::node_addresses(settings.family, {ports, settings.localhost_node_ports}, world.interfaces,
+                              {ip("192.168.0.1")});
 }
 
 std::vector<std::string> servers_of(const WantedPort& wanted, const VirtualServerKey& key) {
@@ -234,9 +235,7 @@ TEST(WantedRefusals, AddressesThatTheNodeNeedsAreNotTaken) {
   };
   const Row rows[] = {
       {"192.168.1.2", "192.168.1.2 is an address of this node (eth1)"},
-      {"127.0.0.5", "127.0.0.5 is the loopback"},
-      {"0.0.0.0", "0.0.0.0 is no address"},
-      {"224.0.0.9", "224.0.0.9 is a multicast address"},
+      {"192.168.1.255", "192.168.1.255 is the broadcast address of a network of this node (eth1)"},
       {"192.168.0.1", "192.168.0.1 is a gateway of this node's routes"},
       {"203.0.113.1", "203.0.113.1 is the address of the API server"},
   };
@@ -252,27 +251,28 @@ TEST(WantedRefusals, AddressesThatTheNodeNeedsAreNotTaken) {
     EXPECT_THAT(wanted.elements.firewalled, IsEmpty());
     ASSERT_EQ(wanted.refusals.size(), 1u);
     EXPECT_EQ(wanted.refusals[0].reason, row.reason);
-    EXPECT_EQ(wanted.refusals[0].address, ip(row.address));
+    EXPECT_EQ(wanted.refusals[0].frontend.address, ip(row.address));
   }
 }
 
 TEST(WantedRefusals, TheClusterIpOfTheApiServerIsServed) {
   WantedSettings settings;
   settings.api_server_addresses = {ip("172.30.0.1")};
-  const WantedPort wanted = wanted_of(service_port("default/kubernetes", "172.30.0.1"), settings, node_of(World()));
+  const WantedPort wanted =
+      wanted_of(planned(service_port("default/kubernetes", "172.30.0.1")), settings, node_of(World()));
   EXPECT_THAT(keys_of(wanted), ElementsAre("TCP 172.30.0.1:80"));
   EXPECT_THAT(wanted.refusals, IsEmpty());
 }
 
 TEST(ComesFirst, TheApiServerAndDns) {
   plan::PortDraft dns = service_port("kube-system/coredns", "172.30.0.10", Protocol::kUdp);
-  EXPECT_FALSE(comes_first(dns));
+  EXPECT_FALSE(comes_first(planned(dns)));
   dns.port = 53;
-  EXPECT_TRUE(comes_first(dns));
-  EXPECT_TRUE(comes_first(service_port("kube-system/kube-dns", "172.30.0.10")));
-  EXPECT_TRUE(comes_first(service_port("default/kubernetes", "172.30.0.1")));
-  EXPECT_FALSE(comes_first(service_port("default/kube-dns", "172.30.0.2")));
-  EXPECT_FALSE(comes_first(service_port("shop/kubernetes", "172.30.0.3")));
+  EXPECT_TRUE(comes_first(planned(dns)));
+  EXPECT_TRUE(comes_first(planned(service_port("kube-system/kube-dns", "172.30.0.10"))));
+  EXPECT_TRUE(comes_first(planned(service_port("default/kubernetes", "172.30.0.1"))));
+  EXPECT_FALSE(comes_first(planned(service_port("default/kube-dns", "172.30.0.2"))));
+  EXPECT_FALSE(comes_first(planned(service_port("shop/kubernetes", "172.30.0.3"))));
 }
 
 }  // namespace
