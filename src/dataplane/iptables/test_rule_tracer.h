@@ -17,21 +17,11 @@
 
 #include "base/ip_literals.h"
 #include "dataplane/iptables/encode.h"
+#include "plan/route.h"
 
 namespace sluice::dataplane::iptables {
 
-// kBalancer: the packet comes from the load-balancer IP itself, as those do that a balancer keeps on the node.
-enum class Source : std::uint8_t { kPod, kNode, kOutside, kBalancer };
-constexpr std::array kSources{Source::kPod, Source::kNode, Source::kOutside, Source::kBalancer};
-
-struct Packet {
-  IpAddress from;
-  Source source = Source::kOutside;
-  std::string interface;  // empty for the node's own
-  IpAddress to;
-  bool to_node = false;  // its destination is an address of the node
-  std::uint16_t port = 0;
-};
+using plan::Packet;
 
 // One way through nat.
 struct Outcome {
@@ -67,13 +57,13 @@ inline bool holds(const std::string& option, const std::string& value, const Pac
     return value.find('/') == std::string::npos ? ip(value) == address : cidr(value).contains(address);
   }
   if (option == "--dport") return std::to_string(packet.port) == value;
-  if (option == "--src-type") return packet.source == Source::kNode;
-  if (option == "--dst-type") return packet.to_node;
+  if (option == "--src-type") return packet.from_node;
+  if (option == "--dst-type") return packet.to_node_ports;
   if (option == "-i") {
     return value.ends_with('+') ? packet.interface.starts_with(value.substr(0, value.size() - 1))
                                 : packet.interface == value;
   }
-  if (option == "-p") return value == "tcp";
+  if (option == "-p") return value == lower_name(packet.protocol);
   static const std::set<std::string> kNoCondition{"-m", "--comment", "--mode", "--probability", "--name", "--seconds"};
   if (!kNoCondition.contains(option)) ADD_FAILURE() << "the tracer does not know " << option;
   return true;
@@ -111,7 +101,10 @@ inline ParsedRule parse(const std::vector<std::string>& words, const Packet& pac
 
 class Tracer {
  public:
-  explicit Tracer(const PortRules& rules) {
+  explicit Tracer(const PortRules& rules) { add(rules); }
+  Tracer() = default;
+
+  void add(const PortRules& rules) {
     for (const DispatchRule& rule : rules.dispatch) {
       (table_of(rule.chain) == Table::kNat ? nat_ : filter_)[std::string(name_of(rule.chain))].push_back(
           words_of(rule.rule));
@@ -125,7 +118,7 @@ class Tracer {
   std::set<Outcome> nat(const Packet& packet) {
     std::set<Outcome> outcomes;
     for (const auto& [masqueraded, ended] : walk(std::string(kServicesChain), packet, {{false}}, outcomes)) {
-      if (packet.to_node) {
+      if (packet.to_node_ports) {
         walk(std::string(kNodePortsChain), packet, {{masqueraded}}, outcomes, true);
       } else {
         outcomes.insert({"", masqueraded});
@@ -137,8 +130,8 @@ class Tracer {
   // What filter does to a packet that nat left alone: "reject", "drop" or "pass".
   std::string filter(const Packet& packet) {
     std::vector<std::string_view> chains{kProxyFirewallChain};
-    const bool arrives = packet.to_node;                 // INPUT, also from the node itself by lo
-    const bool leaves = packet.source == Source::kNode;  // OUTPUT
+    const bool arrives = packet.to_node_ports;  // INPUT, also from the node itself by lo
+    const bool leaves = packet.from_node;       // OUTPUT
     if (leaves || !arrives) chains.push_back(kServicesChain);
     if (arrives || !leaves) chains.push_back(kExternalServicesChain);
     for (const std::string_view chain : chains) {
@@ -189,5 +182,29 @@ class Tracer {
   Chains nat_;
   Chains filter_;
 };
+
+// What the rules do to the packet is what the plan says.
+inline void expect_routed(Tracer& tracer, const Packet& packet, const plan::Routing& routing) {
+  std::set<Outcome> wanted;
+  for (const plan::Candidate& candidate : routing.candidates) {
+    wanted.insert({candidate.server.to_string(), candidate.masquerade});
+  }
+  const std::set<Outcome> outcomes = tracer.nat(packet);
+  if (routing.fate == plan::Fate::kForward) {
+    ASSERT_EQ(outcomes, wanted);
+    return;
+  }
+  for (const Outcome& outcome : outcomes) ASSERT_EQ(outcome.target, "") << "translated";
+  // Out of the node, kube-proxy's rules refuse cluster IPs alone: KUBE-EXTERNAL-SERVICES does not hang on OUTPUT.
+  const bool refused = routing.fate == plan::Fate::kReject || routing.fate == plan::Fate::kDrop;
+  if (refused && packet.from_node && !packet.to_node_ports && !routing.frontend.internal()) return;
+  ASSERT_EQ(tracer.filter(packet), routing.fate == plan::Fate::kReject    ? "reject"
+                                   : routing.fate == plan::Fate::kNotOurs ? "pass"
+                                                                          : "drop");
+}
+
+inline std::ostream& operator<<(std::ostream& out, const Outcome& outcome) {
+  return out << (outcome.target.empty() ? "untranslated" : outcome.target) << (outcome.masqueraded ? "+masq" : "");
+}
 
 }  // namespace sluice::dataplane::iptables

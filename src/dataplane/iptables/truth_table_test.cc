@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// The plan says where a new connection goes, by its destination and its source. The encoder spells that in
+// plan::route() says where a new connection goes, by its destination and its source. The encoder spells that in
 // iptables' words, some forty rules for a Service port that has everything. Here packets are led through those rules by
 // hand, and must end where the plan says: for every combination of policies, endpoints, ranges, detectors and sources.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include <set>
+#include <array>
 
 #include "dataplane/iptables/encode.h"
 #include "dataplane/iptables/test_rule_tracer.h"
@@ -14,8 +14,9 @@
 namespace sluice::dataplane::iptables {
 namespace {
 
-using plan::Route;
-using plan::Verdict;
+// kBalancer: the packet comes from the load-balancer IP itself, as those do that a balancer keeps on the node.
+enum class Source : std::uint8_t { kPod, kNode, kOutside, kBalancer };
+constexpr std::array kSources{Source::kPod, Source::kNode, Source::kOutside, Source::kBalancer};
 
 // Addresses of both families under one name.
 struct Net {
@@ -80,7 +81,7 @@ struct Case {
   bool affinity;
 };
 
-plan::ServicePortPlanPtr planned(const Case& row, const plan::MasqueradePolicy& policy) {
+plan::Planner planned(const Case& row, const plan::MasqueradePolicy& policy) {
   model::Service service;
   service.key = {"shop", "web"};
   service.type = model::ServiceType::kLoadBalancer;
@@ -115,7 +116,14 @@ plan::ServicePortPlanPtr planned(const Case& row, const plan::MasqueradePolicy& 
   }
   plan::NodeFacts facts;
   facts.node_ip[static_cast<std::size_t>(row.net.family)] = ip(row.net.node);
-  return plan::plan_service(service, {&slice}, {"self", true, {policy, policy}}, facts).ports.at(0);
+  model::Update update;
+  update.services = {service};
+  update.slices = {slice};
+  model::Snapshot snapshot;
+  (void)snapshot.apply(std::move(update));
+  plan::Planner planner({"self", true, {policy, policy}});
+  (void)planner.replan_all(snapshot, facts);
+  return planner;
 }
 
 std::vector<plan::MasqueradePolicy> policies(const Net& net) {
@@ -137,12 +145,12 @@ std::vector<plan::MasqueradePolicy> policies(const Net& net) {
 
 Packet packet_from(const Net& net, Source source, const plan::Frontend& frontend) {
   Packet packet;
-  packet.source = source;
   const std::array<const char*, kSources.size()> addresses{net.pod, net.node, net.outside, net.balancer_ip};
   packet.from = ip(addresses.at(static_cast<std::size_t>(source)));
   packet.interface = source == Source::kPod ? "veth7" : source == Source::kNode ? "" : "eth0";
-  packet.to_node = frontend.kind == plan::FrontendKind::kNodePort;
-  packet.to = packet.to_node ? ip(net.node) : frontend.address;
+  packet.from_node = source == Source::kNode;
+  packet.to_node_ports = frontend.kind == plan::FrontendKind::kNodePort;
+  packet.to = packet.to_node_ports ? ip(net.node) : frontend.address;
   packet.port = frontend.port;
   return packet;
 }
@@ -161,45 +169,13 @@ bool let_in(const Case& row, Source source) {
   return false;
 }
 
-std::set<Outcome> wanted(const plan::ServicePortPlan& port, const Route& route) {
-  std::set<Outcome> outcomes;
-  for (const plan::RealServer& server : port.real_servers) {
-    if (server.in(route.pool)) outcomes.insert({server.to_string(), route.masquerade});
-  }
-  return outcomes;
-}
-
-std::string text(const std::set<Outcome>& outcomes) {
-  std::string all;
-  for (const Outcome& outcome : outcomes) {
-    all += fmt::format("{}{} ", outcome.target.empty() ? "untranslated" : outcome.target,
-                       outcome.masqueraded ? "+masq" : "");
-  }
-  return all;
-}
-
-void expect_route(const Case& row, const plan::ServicePortPlan& port, Tracer& tracer, const plan::Frontend& frontend,
-                  Source source) {
+void expect_route(const Case& row, const plan::Planner& planner, const plan::LocalDetector& detector, Tracer& tracer,
+                  const plan::Frontend& frontend, Source source) {
   const Packet packet = packet_from(row.net, source, frontend);
-  const plan::Routes& routes = port.routes(frontend);
-  const Route& route = source == Source::kPod ? routes.pod : source == Source::kNode ? routes.node : routes.outside;
-  const std::set<Outcome> outcomes = tracer.nat(packet);
-  const bool translated = !outcomes.empty() && !outcomes.begin()->target.empty();
-  if (frontend.filtered && !let_in(row, source)) {
-    ASSERT_FALSE(translated) << text(outcomes);
-    ASSERT_EQ(tracer.filter(packet), "drop");
-    return;
-  }
-  if (route.verdict == Verdict::kForward) {
-    ASSERT_EQ(text(outcomes), text(wanted(port, route)));
-    return;
-  }
-  for (const Outcome& outcome : outcomes) ASSERT_EQ(outcome.target, "") << text(outcomes);
-  // Out of the node, kube-proxy's rules refuse cluster IPs alone: KUBE-EXTERNAL-SERVICES does not hang on OUTPUT.
-  const bool seen = source != Source::kNode || packet.to_node || frontend.kind == plan::FrontendKind::kClusterIp;
-  if (seen) {
-    ASSERT_EQ(tracer.filter(packet), route.verdict == Verdict::kReject ? "reject" : "drop");
-  }
+  const plan::Routing routing = plan::route(packet, planner.plan(), detector);
+  ASSERT_EQ(routing.frontend, frontend);
+  ASSERT_EQ(routing.fate == plan::Fate::kFiltered, frontend.filtered && !let_in(row, source));
+  expect_routed(tracer, packet, routing);
 }
 
 // A real server that calls its own Service must see the call come from somebody else.
@@ -227,7 +203,8 @@ std::string describe(const Case& row, const plan::MasqueradePolicy& policy, cons
 
 void expect_truth(const Case& row, std::size_t& routes) {
   for (const plan::MasqueradePolicy& policy : policies(row.net)) {
-    const plan::ServicePortPlanPtr port = planned(row, policy);
+    const plan::Planner planner = planned(row, policy);
+    const plan::ServicePortPlanPtr port = planner.plan().services.at({"shop", "web"}).ports.at(0);
     EncodeSettings settings;
     settings.family = row.net.family;
     settings.detector = policy.detector;
@@ -235,7 +212,7 @@ void expect_truth(const Case& row, std::size_t& routes) {
     ASSERT_EQ(port->frontends.size(), 4U);
     for (const plan::Frontend& frontend : port->frontends) {
       for (const Source source : kSources) {
-        expect_route(row, *port, tracer, frontend, source);
+        expect_route(row, planner, policy.detector, tracer, frontend, source);
         if (testing::Test::HasFatalFailure()) {
           ADD_FAILURE() << describe(row, policy, frontend, source);
           return;
