@@ -39,7 +39,7 @@ class Neighbour {
     EXPECT_TRUE(sys::add_veth({"eth0", "eth0", netns_, kNodeMac, kOwnMac}));
     EXPECT_TRUE(sys::set_up("eth0"));
     EXPECT_TRUE(sys::add_address("eth0", ip(kNode), 24));
-    EXPECT_TRUE(sys::add_neighbour("eth0", ip(kOwn), kOwnMac));
+    EXPECT_TRUE(sys::add_neighbour("eth0", ip(kNodesAddress), kOwnMac));
     EXPECT_TRUE(sys::in_netns(netns_, [this]() -> Result<> {
       SLUICE_CHECK_OK(sys::set_up("eth0"));
       wire_ = UniqueFd(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, htons(ETH_P_IP)));
@@ -81,7 +81,7 @@ class Neighbour {
  private:
   static constexpr const char* kLoopback = "127.0.0.1";
   static constexpr const char* kNode = "192.0.2.1";
-  static constexpr const char* kOwn = "192.0.2.2";
+  static constexpr const char* kNodesAddress = "192.0.2.2";
   static constexpr std::uint16_t kLocalPort = 9999;
   static constexpr std::uint16_t kOpenPort = 9998;
   static constexpr sys::MacAddress kNodeMac{2, 0, 0, 0, 0, 1};
@@ -115,7 +115,7 @@ class Neighbour {
     header.tot_len = htons(sizeof(iphdr) + sizeof(tcphdr));
     header.ttl = 64;
     header.protocol = IPPROTO_TCP;
-    ::inet_pton(AF_INET, kOwn, &header.saddr);
+    ::inet_pton(AF_INET, kNodesAddress, &header.saddr);
     ::inet_pton(AF_INET, to, &header.daddr);
     std::array<std::uint8_t, sizeof(iphdr)> header_bytes{};
     std::memcpy(header_bytes.data(), &header, sizeof header);

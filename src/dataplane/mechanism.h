@@ -19,8 +19,8 @@
 //   rest by leftovers().
 // - Settings of the node that a mode needs (sysctls) are its objects, too: recorded with their old values before they
 //   are changed, and put back by remove(). One that another process has changed since is left.
-// - probe(), open() and leftovers() write nothing: only apply() of a data plane, prepare_node() and remove() do. A kernel module that
-//   serving needs may be loaded by probe(), never by leftovers().
+// - probe(), open() and leftovers() write nothing: only apply() of a data plane, prepare_node() and remove() do. A
+//   kernel module that serving needs may be loaded by probe(), never by leftovers().
 // - All calls come from one thread, the one that calls the data planes. None waits for time to pass or for connections
 //   to end; callers have the clock. A call takes as long as listing the mode's objects does, or one piece's removal.
 #pragma once
