@@ -226,7 +226,7 @@ class KubectlTest(unittest.TestCase):
         run("ip", "netns", "exec", self.rig.ns("node1"), "conntrack", "-F")
         # Without rules the node sends a packet for the Service on to its router. No time limit of a client tells that from a busy machine.
         in_router = ("ip", "netns", "exec", self.rig.ns("router"), "nft")
-        run(*in_router, "-f", "-", input="table ip missed { chain in { type filter hook prerouting priority 0; ip daddr 10.104.247.11 counter; } }")
+        run(*in_router, "-f", "-", input="table ip missed { chain in { type filter hook prerouting priority 0; ip daddr 10.104.247.11 counter; }; }\n")
         self.addCleanup(run, *in_router, "delete table ip missed")
         failures, stop = [], threading.Event()
 
