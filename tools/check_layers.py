@@ -15,13 +15,16 @@ ROOT = ROOT if ROOT.is_dir() else ROOT.parent.parent
 def read_law():
     """What each room may include, and which rooms may include each library (a name in angle brackets)."""
     rooms, libraries = {}, {}
-    for line in (ROOT / "tools/layers.txt").read_text().splitlines():
-        name, colon, uses = line.split("#", 1)[0].strip().partition(":")
+    for number, line in enumerate((ROOT / "tools/layers.txt").read_text().splitlines(), 1):
+        rule = line.split("#", 1)[0].strip()
+        name, colon, uses = rule.partition(":")
         name = name.strip()
         if colon and name.startswith("<"):
             libraries[name.strip("<>")] = set(uses.split())
         elif colon:
             rooms[name] = set(uses.split()) | {name}
+        elif rule:
+            sys.exit(f"tools/layers.txt:{number}: not understood: {rule}")
     return rooms, libraries
 
 

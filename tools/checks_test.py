@@ -31,6 +31,11 @@ class Layers(unittest.TestCase):
                            ("sys", "#include <libmnl/libmnl.h>\n"), ("base", "#include <simdjson.h>\n")):
             self.assertEqual(self.law_on(text, room)[0], 0, text)
 
+    def test_a_line_of_the_law_that_is_none_is_refused(self):
+        status, output = run("check_layers.py", {"tools/layers.txt": LAW + "<<<<<<< ours\n", "src/plan/a.cc": ""})
+        self.assertEqual(status, 1)
+        self.assertIn("not understood: <<<<<<< ours", output)
+
     def test_what_it_does_not_allow_is_named_with_its_line(self):
         for text, named in (('\n#include "sys/netns.h"\n', "src/plan/a.cc:2: room 'plan' may not include 'sys'"),
                             ('#include "plan.h"\n', "may not include ''"),
