@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Time is injected: whoever needs "now" takes a Clock, so that tests decide what time it is.
+// Time is injected: code that needs "now" takes a Clock, so that tests control the time.
 #pragma once
 
 #include <chrono>
@@ -18,7 +18,7 @@ class Clock {
 // The machine's clocks.
 const Clock& system_clock();
 
-// A clock that stands still until a test moves it.
+// A clock that changes only when a test moves it.
 class FakeClock : public Clock {
  public:
   [[nodiscard]] SteadyTime steady_now() const override { return steady_; }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Small files, whole: configurations, credentials. Memory follows what the file holds, not what it may hold.
+// Reads small files whole: configurations, credentials. Memory use follows the file's size, not the limit.
 #pragma once
 
 #include <cstddef>

@@ -12,7 +12,7 @@
 namespace sluice {
 namespace {
 
-TEST(ReadFile, GivesAllOfItAndNamesWhatIsWrong) {
+TEST(ReadFile, ReturnsAllOfItAndNamesErrors) {
   const std::filesystem::path folder = testing::TempDir() + "sluice-file-test";
   std::filesystem::create_directory(folder);
   const std::string path = folder / "text";

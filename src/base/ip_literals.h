@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Addresses that stand in the program's own text: the lab's and the tests'. What is none ends the program.
+// Addresses written in the source: the lab's and the tests'. An invalid one aborts the program.
 #pragma once
 
 #include <string_view>

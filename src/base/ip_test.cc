@@ -19,7 +19,7 @@ TEST(IpAddress, ParsesAndPrintsCanonically) {
   }
 }
 
-TEST(IpAddress, RefusesWhatIsNoAddress) {
+TEST(IpAddress, RefusesWhatIsNotAnAddress) {
   for (const char* text : {"", "10.0.0", "10.0.0.256", "10.0.0.1 ", "10.0.0.1/8", "1.2.3.4.5", "fd00::1%eth0", "host",
                            "[::1]", "10..0.1", ":::"}) {
     EXPECT_FALSE(IpAddress::parse(text)) << text;

@@ -19,7 +19,7 @@ TEST(JsonString, IsUtf8WhateverTheTextIs) {
   EXPECT_EQ(json_string("\xed\xa0\x80"), R"("\ufffd\ufffd\ufffd")") << "a surrogate is no character";
 }
 
-TEST(JsonString, HasNothingThatATerminalObeys) {
+TEST(JsonString, EscapesTerminalControls) {
   EXPECT_EQ(json_string("\x7f\u009b\u2028\u202e"), R"("\u007f\u009b\u2028\u202e")");
 }
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// A line is built in memory and written at once, under a mutex: a pipe takes more than 4 kB (PIPE_BUF) in pieces, and
+// A line is built in memory and written at once, under a mutex: a pipe accepts more than 4 kB (PIPE_BUF) in pieces, and
 // lines of two threads would mix. Nothing waits in a buffer of ours, so nothing is lost when the process is killed.
 // klog's text form: severity letter, month and day, time with microseconds, process id, file:line].
 //
-// Values come from manifests, API servers and other programs, and may hold anything. Whatever it is, a line stays one
-// line, a JSON line stays JSON, and nothing reaches a terminal that it would obey. Values are quoted as Go's
-// strconv.Quote does in the text form, as a JSON string in the other, and cut where they are longer than any reader
+// Values come from manifests, API servers and other programs, and may contain anything. In all cases a line stays one
+// line, a JSON line stays JSON, and no control characters reach a terminal. Values are quoted as Go's
+// strconv.Quote does in the text form, as a JSON string in the other, and cut if they are longer than any reader
 // wants.
 #include "base/log.h"
 
@@ -29,7 +29,7 @@ std::atomic<Format> g_format{Format::kText};
 
 // Container runtimes cut lines at 16 kB.
 constexpr std::size_t kValueBytesMax = 8 * 1024;
-// A reader of a pipe that has not read for so long costs the rest of a line.
+// If the reader of a pipe has not read for this long, the rest of the line is lost.
 constexpr int kWriteWaitMs = 1000;
 
 // In quotes, with Go's escapes.
@@ -111,15 +111,15 @@ void append_json(fmt::memory_buffer& out, Level level, std::string_view file, in
 }
 
 Mutex g_mutex;
-bool g_torn SLUICE_GUARDED_BY(g_mutex) = false;  // the last line has no end
+bool g_torn SLUICE_GUARDED_BY(g_mutex) = false;  // the last line is incomplete
 
-// True: all of it is out.
+// True if all of it was written.
 bool write_all(std::string_view bytes) {
   while (!bytes.empty()) {
     const ssize_t written = ::write(STDERR_FILENO, bytes.data(), bytes.size());
     if (written > 0) {
       bytes.remove_prefix(static_cast<std::size_t>(written));
-    } else if (written < 0 && errno == EAGAIN) {  // somebody made it non-blocking
+    } else if (written < 0 && errno == EAGAIN) {  // another process made it non-blocking
       pollfd ready{STDERR_FILENO, POLLOUT, 0};
       if (::poll(&ready, 1, kWriteWaitMs) == 0) return false;
     } else if (written == 0 || errno != EINTR) {
@@ -153,7 +153,7 @@ void write(Level level, std::string_view file, int line, std::string_view messag
   } else {
     append_json(out, level, file, line, message, fields);
   }
-  // A log that cannot be written has nobody to be reported to; its next line must not go on where this one broke off.
+  // A failure to write the log cannot be reported; the next line must not continue where this one broke off.
   const MutexLock lock(g_mutex);
   if (g_torn && !write_all("\n")) return;
   g_torn = !write_all({out.data(), out.size()});

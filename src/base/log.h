@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The log, in the form that people who run kube-proxy already grep: klog's
 //   I1123 05:21:22.123456   71 control_loop.cc:88] "Using iptables Proxier" ipFamily="IPv4"
-// or one JSON object per line. Constant message first, then key="value" pairs. Values may hold any bytes: each message
-// is one line of printable UTF-8 all the same, and JSON in that form; of a value of more than 8 kB only the beginning is
-// written. Libraries (base ... dataplane) return
+// or one JSON object per line. A constant message first, then key="value" pairs. Values may hold any bytes; each
+// message is still one line of printable UTF-8, or JSON in that form; of a value of more than 8 kB only the beginning
+// is written. Libraries (base ... dataplane) return
 // errors and do not log; sync, daemon, kube's sources and cli do.
 #pragma once
 
@@ -24,8 +24,8 @@ struct Settings {
 };
 // Called once by the program before threads start; the default is text at verbosity 0, to stderr.
 void configure(const Settings& settings);
-[[nodiscard]] bool enabled(int verbosity);  // is -v at least this?
-void set_verbosity(int verbosity);          // live, by the metrics server's /debug/flags/v
+[[nodiscard]] bool enabled(int verbosity);  // whether -v is at least this
+void set_verbosity(int verbosity);          // at run time, by the metrics server's /debug/flags/v
 
 // One key and its value, printed key="value" with Go-like quoting.
 struct Field {

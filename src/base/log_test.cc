@@ -52,7 +52,7 @@ TEST(Log, OfALongValueTheBeginningIsWritten) {
   }
 }
 
-// A reader that takes its time, and lines that a pipe takes in pieces.
+// A slow reader, and lines that a pipe accepts in pieces.
 TEST(Log, LinesOfSeveralThreadsDoNotMix) {
   constexpr int kThreads = 4;
   constexpr int kLines = 50;

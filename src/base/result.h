@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Result<T>: a value or an Error. What every function that can fail on outside data returns; we throw nothing
+// Result<T>: a value or an Error. Every function that can fail on outside data returns one; we throw nothing
 // ourselves.
 #pragma once
 
@@ -68,7 +68,7 @@ inline auto annotate(Error error, const std::string& context) {
   auto tmp = (expr);                                         \
   if (!tmp) return ::tl::unexpected(std::move(tmp).error()); \
   lhs = *std::move(tmp)
-// SLUICE_CHECK_OK(expression): returns the error of a Result<>, or goes on.
+// SLUICE_CHECK_OK(expression): returns the error of a Result<>, or continues.
 #define SLUICE_CHECK_OK(expr) \
   if (auto sluice_result = (expr); !sluice_result) return ::tl::unexpected(std::move(sluice_result).error())
 #define SLUICE_CAT_(a, b) SLUICE_CAT2_(a, b)

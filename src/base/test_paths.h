@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// For tests alone: where the source tree is. One translation unit (test/test_main.cc) knows the folder, so that the
-// compiler's cache serves every other one in any clone.
+// For tests only: where the source tree is. One translation unit (test/test_main.cc) knows the folder, so that the
+// compiler cache hits for all others in any clone.
 #pragma once
 
 #include <string>

@@ -33,7 +33,7 @@ bool is_utf8(std::string_view text) {
 }
 
 bool is_control(char32_t rune) {
-  // The last three: marks and embeddings of direction and the separators, isolates, the byte order mark.
+  // The last three: direction marks and embeddings with the separators; isolates; the byte order mark.
   constexpr std::array<std::pair<char32_t, char32_t>, 6> kRanges{
       {{0x00, 0x1f}, {0x7f, 0x9f}, {0x200b, 0x200f}, {0x2028, 0x202e}, {0x2060, 0x206f}, {0xfeff, 0xfeff}}};
   for (const auto& [first, last] : kRanges) {

@@ -6,7 +6,7 @@
 namespace sluice {
 namespace {
 
-TEST(Utf8, ARuneIsWhatRfc3629TakesForOne) {
+TEST(Utf8, RunesFollowRfc3629) {
   struct Row {
     std::string_view text;
     char32_t value;
@@ -43,7 +43,7 @@ TEST(Utf8, ARuneIsWhatRfc3629TakesForOne) {
   }
 }
 
-TEST(Utf8, WhatATerminalObeysIsControl) {
+TEST(Utf8, WhatATerminalInterpretsIsControl) {
   for (const char32_t rune : {0x00, 0x0a, 0x1b, 0x7f, 0x80, 0x85, 0x9b, 0x9f, 0x200e, 0x2028, 0x202e, 0x2066, 0xfeff})
     EXPECT_TRUE(is_control(rune)) << static_cast<unsigned>(rune);
   for (const char32_t rune : {0x20, 0x7e, 0xa0, 0xfc, 0x20ac, 0xfffd, 0x1f600})

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // go-yaml looks at the first character: only a digit, a sign or a point may begin a number, so `_1` is a text although
-// underscores within numbers do not count. Then it tries Go's strconv: ParseInt with base 0, ParseUint, and ParseFloat
-// for what has YAML's looks of a number, which keeps out Go's own 0x1p-2 and Inf. A number that only begins with 0 is
+// underscores within numbers are ignored. Then it tries Go's strconv: ParseInt with base 0, ParseUint, and ParseFloat
+// for what matches YAML's number syntax, which excludes Go's own 0x1p-2 and Inf. A number that only begins with 0 is
 // octal if it can be (017 is 15), decimal if not (08 is 8.0, a float).
 #include "base/yaml_scalar.h"
 
@@ -38,7 +38,7 @@ PlainScalar number(double value) {
   return scalar;
 }
 
-// The words of a fixed meaning.
+// The words with a fixed meaning.
 std::optional<PlainScalar> word(std::string_view text) {
   constexpr double kInfinity = std::numeric_limits<double>::infinity();
   PlainScalar null;
@@ -52,7 +52,7 @@ std::optional<PlainScalar> word(std::string_view text) {
   return std::nullopt;
 }
 
-// strconv.ParseInt(text, 0, 64), or else ParseUint, which takes no sign.
+// strconv.ParseInt(text, 0, 64), or else ParseUint, which accepts no sign.
 std::optional<PlainScalar> whole_number(std::string_view text) {
   PlainScalar scalar;
   scalar.kind = ScalarKind::kInteger;
@@ -118,7 +118,7 @@ PlainScalar resolve_plain(std::string_view text) {
                                 std::string_view("+-.").find(text.front()) != std::string_view::npos;
   if (!begins_as_number) return {};
   std::string digits(text);
-  // In a number that begins with a point, go-yaml lets them stand, and then it is none.
+  // In a text that begins with a point, go-yaml keeps underscores, so it is no number.
   if (text.front() != '.') std::erase(digits, '_');
   if (const auto whole = whole_number(digits)) return *whole;
   return other_number(digits).value_or(PlainScalar());
@@ -132,8 +132,8 @@ std::string PlainScalar::json() const {
       return fmt::format("{}{}", negative ? "-" : "", magnitude);
     case ScalarKind::kFloat:
       if (!std::isfinite(number)) return {};
-      // 80.0 is 80 as after a trip through Go; what is above 2^53 is written with an exponent, since readers of JSON
-      // refuse whole numbers of more than 64 bits.
+      // 80.0 becomes 80, as in Go; values above 2^53 are written with an exponent, since readers of JSON
+      // reject integers of more than 64 bits.
       if (number == std::floor(number) && std::abs(number) <= kExactMax) return fmt::format("{:.0f}", number + 0.0);
       return fmt::format("{}", number);
     case ScalarKind::kNull:

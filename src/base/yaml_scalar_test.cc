@@ -18,7 +18,7 @@ constexpr auto kInteger = ScalarKind::kInteger;
 constexpr auto kFloat = ScalarKind::kFloat;
 constexpr auto kString = ScalarKind::kString;
 
-// Worked out from the tables and rules of goyaml.v2's resolve.go.
+// Derived from the tables and rules of goyaml.v2's resolve.go.
 constexpr Row kRows[] = {
     {"", kNull},
     {"~", kNull},
@@ -121,7 +121,7 @@ constexpr Row kRows[] = {
     {"<<", kString},
 };
 
-TEST(PlainScalar, MeansWhatGoYamlTakesItFor) {
+TEST(PlainScalar, ResolvesAsInGoYaml) {
   for (const Row& row : kRows) {
     const PlainScalar scalar = resolve_plain(row.text);
     EXPECT_EQ(scalar.kind, row.kind) << row.text;

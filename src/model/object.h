@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a Service proxy reads from Kubernetes, as plain values in Kubernetes' words: Service (core/v1), EndpointSlice
+// What a Service proxy reads from Kubernetes, as plain values with Kubernetes' names: Service (core/v1), EndpointSlice
 // (discovery.k8s.io/v1 and v1beta1), Node (core/v1). Only the fields that decide forwarding are kept. Decoding and
 // defaulting is done by `kube`; nothing here can fail.
 #pragma once
@@ -30,7 +30,7 @@ enum class ServiceType : std::uint8_t { kClusterIp, kNodePort, kLoadBalancer, kE
 enum class TrafficPolicy : std::uint8_t { kCluster, kLocal };
 enum class IpMode : std::uint8_t { kVip, kProxy };
 
-// spec.ports[] of a Service. targetPort is absent on purpose: slices carry the resolved port.
+// spec.ports[] of a Service. targetPort is omitted on purpose: slices carry the resolved port.
 struct ServicePort {
   std::string name;
   Protocol protocol = Protocol::kTcp;
@@ -45,7 +45,7 @@ struct LoadBalancerIngress {
   friend bool operator==(const LoadBalancerIngress&, const LoadBalancerIngress&) = default;
 };
 
-// Of an object that does not say when it was made (a file): younger than all that do, as old as all that do not.
+// For an object without creation time (a file): younger than all that have one, as old as all that do not.
 inline constexpr std::int64_t kCreatedUnknown = std::numeric_limits<std::int64_t>::max();
 
 struct Service {
@@ -54,7 +54,7 @@ struct Service {
   ServiceType type = ServiceType::kClusterIp;
   bool headless = false;     // spec.clusterIP is "None"
   bool other_proxy = false;  // label service.kubernetes.io/service-proxy-name is present, whatever its value
-  // clusterIPs, or clusterIP alone where the server knows no clusterIPs; at most one a family.
+  // clusterIPs, or only clusterIP where the server knows no clusterIPs; at most one per family.
   std::vector<IpAddress> cluster_ips;
   std::vector<IpAddress> external_ips;       // those that parse
   bool has_external_ips = false;             // spec.externalIPs is not empty as written (raw list)
@@ -79,7 +79,7 @@ struct Endpoint {
   std::vector<std::string> zone_hints;  // hints.forZones[].name
   std::vector<std::string> node_hints;  // hints.forNodes[].name
   std::string zone;                     // zone, or v1beta1's topology["topology.kubernetes.io/zone"]
-  std::optional<std::uint16_t> weight;  // by the slice's annotation sluice.dev/weight (model/weights.h)
+  std::optional<std::uint16_t> weight;  // from the slice's annotation sluice.dev/weight (model/weights.h)
   friend bool operator==(const Endpoint&, const Endpoint&) = default;
 };
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// A Service and its endpoints arrive apart: the Service object names addresses and ports, its EndpointSlices (at most
+// A Service and its endpoints arrive separately: the Service object has addresses and ports, EndpointSlices (at most
 // 100 endpoints each by default) name the pods, and only the slice's label kubernetes.io/service-name ties them
 // together. Either may come first, a slice may outlive its Service, and an edited label moves a slice from one Service
-// to another. The Snapshot keeps both sides and an index from Service to slices, so that "what did this change touch"
-// is answered from the change alone: in a cluster of 10,000 Services a changed slice costs two hash lookups and the
+// to another. The Snapshot keeps both sides and an index from Service to slices, so that what a change touches
+// is found from the change alone: in a cluster of 10,000 Services a changed slice costs two hash lookups and the
 // comparison of that slice.
 #include "model/snapshot.h"
 
@@ -69,7 +69,7 @@ void Snapshot::set_slice(EndpointSlice&& slice, Touched& touched) {
     if (known->second.service_name != slice.service_name) unindex_slice(known->second, touched);
   }
   known->second = std::move(slice);
-  // Decoders grow these one by one, and slices are most of what we hold: 100,000 endpoints of 100 bytes each.
+  // Decoders grow these one by one, and slices are most of our data: 100,000 endpoints of 100 bytes each.
   known->second.endpoints.shrink_to_fit();
   known->second.ports.shrink_to_fit();
   index_slice(known->second, touched);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Snapshot: all Services, EndpointSlices and this node's Node as last heard of. Sources send Updates; applying one
-// costs what it carries, and answers which Services it touched, so that whoever plans looks at those alone.
+// Snapshot: all Services, EndpointSlices and this node's Node as last reported. Sources send Updates; applying one
+// costs what it carries, and returns which Services it touched, so that planning looks only at those.
 #pragma once
 
 #include <cstddef>
@@ -15,9 +15,9 @@
 
 namespace sluice::model {
 
-// One batch from a source. An object that is set replaces the one of the same key; removing one that is unknown does
-// nothing. Removals are applied before what is set, so an object that was deleted and made anew may stand on both
-// sides; one that came and went within the batch must stand among the removed alone.
+// One batch from a source. An object that is set replaces the one of the same key; removing an unknown one does
+// nothing. Removals are applied before what is set, so an object that was deleted and created again may be on both
+// sides; one that was created and deleted within the batch must be only among the removed.
 struct Update {
   std::vector<Service> services;
   std::vector<ObjectKey> services_removed;
@@ -40,11 +40,11 @@ struct Touched {
   std::set<ObjectKey> services_by_slice;  // the part of `services` for which a slice changed
   // last_change_trigger_ns of the slices that changed, by Service. A slice without the annotation adds none.
   std::unordered_map<ObjectKey, std::vector<std::int64_t>> trigger_times;
-  // Services that lost a slice: the annotation tells when that slice was written last, not when it was deleted, so
-  // kube-proxy measures nothing then. Times of theirs that were collected before this Touched are void; merge() forgets
+  // Services that lost a slice: the annotation says when that slice was last written, not when it was deleted, so
+  // kube-proxy measures nothing then. Their times that were collected before this Touched are void; merge() drops
   // them.
   std::set<ObjectKey> trigger_times_void;
-  bool node = false;               // the Node appeared, changed or went
+  bool node = false;               // the Node appeared, changed or was deleted
   std::size_t service_events = 0;  // objects that the Updates carried, whether they changed anything or not
   std::size_t slice_events = 0;
   // Adds what a later apply() touched.
