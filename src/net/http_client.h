@@ -19,7 +19,7 @@ namespace sluice::net {
 
 struct TlsSettings {
   std::string ca_pem;                  // certificates to trust; empty = the system's
-  bool insecure = false;               // trust anybody
+  bool insecure = false;               // trust any server
   std::string server_name;             // verify this name in place of the host's
   std::string client_certificate_pem;  // with its chain; empty = none
   std::string client_key_pem;
@@ -35,10 +35,10 @@ struct HttpTarget {
 
 struct HttpTimeouts {
   std::chrono::milliseconds connect{10000};   // names, TCP and TLS together
-  std::chrono::milliseconds response{30000};  // until the response's head has come
+  std::chrono::milliseconds response{30000};  // until the response's head has arrived
   std::chrono::milliseconds idle{60000};      // between two pieces of the body
   std::chrono::milliseconds dead_peer{
-      30000};  // a peer that acknowledges nothing for so long is gone (TCP_USER_TIMEOUT, keepalive)
+      30000};  // a peer that acknowledges nothing for this long is gone (TCP_USER_TIMEOUT, keepalive)
 };
 
 struct HttpClientRequest {
@@ -62,13 +62,13 @@ struct HttpCallbacks {
   std::function<void(Result<>)> on_done;              // the last call; the exchange may be destroyed in it
 };
 
-// One request and its response. Destroying it ends it; no callback comes after that.
+// One request and its response. Destroying it ends it; no callback runs after that.
 class HttpExchange {
  public:
   virtual ~HttpExchange() = default;
 };
 
-// Starts at once; callbacks come on the loop's thread, never from within this call.
+// Starts at once; callbacks run on the loop's thread, never from within this call.
 std::unique_ptr<HttpExchange> start_exchange(EventLoop& loop, HttpTarget target, HttpClientRequest request,
                                              HttpCallbacks callbacks);
 

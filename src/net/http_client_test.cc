@@ -19,7 +19,7 @@ using test::Peer;
 using test::TestServer;
 using testing::HasSubstr;
 
-// What a client heard of one exchange.
+// What a client received in one exchange.
 struct Heard {
   std::optional<HttpResponseHead> head;
   std::vector<std::string> pieces;
@@ -146,7 +146,7 @@ TEST(HttpClient, ALargeBodyComesInPiecesOfBoundedSize) {
   }
 }
 
-TEST(HttpClient, WhatGoesWrongIsToldInWords) {
+TEST(HttpClient, ErrorsSayWhatWentWrong) {
   using namespace std::string_literals;
   struct Row {
     const char* name;
@@ -182,13 +182,13 @@ TEST(HttpClient, ARefusedConnectionNamesTheAddress) {
               HasSubstr("127.0.0.1:" + std::to_string(test::kPortOfNobody) + ": Connection refused"));
 }
 
-TEST(HttpClient, ANameThatDoesNotExistIsToldAsSuch) {
+TEST(HttpClient, ANameThatDoesNotExistIsReportedAsSuch) {
   const Heard heard = exchange(target_of(1, "no-such-host.invalid"), get());
   ASSERT_FALSE(heard.outcome);
   EXPECT_THAT(heard.outcome.error().what, HasSubstr("look up the name"));
 }
 
-TEST(HttpClient, ANameMayHaveAddressesWhereNobodyListens) {
+TEST(HttpClient, ANameMayHaveAddressesWithoutListener) {
   // localhost is ::1 and 127.0.0.1; the server has only one of them.
   TestServer server({}, sends(test::answer(200, "ok")));
   const Heard heard = exchange(target_of(server.port(), "localhost"), get());
@@ -249,7 +249,7 @@ TEST(HttpClient, EachPhaseHasItsOwnTimeLimit) {
   }
 }
 
-TEST(HttpClient, AConnectionThatNobodyAcceptsTimesOut) {
+TEST(HttpClient, AConnectionThatIsNeverAcceptedTimesOut) {
   // A listener whose queue is full drops SYNs, as a dead host's switch does.
   const UniqueFd listener(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   sockaddr_in in{};
@@ -296,7 +296,7 @@ TEST(HttpClient, AnErrorOfTheBodysReaderEndsTheExchange) {
   EXPECT_THAT(heard.outcome.error().what, HasSubstr("not what I want"));
 }
 
-TEST(HttpClient, AnExchangeThatIsDestroyedSaysNothingMore) {
+TEST(HttpClient, ADestroyedExchangeCallsNothing) {
   TestServer server({}, [](Peer& peer) {
     peer.read_request();
     peer.send(test::chunked_head(200) + test::chunk("one"));
@@ -410,7 +410,7 @@ TEST(HttpClientTls, AKeyThatDoesNotFitItsCertificateIsRefusedBeforeAnythingIsSen
   EXPECT_THAT(heard.outcome.error().what, HasSubstr("client certificate or its key"));
 }
 
-TEST(HttpClientTls, AServerWithoutTlsIsToldAsSuch) {
+TEST(HttpClientTls, AServerWithoutTlsIsReportedAsSuch) {
   TestServer server({}, [](Peer& peer) {
     peer.send("HTTP/1.1 400 Bad Request\r\n\r\n");
     peer.wait_for_end();

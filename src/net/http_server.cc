@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // healthz is asked by cloud balancers every few seconds and metrics by Prometheus every half minute: little load, but
-// on ports that anybody who reaches the node can open. So everything a stranger can take is bounded (HttpLimits): 256
-// connections, 16 KiB of header, 64 KiB of body, 30 s for a request to arrive and as long for the answer to leave. One
-// Session per connection lives as long as its pending operation holds it; the server object admits new ones and closes
-// those that are open. Listening and accepting call the kernel directly, because Asio opens descriptors without
-// close-on-exec and we run iptables-restore as a child, which must not inherit anybody's connection.
+// on ports that every host that reaches the node can open. So all that a client can use is bounded (HttpLimits): 256
+// connections, 16 KiB of header, 64 KiB of body, 30 s for a request to arrive and as long for the response to leave.
+// One Session per connection lives as long as its pending operation holds it; the server object admits new ones and
+// closes those that are open. Listening and accepting call the kernel directly, because Asio opens descriptors without
+// close-on-exec and we run iptables-restore as a child, which must not inherit connections.
 #include "net/http_server.h"
 
 #include <fmt/chrono.h>
@@ -37,7 +37,7 @@ namespace beast = boost::beast;
 namespace http = beast::http;
 using asio::ip::tcp;
 
-constexpr std::size_t kAcceptsPerTurnMax = 16;   // then others on the loop get their turn
+constexpr std::size_t kAcceptsPerTurnMax = 16;   // then other work on the loop gets its turn
 constexpr std::chrono::seconds kAcceptPause{1};  // when the process is out of descriptors or memory
 constexpr std::chrono::seconds kLingerTime{1};   // for the peer to read why we hang up
 constexpr std::size_t kLingerBytesMax = 256 * 1024;
@@ -49,7 +49,7 @@ class Session;
 struct Shared {
   HttpServer::Handler handler;
   HttpLimits limits;
-  std::list<Session*> sessions;  // the longest silent one first
+  std::list<Session*> sessions;  // the one silent for longest first
   bool closed = false;
 };
 
@@ -105,7 +105,7 @@ class Session : public std::enable_shared_from_this<Session> {
         [self = shared_from_this()](beast::error_code error, std::size_t) { self->on_header(error); });
   }
 
-  // Ends whatever is pending; the session goes away with it.
+  // Ends whatever is pending; the session is destroyed with it.
   void close() {
     beast::error_code ignored;
     stream_.socket().shutdown(tcp::socket::shutdown_both, ignored);
@@ -133,7 +133,7 @@ class Session : public std::enable_shared_from_this<Session> {
   void on_read(beast::error_code error) {
     if (shared_->closed) return close();
     if (error) {
-      // Only an error of the grammar or of a limit is worth an answer; with any other the peer is gone or silent.
+      // Only a syntax error or an exceeded limit gets a response; after any other error the peer is gone or silent.
       const bool answerable = error.category() == http::make_error_code(http::error::bad_method).category();
       if (!answerable || error == http::error::end_of_stream) return close();
       return answer(refusal(error), 11, false, false);
@@ -149,7 +149,7 @@ class Session : public std::enable_shared_from_this<Session> {
   HttpResponse call_handler(const HttpRequest& request) {
     try {
       return shared_->handler(request);
-    } catch (const std::exception& exception) {  // a library below the handler; one page must not end the proxy
+    } catch (const std::exception& exception) {  // from a library below the handler; one page must not end the proxy
       return plain(500, fmt::format("500 Internal Server Error: {}\n", exception.what()));
     }
   }
@@ -178,7 +178,7 @@ class Session : public std::enable_shared_from_this<Session> {
   }
 
   // Closing a socket that still holds unread bytes makes the kernel send a reset, on which the peer may lose our
-  // answer. So say that we are done and read what it still sends, for a short while.
+  // response. So shut down our side and read what it still sends, for a short while.
   void linger() {
     beast::error_code ignored;
     stream_.socket().shutdown(tcp::socket::shutdown_send, ignored);
@@ -240,7 +240,7 @@ class TcpServer : public HttpServer {
   }
 
  private:
-  // False when accepting cannot succeed for now (accept(2): EMFILE, ENFILE, ENOBUFS, ENOMEM) and asking again at once
+  // False when accepting cannot succeed for now (accept(2): EMFILE, ENFILE, ENOBUFS, ENOMEM) and retrying at once
   // would spin.
   bool accept_ready() {
     for (std::size_t i = 0; i < kAcceptsPerTurnMax; ++i) {
@@ -286,11 +286,11 @@ Errc errc_of(int error) {
     case EAFNOSUPPORT:
       return Errc::kUnsupported;
     default:
-      return Errc::kUnavailable;  // EADDRNOTAVAIL: the address may yet come
+      return Errc::kUnavailable;  // EADDRNOTAVAIL: the address may be added later
   }
 }
 
-// A listening socket; errno says what is wrong when it is none.
+// A listening socket; errno says why if it is invalid.
 UniqueFd open_listener(const IpAddress& address, std::uint16_t port, bool v6_only) {
   const bool v4 = address.family() == Family::kIPv4;
   UniqueFd fd(::socket(v4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));

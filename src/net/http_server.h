@@ -33,13 +33,13 @@ struct HttpResponse {
   std::string body;
 };
 
-// What strangers may take of us. Beyond `connections` the connection that has been silent for longest makes room for
+// What clients may use. Beyond `connections` the connection that has been silent for longest makes room for
 // the new one, so that a probe always gets in.
 struct HttpLimits {
   std::size_t connections = 256;
   std::uint32_t header_bytes = 16 * 1024;
   std::uint64_t body_bytes = 64 * 1024;
-  std::chrono::milliseconds idle{30'000};  // for a whole request to arrive, and again for the answer to leave
+  std::chrono::milliseconds idle{30'000};  // for a whole request to arrive, and again for the response to leave
 };
 
 class HttpServer {

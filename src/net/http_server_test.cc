@@ -22,7 +22,7 @@ using test::Client;
 
 const IpAddress kLoopback = IpAddress::from_v4(INADDR_LOOPBACK);
 
-// Answers with what it was asked; destroyed after the loop's thread has ended.
+// Responds with the request's parts; destroyed after the loop's thread has ended.
 class HttpServerTest : public testing::Test {
  protected:
   void TearDown() override { loop_.stop(); }
@@ -51,7 +51,7 @@ class HttpServerTest : public testing::Test {
   std::unique_ptr<HttpServer> server_;
 };
 
-TEST_F(HttpServerTest, TheHandlerSeesTheRequestAndTheClientItsAnswer) {
+TEST_F(HttpServerTest, TheHandlerGetsTheRequestAndTheClientTheResponse) {
   const std::uint16_t port = serve();
   Client client(port);
   client.send("PUT /a/b?verbose=1&x HTTP/1.1\r\nHost: h\r\nAccept: text/plain\r\nContent-Length: 5\r\n\r\nhello");
@@ -128,7 +128,7 @@ TEST_F(HttpServerTest, WhetherTheConnectionStaysIsTheClientsChoice) {
   }
 }
 
-TEST_F(HttpServerTest, WhatIsNotHttpIsRefusedAndHungUpOn) {
+TEST_F(HttpServerTest, WhatIsNotHttpIsRefusedAndDisconnected) {
   const std::uint16_t port = serve();
   struct Row {
     const char* name;
@@ -170,7 +170,7 @@ TEST_F(HttpServerTest, TheLargestAllowedBodyIsTaken) {
   EXPECT_EQ(ask(port, "/", "POST", body).body, "POST / ? [] " + body);
 }
 
-TEST_F(HttpServerTest, AClientThatWaitsToBeAskedForItsBodyIsAsked) {
+TEST_F(HttpServerTest, AClientThatExpects100ContinueGetsIt) {
   const std::uint16_t port = serve();
   Client client(port);
   client.send("PUT /v HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n");
@@ -183,7 +183,7 @@ TEST_F(HttpServerTest, AClientThatWaitsToBeAskedForItsBodyIsAsked) {
   EXPECT_EQ(answer->body, "PUT /v ? [] 4");
 }
 
-TEST_F(HttpServerTest, AnExceptionOfALibraryIsAnAnswer) {
+TEST_F(HttpServerTest, AnExceptionOfALibraryGivesAResponse) {
   const std::uint16_t port = serve();
   const Answer answer = ask(port, "/throws");
   EXPECT_EQ(answer.status, 500);
@@ -191,7 +191,7 @@ TEST_F(HttpServerTest, AnExceptionOfALibraryIsAnAnswer) {
   EXPECT_EQ(ask(port, "/").status, 200);
 }
 
-TEST_F(HttpServerTest, WhoSaysNothingOrTooSlowlyIsHungUpOn) {
+TEST_F(HttpServerTest, SilentAndSlowClientsAreDisconnected) {
   HttpLimits limits;
   limits.idle = 50ms;
   const std::uint16_t port = serve(limits);
@@ -201,7 +201,7 @@ TEST_F(HttpServerTest, WhoSaysNothingOrTooSlowlyIsHungUpOn) {
     client.send(begun);
     EXPECT_TRUE(client.ended());
   }
-  // On a busy machine we may be the slow one: asked until an answer comes before the limit.
+  // On a busy machine we may be the slow one: ask until a response arrives before the limit.
   bool answered = false;
   for (int attempt = 0; attempt < 200 && !answered; ++attempt) {
     Client after_answer(port);
@@ -212,7 +212,7 @@ TEST_F(HttpServerTest, WhoSaysNothingOrTooSlowlyIsHungUpOn) {
   EXPECT_TRUE(answered);
 }
 
-TEST_F(HttpServerTest, WhoDoesNotReadItsAnswerIsHungUpOn) {
+TEST_F(HttpServerTest, AClientThatDoesNotReadIsDisconnected) {
   HttpLimits limits;
   limits.idle = 50ms;
   const std::uint16_t port = serve(limits);
@@ -271,11 +271,11 @@ TEST_F(HttpServerTest, OutOfDescriptorsItWaitsAndServesLater) {
   rlimit none = before;
   none.rlim_cur = 0;
   std::optional<Client> client;
-  loop_.run([&] {  // the loop is busy with us, so nobody accepts yet
+  loop_.run([&] {  // the loop is busy with us, so nothing is accepted yet
     client.emplace(port);
     ::setrlimit(RLIMIT_NOFILE, &none);
   });
-  for (int i = 0; i < 10; ++i) loop_.run([] {});  // it has tried to, failed, and does other work
+  for (int i = 0; i < 10; ++i) loop_.run([] {});  // it has tried to accept, failed, and does other work
   ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
   ASSERT_TRUE(client->connected());
   client->send("GET /later HTTP/1.1\r\nHost: h\r\n\r\n");

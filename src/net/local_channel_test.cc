@@ -16,7 +16,7 @@ std::string test_name(const char* suffix) {
   return "sluice-test-" + std::to_string(::getpid()) + suffix;
 }
 
-TEST(LocalChannel, AnswersWhatIsAsked) {
+TEST(LocalChannel, DeliversRequestAndResponse) {
   EventLoop loop;
   const std::string name = test_name("ask");
   auto server = LocalServer::listen(
@@ -30,7 +30,7 @@ TEST(LocalChannel, AnswersWhatIsAsked) {
   EXPECT_EQ(*answer, "got status json");
 }
 
-TEST(LocalChannel, ALargeAnswerFromAnotherThreadArrivesWhole) {
+TEST(LocalChannel, ALargeResponseFromAnotherThreadArrivesWhole) {
   EventLoop loop;
   const std::string name = test_name("large");
   const std::string large(3000000, 'x');
@@ -48,8 +48,8 @@ TEST(LocalChannel, ALargeAnswerFromAnotherThreadArrivesWhole) {
   EXPECT_EQ(answer->size(), large.size());
 }
 
-// Two that say nothing take all places; without an end to their time nobody else would ever be heard.
-TEST(LocalChannel, ClientsThatSayNothingMakeRoomForOthers) {
+// Two silent clients take all places; without a time limit no other client would ever be served.
+TEST(LocalChannel, SilentClientsMakeRoomForOthers) {
   EventLoop loop;
   const std::string name = test_name("silent");
   const LocalLimits limits{.sessions = 2, .request = std::chrono::milliseconds(50)};
@@ -63,8 +63,8 @@ TEST(LocalChannel, ClientsThatSayNothingMakeRoomForOthers) {
     silent.emplace_back(unused);
     silent.back().connect(boost::asio::local::stream_protocol::endpoint(std::string(1, '\0') + name));
   }
-  // On a busy machine the asker may itself be hung up on before it has written its line, so it asks again. Without the
-  // limit its first question would wait for an answer until its own 30 seconds are over.
+  // On a busy machine the client may itself be disconnected before it has written its line, so it retries. Without the
+  // limit its first request would wait for a response until its own 30 seconds are over.
   Result<std::string> answer = fail(Errc::kUnavailable, "not asked");
   for (int i = 0; i < 20 && (!answer || answer->empty()); ++i) {
     answer = ask_local_server(name, "status", std::chrono::seconds(30));
@@ -76,7 +76,7 @@ TEST(LocalChannel, ClientsThatSayNothingMakeRoomForOthers) {
   EXPECT_EQ(*answer, "heard");
 }
 
-TEST(LocalChannel, AServerThatGoesTakesItsNameAlong) {
+TEST(LocalChannel, ADestroyedServerReleasesItsName) {
   EventLoop loop;
   const std::string name = test_name("gone");
   const auto handler = [](const std::string&, const LocalServer::Reply&) {};
@@ -86,7 +86,7 @@ TEST(LocalChannel, AServerThatGoesTakesItsNameAlong) {
   EXPECT_TRUE(LocalServer::listen(loop, name, handler));
 }
 
-TEST(LocalChannel, NobodyThereIsNotFound) {
+TEST(LocalChannel, WithoutAServerItIsNotFound) {
   const auto answer = ask_local_server(test_name("nobody"), "x", std::chrono::seconds(1));
   ASSERT_FALSE(answer);
   EXPECT_EQ(answer.error().code, Errc::kNotFound);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Certificates that are made when a test runs cannot expire in the repository, and no private key lies about in it. EC
+// Certificates that are made when a test runs cannot expire in the repository, and no private key is stored in it. EC
 // keys, since an RSA key takes longer to make than most tests take to run.
 #include "net/test_certificates.h"
 
@@ -85,8 +85,8 @@ struct Authority::Impl {
   mutable long serial = 1;
 };
 
-// All authorities have the same name, as those of a cluster before and after its CA was replaced do; key identifiers
-// tell them apart.
+// All authorities have the same name, as those of a cluster before and after its CA was replaced; key identifiers
+// distinguish them.
 Authority::Authority() : impl_(std::make_unique<Impl>()) {
   impl_->certificate = make_certificate({"test authority", 1, -86400, 86400}, impl_->key.get());
   X509* own = impl_->certificate.get();

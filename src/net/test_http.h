@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // For tests of HTTP servers: a thread that runs the loop, and a client that speaks plain bytes over loopback, so that
-// it can also say what no proper client would. Every wait has a bound of 20 s, after which the test fails instead of
+// it can also send what no proper client would. Every wait has a bound of 20 s, after which the test fails instead of
 // hanging.
 #pragma once
 
@@ -94,12 +94,12 @@ class Client {
   void send(std::string_view bytes) {
     while (!bytes.empty()) {
       const ssize_t sent = ::send(fd_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
-      if (sent <= 0) return;  // the peer hung up; what it said is there to be read
+      if (sent <= 0) return;  // the peer closed; what it sent can still be read
       bytes.remove_prefix(static_cast<std::size_t>(sent));
     }
   }
 
-  // The next answer; nothing when the connection ends before it is whole. After a HEAD no body is waited for.
+  // The next response; nothing if the connection ends before it is complete. After a HEAD no body is read.
   std::optional<Answer> answer(bool head = false) {
     std::size_t end = std::string::npos;
     while ((end = buffer_.find("\r\n\r\n")) == std::string::npos) {
@@ -158,7 +158,7 @@ class Client {
   std::string buffer_;
 };
 
-// One request on a connection of its own; status 0 when there is no answer.
+// One request on a connection of its own; status 0 if there is no response.
 inline Answer ask(std::uint16_t port, const std::string& path, const std::string& method = "GET",
                   const std::string& body = "", const IpAddress& address = IpAddress::from_v4(INADDR_LOOPBACK)) {
   Client client(port, address);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// For tests that serve and ask on loopback: the program has a network namespace of its own. In the machine's, a port
-// that a test chose or freed a moment ago may go to a connection of any other program, and a resolver asks the world.
+// For tests with servers and clients on loopback: the program has a network namespace of its own. In the machine's, a
+// port that a test chose or freed may go to a connection of another program, and a resolver would ask real servers.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -16,13 +16,13 @@
 
 namespace sluice::net::test {
 
-// Nobody listens there, and the kernel gives it to no connection.
+// No process listens there, and the kernel assigns it to no connection.
 inline constexpr std::uint16_t kPortOfNobody = 9;
 
 class OwnNetwork : public testing::Environment {
  public:
   void SetUp() override {
-    if (::unshare(CLONE_NEWNET) != 0) return;  // without root it has to do with the machine's
+    if (::unshare(CLONE_NEWNET) != 0) return;  // without root the machine's own must do
     const UniqueFd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
     ifreq request{};
     std::strcpy(request.ifr_name, "lo");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// For tests of HTTP clients: a server on loopback, with TLS or without, of which a test says byte by byte what it
-// answers, so that it can do wrong in every way. Each connection has a thread; all end with the server.
+// For tests of HTTP clients: a server on loopback, with TLS or without, whose responses a test defines byte by
+// byte, so that it can misbehave in every way. Each connection has a thread; all end with the server.
 #pragma once
 
 #include <functional>
@@ -31,15 +31,15 @@ class Peer {
   virtual ~Peer() = default;
   // The next request; nothing when the client hung up or the server ends.
   virtual std::optional<Request> read_request() = 0;
-  // What comes next, as it comes; empty when the client hung up or the server ends.
+  // The next bytes as they arrive; empty when the client hung up or the server ends.
   virtual std::string read_some() = 0;
-  virtual bool send(std::string_view bytes) = 0;  // false: nobody is there any more
+  virtual bool send(std::string_view bytes) = 0;  // false: the client is gone
   // Waits until the client hangs up or the server ends.
   virtual void wait_for_end() = 0;
   virtual void reset() = 0;  // the connection ends with a TCP reset
 };
 
-// An answer whose body has a length, and one that is sent in chunks.
+// A response whose body has a length, and one that is sent in chunks.
 std::string answer(int status, std::string_view body, std::string_view more_headers = "");
 std::string chunked_head(int status);
 std::string chunk(std::string_view bytes);
