@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// For tests of the API source: an event loop on the test's thread, a fake API server, and what the source told so far.
+// For tests of the API source: an event loop on the test's thread, a fake API server, and what the source reported.
 #pragma once
 
 #include <fmt/format.h>
@@ -69,8 +69,8 @@ class ApiFixture : public testing::Test {
     return serve(std::move(options));
   }
 
-  // For what an interceptor counts or looks at: it may be asked until the server has ended, after the test's own
-  // variables.
+  // For variables that an interceptor uses: it may run until the server has ended, after the test's own
+  // variables are gone.
   std::atomic<int>& number(int value) { return numbers_.emplace_back(value); }
   std::atomic<bool>& flag(bool value) { return flags_.emplace_back(value); }
 
@@ -113,7 +113,7 @@ class ApiFixture : public testing::Test {
     loop_.run_for(time);
   }
 
-  // The snapshot is complete and all three watches stand.
+  // The snapshot is complete and all three watches are open.
   [[nodiscard]] bool run_until_watching() {
     return run_until([this] { return snapshot_.complete() && server_->open_watches() == 3; });
   }
@@ -151,7 +151,7 @@ class ApiFixture : public testing::Test {
 // With one Service and one slice that are served, whatever goes wrong then.
 class ApiWebFixture : public ApiFixture {
  protected:
-  // One Service, one slice, and all watches standing.
+  // One Service, one slice, and all watches open.
   FakeApiServer& start_with_web(FakeApiServer::Options options = {}) {
     FakeApiServer& server = serve(std::move(options));
     server.set(Kind::kService, key_of("web"), service_members("10.96.0.10"));
@@ -160,7 +160,7 @@ class ApiWebFixture : public ApiFixture {
     EXPECT_TRUE(run_until_watching());
     return server;
   }
-  // A change arrives although something went wrong before, and nothing was ever taken away.
+  // A change arrives although something went wrong before, and nothing was ever removed.
   void expect_that_changes_arrive() {
     server_->set(Kind::kService, key_of("web"), service_members("10.96.0.99"));
     EXPECT_TRUE(run_until([&] { return ip_of("web") == "10.96.0.99"; }));

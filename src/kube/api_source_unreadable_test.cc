@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The API source with servers that say what cannot be read: objects of another kind, half events, what is no JSON. One
-// of these must not take the other objects hostage.
+// The API source with servers that send unreadable data: objects of another kind, half events, text that is not JSON.
+// One of these must not affect the other objects.
 #include "kube/api_fixture.h"
 
 namespace sluice::kube::test {
@@ -23,7 +23,7 @@ TEST_F(ApiSourceUnreadable, ObjectsOfAnotherKindArePassedOver) {
   EXPECT_THAT(refused_, ElementsAre("Service"));
 }
 
-// The server lost the rest of an event and goes on with the next one, or with nothing.
+// The server lost the rest of an event and continues with the next one, or with nothing.
 TEST_F(ApiSourceUnreadable, HalfAnEventDoesNotSwallowThoseAfterIt) {
   for (const char* half : {R"({"type":"ADDED","object":{"kind":)", R"({"type":"ADDED","object":{"kind":"Serv)"}) {
     SCOPED_TRACE(half);
@@ -44,12 +44,12 @@ TEST_F(ApiSourceUnreadable, TheRestOfAnEventIsNotWaitedForAsLongAsTheNextEvent) 
   server.say(Kind::kService, net::test::chunk(R"({"type":"ADDED","object":{"kind":)"));
   EXPECT_TRUE(run_until([&] { return server.watches(Kind::kService).size() == 2; }));
   expect_that_changes_arrive();
-  // Between two events it says nothing, and that is all right.
+  // Between two events it sends nothing, which is fine.
   run_for(200ms);
   EXPECT_EQ(server.watches(Kind::kService).size(), 2U);
 }
 
-TEST_F(ApiSourceUnreadable, AnEventThatCannotBeReadHoweverOftenItComesIsAnsweredByANewList) {
+TEST_F(ApiSourceUnreadable, AnEventThatIsRepeatedlyUnreadableCausesANewList) {
   FakeApiServer& server = start_with_web();
   std::atomic<bool>& listed = flag(false);
   server.intercept([&](const Request& request, Peer& peer) {
@@ -63,7 +63,7 @@ TEST_F(ApiSourceUnreadable, AnEventThatCannotBeReadHoweverOftenItComesIsAnswered
   expect_that_changes_arrive();
 }
 
-TEST_F(ApiSourceUnreadable, AListWithAnItemThatIsNoJsonServesTheOthersAndRemovesNothing) {
+TEST_F(ApiSourceUnreadable, AListWithAnItemThatIsNotJsonServesTheOthersAndRemovesNothing) {
   FakeApiServer& server = start_with_web();
   std::atomic<bool>& broken = flag(true);
   const std::string item = R"({"metadata":{"name":"new","namespace":"shop"},)" + service_members("10.96.0.50") + "}";

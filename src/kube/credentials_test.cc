@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What goes over the wire: a credential reaches an API server by TLS, or not at all.
+// What is sent: a credential reaches an API server over TLS, or not at all.
 #include <unistd.h>
 
 #include <filesystem>
@@ -37,7 +37,7 @@ class Credentials : public ApiFixture {
     config_ = *loaded;
   }
 
-  // Starts everything that asks the API server for something.
+  // Starts everything that sends requests to the API server.
   void start_all() {
     start();
     events_ = make_event_sink(loop_, config_, "node-a", hooks());
@@ -51,7 +51,7 @@ class Credentials : public ApiFixture {
   fs::path folder_;
 };
 
-// All bytes that come in over plain TCP are looked at, whatever they are.
+// All bytes that arrive over plain TCP are examined, whatever they are.
 TEST_F(Credentials, NeverGoOverPlainTcp) {
   struct Row {
     const char* scheme;

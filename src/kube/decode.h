@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One Kubernetes object in JSON -> model. The only decoder: what files hold is turned into JSON before it comes here,
+// One Kubernetes object in JSON -> model. The only decoder: files are turned into JSON before they come here,
 // so an object means the same wherever it was read. Defaults are filled in as the API server fills them (core/v1 and
 // discovery/v1 defaults.go).
 #pragma once
@@ -30,11 +30,11 @@ struct Metadata {
 
 struct Decoded {
   Metadata metadata;
-  // monostate: refused (see `problem`), of a kind we do not read, or an object that is to be treated as absent (a slice
+  // monostate: refused (see `problem`), of a kind we do not read, or an object that must be treated as absent (a slice
   // with the headless label).
   std::variant<std::monostate, model::Service, model::EndpointSlice, model::Node> object;
-  std::vector<FieldProblem> warnings;  // why the object serves nothing although it is sound
-  std::vector<FieldProblem> notes;     // parts that were ignored; the object is used all the same
+  std::vector<FieldProblem> warnings;  // why the object serves nothing although it is valid
+  std::vector<FieldProblem> notes;     // parts that were ignored; the object is used nevertheless
   std::vector<FieldProblem> problems;  // not empty: the object cannot be used, and why (the first fault found)
 };
 
@@ -45,8 +45,8 @@ class Decoder {
   Decoder(const Decoder&) = delete;
   Decoder& operator=(const Decoder&) = delete;
 
-  // `kind_hint` is used where the object itself names no kind, as items of a typed list do not.
-  // An error only where the text is no JSON object.
+  // `kind_hint` is used where the object itself names no kind, like items of a typed list.
+  // An error only if the text is not a JSON object.
   Result<Decoded> decode(std::string_view json, std::string_view kind_hint);
 
   // {"type":"ADDED","object":{...}}: the type, and the object's own text, valid until the next call.

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Events are for people: `kubectl describe node` shows that a proxy started, `kubectl describe service` that a
-// health-check node port could not be opened. They are sent one after the other and never stand in the way of anything:
-// what does not fit is dropped, and what was said a moment ago is not said again.
+// Events are for users: `kubectl describe node` shows that a proxy started, `kubectl describe service` that a
+// health-check node port could not be opened. They are sent one after the other and never block anything:
+// what does not fit is dropped, and recent events are not repeated.
 //
-// Servers up to 1.20 or so take an event about a Node (which has no namespace) in events.k8s.io/v1 only if it lies in
-// kube-system, where nobody looks for it, and answer 422 otherwise; servers before 1.19 do not have that group. Both
+// Servers up to about 1.20 accept an event about a Node (which has no namespace) in events.k8s.io/v1 only if it is in
+// kube-system, where no user looks for it, and return 422 otherwise; servers before 1.19 do not have that group. Both
 // get the event in its old form, core/v1, as their own kube-proxy sends it.
 #include <fmt/chrono.h>
 #include <fmt/format.h>
@@ -25,7 +25,7 @@ namespace sluice::kube {
 namespace {
 
 constexpr std::size_t kWaitingMax = 64;
-// A fault that lasts is reported at every sync; client-go gathers the repetitions of six minutes.
+// A lasting fault is reported at every sync; client-go combines the repetitions of six minutes.
 constexpr std::chrono::minutes kRepeatedAfter{6};
 constexpr std::size_t kRememberedMax = 1024;
 constexpr int kNotFound = 404;
@@ -48,7 +48,7 @@ class Sink : public std::enable_shared_from_this<Sink> {
     });
   }
 
-  // Sets `sent` when nothing waits any more.
+  // Sets `sent` when nothing is waiting any more.
   void tell_when_sent(std::promise<void> sent) {
     boost::asio::post(loop_, [weak = weak_from_this(), sent = std::move(sent)]() mutable {
       const auto self = weak.lock();
@@ -150,7 +150,7 @@ class Sink : public std::enable_shared_from_this<Sink> {
   bool old_form_ = false;  // the first one is being sent again, in the old form
 };
 
-// The shared_ptr lets posts that are under way find out that the sink is gone.
+// The shared_ptr lets pending posts find out that the sink is gone.
 class Handle : public EventSink {
  public:
   explicit Handle(std::shared_ptr<Sink> sink) : sink_(std::move(sink)) {}

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One counter of versions for everything, as etcd has; per kind the objects of now and the events that led there. A
+// One counter of versions for everything, as in etcd; per kind the current objects and the events that led there. A
 // watch is a thread that sends what is newer than what it sent last.
 #include "kube/fake_api_server.h"
 
@@ -119,7 +119,7 @@ struct FakeApiServer::Impl {
     return named ? selector->second.substr(kByName.size()) : std::string();
   }
 
-  // A list that takes several pages shows the objects of its beginning on all of them. Tokens: VERSION_INDEX.
+  // A list that takes several pages shows the objects of its start on all of them. Tokens: VERSION_INDEX.
   std::string list(const Collection& of, const Request& request) {
     int at_version = version;
     std::size_t from = 0;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reading fields out of parsed JSON with sticky faults: the first one is kept with its path, everything after it reads
-// as absent, so that a decoder is a list of fields and asks once, at its end. Only decode*.cc include this (and with it
-// simdjson).
+// as absent, so that a decoder is a list of fields and checks once, at its end. Only decode*.cc include this (and with
+// it simdjson).
 #pragma once
 
 #include <fmt/format.h>

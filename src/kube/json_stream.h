@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Cuts a stream of JSON into objects without holding more than one: the items of a list, or the documents of a watch.
-// Chunk boundaries may fall anywhere. Memory follows the largest object, up to a stated bound.
+// Chunk boundaries may fall anywhere. Memory use follows the largest object, up to a fixed bound.
 #pragma once
 
 #include <cstddef>
@@ -21,10 +21,10 @@ class JsonSplitter {
   using OnObject = std::function<Result<>(std::string_view)>;
   JsonSplitter(Kind kind, OnObject on_object) : kind_(kind), on_object_(std::move(on_object)) {}
 
-  // Feeds the next bytes. An error (also the callback's) ends the stream: nothing may be fed after it.
+  // Feeds the next bytes. An error (also the callback's) ends the stream; nothing may be fed after it.
   Result<> feed(std::string_view chunk);
-  // kListItems: the list itself with its items cut out, once everything was fed; an error where it is not complete.
-  // kDocuments: an error where the stream ended within an object.
+  // kListItems: the list itself with its items cut out, once everything was fed; an error if it is not complete.
+  // kDocuments: an error if the stream ended within an object.
   Result<std::string> finish();
   [[nodiscard]] bool within_object() const { return depth_ != 0; }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Below the base there is a folder for each source, named by a hash of its path, since a path may be longer than a name
-// can be (why the path and not the inode: ADR 16). The path itself stands in a file of it, so that a collision of hashes
-// is known as one, and so that it can be told which sources are gone.
+// can be (why the path and not the inode: ADR 16). The path itself is in a file inside it, so that a hash collision
+// is recognised, and so that it is known which sources are gone.
 #include "kube/kept_files.h"
 
 #include <fmt/format.h>
@@ -20,7 +20,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr const char* kSourceFile = ".source";  // no manifest's name begins with a point
+constexpr const char* kSourceFile = ".source";  // no manifest's name begins with a dot
 
 std::string absolute(const std::string& path) {
   std::error_code error;
@@ -37,13 +37,13 @@ std::string hash_of(const std::string& text) {
   return fmt::format("{:016x}", hash);
 }
 
-// The source of a folder of copies; empty where it is none.
+// The source of a folder of copies; empty if it is not one.
 std::string source_of(const fs::path& folder) {
   std::ifstream in(folder / kSourceFile, std::ios::binary);
   return {std::istreambuf_iterator<char>(in), {}};
 }
 
-// Written beside, then renamed over: a copy is whole or not there.
+// Written beside, then renamed over: a copy is complete or absent.
 std::error_code copy_whole(const fs::path& file, const fs::path& to) {
   std::error_code error;
   const auto size = fs::file_size(file, error);
@@ -81,7 +81,7 @@ bool KeptFiles::is_ours() const {
   return !base_.empty() && source_of(folder_) == source_;
 }
 
-// Makes the folder, and takes it over from the source whose hash is the same.
+// Makes the folder, or takes it over from a source with the same hash.
 std::error_code KeptFiles::claim() {
   if (is_ours()) return {};
   std::error_code error;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Copies of manifests as they were when they could last be read. A process that starts while a file is broken has never
-// seen its good state; its predecessor has, and what that served must not go because of a restart.
+// Copies of manifests as they were when last readable. A process that starts while a file is broken has never
+// seen its good state; its predecessor has, and what that served must not be removed because of a restart.
 #pragma once
 
 #include <filesystem>
@@ -13,15 +13,15 @@ namespace sluice::kube {
 class KeptFiles {
  public:
   // Copies of the files of `source` are kept in a folder of their own below `base`. An empty base keeps nothing.
-  // Folders are made when they are needed. Two sources are the same folder where they have the same absolute path, as it
-  // was named: what is mounted or linked there may be replaced, as kubelet does it with a ConfigMap at every start of a
-  // pod, and goes on from what was kept.
+  // Folders are made when they are needed. Two sources are the same folder if they have the same absolute path, as it
+  // was named: what is mounted or linked there may be replaced, as kubelet does with a ConfigMap at every start of a
+  // pod, and the kept copies still apply.
   KeptFiles(std::filesystem::path base, const std::string& source);
 
-  // Removes what belongs to no folder that is still there: copies of folders that are gone, and files from before
-  // copies had folders of their own, of which nobody knows whence they came.
+  // Removes what belongs to no existing folder: copies of folders that are gone, and files from before
+  // copies had folders of their own, whose origin is unknown.
   void forget_strangers();
-  // Copies the file, unless the copy is as old and as large. A copy that cannot be made is told in the log, once.
+  // Copies the file, unless the copy is as old and as large. A failure to copy is logged once.
   void keep(const std::filesystem::path& file);
   // The copy of the file of that name.
   [[nodiscard]] std::optional<std::filesystem::path> find(const std::string& name) const;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whatever a value holds, a log line is one line, and in its JSON form it is JSON: held against the parser that reads
-// the API server's objects. It is here because this room has that parser.
+// Whatever a value contains, a log line is one line, and in its JSON form it is JSON: checked with the parser that
+// reads the API server's objects. It is here because this room has that parser.
 #include <gtest/gtest.h>
 #include <simdjson.h>
 
@@ -14,7 +14,7 @@
 namespace sluice::kube {
 namespace {
 
-// Pieces of which trouble is made, among random bytes.
+// Troublesome pieces, mixed with random bytes.
 const std::vector<std::string> kPieces = {
     "\"",   "\\",   "\n",           "\r\n",         "\x1b]0;title\x07", std::string(1, '\0'),
     "\xc3", "\xff", "\xed\xa0\x80", "\xed\xb0\x80", "\xe2\x80\xa8",     "\xc2\x9b",

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One file of manifests -> its objects. What cannot be used keeps what the file held before: the one object where only
-// that is at fault, all of them where it cannot be said which object is.
+// One file of manifests -> its objects. What cannot be used keeps the file's previous contents: the one object if only
+// that is at fault, all of them if the faulty one cannot be identified.
 #pragma once
 
 #include <filesystem>
@@ -24,7 +24,7 @@ struct Contents {
   std::optional<model::Node> node;
 };
 
-// What a file held before. What a process before us has kept is read only where it is needed.
+// A file's previous contents. What an earlier process kept is read only if needed.
 class Previous {
  public:
   explicit Previous(Contents known) : contents_(std::move(known)) {}
@@ -47,8 +47,8 @@ class ManifestReader {
     Contents contents;
     bool whole = true;  // no object was refused
   };
-  // `path` says whether it is JSON or YAML, and is named in what is logged. The text of an error begins with the line;
-  // nothing of the file can be used then.
+  // `path` decides between JSON and YAML, and is named in log lines. The text of an error begins with the line;
+  // nothing in the file can be used then.
   Result<Outcome> read(std::istream& in, const std::filesystem::path& path, Previous& previous, Complaints& complaints);
 
  private:

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // `kubectl get services -o yaml` of a large cluster is one document with thousands of items. Parsed into yaml-cpp's
-// nodes, 19 MB of it take 900 MB; as events they take what the largest item takes. So items are cut out as soon as they
-// end. A list's kind, by which items without a kind of their own are known, may come after them ("apiVersion, items,
-// kind" is kubectl's order); those items wait. JSON is YAML too, but yaml-cpp looks ahead over all of it, so it goes
-// the way of the API server's lists.
+// nodes, 19 MB of it take 900 MB; as events they take as much as the largest item. So items are cut out as soon as they
+// end. A list's kind, which identifies items without a kind of their own, may come after them ("apiVersion, items,
+// kind" is kubectl's order); those items wait. JSON is YAML too, but yaml-cpp looks ahead over all of it, so it is
+// read like the API server's lists.
 #include "kube/manifest_text.h"
 
 #include <fmt/format.h>
@@ -24,13 +24,13 @@ namespace sluice::kube {
 namespace {
 
 constexpr std::string_view kListSuffix = "List";
-constexpr std::size_t kLocatedBytesMax = 1024 * 1024;  // larger JSON objects are told by their first line
+constexpr std::size_t kLocatedBytesMax = 1024 * 1024;  // larger JSON objects are reported by their first line
 
 bool is_list(std::string_view kind) {
   return kind.ends_with(kListSuffix);
 }
 
-// What a list of that kind says of its items: nothing, where it is a plain List.
+// The kind of items that a list of that kind has: unknown if it is a plain List.
 std::string kind_of_items(std::string_view list_kind) {
   return is_list(list_kind) ? std::string(list_kind.substr(0, list_kind.size() - kListSuffix.size())) : std::string();
 }
@@ -53,7 +53,7 @@ class PlainText : public ManifestText {
   const int line_;
 };
 
-// An object of a JSON file: its lines are counted only when somebody asks.
+// An object of a JSON file: its lines are counted only on request.
 class JsonText : public PlainText {
  public:
   using PlainText::PlainText;
@@ -62,7 +62,7 @@ class JsonText : public PlainText {
   }
 };
 
-// An object of a YAML file, while its marks are still there.
+// An object of a YAML file, while its marks still exist.
 class YamlText : public PlainText {
  public:
   struct Place {
@@ -143,7 +143,7 @@ class Documents : public YAML::EventHandler {
  private:
   [[nodiscard]] bool at_item() const { return in_items_ && writer_.depth() == 2; }
 
-  // Faults what is no object where one must be.
+  // Reports a fault if something is not an object where one is required.
   bool may_begin(const YAML::Mark& mark, bool map) {
     if (!map && writer_.depth() == 0) writer_.fault(mark.line + 1, "a Kubernetes object must be a map");
     if (!map && at_item()) writer_.fault(mark.line + 1, "an item of a list must be a map");
@@ -186,7 +186,7 @@ class Documents : public YAML::EventHandler {
   std::size_t item_position_ = 0;
   std::size_t item_mark_ = 0;
   int item_line_ = 1;
-  std::vector<std::pair<std::string, int>> waiting_;  // items whose kind the end of their list will tell
+  std::vector<std::pair<std::string, int>> waiting_;  // items whose kind is known at the end of their list
 };
 
 int line_in_json(const std::string& json, const std::string& path) {
@@ -206,7 +206,7 @@ Result<> read_yaml_manifests(std::istream& in, const OnManifest& on_manifest) {
     while (documents.writer().outcome() && parser.HandleNextDocument(documents)) {
     }
   } catch (const YAML::Exception& error) {
-    // What came before, such as nesting that was too deep for us, may be why the parser stumbled at last.
+    // An earlier fault, such as too deep nesting, may be the reason for the parser's error.
     if (!documents.writer().outcome()) return tl::unexpected(documents.writer().outcome().error());
     return fail(Errc::kInvalid, fmt::format("{}: {}", error.mark.line + 1, error.msg));
   } catch (const std::ios_base::failure& error) {
@@ -224,7 +224,7 @@ Result<> read_json_manifests(std::istream& in, const OnManifest& on_manifest) {
   const JsonSplitter* self = nullptr;
   JsonSplitter splitter(JsonSplitter::Kind::kListItems, [&](std::string_view json) -> Result<> {
     if (std::exchange(first, false)) {
-      // What stands before the items, closed, tells the kind if it does so before them.
+      // The text before the items, closed, has the kind if it comes before them.
       const auto head = decoder.decode_list_metadata(std::string(self->rest()) + "]}");
       if (head) kind_hint = kind_of_items(head->kind);
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The names are a help, not a need: a role that may get one Node but not list all, or a server that does not answer,
-// costs them and nothing else. They are asked for again while the Node stays away, so that they do not grow old.
+// The names are optional: a role that may get one Node but not list all, or a server that does not respond,
+// costs only them. They are requested again while the Node is missing, so that they stay current.
 #include "kube/node_search.h"
 
 #include <fmt/format.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The API server has no Node of the name that this node goes by: nearly always a wrong --hostname-override, or a
-// kubelet that has not registered yet. Says so at once, and which Nodes there are where they are few.
+// For when the API server has no Node with this node's name: nearly always a wrong --hostname-override, or a
+// kubelet that has not registered yet. Reports it at once, and which Nodes exist if they are few.
 #pragma once
 
 #include <boost/asio/steady_timer.hpp>
@@ -23,7 +23,7 @@ class NodeSearch {
   NodeSearch(const NodeSearch&) = delete;
   NodeSearch& operator=(const NodeSearch&) = delete;
 
-  // A complete list, or an event, said that the Node is there or not.
+  // A complete list, or an event, showed whether the Node exists.
   void note(bool present);
 
  private:
@@ -38,7 +38,7 @@ class NodeSearch {
   const ApiTiming& timing_;
   WaitBoard& board_;
   Decoder decoder_;
-  boost::asio::steady_timer timer_;  // until the names are asked for again
+  boost::asio::steady_timer timer_;  // until the names are requested again
   std::unique_ptr<net::HttpExchange> exchange_;
   std::unique_ptr<JsonSplitter> splitter_;
   std::vector<std::string> names_;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Keeps one collection of the API server in sight: lists it, watches it from there on, and starts over when it must,
-// without ever telling its handler to forget what it has. Protocol: Kubernetes API concepts, "Efficient detection of
+// Follows one collection of the API server: lists it, watches it from there on, and starts over when it must,
+// without ever making its handler forget what it has. Protocol: Kubernetes API concepts, "Efficient detection of
 // changes".
 #pragma once
 
@@ -19,27 +19,27 @@
 
 namespace sluice::kube {
 
-// What a reflector tells.
+// What a reflector reports.
 class CollectionHandler {
  public:
   virtual ~CollectionHandler() = default;
   virtual void list_begins() = 0;
-  // An object as it is now; answers its resourceVersion, or nothing where it has none that can be read. An error ends
+  // An object's current state; returns its resourceVersion, or nothing if it has no readable one. An error ends
   // the stream.
   virtual Result<std::string> set(std::string_view json) = 0;
   virtual Result<std::string> remove(std::string_view json) = 0;
-  // All objects were told of: those that were not are gone.
+  // All objects were reported: all others are gone.
   virtual void list_ends() = 0;
-  virtual void pause() = 0;  // what arrived together is over
+  virtual void pause() = 0;  // end of what arrived together
 };
 
 struct Collection {
   std::string kind;                    // for the log
-  std::vector<std::string> paths;      // alternatives, best first; 404 goes on to the next
-  std::vector<std::string> selectors;  // alternatives, best first, ready for a query; 400 goes on to the next
+  std::vector<std::string> paths;      // alternatives, best first; 404 selects the next
+  std::vector<std::string> selectors;  // alternatives, best first, ready for a query; 400 selects the next
 };
 
-// Percent-encodes what may stand in a query's value.
+// Percent-encodes text for a query's value.
 std::string escape_query(std::string_view text);
 
 class Reflector {
@@ -87,24 +87,24 @@ class Reflector {
 
   bool listing_ = true;
   bool consistent_ = false;  // list from etcd, not from the server's cache: after its cache was too old
-  bool expired_ = false;     // the watch was told that its resourceVersion is gone
+  bool expired_ = false;     // the server reported that the watch's resourceVersion is gone
   std::size_t path_ = 0;
   std::size_t selector_ = 0;
   std::string resource_version_;
   std::string continue_token_;
-  std::string complaint_;  // why it was lost, as it was said, until a watch works for a while
+  std::string complaint_;  // why it was lost, as logged, until a watch works for a while
   bool lost_ = false;
-  std::chrono::milliseconds backoff_{0};  // what was waited last; 0 = all is well
+  std::chrono::milliseconds backoff_{0};  // the last wait; 0 = no fault
   std::size_t not_found_ = 0;             // 404s in a row
-  int watch_failures_ = 0;                // in a row, refused or broken before they brought anything
+  int watch_failures_ = 0;                // in a row, refused or broken before they sent anything
 
-  // Of the exchange that runs.
+  // Of the running exchange.
   int status_ = 0;
   std::string retry_after_;
   std::string location_;  // where it redirects to
   std::string refusal_body_;
   bool progress_ = false;    // the watch brought at least one object or bookmark
-  bool unreadable_ = false;  // it ended with what is no event
+  bool unreadable_ = false;  // it ended with something that is not an event
   unsigned exchanges_ = 0;   // begun or ended so far, so that a timer knows its own
   std::chrono::steady_clock::time_point began_;
 };

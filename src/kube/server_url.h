@@ -16,8 +16,8 @@ struct ServerUrl {
   std::string path;  // before the API's own, without a slash at its end
 };
 
-// Where the text names no scheme `default_tls` decides. An error names the field and what is wrong; it does not repeat
-// a URL that may hold a password.
+// If the text names no scheme `default_tls` decides. An error names the field and what is wrong; it does not repeat
+// a URL that may contain a password.
 Result<ServerUrl> parse_server_url(std::string_view text, bool default_tls, const std::string& field);
 
 }  // namespace sluice::kube

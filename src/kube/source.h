@@ -21,16 +21,16 @@ struct SourceHooks {
   std::function<void(model::Update&&)> on_update;
   // One request to the API server ended: "200" or "<error>", "GET", host and port.
   std::function<void(std::string_view code, std::string_view method, std::string_view host)> on_request;
-  // An object cannot be used; what was known of it before stays.
+  // An object cannot be used; its last good state stays.
   std::function<void(std::string_view kind)> on_refused;
 };
 
-// What a source needs and does not have: why there is no complete list yet, or why what is known may be out of date.
+// What a source is missing: why there is no complete list yet, or why what is known may be out of date.
 enum class WaitsFor : std::uint8_t { kFolder, kServer, kObjects, kNode };
 struct Waiting {
   WaitsFor what = WaitsFor::kFolder;
   std::string name;    // the folder's path, the API server's URL, the objects' kind, the Node's name
-  std::string reason;  // why it is not there; empty: asked for, no answer yet
+  std::string reason;  // why it is missing; empty: requested, no response yet
   std::chrono::system_clock::time_point since;
   // For "waits for ...": `folder /etc/manifests: No such file or directory`, `API server https://10.0.0.1:6443: ...`,
   // `the list of Services`, `Node "a": the API server has no such Node; it has: b, c`.
@@ -42,9 +42,9 @@ class Source {
  public:
   virtual ~Source() = default;  // on the loop's thread, or when the loop has stopped
   virtual void start() = 0;
-  // What it waits for now, one entry for each thing, in the order of WaitsFor; empty where all is known and followed.
-  // Any thread, at any time while the source lives. What stays away does not stop the source: it goes on trying, and
-  // what it knew before is served.
+  // What it waits for now, one entry for each thing, in the order of WaitsFor; empty if everything is known and
+  // followed. Any thread, at any time while the source lives. A missing thing does not stop the source: it keeps
+  // trying, and what it has known before is served.
   [[nodiscard]] virtual std::vector<Waiting> waiting() const = 0;
 };
 
@@ -52,15 +52,15 @@ class Source {
 struct ApiTiming {
   std::chrono::milliseconds backoff_min{800};
   std::chrono::milliseconds backoff_max{30000};
-  std::chrono::seconds watch_min{300};           // a watch is asked to last between this and twice this
-  std::chrono::milliseconds watch_slack{30000};  // a watch that outlives what was asked by so much hangs
-  // A server that knows bookmarks sends one about every minute, so a watch that says nothing for so long is asked anew.
+  std::chrono::seconds watch_min{300};           // a watch is requested for between this and twice this
+  std::chrono::milliseconds watch_slack{30000};  // a watch that exceeds the requested time by this hangs
+  // A server with bookmarks sends one about every minute, so a watch that is silent for this long is restarted.
   std::chrono::milliseconds watch_silence{150000};
-  // An event is sent in one piece, so the rest of one that has begun is soon there.
+  // An event is sent in one piece, so the rest of one that has begun arrives soon.
   std::chrono::milliseconds event_rest{10000};
-  // A watch that ends sooner than this did not work, however politely it ended.
+  // A watch that ends sooner than this counts as failed, however it ended.
   std::chrono::milliseconds watch_short{1000};
-  // Which Nodes there are, where ours is not, is asked for again after so long.
+  // The interval at which the Nodes' names are requested again while ours is missing.
   std::chrono::milliseconds names_again{60000};
   net::HttpTimeouts http;
 };
@@ -70,7 +70,7 @@ std::unique_ptr<Source> make_api_source(net::EventLoop& loop, ClientConfig confi
                                         SourceHooks hooks, ApiTiming timing = {});
 
 // Reads *.yaml, *.yml and *.json of a folder and follows its changes. A file that cannot be read keeps its last good
-// state, also across a restart where `kept_folder` names a place to keep copies ("": none).
+// state, also across a restart if `kept_folder` names a place to keep copies ("": none).
 std::unique_ptr<Source> make_file_source(net::EventLoop& loop, std::string folder, std::string kept_folder,
                                          std::string node_name, SourceHooks hooks);
 
@@ -89,7 +89,7 @@ class EventSink {
  public:
   virtual ~EventSink() = default;
   virtual void post(EventNote event) = 0;  // any thread
-  // Waits until all that was posted is sent, or given up, or for so long; on any thread but the loop's.
+  // Waits until all posted events are sent or given up, at most for `longest`; on any thread but the loop's.
   virtual void flush(std::chrono::milliseconds longest) = 0;
 };
 std::unique_ptr<EventSink> make_event_sink(net::EventLoop& loop, ClientConfig config, std::string node_name,

@@ -16,10 +16,10 @@ namespace sluice::kube {
 class WaitBoard {
  public:
   explicit WaitBoard(const Clock& clock = system_clock()) : clock_(clock) {}
-  // `who` waits for one thing at a time. It has waited since it first named this thing, whatever became of the reason.
+  // `who` waits for one thing at a time. The wait counts from the first time it named it, even if the reason changes.
   void wait(const std::string& who, WaitsFor what, const std::string& name, const std::string& reason);
   void done(const std::string& who);
-  // What several wait for is one entry: since the first of them, with the reason that came last.
+  // What several wait for is one entry: since the first of them, with the latest reason.
   [[nodiscard]] std::vector<Waiting> list() const;
 
  private:

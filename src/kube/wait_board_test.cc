@@ -11,7 +11,7 @@ using testing::ElementsAre;
 using testing::IsEmpty;
 using namespace std::chrono_literals;
 
-TEST(WaitBoard, AThingIsWaitedForSinceItWasFirstNamedWhateverTheReason) {
+TEST(WaitBoard, AWaitCountsFromTheFirstReportWhateverTheReason) {
   FakeClock clock;
   WaitBoard board(clock);
   const auto start = clock.wall_now();
@@ -25,7 +25,7 @@ TEST(WaitBoard, AThingIsWaitedForSinceItWasFirstNamedWhateverTheReason) {
   EXPECT_THAT(board.list(), IsEmpty());
 }
 
-TEST(WaitBoard, WhatSeveralWaitForIsOneEntrySinceTheFirstWithTheLastReason) {
+TEST(WaitBoard, SeveralWaitsForOneThingAreOneEntrySinceTheFirstWithTheLastReason) {
   FakeClock clock;
   WaitBoard board(clock);
   const auto start = clock.wall_now();
@@ -44,7 +44,7 @@ TEST(WaitBoard, WhatSeveralWaitForIsOneEntrySinceTheFirstWithTheLastReason) {
   EXPECT_EQ(board.list()[1], (Waiting{WaitsFor::kServer, "https://h", "timed out", start + 1s}));
 }
 
-TEST(WaitBoard, EachThingHasItsWords) {
+TEST(WaitBoard, EachThingHasItsText) {
   EXPECT_EQ((Waiting{WaitsFor::kFolder, "/f", "gone", {}}).words(), "folder /f: gone");
   EXPECT_EQ((Waiting{WaitsFor::kServer, "https://h:1", "refused", {}}).words(), "API server https://h:1: refused");
   EXPECT_EQ((Waiting{WaitsFor::kObjects, "EndpointSlice", "", {}}).words(), "the list of EndpointSlices");

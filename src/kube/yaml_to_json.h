@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Events of a YAML parser -> JSON text, value by value. Knows nothing of Kubernetes; manifest_text.cc gives it the
+// Events of a YAML parser -> JSON text, value by value. Knows nothing about Kubernetes; manifest_text.cc feeds it the
 // events. The first fault sticks, and everything after it is ignored.
 #pragma once
 
