@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// A proxy that is idle is healthy, and so is one that has not begun; one that has work and does not get it done is not.
-// Cloud balancers send a node no new connections while /healthz answers 503, so it also speaks for the node: one that
-// is being deleted, or that the autoscaler is about to remove, should get none. /livez speaks for the process alone, so
-// that nobody restarts it for its node's sake. The bodies are those of kube-proxy 1.36 (pkg/proxy/healthcheck); a node
-// that is not eligible has one field more, the reason, since a 503 with "healthy":true puzzles whoever reads it.
+// A proxy that is idle is healthy, and so is one that has not started; one that has work and does not finish it is not.
+// Cloud balancers send a node no new connections while /healthz returns 503, so it also reports on the node: one that
+// is being deleted, or that the autoscaler is about to remove, should get none. /livez reports only on the process, so
+// that it is not restarted because of its node. The bodies are those of kube-proxy 1.36 (pkg/proxy/healthcheck); a node
+// that is not eligible has one field more, the reason, since a 503 with "healthy":true would be puzzling.
 #include "observe/health.h"
 
 #include <fmt/format.h>
@@ -41,7 +41,7 @@ void Health::loop_started(Family family) {
   FamilyState& state = families_[static_cast<std::size_t>(family)];
   state.started = true;
   state.last_updated = clock_.wall_now();
-  // What was queued while the API's first lists were on their way could not have been synced: its wait begins now.
+  // Changes queued while the API's first lists were loading could not have been synced: their wait begins now.
   if (state.oldest_queued) state.oldest_queued = clock_.steady_now();
 }
 
@@ -68,7 +68,7 @@ void Health::explain_unknown_node(std::function<std::string()> why) {
   why_unknown_ = std::move(why);
 }
 
-// Empty where the node is eligible. The explanation may take locks of its own, so it is asked for without ours.
+// Empty where the node is eligible. The explanation may take locks of its own, so it is called without ours.
 std::string Health::node_problem() const {
   std::function<std::string()> why;
   {
@@ -115,7 +115,7 @@ Health::Answer Health::answer(const std::string* node_problem) const {
   }
   const int status = healthy && (node_problem == nullptr || node_problem->empty()) ? kOk : kUnavailable;
   const std::string current = timestamp(clock_.wall_now());
-  // A good answer is as fresh as the question; a bad one tells since when.
+  // A healthy response has the time of the request; an unhealthy one says since when.
   const std::string last_updated = status == kOk ? current : newest ? timestamp(*newest) : std::string(kNever);
   std::string node;
   if (node_problem != nullptr) {

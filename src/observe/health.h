@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Is the proxy well? kube-proxy's rule: a family is unhealthy when a change has waited for longer than twice the sync
-// period. Fed by the control loop, asked by /healthz, /livez and the health-check node ports. Thread-safe.
+// The proxy's health, by kube-proxy's rule: a family is unhealthy when a change has waited for longer than twice the
+// sync period. Fed by the control loop, read by /healthz, /livez and the health-check node ports. Thread-safe.
 #pragma once
 
 #include <array>
@@ -18,13 +18,13 @@ class Health {
  public:
   Health(const Clock& clock, std::chrono::nanoseconds timeout) : clock_(clock), timeout_(timeout) {}
 
-  void loop_started(Family family);  // from now on the family stands in the answers
-  void queued(Family family);        // a change waits; the oldest one counts
-  void synced(Family family);        // all that waited is in the kernel
-  // What the Node object says. Its node is eligible for new connections from balancers unless it goes, which `problem`
-  // puts in words; empty = eligible. Until the first call no Node is known, and the node is not eligible either.
+  void loop_started(Family family);  // from now on the family is in the responses
+  void queued(Family family);        // a change is waiting; the oldest one counts
+  void synced(Family family);        // all waiting changes are in the kernel
+  // What the Node object says. Its node is eligible for new connections from balancers unless it is going away, which
+  // `problem` describes; empty = eligible. Until the first call no Node is known, and the node is not eligible either.
   void set_node(std::string problem);
-  // Asked while no Node is known: why. Called on the thread that asks for /healthz.
+  // Called while no Node is known, for the reason; on the thread that calls healthz().
   void explain_unknown_node(std::function<std::string()> why);
 
   [[nodiscard]] bool healthy() const;  // every family

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What one health-check node port answers in one family. Apart from the server, so that whoever tells it what to serve
+// What one health-check node port reports in one family. Separate from the server, so that code that configures it
 // needs no event loop.
 #pragma once
 

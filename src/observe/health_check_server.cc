@@ -2,8 +2,8 @@
 // A cloud's balancer sends a Service of externalTrafficPolicy Local only to nodes that have endpoints of it. It finds
 // them by asking each node on the Service's healthCheckNodePort: 200 with at least one ready endpoint here, 503 with
 // none. Format: kube-proxy's pkg/proxy/healthcheck, tab-indented JSON without a final newline. The control loop says
-// what to serve, the event loop serves it; between the two stands one mutex, which also lets the destructor wait until
-// no answer is being made from what its caller is about to destroy.
+// what to serve, the event loop serves it; between the two is one mutex, which also lets the destructor wait until
+// no response is being built from what its caller is about to destroy.
 #include "observe/health_check_server.h"
 
 #include <fmt/format.h>
@@ -37,7 +37,7 @@ net::HttpResponse answer(const HealthCheck& check, bool proxy_healthy) {
 
 using Servers = std::vector<std::unique_ptr<net::HttpServer>>;
 
-// One Service in one family: what it answers now, and its open listeners, or why it has none.
+// One Service in one family: what it reports now, and its open listeners, or why it has none.
 struct Entry {
   HealthCheck check;
   Servers servers;
@@ -56,27 +56,27 @@ struct HealthCheckServer::Impl : std::enable_shared_from_this<Impl> {
   const OnFailure on_failure;
   std::map<Key, Entry> entries;  // the loop's thread only
 
-  Mutex mutex;  // held for every answer and every sync
+  Mutex mutex;  // held for every response and every sync
   bool stopped SLUICE_GUARDED_BY(mutex) = false;
   Mutex waiting_mutex;
   std::optional<std::vector<HealthCheck>> waiting SLUICE_GUARDED_BY(waiting_mutex);
 
-  // A request that arrives just when its Service goes away gets an empty 200, as from kube-proxy.
+  // A request that arrives just when its Service is deleted gets an empty 200, as from kube-proxy.
   net::HttpResponse serve(const Key& key) {
     const MutexLock lock(mutex);
     const auto entry = entries.find(key);
     return stopped || entry == entries.end() ? net::HttpResponse{} : answer(entry->second.check, health.healthy());
   }
 
-  // All addresses of a family or none: half a health check would mislead a balancer. The next sync tries again, and
-  // reports a failure that is another one than before.
+  // All addresses of a family or none: half a health check would mislead a load balancer. The next sync retries, and
+  // reports a failure that differs from the previous one.
   void open(const Key& key, Entry& entry) {
     std::string failure = listen(key, entry.check, entry.servers);
     if (!failure.empty() && failure != entry.failure && on_failure) on_failure(entry.check, failure);
     entry.failure = std::move(failure);
   }
 
-  // Why it does not listen; empty where it does.
+  // Why it does not listen; empty if it does.
   std::string listen(const Key& key, const HealthCheck& check, Servers& servers) {
     for (const IpAddress& address : addresses) {
       if (address.family() != check.family) continue;
@@ -84,7 +84,7 @@ struct HealthCheckServer::Impl : std::enable_shared_from_this<Impl> {
         const auto impl = weak.lock();
         return impl ? impl->serve(key) : net::HttpResponse{};
       };
-      // IPv6 only: IPv4 has the same port on an address of its own.
+      // IPv6 only: IPv4 has the same port on its own address.
       auto server = net::HttpServer::listen(loop, address, check.port, std::move(handler), true);
       if (!server) {
         servers.clear();
@@ -131,7 +131,7 @@ HealthCheckServer::HealthCheckServer(net::EventLoop& loop, const Health& health,
 
 HealthCheckServer::~HealthCheckServer() {
   impl_->stop();
-  // The listeners belong to the loop's thread: let it have them, and close them.
+  // The listeners belong to the loop's thread: hand them over to be closed there.
   net::EventLoop& loop = impl_->loop;
   boost::asio::post(loop, [impl = std::move(impl_)] { impl->entries.clear(); });
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Health-check node ports: for each Service of type LoadBalancer with externalTrafficPolicy Local, an HTTP server on
-// its healthCheckNodePort that tells the cloud's balancer whether this node has ready endpoints. Reference:
+// its healthCheckNodePort that tells the cloud's load balancer whether this node has ready endpoints. Reference:
 // kube-proxy's healthcheck.
 #pragma once
 
@@ -25,12 +25,12 @@ class HealthCheckServer {
   using OnFailure = std::function<void(const HealthCheck&, const std::string&)>;
   HealthCheckServer(net::EventLoop& loop, const Health& health, std::vector<IpAddress> addresses, OnFailure on_failure);
   // From any thread. Once it returns, nothing given to the constructor but the loop is used any more; the ports
-  // themselves are closed by the loop's next turn, or with the loop when it runs no more.
+  // themselves are closed by the loop's next turn, or with the loop if it no longer runs.
   ~HealthCheckServer();
   HealthCheckServer(const HealthCheckServer&) = delete;
   HealthCheckServer& operator=(const HealthCheckServer&) = delete;
   // Opens, closes and updates listeners so that they are exactly `checks`. From any thread; the work is posted to the
-  // loop, which does only the newest where several wait.
+  // loop, which performs only the newest if several are waiting.
   void sync(std::vector<HealthCheck> checks);
 
  private:

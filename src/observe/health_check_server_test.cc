@@ -37,7 +37,7 @@ class HealthCheckServerTest : public testing::Test {
     server_ = std::make_unique<HealthCheckServer>(loop_.loop, health_, std::move(addresses), on_failure);
   }
 
-  // Syncs and waits until it is done.
+  // Syncs and waits for the end.
   void sync(std::vector<HealthCheck> checks) {
     server_->sync(std::move(checks));
     loop_.run([] {});
@@ -84,7 +84,7 @@ TEST_F(HealthCheckServerTest, WithoutLocalEndpointsItIsNot) {
   EXPECT_THAT(answer.body, HasSubstr("\"localEndpoints\": 0,\n\t\"serviceProxyHealthy\": true"));
 }
 
-TEST_F(HealthCheckServerTest, AnUnhealthyProxyFailsEveryServiceButTellsItsCount) {
+TEST_F(HealthCheckServerTest, AnUnhealthyProxyFailsEveryServiceButReportsItsCount) {
   const std::uint16_t port = free_port();
   sync({{"shop", "web", port, 3}});
   health_.loop_started(Family::kIPv6);
@@ -168,7 +168,7 @@ TEST_F(HealthCheckServerTest, APortThatIsTakenIsReportedOnceAndOpenedOnceFree) {
   EXPECT_EQ(ask(port, "/").status, 200);
 }
 
-TEST_F(HealthCheckServerTest, APortThatIsTakenAnewIsReportedAnew) {
+TEST_F(HealthCheckServerTest, APortThatIsTakenAgainIsReportedAgain) {
   const auto squat = [this](std::uint16_t port) {
     return net::HttpServer::listen(squatter_loop_, kLoopback, port, [](const auto&) { return net::HttpResponse{}; });
   };
@@ -239,7 +239,7 @@ TEST_F(HealthCheckServerTest, NamesAreEscaped) {
   EXPECT_THAT(ask(port, "/").body, HasSubstr("\"namespace\": \"a\\\"b\",\n\t\t\"name\": \"c\\\\d\\n\""));
 }
 
-TEST_F(HealthCheckServerTest, OfManyWaitingSyncsOnlyTheNewestIsDone) {
+TEST_F(HealthCheckServerTest, OfManyWaitingSyncsOnlyTheNewestIsPerformed) {
   auto squatter =
       net::HttpServer::listen(squatter_loop_, kLoopback, 0, [](const auto&) { return net::HttpResponse{}; });
   ASSERT_TRUE(squatter);

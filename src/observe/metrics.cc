@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Metrics are numbers that grow (counters), numbers that are (gauges) and durations sorted into buckets (histograms);
+// Metrics are numbers that grow (counters), numbers that vary (gauges) and durations sorted into buckets (histograms);
 // Prometheus reads them all as one text, every half minute or so. prometheus-cpp keeps the numbers and writes the text;
-// what there is, is declared in metrics_table.cc. As with Prometheus' own client, a metric with labels appears with its
-// first value and one without from the start; those of a family that is served are there from then on. What the kernel
-// counts for us is read when somebody asks.
+// all metrics are declared in metrics_table.cc. As with Prometheus' own client, a metric with labels appears with its
+// first value and one without from the start; those of a served family exist from its start on. What the kernel
+// counts for us is read on request.
 #include "observe/metrics.h"
 
 #include <prometheus/counter.h>
@@ -70,7 +70,7 @@ constexpr std::string_view kIptables = "iptables";
 constexpr std::string_view kIpvs = "ipvs";
 constexpr std::string_view kNftables = "nftables";
 
-// What counts a sync that failed, for all of them and for partial ones alone.
+// The counters of failed syncs, for all syncs and for partial ones.
 std::vector<MetricId> failures_of(std::string_view mode) {
   if (mode == kIptables) return {MetricId::kRestoreFailures, MetricId::kPartialRestoreFailures};
   if (mode == kNftables) return {MetricId::kNftablesSyncFailures};
@@ -85,11 +85,11 @@ struct Metrics::Impl {
   using Gauges = prometheus::Family<prometheus::Gauge>;
   using Histograms = prometheus::Family<prometheus::Histogram>;
 
-  prometheus::Registry registry;  // owns what the tables below point to; each row of the metric table is in one of them
+  prometheus::Registry registry;  // owns the objects in the tables below; together they have every row of the table
   std::array<Counters*, kMetricCount> counters{};
   std::array<Gauges*, kMetricCount> gauges{};
   std::array<Histograms*, kMetricCount> histograms{};
-  // The library builds all buckets anew for each lookup, and endpoints change by the thousand: remember what was found.
+  // The library rebuilds all buckets for each lookup, and endpoints change by the thousand: cache the results.
   std::array<std::array<std::atomic<prometheus::Histogram*>, 2>, kMetricCount> found{};
   mutable Mutex mutex;
   std::function<PacketCounters()> packet_counters SLUICE_GUARDED_BY(mutex);
@@ -130,7 +130,7 @@ struct Metrics::Impl {
   prometheus::Histogram& histogram(MetricId id, Family family) {
     auto& known = found[index_of(id)][static_cast<std::size_t>(family)];
     if (prometheus::Histogram* histogram = known.load(std::memory_order_acquire)) return *histogram;
-    // Two threads may come here at once; the library gives both the same one.
+    // Two threads may get here at once; the library returns the same one to both.
     prometheus::Histogram& added =
         histograms[index_of(id)]->Add(labels_of(id, {to_string(family)}), bounds_of(declaration_of(id).buckets));
     known.store(&added, std::memory_order_release);
@@ -258,7 +258,7 @@ std::string Metrics::text() const {
   std::vector<prometheus::MetricFamily> families = impl_->registry.Collect();
   impl_->append_packet_counters(families);
   append_process_stats(families);
-  // A family without a value yet would be a heading without lines.
+  // A family without a value yet would be a header without lines.
   std::erase_if(families, [](const auto& family) { return family.metric.empty(); });
   std::sort(families.begin(), families.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
   for (prometheus::MetricFamily& family : families) {

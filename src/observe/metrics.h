@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// kube-proxy's metrics, names and labels and buckets as dashboards know them (prefix kubeproxy_), and a few of our own
-// (prefix sluice_). Every metric is declared in one table, metrics_table.cc. Thread-safe.
+// kube-proxy's metrics, with names, labels and buckets as dashboards expect them (prefix kubeproxy_), and a few of our
+// own (prefix sluice_). Every metric is declared in one table, metrics_table.cc. Thread-safe.
 #pragma once
 
 #include <cstddef>
@@ -23,7 +23,7 @@ class Metrics {
   Metrics(const Metrics&) = delete;
   Metrics& operator=(const Metrics&) = delete;
 
-  // This family is served in this mode ("iptables"): what may be counted for it, but has not been yet, appears as 0 from
+  // This family is served in this mode ("iptables"): counters that have no value yet appear as 0 from
   // now on, so that an alert on its growth sees the first one.
   void expect(Family family, std::string_view mode);
   // One attempt to sync took this long, whether it succeeded or not.
@@ -38,7 +38,7 @@ class Metrics {
   void set_endpoint_changes_pending(std::size_t count);
   // `policy` is "internal" or "external".
   void set_no_local_endpoints(Family family, std::string_view policy, std::size_t service_ports);
-  // A sync that failed. Each mode has names of its own, those of kube-proxy where it has any.
+  // A failed sync. Each mode has its own names, those of kube-proxy where it has any.
   void add_sync_failure(Family family, std::string_view mode, bool partial);
   // Rules of a mode's table: mode iptables counts those of each of its tables, mode ipvs those beside its virtual servers.
   void set_rules(Family family, std::string_view mode, std::string_view table, std::size_t total,
@@ -49,15 +49,15 @@ class Metrics {
   void add_rest_request(std::string_view code, std::string_view method, std::string_view host);
   // Objects that a source could not use, by kind ("Service"): sluice_objects_refused_total.
   void add_refused_object(std::string_view kind);
-  // How often somebody else's change to our rules was repaired: sluice_drift_repairs_total.
+  // How often another program's change to our rules was repaired: sluice_drift_repairs_total.
   void add_drift_repair(Family family);
-  // Addresses of Services that are not served since serving them would harm the node: sluice_refused_addresses.
+  // Addresses of Services that are not served because serving them would harm the node: sluice_refused_addresses.
   void set_refused_addresses(Family family, std::size_t count);
   // Service ports that the kernel refuses, wholly or in part: sluice_refused_service_ports.
   void set_refused_service_ports(Family family, std::size_t count);
 
-  // Packet counters that the kernel keeps for us (nfnetlink_acct objects). They are read when somebody asks for the
-  // text, on that thread; a reader that gives nothing leaves its metric out. Set before the first text().
+  // Packet counters that the kernel keeps for us (nfnetlink_acct objects). They are read by text(),
+  // on its thread; a reader that returns nothing omits its metric. Set before the first text().
   struct PacketCounters {
     std::optional<std::uint64_t> ct_state_invalid_dropped;
     std::optional<std::uint64_t> localhost_nodeports_accepted;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The table. A metric of kube-proxy keeps its name, type, labels, buckets and help to the letter, as do process_* of
-// every Prometheus client: Prometheus complains of a metric whose help differs between the nodes that it scrapes, and
-// nodes change over one by one. "[ALPHA]" is how Kubernetes marks how stable a metric is. A mode's own
+// The table. A metric of kube-proxy keeps its name, type, labels, buckets and help exactly, as do process_* of
+// every Prometheus client: Prometheus complains about a metric whose help differs between the nodes that it scrapes,
+// and nodes are switched over one by one. "[ALPHA]" is Kubernetes' mark for a metric's stability. A mode's own
 // metrics appear where it serves.
 #include "observe/metrics_table.h"
 

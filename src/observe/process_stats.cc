@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// /proc/self/stat is one line of 52 fields (proc(5)); the second, the program's name in parentheses, may itself hold
-// spaces and parentheses, so the fields are counted from the last ')': the first word behind it is field 3. Times are
+// /proc/self/stat is one line of 52 fields (proc(5)); the second, the program's name in parentheses, may itself contain
+// spaces and parentheses, so the fields are counted from the last ')': the first word after it is field 3. Times are
 // in clock ticks. /proc/self/net/netstat has two lines for each protocol, names and values, and InOctets and OutOctets
 // of IpExt are the bytes of all IPv4 packets of the network namespace.
 #include "observe/process_stats.h"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the kernel knows of this process, for the process_* metrics that every Prometheus client exposes.
+// What the kernel knows about this process, for the process_* metrics that every Prometheus client exposes.
 #pragma once
 
 #include <optional>
@@ -19,15 +19,15 @@ struct ProcessStats {
   double open_fds = 0;
   double resident_bytes = 0;
   double virtual_bytes = 0;
-  double virtual_bytes_max = 0;   // the limit; 2^64 - 1 where there is none
+  double virtual_bytes_max = 0;   // the limit; 2^64 - 1 if there is none
   double start_time_seconds = 0;  // since 1970
   std::optional<NetworkBytes> network{};
 };
 
-// From the text of /proc/net/netstat; nothing where its lines on IP are not there or hold no bytes.
+// From the text of /proc/net/netstat; nothing if its lines on IP are missing or have no byte counts.
 std::optional<NetworkBytes> parse_netstat(const std::string& text);
 
-// Nothing where /proc is not mounted.
+// Nothing if /proc is not mounted.
 std::optional<ProcessStats> read_process_stats();
 
 }  // namespace sluice::observe

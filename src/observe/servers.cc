@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Add-ons, cloud balancers and people ask a node's proxy on two well-known ports, by paths that kube-proxy has had for
-// years. An address that is taken is tried again every 5 seconds: on a restart the process before us may still be
+// Add-ons, cloud balancers and users query a node's proxy on two well-known ports, by paths that kube-proxy has had for
+// years. An address in use is retried every 5 seconds: on a restart the previous process may still be
 // closing.
 #include "observe/servers.h"
 
@@ -61,7 +61,7 @@ class RetryingServer : public ObserveServer {
     if (options_.on_failure) options_.on_failure(server.error().what);
     if (options_.hard_fail) return tl::unexpected(server.error());
     timer_.expires_after(options_.retry_interval);
-    // A timer that has expired cannot be cancelled any more, so the handler may come after the server's end.
+    // A timer that has expired cannot be cancelled any more, so the handler may run after the server's end.
     timer_.async_wait([this, alive = std::weak_ptr<void>(alive_)](boost::system::error_code error) {
       if (error || alive.expired()) return;
       [[maybe_unused]] const Result<> reported_through_on_failure = start();
@@ -99,7 +99,7 @@ net::HttpResponse put_verbosity(const std::function<void(int)>& set, const net::
   return plain(fmt::format("successfully set klog.logging.verbosity to {}\n", level));
 }
 
-// A page that comes as text or as an object, as the request wants it.
+// A page as text or as an object, as requested.
 net::HttpResponse zpage(const net::HttpRequest& request, std::string_view kind,
                         const std::function<std::string(const ZpageForm&)>& page) {
   const auto form = choose_form(request.accept, kind);
@@ -108,7 +108,7 @@ net::HttpResponse zpage(const net::HttpRequest& request, std::string_view kind,
   return form->object_version.empty() ? plain(std::move(body)) : json(std::move(body));
 }
 
-// When this process started. Where /proc does not say, now, as this is called at the start.
+// When this process started. If /proc does not say, now, as this is called at the start.
 Clock::WallTime process_start() {
   const auto stats = read_process_stats();
   if (!stats) return system_clock().wall_now();

@@ -45,13 +45,13 @@ struct ServerOptions {
 Result<std::unique_ptr<ObserveServer>> start_healthz_server(net::EventLoop& loop, ServerOptions options,
                                                             const Health& health, Metrics& metrics);
 
-// A page of which nothing is set is not there (404).
+// A page whose field is not set does not exist (404).
 struct MetricsPages {
   std::string proxy_mode;                          // "iptables"
   std::function<std::string()> configz{};          // JSON of the KubeProxyConfiguration
   std::optional<FlagValues> flagz{};               // the command line's flags with their values
   std::optional<std::string> emulation_version{};  // for /statusz: whose behaviour this is, "1.36"
-  bool profiling = false;                          // /debug/flags/v and /debug/pprof are there
+  bool profiling = false;                          // whether /debug/flags/v and /debug/pprof exist
   std::function<void(int)> set_verbosity{};
 };
 Result<std::unique_ptr<ObserveServer>> start_metrics_server(net::EventLoop& loop, ServerOptions options,

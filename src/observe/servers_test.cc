@@ -77,7 +77,7 @@ TEST_F(ServersTest, HealthzAndLivezAnswerAsJsonAndAreCounted) {
   EXPECT_THAT(text, HasSubstr("kubeproxy_proxy_livez_total{code=\"200\"} 2\n"));
 }
 
-TEST_F(ServersTest, HealthzTurnsBadWhenChangesWaitTooLong) {
+TEST_F(ServersTest, HealthzFailsWhenChangesWaitTooLong) {
   health_.set_node("");
   health_.loop_started(Family::kIPv4);
   health_.queued(Family::kIPv4);
@@ -133,7 +133,7 @@ TEST_F(ServersTest, PagesOfTheMetricsServer) {
   }
 }
 
-TEST_F(ServersTest, ZpagesComeInTheFormThatIsAskedFor) {
+TEST_F(ServersTest, ZpagesHaveTheRequestedForm) {
   MetricsPages pages{.proxy_mode = "iptables"};
   pages.flagz = FlagValues{{"v", "2"}};
   pages.emulation_version = "1.36";
@@ -154,7 +154,7 @@ TEST_F(ServersTest, ZpagesComeInTheFormThatIsAskedFor) {
   EXPECT_THAT(refused.body, HasSubstr(R"("reason":"NotAcceptable")"));
 }
 
-TEST_F(ServersTest, ZpagesAreNotThereUnlessSet) {
+TEST_F(ServersTest, ZpagesDoNotExistUnlessSet) {
   const std::uint16_t port = serve_metrics({.proxy_mode = "iptables"});
   for (const char* path : {"/flagz", "/statusz"}) EXPECT_EQ(ask(port, path).status, 404) << path;
 }
@@ -168,7 +168,7 @@ TEST_F(ServersTest, MetricsAreServedAsPrometheusText) {
   EXPECT_THAT(answer.body, HasSubstr("\nkubeproxy_sync_proxy_rules_service_changes_total 3\n"));
 }
 
-TEST_F(ServersTest, WithProfilingTheVerbosityCanBePut) {
+TEST_F(ServersTest, WithProfilingTheVerbosityCanBeSet) {
   std::vector<int> levels;
   MetricsPages pages{.proxy_mode = "iptables"};
   pages.profiling = true;
@@ -184,7 +184,7 @@ TEST_F(ServersTest, WithProfilingTheVerbosityCanBePut) {
   EXPECT_THAT(levels, ElementsAre(4));
 }
 
-TEST_F(ServersTest, ATakenPortIsTriedAgainUntilItIsFree) {
+TEST_F(ServersTest, APortInUseIsRetriedUntilItIsFree) {
   auto squatter = net::HttpServer::listen(loop_.loop, kLoopback, 0, [](const auto&) { return net::HttpResponse{}; });
   ASSERT_TRUE(squatter);
   const std::uint16_t port = (*squatter)->port();
@@ -207,7 +207,7 @@ TEST_F(ServersTest, ATakenPortIsTriedAgainUntilItIsFree) {
   EXPECT_EQ(status, 200);
 }
 
-TEST_F(ServersTest, WithHardFailATakenPortIsAnError) {
+TEST_F(ServersTest, WithHardFailAPortInUseIsAnError) {
   auto squatter = net::HttpServer::listen(loop_.loop, kLoopback, 0, [](const auto&) { return net::HttpResponse{}; });
   ASSERT_TRUE(squatter);
   std::vector<std::string> failures;
@@ -221,7 +221,7 @@ TEST_F(ServersTest, WithHardFailATakenPortIsAnError) {
   EXPECT_THAT(failures, ElementsAre(server.error().what));
 }
 
-TEST_F(ServersTest, DestroyedBetweenTwoAttemptsItTriesNoMore) {
+TEST_F(ServersTest, DestroyedBetweenTwoAttemptsItStopsTrying) {
   auto squatter = net::HttpServer::listen(loop_.loop, kLoopback, 0, [](const auto&) { return net::HttpResponse{}; });
   ASSERT_TRUE(squatter);
   int failures = 0;
@@ -230,7 +230,7 @@ TEST_F(ServersTest, DestroyedBetweenTwoAttemptsItTriesNoMore) {
   options.on_failure = [&failures](const std::string&) { ++failures; };
   loop_.run([&] {
     keep(start_healthz_server(loop_.loop, options, health_, metrics_));
-    // The timer has expired by now and its handler may be waiting behind us.
+    // The timer has expired by now and its handler may be queued after us.
     server_.reset();
     squatter->reset();
   });

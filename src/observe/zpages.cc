@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whoever reads these pages reads them of several components side by side, so they look the same here: an empty line,
-// the component, a warning, then one line for each fact. kube-proxy picks what stands between name and value at random
-// at each start, out of ":", ": ", "=" and " ", to keep programs from depending on it; here it is always the same.
-// Go's version has no counterpart, so the line names what this program was compiled by.
+// Users read these pages of several components side by side, so they look the same here: an empty line,
+// the component, a warning, then one line for each fact. kube-proxy picks the delimiter between name and value at
+// random at each start, out of ":", ": ", "=" and " ", to keep programs from depending on it; here it is always the
+// same. Go's version has no counterpart, so the line names the compiler of this program.
 #include "observe/zpages.h"
 
 #include <fmt/format.h>
@@ -109,7 +109,7 @@ std::string format_time(Clock::WallTime time, const char* format, bool local) {
   return {text.data(), std::strftime(text.data(), text.size(), format, &parts)};
 }
 
-// "/healthz/ping" is of "/healthz".
+// "/healthz/ping" belongs to "/healthz".
 std::vector<std::string> first_parts(const std::vector<std::string>& paths) {
   std::set<std::string> parts;
   for (const std::string& path : paths) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// /flagz and /statusz as Kubernetes' components have them (apiserver's pkg/server/flagz and statusz): a text for people,
-// and the same as an object of config.k8s.io for programs that ask for one. Pure; servers.h serves them.
+// /flagz and /statusz as in Kubernetes' components (apiserver's pkg/server/flagz and statusz): a text for users,
+// and the same as an object of config.k8s.io for programs that request one. Pure; servers.h serves them.
 #pragma once
 
 #include <map>
@@ -13,14 +13,14 @@
 
 namespace sluice::observe {
 
-// In what form a page is wanted. An object has a version.
+// The form in which a page is requested. An object has a version.
 struct ZpageForm {
   std::string object_version;  // "v1beta1"; empty: the text
   friend bool operator==(const ZpageForm&, const ZpageForm&) = default;
 };
-// By the request's Accept header; `kind` is "Flagz" or "Statusz". Nothing: none that we have is acceptable (406).
+// By the request's Accept header; `kind` is "Flagz" or "Statusz". Nothing if none that we have is acceptable (406).
 std::optional<ZpageForm> choose_form(std::string_view accept, std::string_view kind);
-// The object that says so.
+// The object that reports this.
 std::string not_acceptable_json();
 
 using FlagValues = std::map<std::string, std::string>;

@@ -78,7 +78,7 @@ TEST(Zpages, StatuszIsATitleAWarningAndLines) {
   EXPECT_THAT(object, HasSubstr(R"(,"emulationVersion":"1.36","paths":["/configz","/healthz","/metrics"]})"));
 }
 
-TEST(Zpages, AClockThatWentBackIsNoNegativeUptime) {
+TEST(Zpages, AClockThatWentBackGivesNoNegativeUptime) {
   StatuszFacts early = facts();
   early.now = kStarted - 5s;
   EXPECT_THAT(statusz_page({}, early), HasSubstr("\nUp: 0 hr 00 min 00 sec\n"));
