@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// A node of a large cluster carries one address per Service, thousands of them, and asking the kernel for one at a
-// time, each with a socket and an answer of its own, is what made kube-proxy's mode ipvs slow to start. rtnetlink, like
-// all of netlink, works through every message of a datagram before sendmsg(2) returns, and a refused one does not stop
+// A node of a large cluster carries one address per Service, thousands of them, and setting them one at a
+// time, each with its own socket and reply, is what made kube-proxy's mode ipvs slow to start. rtnetlink, like
+// all of netlink, processes every message of a datagram before sendmsg(2) returns, and a refused one does not stop
 // the next (netlink_rcv_skb() in net/netlink/af_netlink.c). So many requests go out in one datagram. Refusals are
-// always answered; of the accepted ones only the last asks for an acknowledgement, so the answers fit the socket's
-// buffer whatever happens.
+// always reported; of the accepted ones only the last requests an acknowledgement, so the replies fit the socket's
+// buffer in every case.
 #include "sys/address_batch.h"
 
 #include <fmt/format.h>
@@ -43,7 +43,7 @@ Error batch_error(const std::string& what, int error) {
   return Error{code, fmt::format("addresses: {}: {}", what, std::strerror(error)), error};
 }
 
-// What the batch is about: RTM_NEWADDR or RTM_DELADDR on one link.
+// The kind of batch: RTM_NEWADDR or RTM_DELADDR on one link.
 struct Task {
   std::uint16_t type;
   std::uint16_t flags;
@@ -75,7 +75,7 @@ void append_request(std::vector<char>& datagram, std::size_t& used, const Task& 
   used += MNL_ALIGN(header->nlmsg_len);
 }
 
-// Sends one datagram and notes what was refused. Requests are numbered from `first`, which is their index plus one.
+// Sends one datagram and records what was refused. Requests are numbered from `first`, which is their index plus one.
 Result<> transact(mnl_socket* socket, const Task& task, std::span<const IpAddress> addresses, std::size_t first,
                   std::vector<AddressFailure>& failures) {
   std::vector<char> buffer(std::max(kAnswerSize, addresses.size() * kRequestSize));

@@ -17,7 +17,7 @@ namespace {
 
 using testing::HasSubstr;
 
-// On a thread with a network namespace of its own, which goes with the thread. `link` is a bridge: every kernel has
+// On a thread with its own network namespace, which ends with the thread. `link` is a bridge: every kernel has
 // those.
 template <typename Body>
 void with_link(const std::string& link, Body body) {
@@ -39,7 +39,7 @@ std::set<IpAddress> addresses_on(const std::string& link) {
   return found;
 }
 
-TEST(AddressBatch, FiveThousandAddressesComeAndGo) {
+TEST(AddressBatch, AddsAndRemovesFiveThousandAddresses) {
   with_link("batch0", [] {
     std::vector<IpAddress> all;
     for (std::uint32_t i = 1; i <= 5000; ++i) all.push_back(IpAddress::from_v4(0x0a600000 + i));
@@ -54,7 +54,7 @@ TEST(AddressBatch, FiveThousandAddressesComeAndGo) {
   });
 }
 
-TEST(AddressBatch, BothFamiliesMayStandInOneBatch) {
+TEST(AddressBatch, BothFamiliesMayBeInOneBatch) {
   with_link("batch0", [] {
     const std::vector<IpAddress> both{ip("10.96.0.1"), ip("fd00:10:96::1")};
     const auto added = add_host_addresses("batch0", both);
@@ -82,7 +82,7 @@ TEST(AddressBatch, ARefusedAddressIsNamedAndTheOthersAreDone) {
   });
 }
 
-TEST(AddressBatch, RemovingWhatIsNotThereIsNotFound) {
+TEST(AddressBatch, RemovingAMissingAddressIsNotFound) {
   with_link("batch0", [] {
     const std::vector<IpAddress> none{ip("10.96.0.1"), ip("fd00:10:96::1")};
     const auto removed = remove_host_addresses("batch0", none);
@@ -94,7 +94,7 @@ TEST(AddressBatch, RemovingWhatIsNotThereIsNotFound) {
   });
 }
 
-TEST(AddressBatch, AnIPv4AddressGoesWhateverItsPrefixLength) {
+TEST(AddressBatch, AnIPv4AddressIsRemovedWhateverItsPrefixLength) {
   with_link("batch0", [] {
     ASSERT_TRUE(add_address("batch0", ip("10.96.0.1"), 24));
     const auto removed = remove_host_addresses("batch0", std::vector<IpAddress>{ip("10.96.0.1")});

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Node ports answer on the node's own addresses, and a UDP flow to a node port counts only if it went to one of them.
-// The kernel tells them by rtnetlink: one RTM_GETADDR dump with AF_UNSPEC lists both families (rtnetlink(7)).
+// Node ports are served on the node's own addresses, and a UDP flow to a node port counts only if it went to one of
+// them. The kernel lists them by rtnetlink: one RTM_GETADDR dump with AF_UNSPEC lists both families (rtnetlink(7)).
 //
 // IFA_ADDRESS is the peer's address on a point-to-point link and one's own elsewhere; IFA_LOCAL, where it is present,
 // is always one's own (include/uapi/linux/if_addr.h). IFA_LABEL is an alias like "eth0:1", not the interface's name, so
@@ -42,7 +42,7 @@ std::optional<IpAddress> own_address(const nlmsghdr& answer) {
   return local ? local : address;
 }
 
-// The name of interface `index`; empty where it went since the dump.
+// The name of interface `index`; empty if it was deleted since the dump.
 const std::string& interface_name(std::map<unsigned, std::string>& names, unsigned index) {
   const auto [position, inserted] = names.try_emplace(index);
   std::array<char, IF_NAMESIZE> name{};

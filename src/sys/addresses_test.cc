@@ -21,7 +21,7 @@ InterfaceAddress row(const char* interface, const char* address, unsigned prefix
   return {interface, *IpAddress::parse(address), prefix_length};
 }
 
-TEST(ListAddresses, TellsBothFamiliesOfEveryInterface) {
+TEST(ListAddresses, ReturnsBothFamiliesOfEveryInterface) {
   in_fresh_netns([] {
     ASSERT_EQ(
         std::system("ip link set lo up && ip link add eth0 type bridge && ip addr add 192.0.2.1/24 dev eth0 && "
@@ -35,7 +35,7 @@ TEST(ListAddresses, TellsBothFamiliesOfEveryInterface) {
   });
 }
 
-TEST(ListAddresses, TellsItsOwnAddressOfAPointToPointLinkNotThePeers) {
+TEST(ListAddresses, ReturnsItsOwnAddressOfAPointToPointLinkNotThePeers) {
   in_fresh_netns([] {
     ASSERT_EQ(std::system("ip link add p2p type bridge && ip addr add 192.0.2.1 peer 198.51.100.1/32 dev p2p"), 0);
     const auto addresses = list_addresses();

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// The kernel remembers each flow as two tuples: the original one (who asked whom) and the reply (who answers to whom).
-// For a client that asks the cluster IP 10.96.0.10:53 and was sent to the pod 10.244.1.7:53 the original destination is
-// the former and the reply source the latter. As long as the entry lives, later packets of the flow go to that pod
-// without asking any rule, so a UDP client that keeps its socket talks to a dead pod for ever; deleting the entry makes
-// the next packet choose again.
+// The kernel remembers each flow as two tuples: the original one (from the client) and the reply (to the client).
+// For a client of the cluster IP 10.96.0.10:53 that was sent to the pod 10.244.1.7:53 the original destination is
+// the former and the reply source the latter. As long as the entry exists, later packets of the flow go to that pod
+// without consulting any rule, so a UDP client that keeps its socket sends to a dead pod forever; deleting the entry
+// makes the next packet choose again.
 //
-// ctnetlink (net/netfilter/nf_conntrack_netlink.c) dumps entries as nested attributes. What a deletion must name is
-// kept as the very bytes that were dumped: the reply tuple, the zone and CTA_ID. The reply tuple and not the original
-// one, because a client may have begun anew meanwhile: its new entry has the same original tuple and often even the
-// same id (the id is a hash of the entry's place in memory and of the original tuple, nf_ct_get_id()), but answers come
-// from elsewhere, so the kernel finds nothing to delete. A deletion without a tuple would flush the whole table, so an
-// entry without one is never a candidate.
+// ctnetlink (net/netfilter/nf_conntrack_netlink.c) dumps entries as nested attributes. What identifies an entry for
+// deletion is kept as the bytes that were dumped: the reply tuple, the zone and CTA_ID. The reply tuple and not the
+// original one, because a client may have started again meanwhile: its new entry has the same original tuple and often
+// even the same id (the id is a hash of the entry's place in memory and of the original tuple, nf_ct_get_id()), but
+// replies come from another endpoint, so the kernel finds nothing to delete. A deletion without a tuple would flush the
+// whole table, so an entry without one is never a candidate.
 #include "sys/conntrack.h"
 
 #include <arpa/inet.h>
@@ -39,8 +39,8 @@ using SocketPtr = std::unique_ptr<mnl_socket, decltype(&mnl_socket_close)>;
 using Attributes = std::vector<char>;  // raw, padded netlink attributes
 
 constexpr timeval kAnswerTimeout{10, 0};
-// CTA_FILTER_F_CTA_PROTO_NUM of net/netfilter/nf_internals.h, which is no installed header: compare the protocol
-// number. Kernels before 5.8 know no CTA_FILTER and dump everything, so entries are looked at again here.
+// CTA_FILTER_F_CTA_PROTO_NUM of net/netfilter/nf_internals.h, which is not an installed header: compare the protocol
+// number. Kernels before 5.8 ignore CTA_FILTER and dump everything, so entries are checked again here.
 constexpr std::uint32_t kFilterByProtocol = 1U << 3;
 
 struct Tuple {
@@ -87,7 +87,7 @@ Tuple read_tuple(const nlattr* nested) {
   return tuple;
 }
 
-// One dumped entry: what the caller judges, and what a deletion has to say.
+// One dumped entry: what the caller judges, and what a deletion must contain.
 struct Entry {
   std::optional<Tuple> original;
   std::optional<Tuple> reply;
@@ -196,7 +196,7 @@ Result<SocketPtr> open_socket() {
   return socket;
 }
 
-// 0, or the errno that the kernel answered.
+// 0, or the errno that the kernel returned.
 int delete_entry(mnl_socket* socket, Family family, const Attributes& identity) {
   std::vector<char> buffer(MNL_ALIGN(sizeof(nlmsghdr)) + MNL_ALIGN(sizeof(nfgenmsg)) + identity.size());
   nlmsghdr* request = put_header(buffer.data(), IPCTNL_MSG_CT_DELETE, NLM_F_ACK, family);

@@ -11,7 +11,7 @@
 
 namespace sluice::sys {
 
-// One tracked flow, as its two tuples tell: who asked whom, and who answers.
+// One tracked flow, by its two tuples: client and destination, and where replies come from.
 struct Flow {
   Protocol protocol = Protocol::kUdp;
   IpAddress source;
@@ -23,8 +23,8 @@ struct Flow {
   std::uint16_t zone = 0;
 };
 
-// Dumps the flows of one family and protocol and deletes those that `stale` says yes to; answers how many went. A flow
-// that has gone by itself meanwhile is no error. Cost: one pass over the table.
+// Dumps the flows of one family and protocol and deletes those for which `stale` returns true; returns their number. A
+// flow that has ended by itself meanwhile is no error. Cost: one pass over the table.
 Result<std::size_t> delete_flows(Family family, Protocol protocol, const std::function<bool(const Flow&)>& stale);
 
 }  // namespace sluice::sys

@@ -124,7 +124,7 @@ TEST(DeleteFlows, ShowsBothTuplesOfAFlow) {
   });
 }
 
-TEST(DeleteFlows, DeletesExactlyWhatItIsTold) {
+TEST(DeleteFlows, DeletesExactlyTheStaleFlows) {
   in_fresh_netns([] {
     FlowInserter inserter;
     ASSERT_TRUE(inserter.insert(flow(Protocol::kUdp, "198.51.100.1", "192.0.2.10", "10.244.1.7", 1001)));
@@ -146,12 +146,12 @@ TEST(DeleteFlows, DeletesExactlyWhatItIsTold) {
   });
 }
 
-TEST(DeleteFlows, AFlowThatWentMeanwhileIsNoError) {
+TEST(DeleteFlows, AFlowThatEndedMeanwhileIsNoError) {
   in_fresh_netns([] {
     FlowInserter inserter;
     ASSERT_TRUE(inserter.insert(flow(Protocol::kUdp, "198.51.100.1", "192.0.2.10", "10.244.1.7", 1001)));
     const auto deleted = delete_flows(Family::kIPv4, Protocol::kUdp, [](const Flow&) {
-      // The flow goes between the dump and its deletion.
+      // The flow ends between the dump and its deletion.
       EXPECT_TRUE(delete_flows(Family::kIPv4, Protocol::kUdp, [](const Flow&) { return true; }));
       return true;
     });
@@ -160,7 +160,7 @@ TEST(DeleteFlows, AFlowThatWentMeanwhileIsNoError) {
   });
 }
 
-TEST(DeleteFlows, AClientThatBeganAnewMeanwhileKeepsItsNewFlow) {
+TEST(DeleteFlows, AClientThatStartedAgainMeanwhileKeepsItsNewFlow) {
   in_fresh_netns([] {
     FlowInserter inserter;
     const Flow tuple = flow(Protocol::kUdp, "198.51.100.1", "192.0.2.10", "10.244.1.7", 1001);
@@ -181,7 +181,7 @@ TEST(DeleteFlows, AClientThatBeganAnewMeanwhileKeepsItsNewFlow) {
   });
 }
 
-TEST(DeleteFlows, AnEmptyTableAnswersZero) {
+TEST(DeleteFlows, AnEmptyTableReturnsZero) {
   in_fresh_netns([] {
     const auto deleted = delete_flows(Family::kIPv6, Protocol::kUdp, [](const Flow&) { return true; });
     ASSERT_TRUE(deleted) << deleted.error().what;
@@ -189,11 +189,11 @@ TEST(DeleteFlows, AnEmptyTableAnswersZero) {
   });
 }
 
-TEST(DeleteFlows, WithoutTheRightToDoSoItSaysWhy) {
+TEST(DeleteFlows, WithoutPermissionTheErrorSaysWhy) {
   in_fresh_netns([&] {
     FlowInserter inserter;
     ASSERT_TRUE(inserter.insert(flow(Protocol::kUdp, "198.51.100.1", "192.0.2.10", "10.244.1.7", 1001)));
-    // A new user namespace has no rights over the network namespace of its parent. unshare(2) wants a process of one
+    // A new user namespace has no rights over the network namespace of its parent. unshare(2) requires a process of one
     // thread.
     const pid_t child = ::fork();
     if (child == 0) {

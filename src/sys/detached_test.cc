@@ -69,7 +69,7 @@ TEST_F(DetachedTest, WritesBothOutputsToItsLogAndSeesItsEnvironment) {
   EXPECT_EQ(text_of(log()), "out hello\nerr\n/\n");
 }
 
-TEST_F(DetachedTest, WhatItIsGivenReplacesWhatWeHave) {
+TEST_F(DetachedTest, ItsGivenEnvironmentReplacesOurs) {
   ASSERT_EQ(::setenv("SLUICE_TEST_WORD", "ours", 1), 0);
   const ProcessId process = start({"sh", "-c", "echo $SLUICE_TEST_WORD"}, {"SLUICE_TEST_WORD=given"});
   ::unsetenv("SLUICE_TEST_WORD");
@@ -80,7 +80,7 @@ TEST_F(DetachedTest, WhatItIsGivenReplacesWhatWeHave) {
 TEST_F(DetachedTest, IsAliveUntilItIsEnded) {
   const ProcessId process = start({"sleep", "600"});
   EXPECT_TRUE(process_alive(process));
-  // The kernel lets us go on before it has laid out the new program's arguments (exec_mmap, fs/exec.c).
+  // The kernel lets us continue before it has laid out the new program's arguments (exec_mmap, fs/exec.c).
   EXPECT_TRUE(eventually([&] { return command_line(process) == "sleep 600"; })) << command_line(process);
   const auto ended = end_process(process, std::chrono::seconds(10));
   ASSERT_TRUE(ended) << ended.error().what;
@@ -106,7 +106,7 @@ TEST_F(DetachedTest, AnotherProcessWithTheSameIdIsLeftAlone) {
   EXPECT_TRUE(process_alive(process));
 }
 
-TEST_F(DetachedTest, AProgramThatIsNotThereIsNotFound) {
+TEST_F(DetachedTest, AMissingProgramIsNotFound) {
   const auto process =
       start_detached({.arguments = {"/nonexistent/program"}, .netns = {}, .log_file = log(), .environment = {}});
   ASSERT_FALSE(process);
@@ -118,7 +118,7 @@ TEST_F(DetachedTest, IsFoundByItsEnvironmentAndOnlyByTheWholeEntry) {
   const std::string entry = fmt::format("SLUICE_TEST_MARK={}", ::getpid());
   const ProcessId process = start({"sleep", "600"}, {entry});
   const ProcessId longer = start({"sleep", "600"}, {entry + "0"});
-  // The environment of a process that has not come to its exec yet is ours.
+  // The environment of a process that has not called exec yet is ours.
   ASSERT_TRUE(eventually([&] { return find_processes({.namespaces = {}, .environment_entry = entry})->size() == 1; }));
   const auto found = find_processes({.namespaces = {}, .environment_entry = entry});
   EXPECT_THAT(*found, Contains(process));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// For tests: settings of the node and notes in the kernel that are maps.
+// For tests: maps in place of the node's settings and of notes in the kernel.
 #pragma once
 
 #include <map>

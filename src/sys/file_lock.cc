@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The lock is on the open file, not on its name. If the holder removes the file before it lets go, whoever waited for
-// it then holds the lock of a file that nobody else can open any more; so the name is looked at again once the lock is
-// there.
+// The lock is on the open file, not on its name. If the holder removes the file before it releases it, a process that
+// waited for it then holds the lock of a file that no other process can open any more; so the name is checked again
+// once the lock is taken.
 #include "sys/file_lock.h"
 
 #include <fcntl.h>

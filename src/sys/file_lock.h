@@ -12,8 +12,8 @@ namespace sluice::sys {
 
 class FileLock {
  public:
-  // Makes the file where it is missing. Waits at most `timeout`, then Errc::kUnavailable. Errc::kNotFound where the
-  // folder is missing, also if it went while we waited.
+  // Creates the file if missing. Waits at most `timeout`, then Errc::kUnavailable. Errc::kNotFound if the
+  // folder is missing, also if it was removed while we waited.
   static Result<FileLock> take(const std::string& path, std::chrono::milliseconds timeout);
 
  private:

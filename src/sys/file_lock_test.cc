@@ -26,7 +26,7 @@ class FileLockTest : public testing::Test {
   std::string path_;
 };
 
-TEST_F(FileLockTest, ExcludesTheSecondUntilTheFirstLetsGo) {
+TEST_F(FileLockTest, ExcludesTheSecondUntilTheFirstReleasesIt) {
   {
     const auto first = FileLock::take(path_, milliseconds(0));
     ASSERT_TRUE(first) << first.error().what;
@@ -43,7 +43,7 @@ TEST_F(FileLockTest, WithoutItsFolderItIsNotFound) {
   EXPECT_EQ(lock.error().code, Errc::kNotFound);
 }
 
-TEST_F(FileLockTest, WhoWaitsForALockWhoseFolderGoesHearsThatItIsGone) {
+TEST_F(FileLockTest, AWaiterForALockWhoseFolderIsRemovedGetsNotFound) {
   auto held = std::optional(FileLock::take(path_, milliseconds(0)));
   ASSERT_TRUE(*held);
   std::optional<Errc> code;
@@ -51,7 +51,7 @@ TEST_F(FileLockTest, WhoWaitsForALockWhoseFolderGoesHearsThatItIsGone) {
     const auto lock = FileLock::take(path_, minutes(1));
     if (!lock) code = lock.error().code;
   });
-  // At once: while files are removed one by one, the waiter could make the lock's anew.
+  // At once: while files are removed one by one, the waiter could create the lock's again.
   const std::string gone = folder_ + ".gone";
   std::filesystem::rename(folder_, gone);
   held.reset();

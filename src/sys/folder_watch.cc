@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // inotify names entries of a folder, not files: right for us, since a file that is replaced by a rename is another file
-// of the same name. When its queue overflows, or the folder itself goes, the kernel says so once; then nothing that it
-// said before is complete.
+// of the same name. When its queue overflows, or the folder itself is removed, the kernel reports it once; then nothing
+// that it reported before is complete.
 #include "sys/folder_watch.h"
 
 #include <fmt/format.h>

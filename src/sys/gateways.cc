@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A gateway stands in RTA_GATEWAY; in RTA_VIA where route and gateway are of different families; or, where there are
-// several next hops, in the rtnexthop entries of RTA_MULTIPATH, each with attributes of its own (rtnetlink(7),
+// A gateway is in RTA_GATEWAY; in RTA_VIA if route and gateway are of different families; or, if there are
+// several next hops, in the rtnexthop entries of RTA_MULTIPATH, each with its own attributes (rtnetlink(7),
 // include/uapi/linux/rtnetlink.h).
 #include "sys/gateways.h"
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Through whom this network namespace reaches what is not its neighbour, by rtnetlink (RTM_GETROUTE).
+// The routers through which this network namespace reaches other networks, by rtnetlink (RTM_GETROUTE).
 #pragma once
 
 #include <vector>
@@ -10,7 +10,7 @@
 namespace sluice::sys {
 
 // The gateways of all routes, sorted, each once: those of the default routes, and those to other nodes' pods. Routes
-// without a gateway have none to tell.
+// without a gateway add none.
 Result<std::vector<IpAddress>> list_gateways(Family family);
 
 }  // namespace sluice::sys

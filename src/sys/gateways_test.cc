@@ -33,7 +33,7 @@ void add_default(std::string_view gateway) {
   ASSERT_TRUE(added) << added.error().what;
 }
 
-TEST(Gateways, NoGatewayWhereAllAreNeighbours) {
+TEST(Gateways, OnLinkRoutesHaveNoGateway) {
   with_link([] {
     EXPECT_THAT(*list_gateways(Family::kIPv4), IsEmpty());
     EXPECT_THAT(*list_gateways(Family::kIPv6), IsEmpty());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Generic netlink: kernel subsystems that are asked by the name of their family, in requests made of attributes.
+// Generic netlink: kernel subsystems that are addressed by the name of their family, with requests made of attributes.
 #pragma once
 
 #include <chrono>
@@ -26,8 +26,8 @@ class AttributeWriter {
   void put_u8(std::uint16_t type, std::uint8_t value) { put(type, {&value, 1}); }
   void put_u16(std::uint16_t type, std::uint16_t value);
   void put_u32(std::uint16_t type, std::uint32_t value);
-  void put_text(std::uint16_t type, std::string_view value);  // with the NUL behind it
-  // What is put until end_nest() stands inside one attribute. Nests do not overlap.
+  void put_text(std::uint16_t type, std::string_view value);  // with its terminating NUL
+  // What is put until end_nest() is inside one attribute. Nests do not overlap.
   [[nodiscard]] std::size_t begin_nest(std::uint16_t type);
   void end_nest(std::size_t begun);
   [[nodiscard]] std::vector<std::uint8_t> take() && { return std::move(bytes_); }
@@ -52,22 +52,22 @@ class GenericNetlink {
  public:
   using Answer = std::function<void(std::span<const std::uint8_t> attributes)>;
 
-  // Speaks to the family in the calling thread's network namespace. kNotFound where the kernel has none of that name.
+  // Talks to the family in the calling thread's network namespace. kNotFound if the kernel has none of that name.
   static Result<GenericNetlink> open(const std::string& family);
   GenericNetlink(GenericNetlink&&) = default;
   GenericNetlink& operator=(GenericNetlink&&) = default;
-  // The family's number, as it was found. Another one, and requests are refused with ENOENT, once the family was
+  // The family's number, as it was found. It changes, and requests are refused with ENOENT, once the family was
   // unregistered: its module was unloaded.
   [[nodiscard]] std::uint16_t family() const { return family_; }
 
-  // Has the kernel do all of it, in order, many requests per system call. One number per request: 0, or the errno of
-  // the refusal. An Error means that some were not asked or not answered; kUnavailable where the last answer did not
-  // come within the time.
+  // Sends all requests, in order, many per system call. Returns one number per request: 0, or the errno of
+  // the refusal. An Error means that some were not sent or not answered; kUnavailable if the last reply did not
+  // arrive in time.
   Result<std::vector<int>> transact(std::span<const GenericRequest> requests,
                                     std::chrono::milliseconds patience = std::chrono::seconds(30));
-  // One question, one answer. Error::sys_errno is the kernel's.
+  // One request, one reply. Error::sys_errno is the kernel's.
   Result<> ask(const GenericRequest& request, const Answer& answer);
-  // One question, any number of answers.
+  // One request, any number of replies.
   Result<> dump(const GenericRequest& request, const Answer& answer);
 
  private:
@@ -82,7 +82,7 @@ class GenericNetlink {
   Result<> converse(const GenericRequest& request, std::uint16_t flags, const Answer& answer);
   Result<> transact_some(std::span<const GenericRequest> requests, std::chrono::milliseconds patience,
                          std::vector<int>& outcomes);
-  // Hands every message of one datagram to the visitor.
+  // Passes every message of one datagram to the visitor.
   Result<> receive(std::chrono::milliseconds patience, const std::function<void(const nlmsghdr&)>& visit);
 
   SocketPtr socket_;

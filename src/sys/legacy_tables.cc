@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// ip_tables keeps a table as one block of memory, chain after chain. getsockopt(2) with IPT_SO_GET_INFO tells where
-// each built-in chain begins (hook_entry) and where its policy stands, which is its last rule (underflow): they are the
-// same place where there is no other rule. The kernel's header linux/netfilter_ipv4/ip_tables.h is no C++ (it
-// calculates with void pointers), so the little that is needed of it stands here; IPv6 has the same under names of its
-// own.
+// ip_tables keeps a table as one block of memory, chain after chain. getsockopt(2) with IPT_SO_GET_INFO reports where
+// each built-in chain begins (hook_entry) and where its policy is, which is its last rule (underflow): they are the
+// same place if there is no other rule. The kernel's header linux/netfilter_ipv4/ip_tables.h is not valid C++ (it
+// calculates with void pointers), so the little that is needed of it is repeated here; IPv6 has the same under its own
+// names.
 #include "sys/legacy_tables.h"
 
 #include <fmt/format.h>

@@ -9,7 +9,7 @@
 namespace sluice::sys {
 namespace {
 
-TEST(LegacyTables, TellWhetherABuiltInChainIsEmpty) {
+TEST(LegacyTables, ReportWhetherABuiltInChainIsEmpty) {
   for (const Family family : kFamilies) {
     in_fresh_netns([family] {
       const std::string program = family == Family::kIPv4 ? "iptables-legacy" : "ip6tables-legacy";

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Links, addresses and routes by rtnetlink, in the calling thread's network namespace: what the lab is made of.
+// Links, addresses and routes by rtnetlink, in the calling thread's network namespace: the building blocks of the lab.
 #pragma once
 
 #include <array>
@@ -14,7 +14,7 @@ namespace sluice::sys {
 
 using MacAddress = std::array<std::uint8_t, 6>;
 
-// A veth pair: `name` here, `peer` in the namespace `peer_netns` (by name). Where a MAC is all zeros
+// A veth pair: `name` here, `peer` in the namespace `peer_netns` (by name). If a MAC is all zeros
 // the kernel picks one.
 struct VethPair {
   std::string name;
@@ -25,25 +25,25 @@ struct VethPair {
 };
 Result<> add_veth(const VethPair& pair);
 Result<> add_bridge(const std::string& name);
-// A link without a wire (drivers/net/dummy.c); kUnsupported where the kernel has none.
+// A dummy link (drivers/net/dummy.c); kUnsupported if the kernel has none.
 Result<> add_dummy(const std::string& name);
 Result<> set_master(const std::string& link, const std::string& bridge);
 Result<> set_up(const std::string& link);
-// Is it up, with a carrier, and does it send? After both ends of a veth are set up the kernel needs a moment
+// Whether it is up, has a carrier and sends. After both ends of a veth are set up the kernel needs a moment
 // (net/core/link_watch.c); what is sent before is lost.
 Result<bool> link_running(const std::string& link);
-Result<> remove_link(const std::string& name);  // succeeds where there is none
+Result<> remove_link(const std::string& name);  // succeeds if there is none
 Result<bool> link_exists(const std::string& name);
 Result<std::vector<std::string>> list_links();
-// Duplicate address detection is switched off for the address, and on a running link it is usable when this answers.
+// Duplicate address detection is switched off for the address, and on a running link it is usable when this returns.
 Result<> add_address(const std::string& link, const IpAddress& address, unsigned prefix_length);
 struct RouteSpec {
   Cidr destination;   // /0 = default route
   IpAddress gateway;  // unspecified = on link
-  std::string link;   // may be empty where a gateway is given
+  std::string link;   // may be empty if a gateway is given
 };
 Result<> add_route(const RouteSpec& route);
-// A neighbour that is never asked for and never forgotten: `address` on `link` is at `mac`.
+// A permanent neighbour entry, never resolved: `address` on `link` is at `mac`.
 Result<> add_neighbour(const std::string& link, const IpAddress& address, const MacAddress& mac);
 
 }  // namespace sluice::sys

@@ -24,7 +24,7 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-// Two namespaces; bodies run in the first. Their links go with them.
+// Two namespaces; bodies run in the first. Their links end with them.
 class LinksTest : public testing::Test {
  protected:
   LinksTest() : here_(fmt::format("slt{}-here", ::getpid())), there_(fmt::format("slt{}-there", ::getpid())) {
@@ -107,7 +107,7 @@ TEST_F(LinksTest, ErrorsNameTheObjectAndTheirKind) {
   });
 }
 
-TEST_F(LinksTest, ABridgeTakesLinksIn) {
+TEST_F(LinksTest, ABridgeAcceptsLinks) {
   inside([this] {
     ASSERT_TRUE(add_bridge("br0"));
     ASSERT_TRUE(add_veth(pair()));

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // nfnetlink is one netlink protocol (NETLINK_NETFILTER) whose message type is two bytes: the subsystem (nf_tables 10,
-// ipset 6) and its command. nf_tables takes changes only as a batch between NFNL_MSG_BATCH_BEGIN and _END; ipset takes
-// single messages and answers a dump as multi-part messages (net/netfilter/ipset/ip_set_core.c). A subsystem whose
-// module is missing answers EOPNOTSUPP or EINVAL, which means here: there is nothing of that kind.
+// ipset 6) and its command. nf_tables accepts changes only as a batch between NFNL_MSG_BATCH_BEGIN and _END; ipset
+// accepts single messages and replies to a dump with multi-part messages (net/netfilter/ipset/ip_set_core.c). A
+// subsystem whose module is missing returns EOPNOTSUPP or EINVAL, which means here that there is nothing of that kind.
 #include "sys/netfilter_objects.h"
 
 #include <arpa/inet.h>
@@ -66,8 +66,8 @@ int call_on_message(const nlmsghdr* header, void* data) {
   return MNL_CB_OK;
 }
 
-// Sends one request and reads answers until the acknowledgement or the end of the dump. 0, or the errno that the kernel
-// answered.
+// Sends one request and reads replies until the acknowledgement or the end of the dump. 0, or the errno that the kernel
+// returned.
 int converse(mnl_socket* socket, const void* request, std::size_t length, unsigned sequence, OnMessage on_message) {
   if (mnl_socket_sendto(socket, request, length) < 0) return errno;
   std::vector<char> buffer(kBufferSize);

@@ -21,7 +21,7 @@ void for_each_attribute(const void* payload, std::size_t length, Body body) {
   }
 }
 
-// The same for what is inside of one.
+// The same for the attributes nested in one.
 template <typename Body>
 void for_each_nested(const nlattr* attribute, Body body) {
   for_each_attribute(mnl_attr_get_payload(attribute), mnl_attr_get_payload_len(attribute), body);

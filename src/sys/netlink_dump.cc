@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// A netlink dump is one question and many answers: the kernel fills a buffer per recvmsg(2) and remembers where it
-// stopped. Between two buffers the table may change; the kernel then sets NLM_F_DUMP_INTR on an answer, which says
+// A netlink dump is one request and many replies: the kernel fills a buffer per recvmsg(2) and remembers where it
+// stopped. Between two buffers the table may change; the kernel then sets NLM_F_DUMP_INTR on a reply, which means
 // "some entries may be missing or double" (include/uapi/linux/netlink.h). Busy nodes change their conntrack table
-// thousands of times a second, so giving up on that flag would mean never to finish.
+// thousands of times a second, so rejecting every such dump would mean never finishing.
 #include "sys/netlink_dump.h"
 
 #include <fmt/format.h>
@@ -19,7 +19,7 @@ namespace sluice::sys {
 namespace {
 
 using SocketPtr = std::unique_ptr<mnl_socket, decltype(&mnl_socket_close)>;
-// The kernel makes its answers as large as the largest buffer that the socket ever offered, up to 32 KiB
+// The kernel makes its replies as large as the largest buffer that the socket ever offered, up to 32 KiB
 // (netlink_dump()).
 constexpr std::size_t kBufferSize = 64 * 1024;
 constexpr timeval kAnswerTimeout{10, 0};

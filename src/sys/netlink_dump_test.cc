@@ -10,7 +10,7 @@ namespace {
 
 struct Row {
   const char* name;
-  std::vector<DumpEnd> ends;  // what the attempts answer, one after the other; the last one again and again
+  std::vector<DumpEnd> ends;  // what the attempts return, in order; the last one repeatedly
   int attempts_wanted;
 };
 

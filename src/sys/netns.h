@@ -15,15 +15,15 @@
 namespace sluice::sys {
 
 Result<> add_netns(const std::string& name);
-Result<> remove_netns(const std::string& name);  // succeeds where there is none
+Result<> remove_netns(const std::string& name);  // succeeds if there is none
 Result<std::vector<std::string>> list_netns();
 Result<UniqueFd> open_netns(const std::string& name);
 // Moves the calling thread into the namespace, for good.
 Result<> enter_netns(const std::string& name);
-// Runs `body` with the calling thread inside the namespace and comes back, whatever body answers.
+// Runs `body` with the calling thread inside the namespace and returns to its own, whatever body returns.
 Result<> in_netns(const std::string& name, const std::function<Result<>()>& body);
 
-// What tells one namespace from another while it lives: the file behind /proc/<pid>/ns/net.
+// What distinguishes namespaces while they exist: the file behind /proc/<pid>/ns/net.
 struct NetnsId {
   dev_t device = 0;
   ino_t inode = 0;

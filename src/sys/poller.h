@@ -21,7 +21,7 @@ class Poller {
   enum class Interest : unsigned char { kRead, kReadAndWrite };
 
   static Result<Poller> open();
-  // The token comes back with the descriptor's events. A closed descriptor is forgotten by the kernel on its own.
+  // The token is returned with the descriptor's events. The kernel drops a closed descriptor by itself.
   Result<> add(const UniqueFd& fd, std::uint64_t token);
   Result<> change(const UniqueFd& fd, std::uint64_t token, Interest interest);
   // At most 256 events; none after `timeout` or wake().

@@ -2,15 +2,15 @@
 // Running another program without ever waiting on the wrong pipe.
 //
 // A program such as iptables-restore reads tens of megabytes from us while it may write warnings to stderr at any time.
-// Whoever writes all input first and reads afterwards deadlocks as soon as one pipe (64 KiB, pipe(7)) is full in each
+// Writing all input first and reading afterwards deadlocks as soon as one pipe (64 KiB, pipe(7)) is full in each
 // direction. So one poll(2) loop serves all three pipes, non-blocking, and asks for the next piece of input only when
 // the last one is gone: at 10,000 Services the input is 40 MB, and we hold one piece of it.
 //
-// Four more traps are handled here so that no caller has to think of them. A program must not outlive us: become(). A
-// program that ends early closes its stdin: writing to it raises SIGPIPE, which would end us; the signal is blocked for
-// this thread and taken back if it came. A program that hangs is killed at the deadline. And the end of the program,
-// not the end of its output, ends the loop, because a daemonised grandchild may hold the pipes open for ever;
-// pidfd_open(2) makes that end pollable (Linux 5.3; older kernels are asked every 20 ms).
+// Four more pitfalls are handled here so that no caller has to consider them. A program must not outlive us: become().
+// A program that ends early closes its stdin: writing to it raises SIGPIPE, which would end us; the signal is blocked
+// for this thread and consumed if it was raised. A program that hangs is killed at the deadline. And the end of the
+// program, not the end of its output, ends the loop, because a daemonised grandchild may hold the pipes open forever;
+// pidfd_open(2) makes that end pollable (Linux 5.3; older kernels are polled every 20 ms).
 #include "sys/process.h"
 
 #include <fcntl.h>
@@ -36,12 +36,12 @@ namespace {
 
 using SteadyClock = std::chrono::steady_clock;
 constexpr std::size_t kErrorOutputMax = 64 * 1024;
-constexpr int kInputAheadMax = 1024 * 1024;  // what the kernel grants without privilege (fs.pipe-max-size)
+constexpr int kInputAheadMax = 1024 * 1024;  // what the kernel allows without privilege (fs.pipe-max-size)
 constexpr int kTickMs = 20;
 constexpr int kReadsPerTurn =
     32;  // 2 MiB, more than a pipe holds: an endless writer must not keep us from the deadline
 
-// Blocks SIGPIPE for the calling thread; a SIGPIPE that our own writes raised meanwhile is swallowed at the end.
+// Blocks SIGPIPE for the calling thread; a SIGPIPE that our own writes raised meanwhile is discarded at the end.
 class SigpipeGuard {
  public:
   SigpipeGuard() {
@@ -85,17 +85,17 @@ void set_nonblocking(const UniqueFd& fd) {
   ::fcntl(fd.get(), F_SETFL, ::fcntl(fd.get(), F_GETFL) | O_NONBLOCK);
 }
 
-// What the child does between vfork(2) and execve(2), where it shares our memory and may call little: the descriptors,
-// the signals, and its own death with ours. Answers only where it could not become the program.
+// What the child does between vfork(2) and execve(2), where it shares our memory and may make few calls: the
+// descriptors, the signals, and its end with ours. Returns only if it could not become the program.
 void become(const std::vector<char*>& argv, const Pipe& in, const Pipe& out, const Pipe& err, pid_t parent) {
-  // Killed in the middle of an apply, we are started anew at once and read what is live; a program that went on writing
-  // what the dead one wanted would make that reading wrong. It dies where it stands, between two COMMITs.
+  // Killed in the middle of an apply, we are restarted at once and read what is live; a program that kept writing
+  // the old plan would make that reading wrong. It ends at once, between two COMMITs.
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != parent) ::_exit(127);  // we died before that
   for (const auto& [from, to] :
        {std::pair{in.read_end.get(), STDIN_FILENO}, std::pair{out.write_end.get(), STDOUT_FILENO},
         std::pair{err.write_end.get(), STDERR_FILENO}}) {
-    // A daemon without standard descriptors gets its pipes in their place.
+    // A daemon without standard descriptors would get its pipes in their place.
     if (from == to ? ::fcntl(to, F_SETFD, 0) < 0 : ::dup2(from, to) < 0) return;
   }
   ::close_range(STDERR_FILENO + 1, ~0U, 0);  // before Linux 5.9 what is not O_CLOEXEC stays open
@@ -106,15 +106,15 @@ void become(const std::vector<char*>& argv, const Pipe& in, const Pipe& out, con
   ::execvp(argv[0], argv.data());
 }
 
-// The child starts with an empty signal mask and SIGPIPE's default action, whatever this process made of them, and dies
-// with the calling thread. posix_spawn(3) cannot say the latter.
+// The child starts with an empty signal mask and SIGPIPE's default action, whatever this process set, and ends
+// with the calling thread. posix_spawn(3) cannot do the latter.
 Result<pid_t> spawn(const std::vector<std::string>& arguments, const Pipe& in, const Pipe& out, const Pipe& err) {
   std::vector<char*> argv;
   argv.reserve(arguments.size() + 1);
   for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
   argv.push_back(nullptr);
 
-  // No handler of ours may run in the child, which stands on our stack.
+  // No handler of ours may run in the child, which runs on our stack.
   sigset_t all;
   sigset_t before;
   ::sigfillset(&all);
@@ -135,7 +135,7 @@ Result<pid_t> spawn(const std::vector<std::string>& arguments, const Pipe& in, c
   return fail(Errc::kInternal, "run " + arguments[0] + ": " + std::strerror(error), error);
 }
 
-// Talks to one child until it has ended. Reaps it in every case.
+// Communicates with one child until it has ended. Reaps it in every case.
 class Conversation {
  public:
   Conversation(const ProcessOptions& options, pid_t pid, Pipe in, Pipe out, Pipe err)
@@ -164,7 +164,7 @@ class Conversation {
       }
       wait_and_serve(static_cast<int>(std::min<long long>(left, pidfd_ ? 60'000 : kTickMs)));
     }
-    // What it wrote before it ended still stands in the pipes.
+    // What it wrote before it ended is still in the pipes.
     read_output();
     read_errors();
     return std::move(outcome_);
@@ -199,7 +199,7 @@ class Conversation {
       const ssize_t written = ::write(in_.get(), piece_.data(), piece_.size());
       if (written < 0) {
         if (errno == EINTR) continue;
-        if (errno != EAGAIN) in_.reset();  // EPIPE: it wants no more; its exit status tells why
+        if (errno != EAGAIN) in_.reset();  // EPIPE: it reads no more; its exit status says why
         return;
       }
       piece_.remove_prefix(static_cast<std::size_t>(written));
@@ -248,8 +248,8 @@ class Conversation {
 Result<ProcessOutcome> run_process(const ProcessOptions& options) {
   if (options.arguments.empty()) return fail(Errc::kInvalid, "run: no program named");
   SLUICE_TRY(Pipe in, open_pipe());
-  // Room to work ahead of the program, which would otherwise wait whenever the next piece is being made. Should the
-  // kernel refuse (pipe-user-pages-soft), the usual 64 KiB do.
+  // Room to work ahead of the program, which would otherwise wait whenever the next piece is being made. If the
+  // kernel refuses (pipe-user-pages-soft), the usual 64 KiB suffice.
   if (options.input) ::fcntl(in.write_end.get(), F_SETPIPE_SZ, kInputAheadMax);
   SLUICE_TRY(Pipe out, open_pipe());
   SLUICE_TRY(Pipe err, open_pipe());

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs a program and talks to it through pipes, both ways at once, so that a large input or output never stands in
+// Runs a program and talks to it through pipes, both ways at once, so that a large input or output is never in
 // memory as a whole and never deadlocks. Programs inherit this process' network namespace and nothing else but stdio,
-// and are killed with this process, should it be killed.
+// and are killed if this process is killed.
 #pragma once
 
 #include <chrono>
@@ -15,15 +15,15 @@
 namespace sluice::sys {
 
 struct ProcessOutcome {
-  int exit_status = 0;       // of exit(3); 128 + signal where one ended it
+  int exit_status = 0;       // of exit(3); 128 + signal if one ended it
   std::string error_output;  // stderr, at most 64 KiB of it (its end)
 };
 
 struct ProcessOptions {
   std::vector<std::string> arguments;  // arguments[0] is the program, looked up in PATH
-  // Called again and again for more standard input until it answers an empty view; the view lives until the next call.
+  // Called repeatedly for more standard input until it returns an empty view; the view is valid until the next call.
   std::function<std::string_view()> input;
-  // Called with standard output as it comes.
+  // Called with standard output as it arrives.
   std::function<void(std::string_view)> output;
   std::chrono::milliseconds timeout{std::chrono::minutes(5)};  // then SIGKILL and Errc::kUnavailable
 };

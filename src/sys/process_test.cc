@@ -76,13 +76,13 @@ TEST(Process, HangingProgramIsKilledAtTheDeadline) {
   EXPECT_NE(outcome.error().what.find("sleep"), std::string::npos);
 }
 
-TEST(Process, DeathBySignalIsTold) {
+TEST(Process, DeathBySignalIsReported) {
   const auto outcome = run_and_collect({"sh", "-c", "kill -TERM $$"});
   ASSERT_TRUE(outcome) << outcome.error().what;
   EXPECT_EQ(outcome->exit_status, 128 + SIGTERM);
 }
 
-// An iptables-restore that goes on writing after its proxy was killed gets in the way of the next proxy.
+// An iptables-restore that keeps writing after its proxy was killed disturbs the next proxy.
 TEST(Process, DiesWithTheProcessThatRunsIt) {
   std::array<int, 2> told{};
   ASSERT_EQ(::pipe2(told.data(), O_CLOEXEC), 0);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Plain TCP and UDP sockets in any network namespace, for the lab's servers and clients. A socket belongs for ever to
-// the namespace in which it was made, whoever uses it: only making it has to happen inside.
+// Plain TCP and UDP sockets in any network namespace, for the lab's servers and clients. A socket belongs forever to
+// the namespace in which it was made, whichever thread uses it: only its creation must happen inside.
 #pragma once
 
 #include <chrono>
@@ -34,19 +34,19 @@ struct AcceptedConnection {
   SocketAddress client;
   SocketAddress local;
 };
-Result<std::optional<AcceptedConnection>> accept_connection(const UniqueFd& listener);  // nothing: none waits
+Result<std::optional<AcceptedConnection>> accept_connection(const UniqueFd& listener);  // nothing: none is waiting
 
 struct Datagram {
   std::string data;
   SocketAddress client;
   IpAddress local;  // the address that the client sent to
 };
-Result<std::optional<Datagram>> receive_datagram(const UniqueFd& socket);  // nothing: none waits
-// The answer leaves from the address that the request came to, as a client behind NAT needs it.
+Result<std::optional<Datagram>> receive_datagram(const UniqueFd& socket);  // nothing: none is waiting
+// The reply leaves from the address that the request came to, as clients behind NAT require.
 Result<> reply_datagram(const UniqueFd& socket, const Datagram& request, std::string_view data);
 
-// Streams without waiting. read_some: nothing = no data now; an empty text = the peer has closed. write_some: how much
-// went out.
+// Streams without waiting. read_some: nothing = no data now; an empty text = the peer has closed. write_some returns
+// how much was sent.
 Result<std::optional<std::string>> read_some(const UniqueFd& socket);
 Result<std::size_t> write_some(const UniqueFd& socket, std::string_view data);
 

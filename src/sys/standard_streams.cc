@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // "ipvsadm -R <&-" in a script without a terminal: the netlink socket becomes descriptor 0, and reading commands from
-// it waits for ever. Filled in ascending order, each open(2) answers just the number that is missing.
+// it waits forever. Filled in ascending order, each open(2) returns exactly the missing number.
 #include "sys/standard_streams.h"
 
 #include <fcntl.h>

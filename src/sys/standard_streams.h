@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Standard input, output and error that are there.
+// Makes sure that standard input, output and error are open.
 #pragma once
 
 namespace sluice::sys {
 
-// Puts /dev/null where the caller of this program has closed one of the three. To be called before anything is opened:
-// a file takes the lowest free number, so our first socket would become standard input or output otherwise, and what is
+// Opens /dev/null for each of the three that this program's caller has closed. Call it before anything is opened:
+// a file gets the lowest free number, so our first socket would otherwise become standard input or output, and what is
 // read and printed would go through it.
 void open_missing_standard_streams();
 

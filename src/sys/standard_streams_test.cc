@@ -10,7 +10,7 @@
 namespace sluice::sys {
 namespace {
 
-// In a child, whose streams may be closed. The status says which of the steps was not as it should be.
+// In a child, whose streams may be closed. The status says which of the steps failed.
 int status_of_child(int (*steps)()) {
   const pid_t child = ::fork();
   if (child == 0) ::_exit(steps());

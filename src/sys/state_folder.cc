@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A namespace lives as long as a task is in it, a mount holds it, or a descriptor does; so who looks for the dead asks
-// every task for its namespace, every mount table for "nsfs", and, where anything is left to be decided, every
+// A namespace exists as long as a task is in it, a mount holds it, or a descriptor does; so a search for dead ones
+// reads every task's namespace, every mount table for "nsfs", and, if anything is still undecided, every
 // descriptor. In a container most of that cannot be seen, and only what is certain is removed.
 #include "sys/state_folder.h"
 
@@ -58,7 +58,7 @@ std::uint64_t netns_cookie() {
   return cookie;
 }
 
-// "netns-4026531840-3f2a9c1e-1"; before there were cookies in it, "netns-4026531840".
+// "netns-4026531840-3f2a9c1e-1"; before it had cookies, "netns-4026531840".
 struct Name {
   ino_t inode = 0;
   std::string boot;  // empty: of the older form
@@ -139,7 +139,7 @@ Result<> note_state_folder(const std::string& folder) {
   return replace_notes(kernel_notes(), kFoldersKind, {folders.begin(), folders.end()});
 }
 
-// A note may be anybody's: only folders that bear this namespace's name are believed.
+// A note may come from any process: only folders that have this namespace's name are trusted.
 std::set<std::string> noted_state_folders() {
   std::set<std::string> folders;
   const auto notes = kernel_notes().read();
@@ -189,7 +189,7 @@ Result<> write_state_file(const std::string& path, const std::string& text) {
     return fail(error == EACCES || error == EPERM || error == EROFS ? Errc::kPermission : Errc::kInternal,
                 fmt::format("write {}: {}", path, std::strerror(error)), error);
   };
-  std::error_code ignored;  // the open tells
+  std::error_code ignored;  // the open reports the error
   fs::create_directories(fs::path(path).parent_path(), ignored);
   const std::string fresh = path + ".new";
   {

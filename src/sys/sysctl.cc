@@ -3,7 +3,7 @@
 // net_ctl_header_lookup reads current->nsproxy), so opening by path is right on every thread.
 //
 // A write that changes nothing is avoided: in a container /proc/sys is often read-only, and a value that an
-// administrator has set already must not make us fail (kube-proxy's habit as well).
+// administrator has set already must not make us fail (as in kube-proxy).
 #include "sys/sysctl.h"
 
 #include <fcntl.h>
@@ -48,7 +48,7 @@ std::string path_of(std::string_view name) {
 Result<std::string> read_sysctl(std::string_view name) {
   const UniqueFd file(::open(path_of(name).c_str(), O_RDONLY | O_CLOEXEC));
   if (!file) return failed("read", name, errno);
-  std::array<char, 4096> buffer;  // one page is the most that the kernel's sysctl handlers answer
+  std::array<char, 4096> buffer;  // the kernel's sysctl handlers return at most one page
   const ssize_t count = ::read(file.get(), buffer.data(), buffer.size());
   if (count < 0) return failed("read", name, errno);
   std::string value(buffer.data(), static_cast<std::size_t>(count));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Settings belong to the node, not to us, and other software reads them. kube-proxy gives none of them back, which has
-// left nodes with a strict ARP that nobody could explain, and with 127.0.0.1 open to the neighbours (CVE-2020-8558).
+// Settings belong to the node, not to us, and other software reads them. kube-proxy restores none of them, which has
+// left nodes with an unexplained strict ARP, and with 127.0.0.1 open to the neighbours (CVE-2020-8558).
 #include "sys/sysctl_journal.h"
 
 #include <fmt/format.h>
@@ -70,7 +70,7 @@ SysctlJournal::Entries SysctlJournal::entries() const {
   return entries;
 }
 
-// One copy is enough; that the kernel has no nf_tables is no failure where there is a file.
+// One copy is enough; a kernel without nf_tables is no failure if there is a file.
 Result<> SysctlJournal::write(const Entries& entries) const {
   std::string text;
   std::vector<std::string> lines;
@@ -108,7 +108,7 @@ SysctlReport SysctlJournal::apply(const std::string& owner, const std::vector<Sy
     }
     const auto known = record.find(setting.name);
     if (*before == setting.value) {
-      // By an earlier process of ours, or by another owner: this one needs it, too.
+      // By an earlier process of ours, or by another owner: this one needs it too.
       if (known != record.end() && known->second.ours == setting.value)
         rewrite = known->second.owners.insert(owner).second || rewrite;
       continue;
@@ -122,7 +122,7 @@ SysctlReport SysctlJournal::apply(const std::string& owner, const std::vector<Sy
     Entry& entry = place->second;
     entry.ours = setting.value;
     entry.owners.insert(owner);
-    // Without a record it would never be put back; serving matters more.
+    // Without a record it would never be restored; serving matters more.
     if (auto noted = write(record); !noted) report.problems.push_back(noted.error());
     if (auto written = sysctls_.write(setting.name, setting.value); !written) {
       report.problems.push_back(written.error());
@@ -138,7 +138,7 @@ SysctlReport SysctlJournal::apply(const std::string& owner, const std::vector<Sy
     }
     report.changed.push_back(setting);
   }
-  // Also where only one copy was left.
+  // Also if only one copy was left.
   const bool has_any =
       std::any_of(record.begin(), record.end(), [&](const auto& each) { return each.second.owners.contains(owner); });
   if (!rewrite && !has_any) return report;

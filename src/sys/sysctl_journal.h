@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The old values of the kernel settings that we change, so that each gets its own back when the last reason to change
-// it is gone: one journal for everything on the node. A change is on record before it is made.
+// The old values of the kernel settings that we change, so that each is restored when the last reason to change
+// it is gone: one journal for everything on the node. A change is recorded before it is made.
 //
 // There are two copies, and either is enough: a file in the state folder, which survives an administrator who flushes
 // nf_tables, and notes in the kernel, which survive a lost folder (docs/adr/0012-node-settings.md).
@@ -19,7 +19,7 @@
 namespace sluice::sys {
 
 struct SysctlSetting {
-  std::string name;  // with slashes: "net/ipv4/vs/conntrack"; or the whole path of another file of one value
+  std::string name;  // with slashes: "net/ipv4/vs/conntrack"; or the full path of another file with one value
   std::string value;
   friend bool operator==(const SysctlSetting&, const SysctlSetting&) = default;
 };
@@ -33,7 +33,7 @@ SysctlAccess system_sysctls();
 
 struct SysctlReport {
   std::vector<SysctlSetting> changed;
-  std::vector<Error> problems;  // each names the setting, which is left as it is
+  std::vector<Error> problems;  // each names the setting, which stays unchanged
 };
 
 class SysctlJournal {
@@ -50,16 +50,16 @@ class SysctlJournal {
   explicit SysctlJournal(std::string folder, SysctlAccess sysctls = system_sysctls(),
                          NotesAccess notes = kernel_notes());
 
-  // Writes where the value differs. Of a setting that was changed before, the oldest value is kept.
+  // Writes if the value differs. For a setting that was changed before, the oldest value is kept.
   [[nodiscard]] SysctlReport apply(const std::string& owner, const std::vector<SysctlSetting>& wanted) const;
-  // The setting has the owner's value without our doing: restore() will leave it.
+  // The setting already has the owner's value: restore() will leave it.
   [[nodiscard]] Result<> note_found(const std::string& owner, const SysctlSetting& found) const;
-  // Puts back what no other owner needs, except where another process has changed the value since, and forgets it.
-  // What could not be written stays on record.
+  // Restores what no other owner needs, unless another process has changed the value since, and drops its record.
+  // What could not be written stays recorded.
   [[nodiscard]] SysctlReport restore(const std::string& owner) const;
 
   [[nodiscard]] Entries entries() const;
-  // Those of an owner, whatever their value is now, and those of them whose value restore() would change.
+  // The settings of an owner, whatever their value is now, and those of them whose value restore() would change.
   [[nodiscard]] std::vector<std::string> recorded_by(const std::string& owner) const;
   [[nodiscard]] std::vector<SysctlSetting> changed_by(const std::string& owner) const;
 

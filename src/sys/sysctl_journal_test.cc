@@ -16,7 +16,7 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Pair;
 
-// A folder, and settings and notes that are maps.
+// A folder, and maps in place of settings and notes.
 class JournalTest : public testing::Test {
  protected:
   JournalTest() {
@@ -59,7 +59,7 @@ class JournalTest : public testing::Test {
   bool recorded_before_write_ = true;
 };
 
-TEST_F(JournalTest, OnlyWhatDiffersIsWrittenAndAllOfThatIsPutBack) {
+TEST_F(JournalTest, OnlyWhatDiffersIsWrittenAndAllOfThatIsRestored) {
   const auto applied = journal().apply("ipvs", {{"a", "1"}, {"b", "1"}});
   EXPECT_THAT(applied.changed, ElementsAre(SysctlSetting{"a", "1"}));
   EXPECT_THAT(applied.problems, IsEmpty());
@@ -94,7 +94,7 @@ TEST_F(JournalTest, ALostCopyIsWrittenAgainByTheNextProcess) {
   EXPECT_THAT(journal().restore("ipvs").changed, ElementsAre(SysctlSetting{"a", "0"}));
 }
 
-TEST_F(JournalTest, ASettingGoesBackWithItsLastOwner) {
+TEST_F(JournalTest, ASettingIsRestoredWithItsLastOwner) {
   (void)journal().apply("ipvs", {{"a", "1"}});
   (void)journal().apply("nftables", {{"a", "1"}});
   EXPECT_THAT(journal().changed_by("ipvs"), IsEmpty());
@@ -147,13 +147,13 @@ TEST_F(JournalTest, AMissingOrReadOnlySettingIsAProblemAndTheOthersAreSet) {
       << "what could not be put back stays on record";
 }
 
-TEST_F(JournalTest, WhatCouldNotBeMadeIsNotOnRecord) {
+TEST_F(JournalTest, WhatCouldNotBeChangedIsNotRecorded) {
   read_only_ = true;
   EXPECT_EQ(journal().apply("conntrack", {{"a", "1"}}).problems.size(), 1u);
   EXPECT_THAT(journal().entries(), IsEmpty()) << "or another's 1 would be taken for ours";
 }
 
-TEST_F(JournalTest, NoRecordIsAProblemAndTheSettingIsMadeAllTheSame) {
+TEST_F(JournalTest, AFailureToRecordIsReportedAndTheSettingIsChangedNevertheless) {
   std::filesystem::remove_all(folder_);
   folder_ = "/proc/no-such-folder";
   no_nf_tables_ = true;

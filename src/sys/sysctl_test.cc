@@ -46,7 +46,7 @@ TEST(Sysctl, UnknownNameIsNotFoundAndNamed) {
   }
 }
 
-TEST(Sysctl, WhatNobodyMayWriteIsToldFromTheRest) {
+TEST(Sysctl, ReadOnlySettingsAreRecognised) {
   EXPECT_TRUE(sysctl_is_read_only("kernel/ostype"));
   EXPECT_FALSE(sysctl_is_read_only("net/no/such/name"));
   in_fresh_netns([] {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// For tests on the real kernel: a network namespace of one's own, and what real programs say there.
+// For tests on the real kernel: a private network namespace, and the output of real programs there.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -14,7 +14,7 @@
 
 namespace sluice {
 
-// Runs `body` on a thread with a network namespace of its own, which the programs it starts share, and which goes with
+// Runs `body` on a thread with its own network namespace, which the programs it starts share, and which ends with
 // the thread.
 template <typename Body>
 void in_fresh_netns(Body body) {
@@ -24,7 +24,7 @@ void in_fresh_netns(Body body) {
   }).join();
 }
 
-// What a program that has to succeed prints.
+// The output of a program that must succeed.
 inline std::string run(const std::vector<std::string>& arguments, std::string_view input = {}) {
   const auto outcome = sys::run_and_collect(arguments, input);
   if (!outcome) {
