@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // A lab may have a thousand pods, and a process or thread for each would be slow to start and to end. A socket belongs
 // to the network namespace in which it was made, so one thread can hold the listening sockets of all pods and serve
-// them with one epoll set. Bounds: 10,000 connections, lines of 4 KiB, 64 KiB of answers that a client does not fetch;
-// who goes beyond is cut off.
+// them with one epoll set. Bounds: 10,000 connections, lines of 4 KiB, 64 KiB of answers that a client does not read;
+// a client that exceeds them is disconnected.
 #include "lab/agent.h"
 
 #include <fmt/format.h>
@@ -37,7 +37,7 @@ struct Listener {
 struct Connection {
   UniqueFd socket;
   std::string pod;
-  std::string received;  // the line that is not complete yet
+  std::string received;  // the incomplete line
   std::string unsent;
   bool waits_to_write = false;
 };
@@ -97,13 +97,13 @@ class SocketAgent : public Agent {
       const auto request = sys::receive_datagram(listener.socket);
       if (!request || !*request) return;
       const sys::Datagram& datagram = **request;
-      // A client that cannot be answered (it may be gone) has no one to tell.
+      // A failure to answer a client (it may be gone) cannot be reported.
       (void)sys::reply_datagram(listener.socket, datagram,
                                 format_answer({listener.pod, datagram.client, {datagram.local, listener.port}}) + "\n");
     }
   }
 
-  // False: the connection is to be closed.
+  // False if the connection must be closed.
   bool serve_connection(const sys::Poller::Event& event, Connection& connection) {
     if (event.readable) {
       const auto data = sys::read_some(connection.socket);

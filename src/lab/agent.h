@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The servers of all pods of a lab, in one thread: each served port of each pod has a listening socket inside the pod's
-// network namespace, and all of them answer who they are.
+// network namespace, and all of them answer with their name.
 //   TCP: the answer line (answer.h) upon accept; then each line is answered by `<pod> <line>` until the client closes.
 //   UDP: each datagram is answered by the answer line, from the address that it was sent to.
 #pragma once
@@ -15,7 +15,7 @@ namespace sluice::lab {
 
 class Agent {
  public:
-  // Opens all sockets; connections are taken in from here on (and answered once serve() runs).
+  // Opens all sockets; connections are accepted from here on (and answered once serve() runs).
   static Result<std::unique_ptr<Agent>> open(const std::string& id, const Topology& topology);
   virtual ~Agent() = default;
   virtual Result<> serve() = 0;  // until stop()

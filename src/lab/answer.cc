@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The one line that every server of a lab speaks and every client of it reads, for example
+// The one line that every server of a lab sends and every client reads, for example
 //   web-1 192.168.231.200:41812 -> 10.244.169.161:80
 //   web-1 [fd00:231::200]:41812 -> [fd00:10:244:169::161]:80
 #include "lab/answer.h"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a "who am I" server says: `<pod> <client address>:<client port> -> <local address>:<port>`.
+// The answer of a "who am I" server: `<pod> <client address>:<client port> -> <local address>:<port>`.
 #pragma once
 
 #include <optional>
@@ -12,7 +12,7 @@ namespace sluice::lab {
 
 struct Answer {
   std::string pod;
-  sys::SocketAddress client;  // as the server saw it: another one than the client's own where somebody masqueraded
+  sys::SocketAddress client;  // as the server saw it: differs from the client's own if masqueraded
   sys::SocketAddress local;
   friend bool operator==(const Answer&, const Answer&) = default;
 };

@@ -23,7 +23,7 @@ TEST(Answer, TextAndValueAgreeInBothFamilies) {
   }
 }
 
-TEST(Answer, OtherTextIsNone) {
+TEST(Answer, OtherTextIsNotAnAnswer) {
   for (const char* text :
        {"", " ", "web-1", "web-1 1.2.3.4:5", "web-1 1.2.3.4:5 -> ", "web-1 1.2.3.4:5 -> 1.2.3.4", "web-1 -> 1.2.3.4:5",
         " 1.2.3.4:5 -> 1.2.3.4:5", "web-1 1.2.3:5 -> 1.2.3.4:5", "web-1 1.2.3.4:99999 -> 1.2.3.4:5",

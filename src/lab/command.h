@@ -8,8 +8,8 @@
 namespace sluice::lab {
 
 // Takes the arguments after `lab`. Returns the exit status:
-//   0  it was done
-//   1  it failed, or an expectation of the walkthrough did
+//   0  success
+//   1  failure, or an unmet expectation of the walkthrough
 //   2  bad usage
 int run_command(const std::vector<std::string>& arguments);
 

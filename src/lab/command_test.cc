@@ -23,8 +23,8 @@ using testing::IsEmpty;
 
 class LabCommand : public LabTest {};
 
-// Runs `body` in a child process whose /run is its own and empty, so that it may speak of all labs of the machine. The
-// exit status.
+// Runs `body` in a child process whose /run is its own and empty, so that it may act on all labs of the machine.
+// Returns the exit status.
 int in_private_run(int (*body)()) {
   const pid_t child = ::fork();
   if (child == 0) {
@@ -39,7 +39,7 @@ int in_private_run(int (*body)()) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : 200;
 }
 
-TEST_F(LabCommand, AllLabsGoAtOnceIfThatIsSaid) {
+TEST_F(LabCommand, AllLabsAreRemovedAtOnceWithTheOption) {
   EXPECT_EQ(in_private_run([] {
               const Topology topology = grid_topology({.nodes = 1, .pods_per_node = 0});
               auto one = Lab::up({.id = "one", .topology = topology});
@@ -57,7 +57,7 @@ TEST_F(LabCommand, AllLabsGoAtOnceIfThatIsSaid) {
             0);
 }
 
-TEST_F(LabCommand, CommandsAnswerByTheirStatus) {
+TEST_F(LabCommand, CommandsReportByTheirStatus) {
   const std::string id = fresh_id();
   ASSERT_EQ(run_command({"nonsense"}), 2);
   ASSERT_EQ(run_command({"up", "--id", id, "--topology", "nonsense"}), 2);
@@ -75,7 +75,7 @@ TEST_F(LabCommand, CommandsAnswerByTheirStatus) {
   EXPECT_EQ(run_command({"up", "--id", id}), 1) << "there is one already";
 }
 
-TEST_F(LabCommand, AnUnknownHostOrLabIsNamedOnceWithThoseThatThereAre) {
+TEST_F(LabCommand, AnUnknownHostOrLabIsNamedOnceWithTheExistingOnes) {
   const std::string id = fresh_id();
   const auto lab = Lab::up({.id = id, .topology = grid_topology({.nodes = 1, .pods_per_node = 1})});
   ASSERT_TRUE(lab) << lab.error().what;
@@ -104,7 +104,7 @@ TEST_F(LabCommand, AListOfManyHostsIsCut) {
   EXPECT_THAT(netns.error().what, testing::EndsWith("pod1-18 and 12 more"));
 }
 
-TEST_F(LabCommand, ALabHasTheNodesAndPodsThatItIsAskedFor) {
+TEST_F(LabCommand, ALabHasTheRequestedNodesAndPods) {
   const std::string id = fresh_id();
   const auto up = sys::run_and_collect({SLUICE_LAB_TOOL, "lab", "up", "--id", id, "--nodes", "3", "--pods", "1"});
   ASSERT_TRUE(up && up->exit_status == 0) << up->error_output;
@@ -125,7 +125,7 @@ TEST_F(LabCommand, AnInterruptedUpLeavesNothing) {
   }
 }
 
-TEST_F(LabCommand, ExecRunsInsideAndHandsTheStatusOn) {
+TEST_F(LabCommand, ExecRunsInsideAndReturnsTheStatus) {
   const auto lab = up(grid_topology({.nodes = 1, .pods_per_node = 1}));
   ASSERT_TRUE(lab);
   const auto inside = sys::run_and_collect({SLUICE_LAB_TOOL, "lab", "exec", "--id", lab->id(), "pod1-1", "--", "sh",
@@ -151,7 +151,7 @@ TEST_F(LabCommand, ExecRunsInsideAndHandsTheStatusOn) {
   }
 }
 
-TEST_F(LabCommand, ATourWhoseProxiesDieFailsAndLeavesNothing) {
+TEST_F(LabCommand, ATourWhoseProxiesCrashFailsAndLeavesNothing) {
   const std::string id = fresh_id();
   const auto tour =
       sys::run_and_collect({SLUICE_LAB_TOOL, "lab", "walkthrough", "--id", id, "--program", "/bin/false"});

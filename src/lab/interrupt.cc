@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A handler may do next to nothing (signal-safety(7)), so it writes the signal's number down; loops look at it.
+// A handler may do very little (signal-safety(7)), so it stores the signal's number; loops check it.
 #include "lab/interrupt.h"
 
 namespace sluice::lab {

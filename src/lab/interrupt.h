@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Signals of a person who has seen enough. Whoever holds namespaces and processes must take them down first, so while a
-// guard lives these signals only raise a flag.
+// Signals from a user who wants to stop. Code that holds namespaces and processes must take them down first, so while a
+// guard exists these signals only raise a flag.
 #pragma once
 
 #include <signal.h>
@@ -9,8 +9,8 @@
 
 namespace sluice::lab {
 
-// SIGINT, SIGTERM and SIGHUP raise the flag; SIGPIPE is ignored: a reader of our output that goes away (`| head`) must
-// not end us either. The destructor puts the former actions back. One at a time.
+// SIGINT, SIGTERM and SIGHUP raise the flag; SIGPIPE is ignored: a reader of our output that exits (`| head`) must
+// not end us either. The destructor restores the former actions. One at a time.
 class InterruptGuard {
  public:
   InterruptGuard();
@@ -22,7 +22,7 @@ class InterruptGuard {
   std::array<struct sigaction, 4> before_{};
 };
 
-// The signal that came since the last guard was made; 0 = none.
+// The signal received since the last guard was made; 0 = none.
 int interrupted();
 
 }  // namespace sluice::lab

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the tests of labs share: labs with ids of their own, taken down whatever happens.
+// What the tests of labs share: labs with their own ids, taken down in every case.
 #pragma once
 
 #include <gmock/gmock.h>
@@ -39,7 +39,7 @@ inline std::vector<std::string> leftovers(const std::string& id) {
   return left ? *left : std::vector<std::string>{"?"};
 }
 
-// Takes a lab away that a test's own process may have failed to.
+// Removes a lab that the test's own process may have failed to remove.
 class LabTest : public testing::Test {
  protected:
   ~LabTest() override {
@@ -52,7 +52,7 @@ class LabTest : public testing::Test {
     if (!lab) return std::nullopt;
     return std::optional<Lab>(*std::move(lab));
   }
-  // `sluice lab up` of a lab of 122 namespaces, as a process that has made so many of them.
+  // `sluice lab up` of a lab of 122 namespaces, as a process that has made this many of them.
   static std::optional<sys::ProcessId> large_lab_in_the_making(const std::string& id, std::size_t namespaces) {
     const auto maker =
         sys::start_detached({.arguments = {SLUICE_LAB_TOOL, "lab", "up", "--id", id, "--topology", "20x5"},

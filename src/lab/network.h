@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The network of a lab: namespaces, links, addresses and routes. Nothing of it is in the machine's own namespace.
+// The network of a lab: namespaces, links, addresses and routes. No part of it is in the machine's own namespace.
 #pragma once
 
 #include <functional>
@@ -12,14 +12,14 @@
 
 namespace sluice::lab {
 
-// "sluice-<id>-<host>". Ids hold no hyphen, so that no two labs can share a name.
+// "sluice-<id>-<host>". Ids contain no hyphen, so that no two labs can share a name.
 std::string netns_name(std::string_view id, std::string_view host);
 Result<std::vector<std::string>> list_lab_netns(std::string_view id);
 
-// Is this the name of a link that labs make? None of them may ever be in the machine's own namespace.
+// Whether this is the name of a lab's link. None of them may ever be in the machine's own namespace.
 bool is_lab_link(std::string_view name);
 
-// On failure, what was made until then is left; remove_network takes it away. `cancelled` is asked before each host.
+// On failure, what was made so far stays; remove_network removes it. `cancelled` is called before each host.
 Result<> build_network(const std::string& id, const Topology& topology, const std::function<bool()>& cancelled);
 Result<> remove_network(const std::string& id);
 

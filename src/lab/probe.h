@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Clients of a lab. Their sockets are made inside the network namespace that they stand in; no program is run. All
-// calls block, with the bounds that their options give. `netns` is a namespace's full name, see Lab::netns(); tests
+// Clients of a lab. Their sockets are created in the network namespace of their host; no program is run. All
+// calls block, with the bounds in their options. `netns` is a namespace's full name, see Lab::netns(); tests
 // mostly use Lab's own shortcuts.
 #pragma once
 
@@ -31,7 +31,7 @@ std::string to_string(const Target& target);  // "tcp 10.96.0.1:443"
 
 struct ProbeOptions {
   int count = 1;  // one after the other, each a new connection from a new port (UDP: a new socket)
-  // Of each. Long enough where an answer is expected: a busy machine, and the guest, take their time over it.
+  // For each. Long enough if an answer is expected: a busy machine and the guest are slow.
   std::chrono::milliseconds timeout{10000};
   std::optional<IpAddress> source = std::nullopt;
   std::uint16_t source_port = 0;  // 0 = any
@@ -39,10 +39,10 @@ struct ProbeOptions {
 
 // Why a probe got no answer.
 enum class ProbeFailure : std::uint8_t {
-  kRefused,      // a reset or ICMP port unreachable: somebody said no
-  kTimedOut,     // nobody said anything
+  kRefused,      // a reset or ICMP port unreachable: an explicit refusal
+  kTimedOut,     // no answer at all
   kUnreachable,  // no route, or ICMP host or network unreachable
-  kOther,        // a connection that broke, an answer that is none, a host that is none
+  kOther,        // a broken connection, an invalid answer, an unknown host
 };
 std::string_view to_string(ProbeFailure failure);  // "refused", "timeout", "unreachable", "error"
 
@@ -51,7 +51,7 @@ struct ProbeOutcome {
   std::map<ProbeFailure, int> failures;  // by reason
   std::set<IpAddress> clients;           // the client's address, as the servers saw it
   std::set<IpAddress> locals;            // the server's own address of the connection
-  std::string last_error;                // of the last failure, for people
+  std::string last_error;                // of the last failure, for users
 
   [[nodiscard]] int answered() const;  // in all
   [[nodiscard]] int failed() const;    // in all
@@ -68,12 +68,12 @@ std::string to_string(const ProbeOutcome& outcome);  // "web-1 4, web-2 6, refus
 
 ProbeOutcome probe(const std::string& netns, const Target& target, const ProbeOptions& options = {});
 
-// A TCP connection that stays open, or a UDP flow that keeps its port: does it live on, and who is at its other end?
+// A TCP connection that stays open, or a UDP flow that keeps its port: is it alive, and which pod is its other end.
 class LongConnection {
  public:
   static Result<LongConnection> open(const std::string& netns, const Target& target, const ProbeOptions& options = {});
   [[nodiscard]] const Answer& first_answer() const { return first_; }
-  // Sends a line and waits for its answer: the pod that answered. An Error says that the connection is dead (or
+  // Sends a line and waits for its answer: the pod that answered. An Error means that the connection is dead (or
   // silent).
   Result<std::string> exchange(std::string_view line = "ping");
 
@@ -110,7 +110,7 @@ class Pinger {
   Pinger& operator=(Pinger&&) = delete;
   ~Pinger();                            // stops
   [[nodiscard]] Report report() const;  // so far
-  Report stop();                        // waits for the probe under way; again = the same report
+  Report stop();                        // waits for the current probe; a second call returns the same report
 
  private:
   struct State;

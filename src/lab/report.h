@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a lab consists of and how it is, as rows of a table (screen.h).
+// What a lab consists of and its state, as rows of a table (screen.h).
 #pragma once
 
 #include <string>

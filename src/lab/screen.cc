@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every line is flushed at once: whoever watches through a pipe sees the steps as they happen.
+// Every line is flushed at once, so that a reader of a pipe sees the steps as they happen.
 #include "lab/screen.h"
 
 #include <fmt/format.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Output for people: headings, aligned columns, ticks and crosses. Colours only on a terminal, and never with NO_COLOR
+// Output for users: headings, aligned columns, ticks and crosses. Colours only on a terminal, and never with NO_COLOR
 // set.
 #pragma once
 
@@ -21,7 +21,7 @@ class Screen {
   void quote(std::string_view text);    // what another program said, line by line
   // Columns are as wide as their widest cell; the first row is the head.
   void table(const std::vector<std::vector<std::string>>& rows);
-  // One expectation: what was asked for on the left, what came out on the right; `wanted` is shown where it does not
+  // One expectation: what was checked on the left, the result on the right; `wanted` is shown if it does not
   // hold.
   void check(bool holds, std::string_view asked, std::string_view found, std::string_view wanted);
 

@@ -19,7 +19,7 @@ struct ServedPort {
   friend bool operator==(const ServedPort&, const ServedPort&) = default;
 };
 
-// One more device of a node with an address of its own, as libvirt's virbr0 is.
+// An additional device of a node with its own address, like libvirt's virbr0.
 struct LocalDevice {
   std::string name;
   IpAddress address;
@@ -48,7 +48,7 @@ struct Topology {
   std::vector<PodSpec> pods;
   // The host "client": on the nodes' network, but not in the pod network. It may have several addresses of a family.
   std::vector<IpAddress> client_addresses;
-  // Service and load-balancer ranges: the client sends what goes there to `entry_node`, as an external router would.
+  // Service and load-balancer ranges: the client sends traffic for them to `entry_node`, as an external router would.
   std::vector<Cidr> service_ranges;
   std::string entry_node;
   friend bool operator==(const Topology&, const Topology&) = default;
@@ -64,7 +64,7 @@ Cidr node_network(const IpAddress& address);
 IpAddress node_gateway(const IpAddress& address);
 
 inline constexpr std::string_view kClientHost = "client";
-inline constexpr std::string_view kFabricHost = "fabric";  // the bridge between the nodes; no host of its own
+inline constexpr std::string_view kFabricHost = "fabric";  // the bridge between the nodes; not a host
 
 // One master, two nodes and their pods, both families: the cluster of the guided tour (walkthrough.h).
 Topology walkthrough_topology();
@@ -81,7 +81,7 @@ Topology grid_topology(GridSize size,
                        const std::vector<ServedPort>& ports = {{Protocol::kTcp, 80}, {Protocol::kUdp, 53}});
 
 Result<Topology> topology_by_name(std::string_view text);  // "walkthrough" or "NxM"
-// Says what is wrong with it: unknown nodes, names or addresses that stand twice, a family that a pod has and its node
+// Reports what is wrong with it: unknown nodes, duplicate names or addresses, a family that a pod has and its node
 // lacks.
 Result<> check_topology(const Topology& topology);
 

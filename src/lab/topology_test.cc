@@ -15,7 +15,7 @@ namespace {
 
 using testing::HasSubstr;
 
-TEST(Topology, TheBuiltOnesAreSound) {
+TEST(Topology, TheBuiltInOnesAreValid) {
   for (const char* name : {"walkthrough", "1x0", "1x1", "3x6", "99x10", "5x200"}) {
     const auto topology = topology_by_name(name);
     ASSERT_TRUE(topology) << topology.error().what;
@@ -49,7 +49,7 @@ TEST(Topology, TheWalkthroughHasTheOperatorsAddresses) {
   }
 }
 
-TEST(Topology, WhatCannotBeBuiltIsNamed) {
+TEST(Topology, FaultsAreNamed) {
   const struct {
     const char* name;
     std::function<void(Topology&)> spoil;

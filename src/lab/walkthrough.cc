@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The frame of the guided tour: make the lab, write the objects, run the steps one after the other, take all away and
-// look that nothing is left. Another step is another line in a list of steps.
+// The frame of the guided tour: make the lab, write the objects, run the steps one after the other, remove everything
+// and check that nothing is left. Another step is another line in a list of steps.
 #include "lab/walkthrough.h"
 
 #include <fmt/format.h>
@@ -39,8 +39,8 @@ double seconds_since(SteadyClock::time_point start) {
   return std::chrono::duration<double>(SteadyClock::now() - start).count();
 }
 
-// The lab of the tour: with the id that was asked for, otherwise the first of walkthrough, walkthrough2, ... that is
-// free. What an earlier tour left when it was killed goes first; one that is under way, or was kept, stays.
+// The lab of the tour: with the requested id, otherwise the first of walkthrough, walkthrough2, ... that is
+// free. What a killed earlier tour left is removed first; one that is running, or was kept, stays.
 Result<Lab> make_lab(const std::string& wanted) {
   constexpr int kToursMax = 50;
   for (int number = 1;; ++number) {

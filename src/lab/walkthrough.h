@@ -12,15 +12,15 @@
 namespace sluice::lab {
 
 struct WalkthroughOptions {
-  std::string id;          // empty = "walkthrough", or with a number where that is taken
-  std::string program;     // run as `PROGRAM proxy ...` on the nodes; empty = this very program
+  std::string id;          // empty = "walkthrough", or with a number if that is taken
+  std::string program;     // run as `PROGRAM proxy ...` on the nodes; empty = this program
   bool keep = false;       // leave the lab running at the end
-  bool only_ipvs = false;  // of the steps, only those about mode ipvs; this kernel must have ip_vs
+  bool only_ipvs = false;  // only the steps about mode ipvs; this kernel must have ip_vs
 };
-// Answers the exit status: 0 if every expectation held and, unless kept, nothing is left of the lab.
+// Returns the exit status: 0 if every expectation held and, unless kept, nothing is left of the lab.
 int run_walkthrough(const WalkthroughOptions& options);
 
-// What the steps share. A step checks its expectations through `screen`; an Error means that going on makes no sense.
+// What the steps share. A step checks its expectations through `screen`; an Error means that continuing makes no sense.
 struct Walkthrough {
   Lab& lab;
   Screen& screen;

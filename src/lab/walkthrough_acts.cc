@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The only judges of the tour are clients. Here is how they are asked, and how their answers are held against what was
+// The tour judges only by what clients see. This file runs the clients and compares their answers with what was
 // promised.
 #include "lab/walkthrough_acts.h"
 
@@ -16,7 +16,7 @@
 namespace sluice::lab {
 namespace {
 
-constexpr milliseconds kPatience{120000};  // with a proxy that is to come up, or to follow a change
+constexpr milliseconds kPatience{120000};  // for a proxy to start, or to follow a change
 constexpr milliseconds kPollInterval{25};
 constexpr std::uint16_t kHealthPort = 10256;
 
@@ -118,7 +118,7 @@ void check_mode(Walkthrough& walkthrough, const std::string& node, const std::st
   Screen& screen = walkthrough.screen;
   const std::string wanted = fmt::format("Using {} Proxier", mode);
   screen.heading(fmt::format("{}: what its log says", node));
-  // The log of this run alone: what an earlier one said stands before the line that every run begins with.
+  // Only the log of this run: an earlier run's lines are before the line that every run begins with.
   const auto log = read_text(lab.log_file(node, "proxy"));
   const std::size_t begin = log ? log->rfind("\"Sluice starts\"") : std::string::npos;
   const std::string line = begin == std::string::npos ? std::string() : lines_with(log->substr(begin), {wanted}, 1);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the steps of the guided tour are made of: starting proxies, asking clients and judging their answers, traffic
-// that goes on meanwhile.
+// Building blocks of the guided tour's steps: starting proxies, running clients and judging their answers, traffic
+// that continues meanwhile.
 #pragma once
 
 #include <chrono>
@@ -26,16 +26,16 @@ IpAddress loopback();
 Target tcp(std::string_view address, std::uint16_t port);
 Target udp(std::string_view address, std::uint16_t port);
 milliseconds since(SteadyClock::time_point start);
-// Asks again and again until the answer is yes, the patience ends or somebody interrupts.
+// Polls until `holds` returns true, the time is over or a signal interrupts.
 bool eventually(const std::function<bool()>& holds);
 
 // ---- proxies ----
 Result<> start_proxy(const Walkthrough& walkthrough, const std::string& node, const std::string& config);
-// Healthy, and `serves` says yes. Ends early if the program does.
+// Waits until it is healthy and `serves` returns true. Ends early if the program ends.
 Result<> wait_for_proxy(const Walkthrough& walkthrough, const std::string& node, const std::function<bool()>& serves);
-// Shows that the proxy says, in its log and on its page /proxyMode, that it runs in this mode.
+// Checks that the proxy reports this mode, in its log and on its page /proxyMode.
 void check_mode(Walkthrough& walkthrough, const std::string& node, const std::string& mode);
-// The nat table of a node, of whichever iptables the node uses; empty where there are no rules for Services.
+// The nat table of a node, of whichever iptables the node uses; empty if there are no rules for Services.
 std::string nat_rules(const Lab& lab, const std::string& node);
 // The first `count` lines of `text` that have all `words`.
 std::string lines_with(const std::string& text, std::initializer_list<std::string_view> words, std::size_t count);
@@ -50,7 +50,7 @@ struct Question {
 ProbeOutcome ask(Walkthrough& walkthrough, const Question& question, const Holds& holds, std::string_view wanted);
 void ask_each(Walkthrough& walkthrough, const Question& question, const std::set<std::string>& pods);
 // The pods take turns: each gives its share of the answers. One more or less is allowed: a UDP client may get a port
-// that it had before, and then belongs to a flow that has its pod already.
+// that it had before, and then belongs to a flow that already has its pod.
 void ask_in_turn(Walkthrough& walkthrough, const Question& question, const std::set<std::string>& pods);
 void ask_one_pod(Walkthrough& walkthrough, const Question& question);
 void ask_failure(Walkthrough& walkthrough, const Question& question, ProbeFailure reason);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The Services of the tour. The first three are the ones that every kubeadm cluster and the operator's story have; the
+// The Services of the tour. The first three are those of every kubeadm cluster and of the operator's story; the
 // others each show one promise of Kubernetes: session affinity and dual stack, the client's address kept, source
 // ranges, no endpoints.
 #include "lab/walkthrough_files.h"
@@ -168,7 +168,7 @@ std::string node_manifest(const NodeSpec& node) {
   return text + fmt::format("  - type: Hostname\n    address: {}\n", node.name);
 }
 
-// One difference from kubeadm's: maxPerCore is 0 (leave it alone), as kind has it. net.netfilter.nf_conntrack_max
+// One difference from kubeadm's: maxPerCore is 0 (leave it alone), as in kind. net.netfilter.nf_conntrack_max
 // belongs to the whole machine and is read-only in other network namespaces.
 std::string proxy_config(const std::string& mode) {
   return fmt::format(R"(apiVersion: kubeproxy.config.k8s.io/v1alpha1

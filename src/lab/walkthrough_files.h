@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The objects of the guided tour as YAML, as kubectl would show them: Nodes, Services and their EndpointSlices; and the
-// proxies' configuration file as kubeadm writes it.
+// proxies' configuration file as written by kubeadm.
 #pragma once
 
 #include <string>

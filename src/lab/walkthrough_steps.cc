@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The steps of the guided tour. Each does what an operator would do (write a file, start a program, kill it), shows
-// what that operator would look at (a log line, a page, rules), and then asks the only judge that counts: clients, by
-// new and by long connections.
+// what that operator would look at (a log line, a page, rules), and then checks what counts: clients, with
+// new and long connections.
 #include <fmt/format.h>
 #include <signal.h>
 
@@ -12,11 +12,11 @@
 namespace sluice::lab {
 namespace {
 
-constexpr milliseconds kPatience{20000};  // with a change that is to be followed
+constexpr milliseconds kPatience{20000};  // for a change to be followed
 constexpr const char* kClient = "192.168.231.200";
 constexpr const char* kStranger = "192.168.231.201";
 
-// The way of a packet to the Service web, chain by chain.
+// A packet's path to the Service web, chain by chain.
 std::string telling_rules(const std::string& rules) {
   return lines_with(rules, {"-A KUBE-SERVICES", "default/web"}, 1) +
          lines_with(rules, {"-A KUBE-NODEPORTS", "default/web"}, 1) +
@@ -100,7 +100,7 @@ void show_policies(Walkthrough& walkthrough) {
   ask_failure(walkthrough, {"client", tcp("192.168.231.122", 30099), {.count = 5}}, ProbeFailure::kRefused);
 }
 
-// Asks `target` until no answer has come from `pod` for `kQuiet` times in a row; answers when its last one came, since
+// Probes `target` until no answer comes from `pod` `kQuiet` times in a row; returns when its last one came, since
 // `start`. With three pods taking turns at random, 60 answers without one of them happen by chance once in 10^10.
 milliseconds time_of_last_answer(const Walkthrough& walkthrough, const Question& question, const std::string& pod,
                                  SteadyClock::time_point start) {
@@ -206,7 +206,7 @@ Result<> show_crash(Walkthrough& walkthrough) {
   if (!eventually([&] { return !lab.process(node, "proxy")->alive; }))
     return fail(Errc::kUnavailable, "the killed proxy does not end");
   screen.note(fmt::format("{}# kill -9 of its proxy", node));
-  // Dead for as long as it takes until both have connected many times.
+  // It stays down until both have connected many times.
   eventually([&] { return from_pod.report().sent >= kMany && from_outside.report().sent >= kMany; });
   ask_each(walkthrough, {"toolbox", question.target, {.count = 60}}, web_pods());
   const auto start = SteadyClock::now();
