@@ -8,7 +8,7 @@ with these objects. Then each proxy runs in the namespace of a small node, and t
   all programmed   from the process' start until its first sync has ended (its own metric) and the kernel lists every real server
   resident memory  of the proxy process then (VmRSS)
   CPU              seconds that the proxy and its children used by then
-Absolute figures of an emulated machine say nothing; the ratios do.
+Absolute figures of an emulated machine mean nothing; the ratios do.
 
 usage: ipvs_programming.py [--services 2000] [--endpoints 10] [--sluice PATH] [--seconds 3000]
 """
@@ -52,7 +52,7 @@ def record(options, data):
 
 
 def count_real_servers(rig):
-    """Of ip_vs itself: one line each, with "->", after three of the head."""
+    """From ip_vs itself: one line each, with "->", after three header lines."""
     listed = run("ip", "netns", "exec", rig.ns("node"), "cat", "/proc/net/ip_vs")
     return listed.count("\n  -> ") - 1
 
@@ -77,7 +77,7 @@ def measure(rig, name, command, plane, folder, wanted):
 
 
 def clear(rig):
-    """What the proxy before has left: rules, virtual servers, sets and the device."""
+    """What the previous proxy has left: rules, virtual servers, sets and the device."""
     inside = ["ip", "netns", "exec", rig.ns("node")]
     for words in (["ipvsadm", "-C"], ["nft", "flush", "ruleset"], ["ipset", "destroy"], ["ip", "link", "delete", "kube-ipvs0"]):
         run(*inside, *words, check=False)
@@ -105,7 +105,7 @@ def main():
     parser.add_argument("--services", type=int, default=2000)
     parser.add_argument("--endpoints", type=int, default=10)
     parser.add_argument("--sluice", default=str(ROOT / "build/release/sluice"))
-    parser.add_argument("--seconds", type=int, default=3000, help="how long the guest may take")
+    parser.add_argument("--seconds", type=int, default=3000, help="time limit of the guest")
     parser.add_argument("--inside", help=argparse.SUPPRESS)  # the objects' folder: we are in the guest
     options = parser.parse_args()
     if os.geteuid() != 0:

@@ -75,7 +75,7 @@ def endpoint_slice(name, addresses):
 
 
 def synced_once(rig, host):
-    """The proxy's own metric; asking it is cheap, asking the kernel for a large table is not."""
+    """The proxy's own metric; reading it is cheap, listing a large table from the kernel is not."""
     try:
         _, text = rig.get(host, 10249, "/metrics")
     except (OSError, http.client.HTTPException):

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What planning costs: one changed slice in clusters of 100, 1,000 and 10,000 Services (should be the same in all
-// three, but for the processor's caches), the whole plan, and the memory that a plan and its Snapshot hold. 10
-// endpoints a Service.
+// three, except for the processor's caches), the whole plan, and the memory that a plan and its Snapshot use. 10
+// endpoints per Service.
 //   plan_bench --benchmark_repetitions=5 --benchmark_report_aggregates_only=true
 #include <benchmark/benchmark.h>
 #include <malloc.h>
@@ -110,7 +110,7 @@ void snapshot_fill(benchmark::State& state) {
 }
 BENCHMARK(snapshot_fill)->Arg(10'000)->Unit(benchmark::kMillisecond);
 
-// No timing: the counters are what counts. Whatever malloc hands out is counted, headers included.
+// No timing: only the counters matter. All memory from malloc is counted, headers included.
 void memory(benchmark::State& state) {
   const auto services = static_cast<std::size_t>(state.range(0));
   const double endpoints = static_cast<double>(services * kEndpointsEach);

@@ -4,12 +4,12 @@
 objects and the same node.
 
 For each size a control plane (etcd, kube-apiserver 1.20.2) is filled with N Services of M endpoints. Then each proxy runs in the
-network namespace of a small node, and four figures are taken as a user would feel them:
-  all programmed   from the process' start until the kernel holds the rules of every Service (asked of the kernel)
+network namespace of a small node, and four figures are taken, as seen by a user:
+  all programmed   from the process' start until the kernel has the rules of every Service (read from the kernel)
   one change       from the PUT of an EndpointSlice until a new connection through the cluster IP lands on the new pod
   resident memory  of the proxy process after the changes (VmRSS)
   CPU              seconds that the proxy and its children used by then
-Everything lives in network namespaces of its own; load is bounded; all is removed at the end.
+Everything is in its own network namespaces; load is bounded; all is removed at the end.
 
 usage: programming_latency.py [--sizes 100,1000,5000] [--endpoints 10] [--flavour legacy|nft] [--rounds 10] [--sluice PATH]
 """
@@ -32,7 +32,7 @@ PROGRAMMED_SECONDS_MAX, FLIP_SECONDS_MAX = 1500, 1500
 
 
 def make_rig():
-    """One node with two pods that answer their own name, and a client behind it."""
+    """One node with two pods that answer with their own name, and a client behind it."""
     rig = Rig("slbench")
     rig.add_node("node", f"{NODE_ADDRESS}/24")
     for name, address in {**PODS, "client": CLIENT_ADDRESS}.items():
@@ -107,7 +107,7 @@ def measure_flips(rig, plane, rounds):
             raise RuntimeError(f"the flip Service answers {current!r}")
         for _ in range(rounds):
             wanted = "podB" if current == "podA" else "podA"
-            time.sleep(2.5)  # longer than minSyncPeriod, so that both proxies are at rest
+            time.sleep(2.5)  # longer than minSyncPeriod, so that both proxies are idle
             start = time.time()
             plane.request(connection, "PUT", f"{SLICES}/flip-x", endpoint_slice("flip", [PODS[wanted]]))
             while (answer := ask_flip()) != wanted:
@@ -144,7 +144,7 @@ def main():
     parser.add_argument("--sizes", default="100,1000,5000", help="numbers of Services")
     parser.add_argument("--endpoints", type=int, default=10)
     parser.add_argument("--flavour", default="legacy", choices=("legacy", "nft"),
-                        help="nft takes kube-proxy minutes a sync from some thousand Services on")
+                        help="with nft, kube-proxy needs minutes per sync from some thousand Services on")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--sluice", default=str(ROOT / "build/release/sluice"))
     options = parser.parse_args()

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # Where third-party libraries come from.
 #
-# Tests and debugging take Debian's shared libraries. A program that is carried to other machines, above all into a container's
-# image, should bring with it what is not there: with SLUICE_PORTABLE what has a static archive in Debian 12 is linked
+# Tests and debugging use Debian's shared libraries. A program for other machines, above all for a container
+# image, should bring what those lack: with SLUICE_PORTABLE what has a static archive in Debian 12 is linked
 # statically, and what has none is installed beside the program (src/cli/CMakeLists.txt). libmnl and libnftnl stay
-# shared: wherever there are iptables-nft or nft, so are they, and both are under the GPL or LGPL.
+# shared: iptables-nft and nft need them anyway, and they are under the LGPL or GPL.
 option(SLUICE_PORTABLE "Link statically what has a static archive" OFF)
 
 if(SLUICE_PORTABLE)
@@ -14,7 +14,7 @@ find_package(OpenSSL REQUIRED)
 find_package(fmt REQUIRED)
 find_package(yaml-cpp REQUIRED)
 
-# Instead of fmt::fmt and yaml-cpp. Objects are compiled alike either way, so that the compiler's cache serves both.
+# Instead of fmt::fmt and yaml-cpp. Objects are compiled the same either way, so that the compiler cache hits for both.
 if(SLUICE_PORTABLE)
   find_library(YAML_CPP_ARCHIVE libyaml-cpp.a REQUIRED)
   add_library(sluice_yaml INTERFACE)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # One static library per room, one test program per room. Flags live in the interface target sluice_flags;
-# what a room may include is the business of tools/layers.txt and its check.
+# what a room may include is defined by tools/layers.txt and its check.
 set(CMAKE_CXX_STANDARD 20)
 set(CMAKE_CXX_STANDARD_REQUIRED ON)
 set(CMAKE_CXX_EXTENSIONS OFF)
@@ -42,7 +42,7 @@ find_package(Boost 1.74 REQUIRED)
 include(SluiceLibraries)
 include(GoogleTest)
 
-# What the tests' own files are compiled with besides, after sluice_flags.
+# Additional flags of the tests' own files, after sluice_flags.
 add_library(sluice_test_flags INTERFACE)
 target_link_libraries(sluice_test_flags INTERFACE GTest::gmock GTest::gtest)
 if(SLUICE_SANITIZE)
@@ -56,8 +56,8 @@ endif()
 function(sluice_room name)
   cmake_parse_arguments(R "" "" "SOURCES;ROOMS;LIBS;PUBLIC_LIBS" ${ARGN})
   add_library(sluice_${name} STATIC ${R_SOURCES})
-  # For all_verify_interface_header_sets (make lint): each header compiles alone. Those of tests are left out: they read
-  # definitions that tests alone have.
+  # For all_verify_interface_header_sets (make lint): each header compiles alone. Those of tests are left out: they use
+  # definitions that only tests have.
   file(GLOB headers ${CMAKE_CURRENT_SOURCE_DIR}/*.h)
   list(FILTER headers EXCLUDE REGEX "/(test_[^/]*|[^/]*_test_[^/]*|[^/]*_fixture|golden)\\.h$")
   target_sources(sluice_${name} PUBLIC FILE_SET HEADERS BASE_DIRS ${CMAKE_SOURCE_DIR}/src FILES ${headers})
@@ -81,7 +81,7 @@ function(sluice_test name)
     target_link_libraries(${name}_test PRIVATE sluice_${room})
   endforeach()
   if(NOT R_TIMEOUT)
-    set(R_TIMEOUT 300)  # ends what hangs; on a busy machine a test takes many times its own time
+    set(R_TIMEOUT 300)  # ends hanging tests; on a busy machine a test takes many times its usual time
   endif()
   set(properties TIMEOUT ${R_TIMEOUT})
   if(R_LABELS)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The compiled part of fmt 9, for a program that does not want libfmt.so. Debian's package has no static archive, but
-// the header that holds all functions; what they leave to be instantiated is instantiated here.
+// The compiled part of fmt 9, for a program that must not need libfmt.so. Debian's package has no static archive, but
+// the header that contains all functions; the remaining explicit instantiations are here.
 #include <fmt/format-inl.h>
 
 FMT_BEGIN_NAMESPACE

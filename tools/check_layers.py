@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Fails when a file under src/ includes a room or a library that tools/layers.txt does not allow, and says which line does it.
+"""Fails when a file under src/ includes a room or a library that tools/layers.txt does not allow, and names the line.
 
-usage: check_layers.py [ROOT]     another tree than this one, for the test of this check
+usage: check_layers.py [ROOT]     another tree, for the test of this check
 """
 import pathlib
 import re
@@ -52,7 +52,7 @@ def main():
         name = path.relative_to(ROOT / "src").as_posix()
         room = next((r for r in by_length if name.startswith(r + "/")), None)
         if room is None:
-            problems.append(f"src/{name}: stands in no room of tools/layers.txt")
+            problems.append(f"src/{name}: is in no room of tools/layers.txt")
             continue
         for number, line in enumerate(path.read_text().splitlines(), 1):
             refused = refusal(line, room, rooms, libraries)

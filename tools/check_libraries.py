@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Installs the program of a build folder into a folder of its own, and fails where it needs a shared library that
-src/cli/needed_libraries.txt does not name, where one that is to stand beside the program does not, where the C library
-must be newer than Debian 12's, or where it does not run in a root folder that holds nothing but the base's libraries.
+"""Installs the program of a build folder into a folder of its own, and fails if it needs a shared library that
+src/cli/needed_libraries.txt does not name, if one that must be beside the program is not, if the C library
+must be newer than Debian 12's, or if it does not run in a root folder that contains only the base's libraries.
 
 usage: check_libraries.py LIST BUILD-FOLDER        (as root, for chroot and a mount)"""
 import os
@@ -36,7 +36,7 @@ def needed_by(path):
 
 
 def glibc_wanted(path):
-    """The newest version of the C library's symbols that the file asks for."""
+    """The newest version of the C library's symbols that the file needs."""
     return max((tuple(map(int, v.split("."))) for v in re.findall(r"GLIBC_([0-9.]+)", output("readelf", "-V", path))), default=(0,))
 
 
@@ -55,7 +55,7 @@ def problems_of(files, allowed, folder):
 
 
 def copy_base(allowed, root):
-    """The base's libraries at their own places. ldconfig's cache says where those are."""
+    """The base's libraries in their usual places, according to ldconfig's cache."""
     places = dict(re.findall(r"^\s(\S+) \(.*x86-64.*\) => (\S+)$", output("ldconfig", "-p"), re.M))
     for soname in allowed["base"]:
         if soname in places:
@@ -80,13 +80,13 @@ def main():
             (root / "tmp").mkdir()
             (root / "proc").mkdir()
             for arguments in (["version"], ["proxy", "--write-config-to=/tmp/written"]):
-                # The loader asks /proc where the program is, to look beside it. The mount goes with its namespace.
+                # The loader asks /proc where the program is, to look beside it. The mount ends with its namespace.
                 enter = 'mount --bind /proc "$0/proc" && exec chroot "$0" "$@"'
                 done = subprocess.run(["unshare", "--mount", "sh", "-c", enter, name, PREFIX + "/bin/sluice", *arguments],
                                       capture_output=True, text=True)
                 if done.returncode != 0:
                     problems.append(f"sluice {' '.join(arguments)} in a bare root: status {done.returncode}: {done.stderr.strip()}")
-    print("\n".join(problems) if problems else "the installed program brings with it what a base need not have")
+    print("\n".join(problems) if problems else "the installed program brings everything that a base may lack")
     return bool(problems)
 
 

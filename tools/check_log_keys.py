@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Fails when a key of a log line is not in docs/log-keys.md, or one that is there stands in no log line.
+"""Fails when a key of a log line is not in docs/log-keys.md, or a listed one is in no log line.
 
-usage: check_log_keys.py [ROOT]     another tree than this one, for the test of this check
+usage: check_log_keys.py [ROOT]     another tree, for the test of this check
 """
 import pathlib
 import re
@@ -14,7 +14,7 @@ LISTED = ROOT / "docs/log-keys.md"
 
 
 def argument_end(text, start):
-    """The index behind the parenthesis that closes the one before `start`; strings may hold parentheses."""
+    """The index after the parenthesis that closes the one before `start`; strings may contain parentheses."""
     depth, at = 1, start
     while depth and at < len(text):
         if text[at] == '"':

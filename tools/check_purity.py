@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Fails when a library calls what a pure room must not: clocks, input and output, the environment, logging, randomness,
-threads. It reads what the compiled library asks the linker for, so no header can hide a call.
+threads. It reads the undefined symbols of the compiled library, so no header can hide a call.
 
 usage: check_purity.py LIBRARY..."""
 import re
@@ -33,7 +33,7 @@ def main():
             problems.append(f"{library}: nm shows no calls at all, so nothing was checked")
         for symbol in sorted(symbols):
             problems += [f"{library}: {symbol} is {what}" for what, pattern in FORBIDDEN.items() if re.match(pattern, symbol)]
-    print("\n".join(problems) if problems else "no clock, input, output, environment, log, randomness or thread in sight")
+    print("\n".join(problems) if problems else "no clock, input, output, environment, log, randomness or thread found")
     return bool(problems)
 
 

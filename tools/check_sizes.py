@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Fails when a source file is longer than 600 lines and does not say why, or a function of the product longer than 70.
+"""Fails when a source file is longer than 600 lines without a reason, or a function of the product longer than 70.
 
 A reason is a line of the comment at the file's head that begins with "Long, because". Functions of tests are tables of rows, and
-may be longer. Where functions begin and end is seen by their indentation, which clang-format keeps.
+may be longer. Functions are found by their indentation, which clang-format keeps.
 
-usage: check_sizes.py [ROOT]     another tree than this one, for the test of this check
+usage: check_sizes.py [ROOT]     another tree, for the test of this check
 """
 import pathlib
 import re

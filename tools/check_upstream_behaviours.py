@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Fails when docs/upstream-behaviours.md names a test, or a row of a test's table, that does not exist, or leaves out a row of upstream's."""
+"""Fails when docs/upstream-behaviours.md names a test, or a row of a test's table, that does not exist, or leaves out an upstream row."""
 import pathlib
 import re
 import sys
@@ -11,7 +11,7 @@ EXPECTED = [f"M{n}" for n in (*range(1, 29), *range(30, 39), *range(40, 50))] + 
 
 
 def google_tests():
-    """Suite.Name -> the text of the test and of what stands before it in its file back to the previous test, where tables may be."""
+    """Suite.Name -> the text of the test and of what precedes it in its file back to the previous test, where tables may be."""
     tests = {}
     for path in sorted((ROOT / "src").rglob("*_test.cc")):
         listed = (path.parent / "CMakeLists.txt").read_text()
@@ -79,7 +79,7 @@ def main():
         seen.add(row.group(1))
         problems += [f"{DOCUMENT.name}:{number}: {row.group(1)}: {problem}" for problem in problems_of(row.group(3), tests)]
     problems += [f"{DOCUMENT.name}: {name} is missing" for name in EXPECTED if name not in seen]
-    print("\n".join(problems) if problems else f"{cells} rows, and every test that they name is there")
+    print("\n".join(problems) if problems else f"{cells} rows, and every test that they name exists")
     return bool(problems)
 
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The checks of this folder can fail: each is run on small trees made for it, sound ones and spoilt ones."""
+"""The checks of this folder can fail: each is run on small trees made for it, valid and invalid ones."""
 import pathlib
 import subprocess
 import sys

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Writes a manual page's source for scdoc, with what the program itself says of its options.
+"""Writes a manual page's source for scdoc, with the program's own descriptions of its options.
 
 usage: man_page.py SLUICE PAGE.scd
 
-In PAGE a line "@HELP lab up@" stands for the text of `sluice lab up --help`, a line "@FLAGS proxy@" for the flags that
+In PAGE a line "@HELP lab up@" is replaced by the text of `sluice lab up --help`, a line "@FLAGS proxy@" by the flags that
 `sluice proxy --help` lists, each with its description. So pages and --help cannot differ.
 """
 import re

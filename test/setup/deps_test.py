@@ -54,7 +54,7 @@ class Deps(MachineTest):
             self.machine.spoil("apt-get update", action)
             output = self.assert_done(self.machine.run(SCRIPT))
             self.assertIn(why, output)
-            self.assertIn("going on with the lists that did", output)
+            self.assertIn("continuing with the lists that did", output)
             self.machine.mend("apt-get")
 
     def test_every_other_step_that_fails_is_named_and_the_next_run_succeeds(self):

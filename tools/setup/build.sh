@@ -5,8 +5,8 @@
 #
 #   tools/setup/build.sh PRESET TARGET...
 #
-# On a terminal Ninja shows its own line, which moves on. Elsewhere a line every 20 s counts the steps, and what the compilers printed is in
-# build/PRESET/build.log; of a build that failed, the steps that did are shown. NPROC is the number of jobs, by default one per processor.
+# On a terminal Ninja shows its own progress line. Elsewhere a line every 20 s counts the steps, and the compilers' output is in
+# build/PRESET/build.log; if a build fails, its failed steps are shown. NPROC is the number of jobs, by default one per processor.
 # shellcheck source=tools/setup/lib.sh
 . "$(dirname "$0")/lib.sh"
 cd "$(dirname "$0")/../.."

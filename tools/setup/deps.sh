@@ -45,7 +45,7 @@ command -v dpkg-query >/dev/null || die "this is not Debian: install what Debian
 # The packages of $wanted that are not installed, in $missing.
 find_missing() {
 	local installed package
-	# dpkg-query fails when a package is unknown to it: those are missing, too.
+	# dpkg-query fails when a package is unknown to it: those are missing too.
 	installed=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' "${wanted[@]}" 2>/dev/null | sed -n 's/^installed //p' || true)
 	local -A there=()
 	for package in $installed; do there[$package]=1; done
@@ -61,7 +61,7 @@ find_missing
 [ "$(id -u)" -eq 0 ] || die "not root, and these packages are missing: ${missing[*]}
 Install them with: sudo $0 $*"
 
-# Two of these at once, as by two clones: the second finds everything there. Nothing that a package starts may keep the lock.
+# Two of these at once, as from two clones: the second finds everything installed. Nothing that a package starts may keep the lock.
 lock /var/lib/dpkg "installing packages"
 find_missing
 [ ${#missing[@]} -gt 0 ] || exit 0
@@ -76,9 +76,9 @@ apt=(bash -c 'exec "$@" 9<&-' apt-get apt-get -q -y --no-install-recommends --fi
 
 say "missing ${#missing[@]} Debian packages: ${missing[*]}"
 run_logged "$log" "reading the package lists" "${apt[@]}" --error-on=any update ||
-	say "some package source did not update; going on with the lists that did"
+	say "some package source did not update; continuing with the lists that did"
 
-# Nobody's packages are taken away. Debian's busybox is the exception: busybox-static is the same program and stands in for it.
+# No packages are removed. Debian's busybox is the exception: busybox-static is the same program and replaces it.
 plan=$("${apt[@]}" --simulate install "${missing[@]}" 2>&1) || die "apt cannot install them:
 $plan"
 removals=$(sed -n 's/^Remv \([^ ]*\).*/\1/p' <<<"$plan" | grep -vx busybox | tr '\n' ' ' || true)
@@ -88,7 +88,7 @@ install() { run_logged "$log" "installing them" "${apt[@]}" install "${missing[@
 # After a dpkg that was killed, apt refuses to work until what it left is finished.
 finish_interrupted() { grep -q 'dpkg was interrupted' "$log" && run_logged "$log" "finishing what an interrupted dpkg left" dpkg --configure -a; }
 
-let_finish="apt to finish: what it leaves half installed would have to be mended by hand"
+let_finish="apt to finish: what it leaves half installed would have to be repaired by hand"
 install || { finish_interrupted && install; } || { keep_log=1; end 1; }
 find_missing
 [ ${#missing[@]} -eq 0 ] || die "still missing after the install: ${missing[*]}"

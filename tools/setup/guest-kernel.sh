@@ -31,7 +31,7 @@ done
 # shellcheck disable=SC2317 # lib.sh calls it
 clean_up() { [ -z "$work" ] || rm -rf "$work"; }
 
-# The release of what was unpacked by an earlier run, the latest first: serves where apt knows of nothing newer, as without a network.
+# The release of what was unpacked by an earlier run, the latest first: used if apt knows of nothing newer, as without a network.
 find_cached() {
 	local kernel
 	for kernel in "$cache"/guest-[0-9]*/vmlinuz; do
@@ -39,7 +39,7 @@ find_cached() {
 	done | sort -rV | sed -n '1s|.*/guest-||p'
 }
 
-# The kernel package that apt knows of; nothing where it knows none, as without package lists, where apt-cache fails.
+# The kernel package that apt knows of; nothing if it knows none, as without package lists, when apt-cache fails.
 find_package() {
 	local depends
 	depends=$(apt-cache depends --important linux-image-amd64 2>/dev/null) || return 0
@@ -53,11 +53,11 @@ download() {
 		env -C "$work" apt-get -o APT::Sandbox::User=root -o Acquire::Retries=3 -o Acquire::http::Timeout=30 download -q "$package"
 }
 
-# Leaves the package in $work. What apt knows may be older than what the mirror has: then, if the cache has none, once more with new lists.
+# Leaves the package in $work. What apt knows may be older than what the mirror has: then, if the cache has none, retried with new lists.
 fetch_package() {
 	download && return
 	[ -z "$cached" ] || return
-	say "once more, with new package lists"
+	say "retrying with new package lists"
 	refresh_lists || return
 	package=$(find_package)
 	[ -n "$package" ] || return
@@ -76,7 +76,7 @@ unpack_package() {
 	mv -T "$work/kernel" "$folder"
 }
 
-# The initramfs holds our own init. The copy of that beside it says what the initramfs was made of, so it comes last.
+# The initramfs holds our own init. The copy of it beside the initramfs shows what the initramfs was made from, so it is written last.
 make_initrd() {
 	local root=$work/initramfs modules path order=()
 	mkdir -p "$root"/{bin,proc,sys,dev,newroot} "$root/lib/modules/$release"

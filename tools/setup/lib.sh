@@ -3,21 +3,21 @@
 #
 # What the setup scripts share; they source it first. $program is their name in messages.
 #
-# A script that ends with a status other than 0 has said why. A command that fails where nothing takes its status ends the script, and
-# the trap for ERR names the file, the line, the command and the status: also inside functions and command substitutions. Where die() was
-# called, its message is the only one. When the script ends, however it does (but by SIGKILL), its function clean_up is called if it has one.
+# A script that ends with a status other than 0 has printed the reason. A command that fails where nothing checks its status ends the script, and
+# the trap for ERR prints the file, the line, the command and the status, also inside functions and command substitutions. If die() was
+# called, its message is the only one. When the script ends, in whatever way (except SIGKILL), its function clean_up is called if it has one.
 set -Eeuo pipefail
 shopt -s inherit_errexit
 
 program=$(basename "$0")
-explained='' # set once the reason for ending has been said
-readonly explained_status=97 # what a subshell ends with that has said why: the shell above it says nothing more
+explained='' # set once the reason for ending has been printed
+readonly explained_status=97 # of a subshell that has printed the reason: its parent shell prints nothing more
 
 # Messages go where the script's errors go, also out of functions whose output is in a log. Programs that stay do not inherit descriptor 8.
 exec 8>&2
 say() { echo "$program: $*" >&8; }
 
-# Ends the script with a status, after the reason was said.
+# Ends the script with a status, after the reason was printed.
 end() {
 	explained=1
 	[ "$BASH_SUBSHELL" -eq 0 ] || exit "$explained_status"
@@ -68,7 +68,7 @@ on_signal() {
 trap 'on_error $? "$BASH_COMMAND" "${BASH_SOURCE[0]}:$LINENO" "${PIPESTATUS[*]}"' ERR
 trap on_exit EXIT
 for signal in HUP INT TERM; do
-	# shellcheck disable=SC2064 # the name of now
+	# shellcheck disable=SC2064 # the current name
 	trap "on_signal $signal" "$signal"
 done
 unset signal
@@ -76,7 +76,7 @@ unset signal
 # Prints the comment at the head of the script: its manual.
 usage() { sed -n '4,/^[^#]/s/^# \{0,1\}//p' "$0"; }
 
-# Prints the folder for what is made once per machine: $SLUICE_CACHE, else $XDG_CACHE_HOME/sluice (not where that is relative, which its
+# Prints the folder for what is built once per machine: $SLUICE_CACHE, else $XDG_CACHE_HOME/sluice (not where that is relative, which its
 # standard forbids), else ~/.cache/sluice. Without HOME, ~ is what the user database has. The folder need not exist.
 cache_folder() (
 	[ -n "${HOME-}" ] || unset HOME
@@ -88,13 +88,13 @@ cache_folder() (
 )
 
 # lock PATH WHAT: holds the lock of a file or folder until the script and what it started have ended (those that inherit descriptor 9);
-# WHAT is what another holder does.
+# WHAT says what another holder is doing.
 lock() {
 	if [ -d "$1" ]; then exec 9<"$1"; else exec 9>"$1"; fi
 	until flock --wait 20 9; do say "waiting for another process: it is $2 (lock $1)"; done
 }
 
-# Says which disk is full of those that the script writes to, folders in $writes_to: not every program names that as the reason of its
+# Reports which of the disks that the script writes to is full, folders in $writes_to: not every program names that as the reason of its
 # failure, and a log on that disk may lack the line that does.
 writes_to=()
 check_disks() {
@@ -108,8 +108,8 @@ check_disks() {
 }
 
 # run_logged LOG WHAT COMMAND...
-# Runs COMMAND with its output added to LOG, and says every 20 s that WHAT still goes on, with what the script's function
-# note_progress prints, where it has one. Returns COMMAND's status, if that is not 0 after showing what the function show_failure prints, or
+# Runs COMMAND with its output added to LOG, and reports every 20 s that WHAT is still running, with what the script's function
+# note_progress prints, if it has one. Returns COMMAND's status, if that is not 0 after showing what the function show_failure prints, or
 # the end of the log. While it runs, $running_group is its process group. It is ended when the script ends, also by SIGKILL, unless
 # $let_finish is set.
 running_group='' running_what='' let_finish=''
@@ -120,8 +120,8 @@ run_logged() {
 	say "$running_what"
 	[ -z "$let_finish" ] || guard=()
 	: >>"$output" || return
-	# In a session of its own a niceness holds only against that session's processes where the kernel groups by sessions, so the group is
-	# given it, too.
+	# In its own session a niceness only counts against that session's processes if the kernel groups by sessions, so the group is
+	# given it too.
 	# shellcheck disable=SC2016 # the inner shell expands it
 	setsid "${guard[@]}" sh -c '{ nice >/proc/self/autogroup; } 2>/dev/null; exec "$@"' sh "$@" >>"$output" 2>&1 </dev/null 8>&- &
 	running_group=$!
