@@ -36,9 +36,9 @@ class DescriptorListener : public testing::EmptyTestEventListener {
   std::set<std::string> before_;
 };
 
-// What testing::TempDir() returns. Tests run beside each other, also those of two builds, and many of their files have
-// fixed names. The lock of iptables' legacy programs, /run/xtables.lock, is everybody's whatever network namespace they
-// are in: who does not wait for it fails, who does may wait for too short a time.
+// What testing::TempDir() returns. Tests run in parallel, also those of two builds, and many of their files have
+// fixed names. The lock of iptables' legacy programs, /run/xtables.lock, is shared whatever network namespace they
+// are in: a program that does not wait for it fails, one that does may wait for too short a time.
 class OwnFolder {
  public:
   OwnFolder() {

@@ -24,7 +24,7 @@ NODES = {"node1": "192.168.231.122", "node2": "192.168.231.123"}
 MASTER, CLIENT = "192.168.231.121", "192.168.231.200"
 PODS = {"web-a": ("node1", "10.244.1.5"), "web-b": ("node1", "10.244.1.6"), "web-c": ("node2", "10.244.2.5"), "client-pod": ("node1", "10.244.1.9")}
 
-# What kubeadm 1.20 writes into the ConfigMap kube-proxy: everything that nobody chose is there as null or zero.
+# What kubeadm 1.20 writes into the ConfigMap kube-proxy: everything that was not set is there as null or zero.
 KUBEADM_CONFIG = """apiVersion: kubeproxy.config.k8s.io/v1alpha1
 bindAddress: 0.0.0.0
 bindAddressHardFail: false
@@ -76,7 +76,7 @@ winkernel:
 
 class Cluster:
     def __init__(self, folder, when_over):
-        """Calls when_over(function) for everything that has to be undone, as soon as it has, so that a failure here leaves nothing."""
+        """Calls when_over(function) for everything that has to be undone, as soon as it exists, so that a failure here leaves nothing."""
         self.folder = pathlib.Path(folder)
         self.rig = Rig("slkctl")
         rig = self.rig
@@ -126,9 +126,9 @@ class Cluster:
         return collections.Counter(self.rig.probe(host, protocol, address, port, timeout)[0] for _ in range(requests))
 
     def wait_answers(self, host, protocol, address, port, wanted):
-        """Until exactly the wanted pods (or "refused", "timeout") answer.
+        """Waits until exactly the wanted pods (or "refused", "timeout") answer.
 
-        A request that was made too early stays without an answer: the kernel tracks it, and no rule that comes later translates it.
+        A request that was made too early stays without an answer: the kernel tracks it, and no later rule translates it.
         """
         wanted = {wanted} if isinstance(wanted, str) else set(wanted)
         return wait_for(f"{host} -> {address}:{port}/{protocol} answered by {sorted(wanted)}",
@@ -222,9 +222,9 @@ class KubectlTest(unittest.TestCase):
     def test_kill_and_restart_never_stops_traffic(self):
         self.apply(service("web2", "10.104.247.11", ("p", "TCP", 80)), self.endpoints("web2", "web-a", "web-b"))
         self.cluster.wait_answers("client-pod", "TCP", "10.104.247.11", 80, ["web-a", "web-b"])
-        # A request that was made before there were rules is tracked without translation for two minutes more.
+        # A request that was made before there were rules is tracked without translation for another two minutes.
         run("ip", "netns", "exec", self.rig.ns("node1"), "conntrack", "-F")
-        # Without rules the node sends a packet for the Service on to its router. No time limit of a client tells that from a busy machine.
+        # Without rules the node sends a packet for the Service on to its router. No time limit of a client distinguishes that from a busy machine.
         in_router = ("ip", "netns", "exec", self.rig.ns("router"), "nft")
         run(*in_router, "-f", "-", input="table ip missed { chain in { type filter hook prerouting priority 0; ip daddr 10.104.247.11 counter; }; }\n")
         self.addCleanup(run, *in_router, "delete table ip missed")
@@ -306,7 +306,7 @@ class KubectlTest(unittest.TestCase):
         wait_for("kubectl describe shows the event", lambda: "Starting" in self.plane.kubectl("describe", "node", "node1"))
 
     def test_a_port_that_must_be_had_and_is_not_ends_the_proxy_with_an_event(self):
-        """The event is sent although the program ends at once; kube-proxy's name for it is what alerts look for."""
+        """The event is sent although the program ends at once; alerts look for kube-proxy's name of it."""
         log = self.cluster.folder / "hard-fail.log"
         proxy = self.rig.spawn("node1", [SLUICE, "proxy", f"--kubeconfig={self.plane.state}/proxy.kubeconfig", "--hostname-override=node1",
                                          "--bind-address-hard-fail"], log, {"XTABLES_LOCKFILE": str(self.cluster.folder / "node1.lock")})
@@ -337,7 +337,7 @@ class KubectlTest(unittest.TestCase):
             return str(error)
 
     def test_a_configuration_file_that_is_written_ends_it_and_one_that_is_swapped_does_not(self):
-        """As kube-proxy: whoever edits the file wants a restart; a ConfigMap that kubelet swaps under it does not count."""
+        """As in kube-proxy: editing the file means a restart; a ConfigMap that kubelet swaps does not count."""
         folder = self.cluster.folder / "edited"
         for version, mode in (("v1", '""'), ("v2", "ipvs")):
             (folder / version).mkdir(parents=True)
@@ -366,7 +366,7 @@ class KubectlTest(unittest.TestCase):
 
 
 def handles(ruleset):
-    """Rules with their kernel handles, without the counters: a rule that was written again has another handle."""
+    """Rules with their kernel handles, without the counters: a rewritten rule has another handle."""
     return [line.split("counter packets")[0] + line[line.rfind("# handle"):] for line in ruleset.splitlines() if "# handle" in line]
 
 

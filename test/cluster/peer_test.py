@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The real kube-proxy 1.20.2 and `sluice proxy`, one after the other, on the same API server, objects and nodes: every client must
 get the same answers, refusals and source addresses from every Service address. In mode ipvs (SLUICE_TEST_MODE=ipvs, on a kernel with
-ip_vs) the tables of virtual servers must be the same, too.
+ip_vs) the tables of virtual servers must be the same too.
 
-Where Kubernetes itself changed between 1.20 and today, DIFFERENCES names the probe, what today's Kubernetes says, and why.
+Where Kubernetes itself changed between 1.20 and today, DIFFERENCES names the probe, what today's Kubernetes does, and why.
 """
 
 import concurrent.futures
@@ -35,7 +35,7 @@ clusterCIDR: 10.244.0.0/16
 conntrack: {{maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s}}
 """
 
-# (source, target) -> (what kube-proxy 1.20.2 does, what Kubernetes says today and Sluice does, why)
+# (source, target) -> (what kube-proxy 1.20.2 does, what Kubernetes and Sluice do today, why)
 FALLBACK = "policy Local without an endpoint here: 1.20 serves nothing; today pods and nodes reach the other nodes' endpoints, and outsiders get no answer"
 KUBELET = "1.20 only marks what is outside loadBalancerSourceRanges, and counts on kubelet's rule to drop it"
 DIFFERENCES = {"iptables": {}, "ipvs": {
@@ -171,7 +171,7 @@ class PeerTest(unittest.TestCase):
         run(*inside, "conntrack", "-F", check=False)
 
     def settled_table(self, node):
-        """Once it has not changed for three seconds: kube-proxy writes its virtual servers one by one."""
+        """Waits until it has not changed for three seconds: kube-proxy writes its virtual servers one by one."""
         table = self.virtual_servers(node)
         while MODE == "ipvs":
             time.sleep(3)
@@ -191,28 +191,28 @@ class PeerTest(unittest.TestCase):
                 return False
             table = self.virtual_servers(node)
             return all(any(f" {address} " in line and " -r " in line for line in table) for address in ("10.96.1.1:80", "10.96.1.12:81", f"{RANGED_INGRESS}:80", f"{NODES[node]}:30110"))
-        # The dispatch rules come last, whoever writes them.
+        # The dispatch rules come last, in both programs.
         dispatch = run("ip", "netns", "exec", self.rig.ns(node), "iptables-save", "-t", "nat")
         dispatch = "".join(line for line in dispatch.splitlines() if line.startswith("-A KUBE-SERVICES "))
         return all(f'"default/{name}:' in dispatch for name in ("plain", "two-ports", "ranged", "sticky"))
 
     def answers(self, source, protocol, address, port):
-        """The set of (who answered, client address seen): enough requests at once to meet every pod of at most three."""
+        """The set of (who answered, client address seen): enough requests at once to reach every pod of at most three."""
         def ask(timeout):
             def one(_=None):
                 return self.rig.probe(source, protocol, address, port, timeout)
 
-            # The kernel sends a bounded number of ICMP refusals a second, so those are asked for one after the other.
+            # The kernel sends a bounded number of ICMP refusals a second, so those are requested one after the other.
             first = one()
             if first[0] in ("refused", "unreachable"):
                 return {first, one(), one()}
             with concurrent.futures.ThreadPoolExecutor(16) as pool:
                 seen = {first, *pool.map(one, range(20))}
-                # One pod of three stays unseen in 21 requests once in 1,700 times, and 35 rows are asked of two programs.
+                # One pod of three stays unseen in 21 requests once in 1,700 times, and 35 rows are checked for two programs.
                 return seen if len(seen) == 1 else seen | set(pool.map(one, range(40)))
 
         answers = ask(SILENCE)
-        # Some answer and some do not: dropped packets or a busy machine. Asked once more, with time for another retransmission.
+        # Some answer and some do not: dropped packets or a busy machine. Retried once, with time for another retransmission.
         return answers if len(answers) == 1 or ("timeout", "") not in answers else ask(3 * SILENCE)
 
 

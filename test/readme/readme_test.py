@@ -25,12 +25,12 @@ def commands():
 
 
 def as_script(printed, sluice):
-    assert printed.count("build/release/sluice") >= 3 and re.search(r"\bnetns add try\b", printed), "not the lines that are meant"
+    assert printed.count("build/release/sluice") >= 3 and re.search(r"\bnetns add try\b", printed), "not the expected lines"
     return printed.replace("build/release/sluice", sluice).replace(" try ", f" {NAMESPACE} ").replace(" try\n", f" {NAMESPACE}\n")
 
 
 def run(script):
-    """The script's status and what it printed; its jobs end with it in any case."""
+    """The script's status and what it printed; its jobs end with it in every case."""
     script = "trap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n" + script
     shell = subprocess.Popen(["bash", "-e", "-c", script], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                              stderr=subprocess.STDOUT, text=True, start_new_session=True)
@@ -59,7 +59,7 @@ def main():
         problems.append("the network namespace was left")
     if problems:
         print(out)
-    print("\n".join(problems) if problems else "the README's commands did what it says")
+    print("\n".join(problems) if problems else "the README's commands work as it says")
     return bool(problems)
 
 

@@ -22,7 +22,7 @@ case " $* " in
 *) echo "apt-get: unexpected: $*" >&2; exit 100 ;;
 esac'''
 
-# What is done in place of a real installation, not of one that is simulated.
+# Replaces a real installation, but not a simulated one.
 REALLY = 'case " $* " in *" --simulate "*) exec "$real" "$@" ;; esac; '
 
 

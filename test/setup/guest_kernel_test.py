@@ -19,7 +19,7 @@ class GuestKernel(MachineTest):
         self.folder = self.machine.cache / f"guest-{RELEASE}"
 
     def assert_whole(self, result, folder=None):
-        """It succeeded, printed its folder, and all that a guest needs is there."""
+        """It succeeded, printed its folder, and everything that a guest needs exists."""
         folder = folder or self.folder
         output = self.assert_works(result)
         self.assertEqual(output.splitlines()[-1], str(folder))
@@ -31,7 +31,7 @@ class GuestKernel(MachineTest):
         self.assertEqual(list(folder.parent.glob("guest-work.*")), [])
 
     def assert_nothing_visible(self):
-        """What a later run would take for whole is not there, or is whole."""
+        """What a later run would take as complete does not exist or is complete."""
         for kernel in self.machine.cache.glob("guest-[0-9]*"):
             self.assertGreater((kernel / "vmlinuz").stat().st_size, 500_000)
             self.assertTrue((kernel / f"lib/modules/{RELEASE}/modules.dep").exists())

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """tools/setup/kubernetes.sh, and control-plane.sh which calls it, with each step failing, and again after that. The source is a small tarball
-made here, whose `make` writes programs as that of Kubernetes does; apt is real where it has nothing to fetch, and replaced where it has."""
+made here, whose `make` writes programs like that of Kubernetes; apt is real if it has nothing to fetch, and replaced otherwise."""
 import io
 import signal
 import tarfile

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A machine that has never seen us, for the tests of the setup scripts: an empty home, an empty cache, a copy of the scripts in a path with
-spaces, and apt with sources of its own and no package lists. Programs can be put before the real ones, to fail, hang or be slow.
+"""A fresh machine, for the tests of the setup scripts: an empty home, an empty cache, a copy of the scripts in a path with
+spaces, and apt with its own sources and no package lists. Programs can be put in front of the real ones, to fail, hang or be slow.
 
 Nothing outside its folder is changed: what would install packages is replaced, and apt gets its folders through APT_CONFIG."""
 import hashlib
@@ -18,7 +18,7 @@ SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 RELEASE = "6.1.0-99-amd64"
 BOOT_MODULES = ("virtio_pci", "9pnet_virtio", "9p", "overlay")
 
-# What a replaced program does: the arguments that it is for, then the action. `{}` is the machine's folder.
+# What a replaced program does: the arguments that it handles, then the action. `{}` is the machine's folder.
 FAIL = 'echo "$name: made to fail" >&2; exit 7'
 FULL = 'echo "$name: cannot write: No space left on device" >&2; exit 1'
 HANG = 'echo $$ >"$machine/hung.new"; mv "$machine/hung.new" "$machine/hung"; exec sleep 600'
@@ -49,7 +49,7 @@ class Machine:
         shutil.rmtree(self.folder)
 
     def program(self, name, text):
-        """A program of ours in front of all others; in it $name, $machine and $real, the one that it hides."""
+        """Puts a program in front of all others; it can use $name, $machine and $real, the one that it hides."""
         real = shutil.which(name, path=SYSTEM_PATH) or "/nonexistent"
         path = self.bin / name
         path.write_text(f'#!/bin/bash\nname={name} machine="{self.folder}" real={real}\n{text}\n')
@@ -60,7 +60,7 @@ class Machine:
         name, *words = step.split(" ", 1)
         match = f'case " $* " in *" {words[0]} "*) ;; *) exec "$real" "$@" ;; esac\n' if words else ""
         hidden = self.bin / name
-        if hidden.exists():  # one of ours: it stays reachable
+        if hidden.exists():  # one of ours, which stays reachable
             moved = self.bin / f"{name}.real"
             if not moved.exists():
                 hidden.rename(moved)
@@ -87,7 +87,7 @@ class Machine:
         return process.returncode, output
 
     def forget(self, lists=True):
-        """As if nothing had run yet: no cache and no package lists."""
+        """Resets: no cache and no package lists."""
         shutil.rmtree(self.cache, ignore_errors=True)
         if lists:
             shutil.rmtree(self.apt / "lists")
@@ -108,7 +108,7 @@ class Machine:
         return pid
 
     def run_on_small_disk(self, size, at, script, then):
-        """Runs SCRIPT with a disk of SIZE at the folder AT, then with room enough on the same disk. (status, output) of both."""
+        """Runs SCRIPT with a disk of SIZE at the folder AT, then with enough space on the same disk. (status, output) of both."""
         at.mkdir(parents=True, exist_ok=True)
         first, second = self.folder / "first", self.folder / "second"
         text = (f'mount -t tmpfs -o size={size} none "{at}" && {{ {script} >"{first}" 2>&1; echo $? >>"{first}"; '
@@ -123,7 +123,7 @@ class Machine:
         return results
 
     def make_kernel_packages(self):
-        """A repository with Debian's two kernel packages, small ones; apt knows of it once its lists were read."""
+        """A repository with Debian's two kernel packages, small ones; apt knows it once its lists are read."""
         for name, depends in (("linux-image-amd64", f"linux-image-{RELEASE}"), (f"linux-image-{RELEASE}", "")):
             root = self.folder / "package"
             (root / "DEBIAN").mkdir(parents=True)
@@ -154,7 +154,7 @@ class MachineTest(unittest.TestCase):
         self.addCleanup(self.machine.remove)
 
     def assert_explained(self, result, *fragments):
-        """It failed, and its output names what and why."""
+        """Asserts that it failed, and that its output says what and why."""
         status, output = result
         self.assertNotEqual(status, 0, output)
         for fragment in fragments:
@@ -166,7 +166,7 @@ class MachineTest(unittest.TestCase):
         return result[1]
 
     def kill_in_the_middle(self, step, how, *script, **environment):
-        """Runs the script until STEP hangs, kills it and its process group. Its output. Nothing that it started runs on."""
+        """Runs the script until STEP hangs, kills it and its process group. Returns its output. Nothing that it started is still running."""
         self.machine.spoil(step, HANG)
         process = self.machine.start(*script, **environment)
         hung = self.machine.wait_until_hung(process)
@@ -174,7 +174,7 @@ class MachineTest(unittest.TestCase):
         output = process.communicate(timeout=60)[0]
         self.assertNotEqual(process.returncode, 0, output)
         self.machine.mend(step)
-        while os.path.exists(f"/proc/{hung}"):  # ctest ends a test that waits for ever
+        while os.path.exists(f"/proc/{hung}"):  # ctest ends a test that waits forever
             time.sleep(0.02)
         if how != signal.SIGKILL:
             self.assertIn("SIGTERM", output)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""`make demo` and `make test` on a machine that has never seen us: the whole way through the setup scripts, with an empty home. What takes
-minutes is replaced: compiling, the tests themselves, QEMU. So is installing, and Kubernetes is handed in."""
+"""`make demo` and `make test` on a fresh machine: the whole way through the setup scripts, with an empty home. What takes
+minutes is replaced: compiling, the tests themselves, QEMU. So is installing, and Kubernetes is provided."""
 import hashlib
 import os
 import pathlib
@@ -12,7 +12,7 @@ import unittest
 
 from machine import FAIL, MachineTest
 
-# What CMake would do: configure, then print the steps as Ninja does and make the program.
+# What CMake would do: configure, then print the steps like Ninja and make the program.
 CMAKE = r'''
 case " $* " in
 *" --build "*)
@@ -44,7 +44,7 @@ echo "sluice guest: end"'''
 
 
 def sources_of_apt():
-    """What no script of ours may change."""
+    """What none of our scripts may change."""
     digest = hashlib.sha256()
     for path in sorted(pathlib.Path("/etc/apt").rglob("*")):
         digest.update(str(path).encode() + (path.read_bytes() if path.is_file() else b""))

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What a proxy says while it starts and waits: the program itself, each test in a network namespace of its own.
+"""What a proxy reports while it starts and waits: the program itself, each test in a network namespace of its own.
 
 usage: start_test.py SLUICE
 """
@@ -55,7 +55,7 @@ def wait_for(what, holds, seconds=90):
 
 
 class FakeApiServer:
-    """Has no objects but Nodes of these names; its watches are silent."""
+    """Has only Nodes with these names; its watches are silent."""
 
     def __init__(self, nodes):
         self.nodes = list(nodes)
@@ -161,7 +161,7 @@ def json_complaints(text):
 
 
 class AGoodStart(Start):
-    """Whoever sees an error at every start does not see the one that matters."""
+    """A log with an error at every start hides the one that matters."""
 
     def check(self, arguments, find_complaints):
         self.start("--manifests", self.manifests, *arguments)

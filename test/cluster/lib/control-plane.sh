@@ -26,12 +26,12 @@ umask 077
 
 readonly marker=.sluice-control-plane
 readonly programs=(kube-apiserver etcd)
-starting='' # set while an up is in the middle
+starting='' # set while an up is in progress
 readonly slow=${SLUICE_SLOW:-1} # how many times slower than usual this machine is: a guest without KVM
 
 in_netns() { if [ -n "$netns" ]; then ip netns exec "$netns" "$@"; else "$@"; fi; }
 
-# Starts a program of ours on its own: no terminal, no file descriptor of the caller's, output in its log.
+# Starts a program detached: no terminal, no file descriptor of the caller's, output in its log.
 start() {
 	local name=$1
 	shift
@@ -45,14 +45,14 @@ start() {
 		exec setsid "$@"
 	) >"$state/$name.log" 2>&1 </dev/null &
 	echo $! >"$state/$name.pid"
-	until alive "$name" || ! kill -0 $! 2>/dev/null; do sleep 0.02; done # the exec is over
+	until alive "$name" || ! kill -0 $! 2>/dev/null; do sleep 0.02; done # the exec is done
 }
 
-# True if the program that we started is still there: its pid is alive and its command line names our folder.
+# True if the program that we started is still running: its pid is alive and its command line names our folder.
 alive() {
 	local name=$1 pid words=
 	pid=$(cat "$state/$name.pid" 2>/dev/null) && [ -n "$pid" ] || return 1
-	# In the middle of an exec the command line is empty. So is a zombie's and a kernel thread's, but they have no exe either.
+	# During an exec the command line is empty. So is that of a zombie or kernel thread, but they have no exe either.
 	while [ -z "$words" ]; do
 		readlink -q "/proc/$pid/exe" >/dev/null || return 1
 		words=$(tr '\0' '\n' 2>/dev/null <"/proc/$pid/cmdline") || return 1
@@ -60,7 +60,7 @@ alive() {
 	grep -qF -- "=$state/" <<<"$words"
 }
 
-# Killed, not asked to end: that is quick, and what etcd has written stays.
+# SIGKILL, not SIGTERM: that is quick, and what etcd has written stays.
 end_programs() {
 	local name
 	for name in "${programs[@]}"; do
@@ -150,7 +150,7 @@ fail_up() {
 	die "$1 $2; the whole log is $state/$1.log"
 }
 
-# wait_until NAME SECONDS COMMAND...: until COMMAND succeeds; NAME has to live that long.
+# wait_until NAME SECONDS COMMAND...: until COMMAND succeeds; NAME must run that long.
 wait_until() {
 	local name=$1 deadline=$((SECONDS + $2 * slow))
 	shift 2
@@ -163,7 +163,7 @@ wait_until() {
 
 get() { in_netns curl --noproxy '*' --fail --silent --max-time 5 "$@"; }
 
-# The folder of kube-apiserver in $bin, all options in variables, STATEDIR empty but for the marker.
+# The folder of kube-apiserver in $bin, all options in variables, STATEDIR empty except for the marker.
 prepare() {
 	bin=$("$setup/kubernetes.sh") || end $? # it has said why
 	bin=${bin##*$'\n'}
@@ -175,8 +175,8 @@ prepare() {
 		port=${port:-6443}
 	fi
 	bind=${bind:-127.0.0.1}
-	# Ports for etcd (two) and the API server, free at this moment, and none that the kernel takes for a connection meanwhile: not even ours,
-	# which ask whether etcd listens yet, and would otherwise meet themselves once in a while.
+	# Ports for etcd (two) and the API server, free at this moment, and none that the kernel may assign to a connection meanwhile: not even to ours,
+	# which check whether etcd listens yet, and would otherwise sometimes connect to themselves.
 	ports=$(in_netns python3 -c '
 import random, socket
 first = int(open("/proc/sys/net/ipv4/ip_local_port_range").read().split()[0])
@@ -198,7 +198,7 @@ print(*(ipaddress.ip_network(cidr)[1] for cidr in sys.argv[1].split(",")))' "$se
 	read -r -a service_addresses <<<"$service_addresses"
 
 	mkdir -p "$state"
-	if [ ! -e "$state/$marker" ] && [ -n "$(ls -A "$state")" ]; then die "$state holds files of somebody else"; fi
+	if [ ! -e "$state/$marker" ] && [ -n "$(ls -A "$state")" ]; then die "$state has files of another program"; fi
 	touch "$state/$marker"
 	starting=1
 	down
@@ -232,7 +232,7 @@ up() {
 		"--client-ca-file=$state/ca.crt" "--token-auth-file=$state/tokens.csv" --authorization-mode=RBAC
 		"--service-account-key-file=$state/sa.pub" "--service-account-signing-key-file=$state/sa.key"
 		--service-account-issuer=https://kubernetes.default.svc
-		--allow-privileged=true --disable-admission-plugins=ServiceAccount # nobody makes service accounts here
+		--allow-privileged=true --disable-admission-plugins=ServiceAccount # nothing creates service accounts here
 		--max-requests-inflight=3000 --max-mutating-requests-inflight=1000
 	)
 	case $service_cidr in *,*) options+=(--feature-gates=IPv6DualStack=true) ;; esac

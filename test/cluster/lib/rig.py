@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A small cluster in network namespaces for tests and benchmarks that compare programs: nodes on one switch, pods routed behind
-their nodes, a client outside. Written apart from `sluice lab`, so that the product is not measured with its own ruler.
+their nodes, a client outside. Independent of `sluice lab`, so that the product is not measured with its own tools.
 
-Nothing is put into the host's own namespace. Every namespace carries the rig's prefix; close() removes them with all that runs in
-them. Threads of this process enter a namespace with setns(2), which moves the calling thread alone.
+Nothing is created in the host's own namespace. Every namespace has the rig's prefix; close() removes them with all that runs in
+them. Threads of this process enter a namespace with setns(2), which moves only the calling thread.
 """
 
 import contextlib
@@ -62,15 +62,15 @@ def inside(netns, function, *arguments):
     return outcome.get("value")
 
 
-# How long a busy machine may take for what takes it a moment when it is idle. Nobody waits that long but where something is wrong.
+# How long a busy machine may take for something that takes a moment when it is idle. Only a failure takes that long.
 PATIENCE = 120.0
-# How long silence must last to count as silence: a packet that was lost is sent again after 1 s. What was dropped stays without an answer.
+# How long silence must last to count as silence: a lost packet is sent again after 1 s. A dropped one stays without an answer.
 SILENCE = 1.6
 ANSWER_PATIENCE = 15.0
 
 
 def wait_for(what, condition, seconds=PATIENCE):
-    """Polls until condition() is true; raises with what it last answered otherwise."""
+    """Polls until condition() is true; otherwise raises with what it last returned."""
     deadline = time.monotonic() + seconds
     while True:
         answer = condition()
@@ -84,7 +84,7 @@ def wait_for(what, condition, seconds=PATIENCE):
 class Rig:
     def __init__(self, prefix):
         self.prefix = f"{prefix}{os.getpid()}"
-        # Network namespaces share the lock of iptables' legacy programs, /run/xtables.lock: others would hold ours up, and we theirs.
+        # Network namespaces share the lock of iptables' legacy programs, /run/xtables.lock: other programs would block ours, and ours would block them.
         self.lock = pathlib.Path(f"/run/{self.prefix}.xtables.lock")
         os.environ["XTABLES_LOCKFILE"] = str(self.lock)
         self.hosts = {}  # name -> namespace
@@ -111,8 +111,8 @@ class Rig:
         run("ip", "netns", "add", netns)
         self.hosts[host] = netns
         run("ip", "-n", netns, "link", "set", "lo", "up")
-        # An address is usable at once: no duplicate address detection in a network that we alone inhabit. And nobody learns from a
-        # redirect: a node that passes a packet on would otherwise be gone around by whoever sent it, from then on.
+        # An address is usable at once: no duplicate address detection in a network that only we use. And no host learns from a
+        # redirect: the sender would otherwise bypass a node that forwards its packets, from then on.
         for where in ("all", "default"):
             run("ip", "netns", "exec", netns, "sysctl", "-qw", f"net.ipv6.conf.{where}.accept_dad=0",
                 f"net.ipv6.conf.{where}.accept_redirects=0", f"net.ipv4.conf.{where}.accept_redirects=0")
@@ -135,7 +135,7 @@ class Rig:
         self._address(name, "eth0", *addresses)
         run("ip", "-n", self.ns(name), "link", "set", "eth0", "up")
         for setting in ("net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1", "net.ipv4.conf.all.rp_filter=0",
-                        # Refusals are ICMP messages; many at once must not be held back, or they look like time-outs.
+                        # Refusals are ICMP messages; many at once must not be rate-limited, or they look like time-outs.
                         "net.ipv4.icmp_ratelimit=0", "net.ipv6.icmp.ratelimit=0"):
             run("ip", "netns", "exec", self.ns(name), "sysctl", "-qw", setting)
         if others:
@@ -150,7 +150,7 @@ class Rig:
         run("ip", "-n", self.ns(name), "link", "set", "eth0", "up")
 
     def add_pod(self, name, node, *addresses):
-        """A pod behind a node: host routes on the node, a link-local gateway in the pod, as calico does it."""
+        """A pod behind a node: host routes on the node, a link-local gateway in the pod, as in calico."""
         self._add_namespace(name)
         self.links += 1
         device = f"cali{self.links}"
@@ -166,7 +166,7 @@ class Rig:
             run("ip", "-n", self.ns(node), "route", "add", address, "dev", device)
 
     def add_router(self, *addresses):
-        """Where nodes send what they know no route for. It forwards nothing, so that an unknown address is silence."""
+        """Where nodes send packets without a route. It forwards nothing, so that an unknown address is silence."""
         self.add_client("router", *(f"{a}/{64 if ':' in a else 24}" for a in addresses))
         for node in self.nodes:
             for address in addresses:
@@ -193,7 +193,7 @@ class Rig:
             while not self.stopping.is_set():
                 with contextlib.suppress(TimeoutError, OSError):
                     _, ancillary, _, peer = server.recvmsg(2048, 256)
-                    # The answer must leave from the address that was asked, which a wildcard socket does not do by itself.
+                    # The answer must leave from the address of the request, which a wildcard socket does not do by itself.
                     control = [(level, kind, data) for level, kind, data in ancillary if kind == socket.IPV6_PKTINFO]
                     server.sendmsg([f"{tag} {plain(peer[0])}\n".encode()], control, 0, peer)
             server.close()
@@ -220,9 +220,9 @@ class Rig:
             raise RuntimeError(f"the server on {host} port {port} did not start")
 
     def probe(self, host, protocol, address, port, timeout=ANSWER_PATIENCE, source=None):
-        """One request. Answers (who, client address as seen), ("refused", ""), ("timeout", "") or ("unreachable", "").
+        """One request. Returns (which pod, client address as seen), ("refused", ""), ("timeout", "") or ("unreachable", "").
 
-        Where silence is expected, SILENCE is time enough.
+        If silence is expected, SILENCE is long enough.
         """
         return inside(self.ns(host), ask, protocol, address, port, timeout, source)
 
@@ -336,7 +336,7 @@ class ControlPlane:
         return connection
 
     def request(self, connection, method, path, body=None):
-        """Answers the decoded body; raises on a status of 300 and above."""
+        """Returns the decoded body; raises on a status of 300 and above."""
         headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
         connection.request(method, path, json.dumps(body) if body is not None else None, headers)
         response = connection.getresponse()

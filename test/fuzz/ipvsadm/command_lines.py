@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random command lines of ipvsadm, as lists of words: most follow its grammar with good and bad values, some are mere words."""
+"""Random command lines of ipvsadm, as lists of words: most follow its grammar with good and bad values, some are random words."""
 
 SERVICES = """-t 10.0.0.1:80|-t 10.0.0.1:80|-u 10.0.0.1:53|-t vip1:http|-t vip1.example:http-alt|-t [fd00:1::1]:80|-f 1|-f 1 -6|-t 10.0.0.2|
 --sctp-service 10.0.0.1:80|--udp-service=10.0.0.2:domain|-t10.0.0.3:443|-t 10.0.0.1:x|-f 0|-t=10.0.0.1:81|--tcp-service 10.0.0.1:82|-u vip1:http|
@@ -21,7 +21,7 @@ DAEMON_SETTINGS = """--syncid 3|--syncid 300|--syncid -1|--mcast-interface eth1|
 --mcast-group 239.0.0.9|--mcast-group ff02::9|--mcast-group 10.0.0.1|--mcast-group fd00::1|--mcast-group x|--mcast-ttl 3|--mcast-ttl 256|
 --mcast-port 9000|--mcast-port 65536|--sync-maxlen 1200|--sync-maxlen 65508""".replace("\n", "").split("|")
 NUMBERS = "0|1|900|2678400|2678401|-1|x|+5|007|--".split("|")
-COMMANDS = (  # weight, words, what must stand there, what may
+COMMANDS = (  # weight, words, required words, optional words
     (10, ("-A", "--add-service"), (SERVICES,), SERVICE_SETTINGS), (4, ("-E", "--edit-service"), (SERVICES,), SERVICE_SETTINGS),
     (2, ("-D", "--delete-service"), (SERVICES,), ()), (14, ("-a", "--add-server"), (SERVICES, REALS), REAL_SETTINGS),
     (6, ("-e", "--edit-server"), (SERVICES, REALS), REAL_SETTINGS), (3, ("-d", "--delete-server"), (SERVICES, REALS), ()),
@@ -64,7 +64,7 @@ def mere_words(dice):
 
 
 def restored(dice):
-    """What -R is given: mostly lines that do not end it."""
+    """Input of -R: mostly lines that do not end it."""
     good = ("-A -t 10.0.0.1:80", "-a -t 10.0.0.2:80 -r 10.2.0.1 -m", "-A -t 10.0.0.1:80 -s", "-d -t 10.0.0.1:80 -r 10.2.0.3", "-Z", "--set 1 2 3",
             "-A -t 10.0.0.1:80 --zz", "-L -n", "-Lnc", "-Sn", "-Z -t 10.0.0.1:80", "", "  ", "ipvsadm", "\r")
     lines = []
@@ -74,5 +74,5 @@ def restored(dice):
             line = dice.choice((f"ipvsadm {line}", line.replace(" ", "\t "), f"{line} \r", f"{line} # x", f"{line}\0x", f"# {line}"))
         lines.append(line)
     text = "\n".join(lines)
-    # The original forgets a last line that ends in two blanks and no newline; ours does it.
+    # The original forgets a last line that ends in two blanks and no newline; ours executes it.
     return text + ("\n" if text.endswith((" ", "\r")) else dice.choice(("\n", "\n", "")))

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// A library to be preloaded: a program that asks the generic netlink family IPVS is answered from a file, without a
-// kernel that has ip_vs. So two programs can be given the very same table, with counters, protocols and flags that no
-// traffic would bring about, and what each of them asks for can be compared.
+// A library to be preloaded: a program that sends requests to the generic netlink family IPVS gets replies from a file,
+// without a kernel that has ip_vs. So two programs can be given exactly the same table, with counters, protocols and
+// flags that no traffic would produce, and the requests of both can be compared.
 //
-// SLUICE_PRETENDED names the file, a line each: "service HEX", the attributes of a virtual server; "real HEX", of a
-// real server of the service before; "daemon HEX"; "timeouts TCP FIN UDP"; "refuse N ERRNO", the N-th change (from 0)
-// is refused. SLUICE_PRETENDED_LOG gets a line "COMMAND HEX" for each change, SLUICE_PRETENDED_CONNECTIONS stands in
-// for /proc/net/ip_vs_conn. Changes are answered and forgotten.
+// SLUICE_PRETENDED names the file, with one entry per line: "service HEX", the attributes of a virtual server; "real
+// HEX", of a real server of the preceding service; "daemon HEX"; "timeouts TCP FIN UDP"; "refuse N ERRNO", the N-th
+// change (from 0) is refused. SLUICE_PRETENDED_LOG gets a line "COMMAND HEX" for each change,
+// SLUICE_PRETENDED_CONNECTIONS replaces /proc/net/ip_vs_conn. Changes are acknowledged and dropped.
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <linux/genetlink.h>
@@ -112,7 +112,7 @@ struct Answers {
   }
 };
 
-// What a virtual server is found by: family, mark, and without one protocol, address and port.
+// The key of a virtual server: family and mark, or without a mark protocol, address and port.
 std::vector<Bytes> identity(const Bytes& service) {
   std::map<int, Bytes> all = attributes_of(service);
   const Bytes family = all[IPVS_SVC_ATTR_AF];
@@ -121,7 +121,7 @@ std::vector<Bytes> identity(const Bytes& service) {
   return {family, all[IPVS_SVC_ATTR_PROTOCOL], all[IPVS_SVC_ATTR_ADDR].substr(0, length), all[IPVS_SVC_ATTR_PORT]};
 }
 
-// One socket of the program, and the end of it that we write answers into.
+// One socket of the program, and the end of it that we write replies into.
 class Conversation {
  public:
   explicit Conversation(int fd) : fd_(fd) {}
@@ -175,7 +175,7 @@ class Conversation {
     } else {
       error = tell(request, command, attributes, answers);
     }
-    send();  // libnl wants the acknowledgement in a datagram of its own
+    send();  // libnl expects the acknowledgement in its own datagram
     if (error != 0 || (request.nlmsg_flags & NLM_F_ACK) != 0) end(request, error);
     send();
   }
@@ -230,7 +230,7 @@ class Conversation {
   Bytes waiting_;
 };
 
-// By the program's descriptor. Never destroyed: programs close sockets until their very end.
+// By the program's descriptor. Never destroyed: programs close sockets until they exit.
 std::map<int, std::pair<Conversation, int>>& conversations() {
   static auto* const all = new std::map<int, std::pair<Conversation, int>>;
   return *all;
@@ -313,7 +313,7 @@ ssize_t sendmsg(int fd, const msghdr* message, int flags) {
   return static_cast<ssize_t>(whole.size());
 }
 
-// Whoever reads must believe that the kernel wrote. What is not there by now never comes.
+// The reader must see the kernel as the sender. What has not arrived by now never will.
 ssize_t recvmsg(int fd, msghdr* message, int flags) {
   NEXT(recvmsg);
   if (conversation_of(fd) == nullptr) return next_recvmsg(fd, message, flags);

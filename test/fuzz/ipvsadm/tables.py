@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random answers of a kernel: tables with everything that netlink can carry, daemons, connections."""
+"""Random replies of a kernel: tables with everything that netlink can carry, daemons, connections."""
 import socket
 import struct
 
-# Where the unit of a number changes, where 32 bits end, and the like.
+# Where the unit of a number changes, where 32 bits end, and similar.
 NUMBERS = (0, 1, 99, 12345678, 99999999, 10**8, 10**8 + 1, 10**9 - 1, 10**9, 10**11 - 1, 10**11, 2**31 - 1, 2**31, 2**32 - 1, 2**32,
            10**14 - 1, 10**14, 10**15, 2**63, 2**64 - 1)
 V4 = ("10.0.0.1", "10.0.0.2", "10.0.0.3", "192.168.122.1", "10.104.247.10", "127.0.0.1", "128.0.0.1", "255.255.255.254", "0.0.0.0",
@@ -58,7 +58,7 @@ class Tables:
         return self.dice.choice(PORTS) if self.chance(0.7) else self.dice.randrange(65536)
 
     def statistics(self, cut, whole):
-        """Cut to 32 bits, all but bytes; and whole, as kernels since 4.1 have it, too."""
+        """Cut to 32 bits, all but bytes; and whole, as in kernels since 4.1."""
         values = list(enumerate((self.number() for _ in range(10)), 1))
         wide = [attribute(kind, struct.pack("<Q", value)) for kind, value in values]
         small = [wide[kind - 1] if kind in (4, 5) else u32(kind, value) for kind, value in values]
@@ -117,7 +117,7 @@ class Tables:
         return f"{':'.join(bits[i:i + 4] for i in range(0, 32, 4)) if ipv6 else bits.upper()} {self.port():04X}"
 
     def connections(self):
-        """What stands in /proc/net/ip_vs_conn."""
+        """The contents of /proc/net/ip_vs_conn."""
         lines = ["Pro FromIP   FPrt ToIP     TPrt DestIP   DPrt State       Expires PEName PEData"]
         for _ in range(self.dice.choice((0, 1, 5, 30))):
             protocol, ipv6 = self.dice.choice(tuple(STATES)), self.chance(0.3)

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The real ipvsadm and ours on the same random command lines, tables and connections: each must print, answer and ask for the same.
+"""The real ipvsadm and ours on the same random command lines, tables and connections: each must print, return and request the same.
 
     twins.py [--seed N] [--count N] LIBRARY SLUICE
 
-LIBRARY is pretended_ip_vs.so, which plays the kernel, so this needs no ip_vs and is done thousands of times where a guest does dozens. What
-a kernel makes of the requests is test/guest's business. Needs root, for a mount namespace with the recorded names (test/golden/ipvsadm/env)
-and because ipvsadm does. Prints the seed; the last line is "N compared, N different".
+LIBRARY is pretended_ip_vs.so, which simulates the kernel, so this needs no ip_vs and runs thousands of times where a guest runs dozens. What
+a kernel does with the requests is tested in test/guest. Needs root, for a mount namespace with the recorded names (test/golden/ipvsadm/env)
+and because ipvsadm needs it. Prints the seed; the last line is "N compared, N different".
 """
 import argparse
 import itertools
@@ -26,7 +26,7 @@ NAMES = HERE.parents[1] / "golden" / "ipvsadm" / "env"
 REAL = "/usr/sbin/ipvsadm"
 SKIPPED = 77
 PROBLEMS_MAX = 10
-# ENOENT is left to the guest: with it ours looks for a module.
+# ENOENT is tested in the guest: ours then looks for a module.
 ERRNOS = (1, 3, 12, 13, 16, 17, 19, 22, 28, 34, 90, 92, 95, 97, 98, 99, 105, 110)
 IPV4 = b"\x02\0"
 NEW_SERVICE, SET_SERVICE, NEW_DEST, DEL_DEST, NEW_DAEMON, DEL_DAEMON, SET_CONFIG = 1, 2, 5, 7, 9, 10, 12
@@ -44,12 +44,12 @@ def attributes(data):
 
 
 def significant(found, kinds):
-    """What is not there and what is 0 means the same to the kernel."""
+    """A missing attribute and one of 0 mean the same to the kernel."""
     return tuple(found.get(kind, b"").rstrip(b"\0") for kind in kinds)
 
 
 def meaning(line):
-    """One request as far as the kernel looks at it: the real ipvsadm says more than it must, ours leaves defaults out."""
+    """The part of a request that the kernel reads: the real ipvsadm sends more than it must, ours leaves defaults out."""
     command, _, data = line.partition(" ")
     command, found = int(command), attributes(bytes.fromhex(data))
     service, dest, daemon = (attributes(found.get(kind, b"")) for kind in (1, 2, 3))
@@ -60,7 +60,7 @@ def meaning(line):
         said.append(significant(service, (6, 7, 8, 9, 11)))
     if NEW_DEST <= command <= DEL_DEST:
         family = dest.get(11, service.get(1))
-        dest[1] = dest[1][:4] if family == IPV4 else dest[1]  # whatever stands behind
+        dest[1] = dest[1][:4] if family == IPV4 else dest[1]  # whatever follows
         said += [family, significant(dest, (1, 2))]
         said.append(significant(dest, (3, 4, 5, 6, 13, 14, 15)) if command != DEL_DEST else ())
     if command in (NEW_DAEMON, DEL_DAEMON):
@@ -74,7 +74,7 @@ class Twins:
         self.log = folder / "log"
         self.environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "LD_PRELOAD": library, "SLUICE_PRETENDED": str(folder / "answers"),
                             "SLUICE_PRETENDED_LOG": str(self.log), "SLUICE_PRETENDED_CONNECTIONS": str(folder / "connections"),
-                            # The sanitizers' library comes behind ours.
+                            # The sanitizers' library must come after ours.
                             "ASAN_OPTIONS": "verify_asan_link_order=0"}
 
     def run(self, side, words, given, together):
@@ -82,12 +82,12 @@ class Twins:
         done = subprocess.run(["ipvsadm", *words], executable=self.programs[side], env=self.environment, input=given, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT if together else subprocess.PIPE, timeout=60, check=False)
         out = done.stdout
-        if words[:1] in (["-h"], ["--help"]):  # the help is our own, but for the version
+        if words[:1] in (["-h"], ["--help"]):  # the help is our own, except for the version
             out = out.partition(b"\n")[0]
         return out, done.stderr, done.returncode, [meaning(line) for line in self.log.read_text().splitlines()]
 
     def compare(self, words, given, answers, connections, together):
-        """What differs, in words; nothing where nothing does."""
+        """A description of the difference; empty if there is none."""
         (self.folder / "answers").write_text("\n".join(answers) + "\n")
         (self.folder / "connections").unlink(missing_ok=True)
         if connections:
@@ -103,7 +103,7 @@ class Twins:
 
 
 def random_case(dice):
-    """words, standard input, answers, connections, whether stdout and stderr are one pipe"""
+    """words, standard input, replies, connections, whether stdout and stderr are one pipe"""
     makes = tables.Tables(dice)
     answers, given = makes.daemons(), b""
     kind = dice.randrange(10)
