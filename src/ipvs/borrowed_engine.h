@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// For tests: an Engine that hands every call on to another one, which goes on living when this one is gone. So a
-// FakeEngine can be opened again and again, as the kernel's table can.
+// For tests: an Engine that forwards every call to another one, which outlives it. So a
+// FakeEngine can be opened repeatedly, like the kernel's table.
 #pragma once
 
 #include <string_view>

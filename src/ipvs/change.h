@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What can be changed in a table of virtual servers. A batch is a list of these, done in its order.
+// What can be changed in a table of virtual servers. A batch is a list of these, applied in order.
 #pragma once
 
 #include <string>
@@ -17,7 +17,7 @@ struct AddVirtualServer {
 struct EditVirtualServer {
   VirtualServer server;
 };
-// Its real servers go with it; connections live until their time is over.
+// Its real servers are removed with it; connections stay until they expire.
 struct RemoveVirtualServer {
   VirtualServerKey key;
 };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One entry of the connection table, as people see it: a connection, or a template that binds a client to a real
+// One entry of the connection table, as shown to users: a connection, or a template that binds a client to a real
 // server.
 #pragma once
 
@@ -25,7 +25,7 @@ struct Connection {
   ConnectionEnd real;
   std::string state;  // "ESTABLISHED", "UDP", "ASSURED": the kernel's names
   std::uint32_t expires_s = 0;
-  std::string persistence_engine;  // of a template whose server has one; otherwise empty
+  std::string persistence_engine;  // for a template whose server has one; otherwise empty
   std::string engine_data;
   friend bool operator==(const Connection&, const Connection&) = default;
 };

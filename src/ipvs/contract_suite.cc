@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Two engines that agree on the easy things and differ in which errno a doubtful change gets would make every caller
-// know both. So what engine.h promises is tried here on each of them, errno for errno; where several answers were
-// possible, the kernel's is the one.
-// Long, because it is one contract: whoever writes an engine reads it from top to bottom.
+// Two engines that agree in simple cases and differ in the errno of a doubtful change would make every caller
+// know both. So what engine.h promises is tested here on each of them, errno for errno; where several results are
+// possible, the kernel's counts.
+// Long, because it is one contract: to be read from top to bottom by authors of an engine.
 #include "ipvs/contract_suite.h"
 
 #include <algorithm>
@@ -51,7 +51,7 @@ RealServer with(RealServer server, Edit edit) {
   return server;
 }
 
-// What was set, without what packets did.
+// What was set, without the effects of packets.
 struct Settings {
   VirtualServer server;
   std::vector<RealServer> real_servers;
@@ -88,7 +88,7 @@ int errno_of(const Result<T>& result) {
   return result ? 0 : result.error().sys_errno;
 }
 
-// Asks again and again until the counters are as wanted, or the time is over.
+// Polls until the counters are as wanted, or the time is over.
 template <typename Wanted>
 VirtualServerState await(Engine& engine, const VirtualServerKey& key, Wanted wanted) {
   const auto end = steady_clock::now() + kStatisticsPatience;
@@ -294,7 +294,7 @@ TEST_P(EngineContract, AnEditReplacesEverySettingAndNothingElse) {
   EXPECT_EQ(settings_of(list()), (std::vector<Settings>{{rich, reals}}));
 }
 
-TEST_P(EngineContract, RealServersGoWithTheirVirtualServer) {
+TEST_P(EngineContract, RealServersAreRemovedWithTheirVirtualServer) {
   const VirtualServerKey key = tcp("10.0.0.1", 80);
   const std::vector<Change> added{AddVirtualServer{VirtualServer::of(key)}, AddRealServer{key, real("10.2.0.1", 80)}};
   apply(added);
@@ -397,13 +397,13 @@ TEST_P(EngineContract, ABatchTriesEveryChangeInItsOrder) {
   const VirtualServerKey first = tcp("10.0.0.1", 80);
   const VirtualServerKey second = tcp("10.0.0.2", 80);
   const std::vector<Change> batch{
-      AddRealServer{first, real("10.2.0.1", 80)},  // refused: its server comes later
+      AddRealServer{first, real("10.2.0.1", 80)},  // refused: its server is added later
       AddVirtualServer{VirtualServer::of(first)},
       AddRealServer{first, real("10.2.0.2", 80)},
-      AddVirtualServer{VirtualServer::of(first)},  // refused: there by now
+      AddVirtualServer{VirtualServer::of(first)},  // refused: exists by now
       AddVirtualServer{VirtualServer::of(second)},
       RemoveVirtualServer{second},
-      AddRealServer{second, real("10.2.0.2", 80)},  // refused: gone by now
+      AddRealServer{second, real("10.2.0.2", 80)},  // refused: removed by now
       EditRealServer{first, with(real("10.2.0.2", 80), [](RealServer& r) { r.weight = 9; })},
   };
   const auto failures = engine_->apply(batch);
@@ -468,8 +468,8 @@ TEST_P(EngineContract, OnlyWhatIsWantedIsListed) {
   EXPECT_EQ(listed, std::vector<VirtualServerKey>{other});
 }
 
-// Somebody else adds and removes between two pieces of the list, which is when an engine asks what is wanted.
-TEST_P(EngineContract, NoServerComesTwiceWhileSomebodyElseChangesTheTable) {
+// Another process adds and removes between two pieces of the list, which is when an engine calls `wanted`.
+TEST_P(EngineContract, NoServerIsListedTwiceWhileAnotherProcessChangesTheTable) {
   constexpr std::uint16_t kServers = 400;
   const auto other = rig_->open();
   ASSERT_NE(other, nullptr);
@@ -496,11 +496,11 @@ TEST_P(EngineContract, NoServerComesTwiceWhileSomebodyElseChangesTheTable) {
   const auto done = engine_->list(wanted, visit);
   EXPECT_TRUE(done) << done.error().what;
   EXPECT_FALSE(listed.empty());
-  // Nobody changes it any more: 200 were added, and the 200 with even ports are gone.
+  // It no longer changes: 200 were added, and the 200 with even ports are gone.
   EXPECT_EQ(list().size(), std::size_t{kServers});
   const auto again = other->apply(batch);
   ASSERT_TRUE(again) << again.error().what;
-  EXPECT_EQ(again->size(), std::size_t{kServers}) << "what is still there is refused, what is gone comes back";
+  EXPECT_EQ(again->size(), std::size_t{kServers}) << "existing ones are refused, missing ones are added again";
 }
 
 TEST_P(EngineContract, AVirtualServerCanHaveManyRealServers) {
@@ -517,7 +517,7 @@ TEST_P(EngineContract, AVirtualServerCanHaveManyRealServers) {
   EXPECT_EQ(settings_of(*found), wanted);
 }
 
-TEST_P(EngineContract, FlushTakesTheTableAndLeavesTheRest) {
+TEST_P(EngineContract, FlushClearsTheTableAndLeavesTheRest) {
   const VirtualServerKey key = udp("10.0.0.1", 53);
   ASSERT_TRUE(engine_->set_timeouts({1000, 0, 0}));
   ASSERT_TRUE(engine_->start_sync_daemon(
@@ -527,14 +527,14 @@ TEST_P(EngineContract, FlushTakesTheTableAndLeavesTheRest) {
   rig_->send(4001, {key.address, key.port}, 100);
   ASSERT_TRUE(engine_->flush());
   EXPECT_TRUE(list().empty());
-  EXPECT_EQ(connections().size(), 1U) << "connections live until their time is over";
+  EXPECT_EQ(connections().size(), 1U) << "connections stay until they expire";
   const auto timeouts = engine_->timeouts();
   ASSERT_TRUE(timeouts);
   EXPECT_EQ(timeouts->tcp_s, 1000U);
   const auto daemons = engine_->sync_daemons();
   ASSERT_TRUE(daemons);
   EXPECT_EQ(daemons->size(), 1U);
-  EXPECT_TRUE(engine_->flush()) << "nothing to take is no error";
+  EXPECT_TRUE(engine_->flush()) << "nothing to remove is no error";
 }
 
 TEST_P(EngineContract, ConnectionsShowTheirThreeEnds) {
@@ -592,15 +592,15 @@ TEST_P(EngineContract, ZeroStartsCountersAgain) {
   ASSERT_TRUE(zeroed && zeroed->real_servers.size() == 1);
   EXPECT_EQ(zeroed->statistics, Statistics{});
   EXPECT_EQ(zeroed->real_servers[0].statistics, Statistics{});
-  EXPECT_EQ(zeroed->real_servers[0].inactive_connections, 1U) << "connections are no counter";
-  EXPECT_EQ(await(*engine_, second, packets(1)).statistics.totals.packets_in, 1U) << "the other one goes on";
+  EXPECT_EQ(zeroed->real_servers[0].inactive_connections, 1U) << "connections are not a counter";
+  EXPECT_EQ(await(*engine_, second, packets(1)).statistics.totals.packets_in, 1U) << "the other one continues";
 
   ASSERT_TRUE(engine_->zero(std::nullopt));
   for (const VirtualServerState& state : list())
     EXPECT_EQ(state.statistics, Statistics{}) << to_string(state.server.key);
   EXPECT_EQ(errno_of(engine_->zero(udp("10.0.0.9", 53))), ESRCH);
   rig_->send(4001, {first.address, first.port}, 100);
-  EXPECT_EQ(await(*engine_, first, packets(1)).statistics.totals.packets_in, 1U) << "counting goes on from 0";
+  EXPECT_EQ(await(*engine_, first, packets(1)).statistics.totals.packets_in, 1U) << "counting continues from 0";
 }
 
 TEST_P(EngineContract, TimeoutsAreSetOneByOneOrNotAtAll) {
@@ -621,7 +621,7 @@ TEST_P(EngineContract, TimeoutsAreSetOneByOneOrNotAtAll) {
   EXPECT_EQ(timeouts(), (Timeouts{1000, 60, 30})) << "nothing is changed where one of them is refused";
 }
 
-TEST_P(EngineContract, SyncDaemonsTellWhatWasChosenForThem) {
+TEST_P(EngineContract, SyncDaemonsReportWhatWasChosenForThem) {
   const auto running = [&] {
     auto asked = engine_->sync_daemons();
     EXPECT_TRUE(asked) << asked.error().what;
@@ -647,7 +647,7 @@ TEST_P(EngineContract, SyncDaemonsTellWhatWasChosenForThem) {
                                  .port = 8848,
                                  .ttl = 1};
   SyncDaemon wanted_backup = backup;
-  wanted_backup.message_bytes_max = 1024;  // a backup must be able to take a master's messages in
+  wanted_backup.message_bytes_max = 1024;  // a backup must be able to receive a master's messages
   EXPECT_EQ(running(), (std::vector<SyncDaemon>{wanted_master, wanted_backup})) << "the master first";
   EXPECT_EQ(errno_of(engine_->start_sync_daemon(master)), EEXIST);
   ASSERT_TRUE(engine_->stop_sync_daemon(SyncRole::kMaster));
@@ -677,7 +677,7 @@ TEST_P(EngineContract, ADaemonNeedsItsInterfaceAndAMulticastGroup) {
   SyncDaemon nowhere = good;
   nowhere.interface = "";
   EXPECT_EQ(errno_of(engine_->start_sync_daemon(nowhere)), ENODEV);
-  SyncDaemon unicast = elsewhere;  // what is wrong with the group is seen first
+  SyncDaemon unicast = elsewhere;  // the fault of the group is found first
   unicast.group = ip("10.0.0.1");
   EXPECT_EQ(errno_of(engine_->start_sync_daemon(unicast)), EINVAL);
 }

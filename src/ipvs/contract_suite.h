@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// For tests: the promises of engine.h, each a test that runs on any engine. A test program of an engine compiles
-// contract_suite.cc in and says INSTANTIATE_TEST_SUITE_P(Name, EngineContract, testing::Values(EngineUnderTest{...}),
+// For tests: the promises of engine.h, each as a test that runs on any engine. A test program of an engine compiles
+// contract_suite.cc in and has INSTANTIATE_TEST_SUITE_P(Name, EngineContract, testing::Values(EngineUnderTest{...}),
 // engine_name).
 #pragma once
 
@@ -14,15 +14,15 @@
 
 namespace sluice::ipvs {
 
-// A machine of its own for one test: an empty table, timeouts 900 120 300, no sync daemon, an interface eth0 with MTU
+// A separate machine for one test: an empty table, timeouts 900 120 300, no sync daemon, an interface eth0 with MTU
 // 1500, and the persistence engine sip. It has the local addresses 10.0.0.1 and 10.0.0.2 for virtual servers,
-// and 10.2.0.1, where a client's packets to any UDP port are taken in.
+// and 10.2.0.1, where a client's packets to any UDP port are received.
 class EngineRig {
  public:
   virtual ~EngineRig() = default;
   // One more Engine on this machine's table.
   virtual std::unique_ptr<Engine> open() = 0;
-  // A client, 10.1.0.1, sends one UDP packet with `size` bytes of payload from that port. Back when the engine has
+  // A client, 10.1.0.1, sends one UDP packet with `size` bytes of payload from that port. Returns when the engine has
   // forwarded it.
   virtual void send(std::uint16_t client_port, const ConnectionEnd& to, std::size_t size) = 0;
 };
@@ -36,7 +36,7 @@ class EngineContract : public testing::TestWithParam<EngineUnderTest> {
  protected:
   void SetUp() override;
   void TearDown() override;
-  // Every change must be taken.
+  // Every change must be accepted.
   void apply(const std::vector<Change>& changes);
   std::vector<VirtualServerState> list();  // by key
   std::vector<Connection> connections();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is the same for every engine.
+// Code that is the same for every engine.
 #include "ipvs/engine.h"
 
 #include <utility>

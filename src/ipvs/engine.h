@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Engine: one implementation of IPVS in one network namespace: the kernel's ip_vs, or ours in BPF. The same table of
-// virtual servers, the same rules, the same numbers, whichever it is; the contract suite (contract_suite.cc) holds
-// every engine to it.
+// virtual servers, the same rules, the same numbers in each; the contract suite (contract_suite.cc) checks
+// every engine against it.
 //
 // The contract.
-// - The table belongs to the machine, not to this object: it outlives us, others may change it, and nothing here is
-// remembered.
+// - The table belongs to the machine, not to this object: it outlives us, other programs may change it, and nothing
+//   here is cached.
 // - A key is unique. Adding what exists fails and changes nothing; editing or removing what does not exist fails.
-// - An edit replaces every setting of its object and nothing else: connections and counters go on.
-// - Every refusal carries the kernel's errno in Error::sys_errno and, in words, what was wanted and why it was refused:
-//     EEXIST        added: it is there already
+// - An edit replaces every setting of its object and nothing else: connections and counters continue.
+// - Every refusal carries the kernel's errno in Error::sys_errno and, as text, what was requested and why it failed:
+//     EEXIST        added: it already exists
 //     ESRCH         the virtual server does not exist (also when one of its real servers is meant)
 //     ENOENT        of a virtual server: its scheduler or its persistence engine is unknown;
 //                   of a real server: it does not exist
@@ -17,9 +17,9 @@
 //                   nor local; a real server of the other family without kTunnel, or while a sync daemon runs
 //     ERANGE        a weight below 0; a lower threshold above the upper one
 //     ENODEV        a sync daemon's interface does not exist
-//     EPERM         the caller may not (CAP_NET_ADMIN over the network namespace)
-//   Errors without these mean that the engine itself could not be asked.
-// - Calls come from one thread. A call may block for as long as the table is large.
+//     EPERM         the caller lacks permission (CAP_NET_ADMIN over the network namespace)
+//   Errors without these mean that the engine itself could not be reached.
+// - Calls are made from one thread. How long a call blocks depends on the size of the table.
 #pragma once
 
 #include <cstddef>
@@ -47,7 +47,7 @@ struct Counters {
   friend bool operator==(const Counters&, const Counters&) = default;
 };
 
-// Up to two seconds old: engines publish counters when they work out the rates.
+// Up to two seconds old: engines publish counters when they compute the rates.
 struct Statistics {
   Counters totals;  // since it was added or zeroed
   Counters per_second;
@@ -65,7 +65,7 @@ struct RealServerState {
 struct VirtualServerState {
   VirtualServer server;
   Statistics statistics;
-  std::vector<RealServerState> real_servers;  // the newest first
+  std::vector<RealServerState> real_servers;  // newest first
 };
 
 struct EngineInfo {
@@ -73,7 +73,7 @@ struct EngineInfo {
   std::uint32_t connection_table_size = 0;  // in buckets
 };
 
-// Seconds. In set_timeouts() a 0 leaves that one alone.
+// Seconds. In set_timeouts() 0 leaves that one unchanged.
 struct Timeouts {
   std::uint32_t tcp_s = 0;      // established
   std::uint32_t tcp_fin_s = 0;  // after the client's FIN
@@ -93,42 +93,42 @@ class Engine {
   virtual Result<EngineInfo> info() = 0;
 
   using Wanted = std::function<bool(const VirtualServerKey&)>;
-  // Every virtual server that is wanted with its real servers, one after the other, in no order. An empty table is no
-  // error. Those that are not wanted cost little: their real servers are not asked for. While somebody else changes a
-  // large table, a server may be missing, and not only the one that was added or removed (the kernel finds its place
-  // again by counting); who then adds it hears EEXIST. No server comes twice.
+  // Every wanted virtual server with its real servers, one after the other, in no order. An empty table is no
+  // error. Unwanted ones cost little: their real servers are not listed. While another process changes a
+  // large table, a server may be missing, and not only one that was added or removed (the kernel finds its place
+  // again by counting); adding it then fails with EEXIST. No server is listed twice.
   virtual Result<> list(const Wanted& wanted, const std::function<void(VirtualServerState)>& visit) = 0;
-  // One virtual server with its real servers. ESRCH where there is none.
+  // One virtual server with its real servers. ESRCH if there is none.
   virtual Result<VirtualServerState> find(const VirtualServerKey& key) = 0;
-  // The connection table, in no order. ENOENT where the engine has none to show.
+  // The connection table, in no order. ENOENT if the engine has none to show.
   virtual Result<> connections(const std::function<void(const Connection&)>& visit) = 0;
 
-  // Tries every change, in order, whatever becomes of the ones before it, and answers those that were refused, in
-  // order. An Error means that the engine could not be asked: a prefix of the batch is done, and how long it is nobody
-  // knows.
+  // Tries every change, in order, even if earlier ones fail, and returns those that were refused, in
+  // order. An Error means that the engine could not be reached: a prefix of the batch is done, and its length is
+  // unknown.
   virtual Result<std::vector<Failure>> apply(std::span<const Change> changes) = 0;
-  // Removes every virtual server. Connections live until their time is over; timeouts and sync daemons stay.
+  // Removes every virtual server. Connections stay until they expire; timeouts and sync daemons stay.
   virtual Result<> flush() = 0;
-  // Counters and rates of one virtual server and its real servers, or of everything, start again at 0. ESRCH where
+  // Counters and rates of one virtual server and its real servers, or of everything, start again at 0. ESRCH if
   // there is none.
   virtual Result<> zero(const std::optional<VirtualServerKey>& key) = 0;
 
   virtual Result<Timeouts> timeouts() = 0;
-  // Nothing is changed where one of them is refused (EINVAL).
+  // Nothing is changed if one of them is refused (EINVAL).
   virtual Result<> set_timeouts(const Timeouts& timeouts) = 0;
 
   // The running ones, master first.
   virtual Result<std::vector<SyncDaemon>> sync_daemons() = 0;
-  virtual Result<> start_sync_daemon(const SyncDaemon& daemon) = 0;  // EEXIST where one of that role runs
-  virtual Result<> stop_sync_daemon(SyncRole role) = 0;              // ESRCH where none of that role runs
+  virtual Result<> start_sync_daemon(const SyncDaemon& daemon) = 0;  // EEXIST if one with that role is running
+  virtual Result<> stop_sync_daemon(SyncRole role) = 0;              // ESRCH if none with that role is running
 };
 
-// What Engine::list() is given where all are wanted.
+// Argument of Engine::list() for all.
 inline bool every_virtual_server(const VirtualServerKey&) {
   return true;
 }
 
-// Engine::list() of all, collected. Large tables are better visited.
+// Engine::list() of all, collected. For large tables use list() itself.
 Result<std::vector<VirtualServerState>> list_all(Engine& engine);
 
 }  // namespace sluice::ipvs

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The kernel says no by one number. "add real server 10.2.0.1:80 to TCP 10.0.0.1:80: No such process" helps nobody, so
-// each number is put in words by the table of netlink errors that ip_vs_ctl.c makes: the same ESRCH and ENOENT for
-// every engine.
+// The kernel refuses with only a number. "add real server 10.2.0.1:80 to TCP 10.0.0.1:80: No such process" helps no
+// user, so each number is translated by the table of netlink errors that ip_vs_ctl.c returns: the same ESRCH and ENOENT
+// for every engine.
 #include "ipvs/engine_errors.h"
 
 #include <fmt/format.h>

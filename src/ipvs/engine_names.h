@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The engines that are built into this program, by the names that people choose them by. Help and messages offer these
-// and "auto", which is the first of them that this node can run; ipvs/engines opens them.
+// The engines that are built into this program, by the names with which users choose them. Help and messages offer
+// these and "auto", which is the first of them that this node can run; ipvs/engines opens them.
 #pragma once
 
 #include <array>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Most of what ipvsadm prints is about refusals: which comes first when several would fit is part of the interface. The
+// Most of ipvsadm's messages are about refusals: which one comes first if several apply is part of the interface. The
 // order here is that of ip_vs_genl_set_cmd(), ip_vs_add_service(), ip_vs_add_dest() and start_sync_thread() in
 // net/netfilter/ipvs.
 #include "ipvs/fake_engine.h"
@@ -33,7 +33,7 @@ VirtualServerState* FakeEngine::live(const VirtualServerKey& key) {
 }
 
 Result<> FakeEngine::list(const Wanted& wanted, const std::function<void(VirtualServerState)>& visit) {
-  // Backwards: callers that want an order must make it themselves. By key: the table may be changed meanwhile.
+  // Backwards: callers that need an order must sort. By key: the table may be changed meanwhile.
   std::vector<VirtualServerKey> keys;
   keys.reserve(servers_.size());
   for (auto entry = servers_.rbegin(); entry != servers_.rend(); ++entry) keys.push_back(entry->first);
@@ -73,7 +73,7 @@ int FakeEngine::check_settings(const VirtualServer& server) const {
   return server.key.family == Family::kIPv6 && !prefix_fits ? EINVAL : 0;
 }
 
-// The kernel counts in ticks of 32 bits and answers in seconds again.
+// The kernel counts in ticks of 32 bits and returns seconds.
 VirtualServer FakeEngine::as_kept(VirtualServer server) const {
   server.persistence_timeout_s = server.persistence_timeout_s * host_.ticks_per_s / host_.ticks_per_s;
   server.flags &= ~kHashedFlag;
@@ -185,7 +185,7 @@ bool FakeEngine::mixes_families() const {
   });
 }
 
-// A master fills packets of 1500 bytes whatever its interface; a backup must be able to take any in.
+// A master fills packets of 1500 bytes whatever its interface; a backup must be able to receive any.
 SyncDaemon FakeEngine::with_defaults(SyncDaemon daemon) const {
   if (!daemon.group) daemon.group = IpAddress::from_v4(0xe0000051);
   if (daemon.port == 0) daemon.port = 8848;

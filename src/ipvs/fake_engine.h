@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// For tests: an engine whose kernel is a map. It makes the kernel's checks in the kernel's order (ip_vs_ctl.c) and
-// answers with the kernel's errno; it forwards nothing, so tests put in the counters and connections that they want to
+// For tests: an engine whose kernel is a map. It performs the kernel's checks in the kernel's order (ip_vs_ctl.c) and
+// returns the kernel's errno; it forwards nothing, so tests set the counters and connections that they want to
 // see.
 #pragma once
 
@@ -13,7 +13,7 @@
 
 namespace sluice::ipvs {
 
-// What the kernel knows of the machine it runs on.
+// What the kernel knows about the machine it runs on.
 struct FakeHost {
   std::set<std::string> schedulers{"rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh",
                                    "sh", "sed", "nq", "fo",  "ovf",  "mh"};
@@ -41,13 +41,13 @@ class FakeEngine : public Engine {
   Result<> start_sync_daemon(const SyncDaemon& daemon) override;
   Result<> stop_sync_daemon(SyncRole role) override;
 
-  // What packets would have done; nothing where there is no such server. The pointer lives until the next change.
+  // To set what packets would have done; null if there is no such server. The pointer is valid until the next change.
   VirtualServerState* live(const VirtualServerKey& key);
   std::vector<Connection> connection_table;
   std::size_t apply_calls = 0;
 
  private:
-  // Each answers 0, or the errno of the refusal.
+  // Each returns 0, or the errno of the refusal.
   int change(const AddVirtualServer& c);
   int change(const EditVirtualServer& c);
   int change(const RemoveVirtualServer& c);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The contract on the fake: what is tested with it must hold for real engines, so it has to keep the same promises.
+// The contract on the fake: what is tested with it must hold for real engines, so it must keep the same promises.
 #include "ipvs/fake_engine.h"
 
 #include <gtest/gtest.h>
@@ -16,7 +16,7 @@ class FakeRig : public EngineRig {
  public:
   std::unique_ptr<Engine> open() override { return std::make_unique<BorrowedEngine>(engine_); }
 
-  // Does by hand what a kernel would, to the first real server that is there.
+  // Does what a kernel would, to the first real server.
   void send(std::uint16_t client_port, const ConnectionEnd& to, std::size_t size) override {
     const ConnectionEnd client{*IpAddress::parse("10.1.0.1"), client_port};
     VirtualServerState* state = engine_.live(VirtualServerKey::of(Protocol::kUdp, to.address, to.port));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Names of real servers for people and messages.
+// Names of real servers for users and messages.
 #include "ipvs/real_server.h"
 
 #include <fmt/format.h>

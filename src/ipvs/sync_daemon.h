@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The sync daemons: a master multicasts its connections, a backup takes them in, so that a second machine can go on
-// with them.
+// The sync daemons: a master multicasts its connections, a backup receives them, so that a second machine can continue
+// them.
 #pragma once
 
 #include <cstdint>
@@ -16,8 +16,8 @@ enum class SyncRole : std::uint8_t { kMaster = 1, kBackup = 2 };
 struct SyncDaemon {
   SyncRole role = SyncRole::kMaster;
   std::string interface;
-  std::uint32_t sync_id = 0;  // a backup with 0 listens to every master, otherwise to masters of its own number
-  // What is 0 or absent below is for the engine to choose: its list says what was chosen.
+  std::uint32_t sync_id = 0;  // a backup with 0 listens to every master, otherwise to masters with its own number
+  // What is 0 or absent below is chosen by the engine: its list shows the choice.
   std::uint16_t message_bytes_max = 0;
   std::optional<IpAddress> group;  // 224.0.0.81
   std::uint16_t port = 0;          // 8848

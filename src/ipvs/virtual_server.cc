@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Names of virtual servers for people and messages. ipvsadm's own columns are the business of text/.
+// Names of virtual servers for users and messages. ipvsadm's own columns are in text/.
 #include "ipvs/virtual_server.h"
 
 #include <arpa/inet.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The wiring of ipvsadm: this process' streams and names, and the engine that was asked for.
+// The wiring of ipvsadm: this process' streams and names, and the requested engine.
 #include "ipvs/engines/command.h"
 
 #include <cstdlib>

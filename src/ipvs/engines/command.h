@@ -8,11 +8,11 @@
 
 namespace sluice::ipvs::engines {
 
-// `program` is how messages name it; called under the names ipvsadm-save and ipvsadm-restore it is these. The engine is
+// `program` is its name in messages; the names ipvsadm-save and ipvsadm-restore select those programs. The engine is
 // that of a leading
-// --engine, else of SLUICE_IPVS_ENGINE in the environment, else auto. The answer is the exit status.
+// --engine, else of SLUICE_IPVS_ENGINE in the environment, else auto. Returns the exit status.
 int run_ipvsadm(const std::string& program, const std::vector<std::string>& arguments);
-// Is this one of the names that run_ipvsadm() answers to? A path before the name is fine.
+// Whether this is one of the names that run_ipvsadm() accepts. It may have a path in front.
 bool is_ipvsadm_name(std::string_view program);
 
 }  // namespace sluice::ipvs::engines

@@ -24,12 +24,12 @@ Result<std::unique_ptr<Engine>> open_kernel() {
   return kernel::KernelEngine::open();
 }
 
-// There in every network namespace as soon as the module is loaded.
+// Exists in every network namespace as soon as the module is loaded.
 bool kernel_in_use() {
   return ::access("/proc/thread-self/net/ip_vs", F_OK) == 0;
 }
 
-// In the order in which "auto" takes them.
+// In the order in which "auto" tries them.
 constexpr std::array kEngines{Entry{"kernel", &open_kernel, &kernel_in_use}};
 
 static_assert(std::equal(kEngines.begin(), kEngines.end(), kEngineNames.begin(), kEngineNames.end(),
@@ -39,7 +39,7 @@ static_assert(std::equal(kEngines.begin(), kEngines.end(), kEngineNames.begin(),
 
 Result<std::unique_ptr<Engine>> open_engine(std::string_view choice) {
   if (choice == "auto") {
-    // The error of the first one: what is missing for the engine that a node should have.
+    // Returns the error of the first one: what is missing for the engine that a node should have.
     auto first = kEngines.front().open();
     for (auto entry = kEngines.begin() + 1; !first && entry != kEngines.end(); ++entry) {
       if (auto engine = entry->open()) return engine;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which engine: the one place that knows all of them.
+// Chooses the engine: the one place that knows all of them.
 #pragma once
 
 #include <memory>
@@ -11,13 +11,13 @@
 
 namespace sluice::ipvs::engines {
 
-// "kernel", "ebpf", or "auto": the kernel's where it is there. kInvalid without sys_errno for another word,
+// "kernel", "ebpf", or "auto": the kernel's if available. kInvalid without sys_errno for any other word,
 // kUnsupported without sys_errno for an engine that was not built into this program; otherwise what opening that engine
-// answers.
+// returns.
 Result<std::unique_ptr<Engine>> open_engine(std::string_view choice);
 
-// Of the engines that are built into this program, those that may hold something in this network namespace, by the names
-// that open_engine() takes. Asking makes none: a kernel module that is not loaded stays so.
+// Of the engines that are built into this program, those that may have objects in this network namespace, by the names
+// that open_engine() takes. Creates nothing: a kernel module that is not loaded stays so.
 std::vector<std::string_view> engines_in_use();
 
 }  // namespace sluice::ipvs::engines

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// One line per entry: "TCP 0A010001 0FA1 0A000001 0050 0A020002 1F90 ESTABLISHED     897", numbers in hexadecimal but
-// the last one; IPv6 addresses are written out with all their zeros. Lines of a real server that was removed look the
-// same (ip_vs_conn_seq_show() in ip_vs_conn.c). A busy director has a million of them, so they are not collected here.
+// One line per entry: "TCP 0A010001 0FA1 0A000001 0050 0A020002 1F90 ESTABLISHED     897", numbers in hexadecimal
+// except the last one; IPv6 addresses are written out with all their zeros. Lines of a real server that was removed
+// look the same (ip_vs_conn_seq_show() in ip_vs_conn.c). A busy director has a million of them, so none are kept here.
 #include "ipvs/kernel/connection_file.h"
 
 #include <arpa/inet.h>

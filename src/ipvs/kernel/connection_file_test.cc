@@ -49,7 +49,7 @@ TEST(ConnectionFile, ReadsTheKernelsLines) {
   EXPECT_EQ(odd->protocol, 47);
 }
 
-TEST(ConnectionFile, PassesOverWhatIsNoConnection) {
+TEST(ConnectionFile, IgnoresWhatIsNotAConnection) {
   for (const char* line : {"", "Pro FromIP   FPrt ToIP     TPrt DestIP   DPrt State       Expires PEName PEData",
                            "TCP 0A010001 0FA1 0A000001 0050 0A020002 1F90 ESTABLISHED",
                            "TCP 0A01000X 0FA1 0A000001 0050 0A020002 1F90 ESTABLISHED 897",

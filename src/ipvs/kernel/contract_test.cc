@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The contract on the kernel's ip_vs, in a network namespace of its own for each test. Runs in the guest of test/guest
-// alone, where it must not be skipped: a machine without ip_vs fails every test here.
+// The contract on the kernel's ip_vs, in a network namespace of its own for each test. Runs only in the guest of
+// test/guest, where it must not be skipped: a machine without ip_vs fails every test here.
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -68,7 +68,7 @@ class KernelRig : public EngineRig {
     return engine ? *std::move(engine) : nullptr;
   }
 
-  // The director is its own client and its own real server, so the packet is through when the server has it.
+  // The director is its own client and its own real server, so the packet was forwarded when the server has it.
   void send(std::uint16_t client_port, const ConnectionEnd& to, std::size_t size) override {
     const UniqueFd server = udp_socket(*IpAddress::parse("10.2.0.1"), 5353);
     const UniqueFd client = udp_socket(*IpAddress::parse("10.1.0.1"), client_port);
@@ -89,8 +89,8 @@ INSTANTIATE_TEST_SUITE_P(Kernel, EngineContract,
                          testing::Values(EngineUnderTest{"kernel", [] { return std::make_unique<KernelRig>(); }}),
                          engine_name);
 
-// As whoever is not root: what the child saw is its exit status.
-TEST(KernelEngine, WhoMayNotIsToldSo) {
+// Without root: the child's exit status says what it saw.
+TEST(KernelEngine, WithoutPermissionItSaysSo) {
   const pid_t child = ::fork();
   ASSERT_NE(child, -1);
   if (child == 0) {
@@ -107,7 +107,7 @@ TEST(KernelEngine, WhoMayNotIsToldSo) {
   EXPECT_EQ(WEXITSTATUS(status), 0);
 }
 
-// A scheduler that this kernel lacks, by name and with the module that was looked for.
+// A scheduler that this kernel lacks, by name and with the module that was tried.
 TEST(KernelEngine, ASchedulerThatTheKernelLacksIsNamedWithItsModule) {
   KernelRig rig;
   const auto engine = rig.open();
@@ -123,7 +123,7 @@ TEST(KernelEngine, ASchedulerThatTheKernelLacksIsNamedWithItsModule) {
   EXPECT_NE(error.what.find("ip_vs_twos"), std::string::npos) << error.what;
 }
 
-// Somebody unloads the modules and loads them again: the family has another number then.
+// The modules are unloaded and loaded again: the family then has another number.
 constexpr const char* kReload =
     "set -e; loaded=$(lsmod | awk '/^ip_vs_/ { print $1 }'); rmmod $loaded ip_vs; modprobe -a ip_vs $loaded";
 
@@ -139,7 +139,7 @@ class ReloadedModules : public testing::Test {
   VirtualServer server_ = VirtualServer::of(VirtualServerKey::of(Protocol::kTcp, *IpAddress::parse("10.0.0.1"), 80));
 };
 
-TEST_F(ReloadedModules, ChangesReachTheKernelAllTheSame) {
+TEST_F(ReloadedModules, ChangesReachTheKernelNevertheless) {
   const std::vector<Change> changes{AddVirtualServer{server_}};
   const auto failures = engine_->apply(changes);
   ASSERT_TRUE(failures) << failures.error().what;
@@ -147,13 +147,13 @@ TEST_F(ReloadedModules, ChangesReachTheKernelAllTheSame) {
   EXPECT_TRUE(engine_->find(server_.key));
 }
 
-TEST_F(ReloadedModules, QuestionsAreAnsweredAllTheSame) {
+TEST_F(ReloadedModules, QueriesWorkNevertheless) {
   const auto found = engine_->find(server_.key);
   ASSERT_FALSE(found);
   EXPECT_EQ(found.error().sys_errno, ESRCH) << found.error().what;
 }
 
-TEST_F(ReloadedModules, AListComesAllTheSame) {
+TEST_F(ReloadedModules, AListIsCompleteNevertheless) {
   const auto listed = list_all(*engine_);
   ASSERT_TRUE(listed) << listed.error().what;
   EXPECT_TRUE(listed->empty());

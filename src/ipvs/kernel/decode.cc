@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The mirror of encode.cc. Counters come twice, cut to 32 bits (STATS) and whole (STATS64, since 4.1); u64 values may
-// lie at addresses that are only four-byte aligned, so everything is copied out.
+// be at addresses that are only four-byte aligned, so everything is copied.
 #include "ipvs/kernel/decode.h"
 
 #include <arpa/inet.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Answers of the generic netlink family IPVS. Pure: values out of the attributes of one message. Attributes that we do
-// not know are passed over; an answer without what every kernel since 6.1 sends is refused, with the name of what is
+// Replies of the generic netlink family IPVS. Pure: values from the attributes of one message. Attributes that we do
+// not know are ignored; a reply without what every kernel since 6.1 sends is refused, with the name of what is
 // missing.
 #pragma once
 

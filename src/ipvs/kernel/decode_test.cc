@@ -76,8 +76,8 @@ TEST(KernelDecode, ReadsRecordedDaemonsTimeoutsAndInfo) {
   EXPECT_EQ(info->connection_table_size, 256U);
 }
 
-// A request is laid out like an answer.
-TEST(KernelDecode, GivesBackWhatWasEncoded) {
+// A request is laid out like a reply.
+TEST(KernelDecode, ReturnsWhatWasEncoded) {
   VirtualServer server = VirtualServer::of(VirtualServerKey::of(Protocol::kSctp, ip("192.0.2.9"), 3565));
   server.scheduler = "mh";
   server.flags = kPersistentFlag | kSchedulerFlag2 | 0x80000000;
@@ -119,7 +119,7 @@ std::vector<std::uint8_t> counters(bool whole, std::uint64_t base) {
   return std::move(out).take();
 }
 
-TEST(KernelDecode, TakesTheWholeCountersWhereTheKernelHasThem) {
+TEST(KernelDecode, UsesTheWholeCountersIfTheKernelHasThem) {
   struct Row {
     const char* name;
     bool has_whole;
@@ -146,7 +146,7 @@ TEST(KernelDecode, TakesTheWholeCountersWhereTheKernelHasThem) {
   }
 }
 
-TEST(KernelDecode, RefusesAnAnswerWithoutWhatMustBeInIt) {
+TEST(KernelDecode, RefusesAReplyWithoutRequiredAttributes) {
   sys::AttributeWriter out;
   const std::size_t nest = out.begin_nest(IPVS_CMD_ATTR_SERVICE);
   out.put_u16(IPVS_SVC_ATTR_AF, 2);
@@ -161,8 +161,8 @@ TEST(KernelDecode, RefusesAnAnswerWithoutWhatMustBeInIt) {
   EXPECT_FALSE(decode_info({}));
 }
 
-// Every answer, cut at every byte and with every byte turned: read or refused, never more.
-TEST(KernelDecode, SurvivesDamagedAnswers) {
+// Every reply, cut at every byte and with every byte inverted, is read or refused, nothing else.
+TEST(KernelDecode, SurvivesDamagedReplies) {
   const auto decode_all = [](const std::vector<std::uint8_t>& bytes) {
     const std::array read{static_cast<bool>(decode_virtual_server(bytes)),
                           static_cast<bool>(decode_real_server(bytes, Family::kIPv6)),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Byte order is the trap here: ports are in network order, but the sync daemon's; an IPv4 mask is in network order, the
-// IPv6 prefix length in the same attribute is not; everything else is in the machine's (struct ip_vs_service_user's
-// history, net/netfilter/ipvs/ip_vs_ctl.c). Addresses take 16 bytes in both families, IPv4 the first four of them.
+// Byte order is the pitfall here: ports are in network order, except the sync daemon's; an IPv4 mask is in network
+// order, the IPv6 prefix length in the same attribute is not; everything else is in the machine's (struct
+// ip_vs_service_user's history, net/netfilter/ipvs/ip_vs_ctl.c). Addresses take 16 bytes, of which IPv4 uses four.
 #include "ipvs/kernel/encode.h"
 
 #include <arpa/inet.h>
@@ -60,7 +60,7 @@ void put_virtual_server(sys::AttributeWriter& out, const VirtualServer& server) 
   out.end_nest(nest);
 }
 
-// The family is said where it is not the virtual server's.
+// The family is sent if it is not the virtual server's.
 void put_key(sys::AttributeWriter& out, const RealServerKey& key, Family of) {
   out.put(IPVS_DEST_ATTR_ADDR, address_bytes(key.family, key.address));
   out.put_u16(IPVS_DEST_ATTR_PORT, htons(key.port));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Requests of the generic netlink family IPVS. Pure: bytes out of values.
+// Requests of the generic netlink family IPVS. Pure: bytes from values.
 #pragma once
 
 #include <cstdint>

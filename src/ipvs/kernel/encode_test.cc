@@ -98,7 +98,7 @@ std::vector<Row> rows() {
   };
 }
 
-TEST(KernelEncode, RequestsAreThoseThatTheKernelWasRecordedWith) {
+TEST(KernelEncode, RequestsEqualTheRecordedOnes) {
   for (const Row& row : rows()) {
     SCOPED_TRACE(row.name);
     const test::Exchange wanted = test::golden(row.name);
@@ -108,8 +108,8 @@ TEST(KernelEncode, RequestsAreThoseThatTheKernelWasRecordedWith) {
   }
 }
 
-// Recorded with the engine's name last; the kernel does not mind, and we write it where its own answers have it.
-TEST(KernelEncode, ThePersistenceEngineStandsBehindTheScheduler) {
+// Recorded with the engine's name last; the kernel accepts both, and we write it where its own replies have it.
+TEST(KernelEncode, ThePersistenceEngineFollowsTheScheduler) {
   VirtualServer named = server(tcp("10.0.0.1", 80));
   named.persistence_engine = "nosuch";
   auto attributes = test::golden("NEW_SERVICE pe nosuch").attributes;
@@ -120,8 +120,8 @@ TEST(KernelEncode, ThePersistenceEngineStandsBehindTheScheduler) {
   EXPECT_EQ(encode(AddVirtualServer{named}).attributes, attributes);
 }
 
-// ::ffff:10.0.0.1 is an address of IPv6 to IPVS.
-TEST(KernelEncode, AMappedAddressGoesInFullWhereTheFamilyIsIPv6) {
+// ::ffff:10.0.0.1 is an IPv6 address for IPVS.
+TEST(KernelEncode, AMappedAddressIsSentInFullIfTheFamilyIsIPv6) {
   VirtualServerKey key = tcp("10.0.0.1", 80);
   key.family = Family::kIPv6;
   const auto attributes = encode_find(key).attributes;

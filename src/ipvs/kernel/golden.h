@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// For tests: what was recorded of the family IPVS (test/golden/ipvs/netlink.txt).
+// For tests: what was recorded from the family IPVS (test/golden/ipvs/netlink.txt).
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,7 @@ struct Exchange {
   int command = 0;
   std::string result;                              // "OK", or the errno's name
   std::vector<std::uint8_t> attributes;            // of the request
-  std::vector<std::vector<std::uint8_t>> replies;  // attributes alone
+  std::vector<std::vector<std::uint8_t>> replies;  // attributes only
 };
 
 inline std::vector<std::uint8_t> from_hex(const std::string& text) {
@@ -33,7 +33,7 @@ inline std::vector<Exchange> read_golden() {
   for (std::string line; std::getline(file, line);) {
     if (line.starts_with("reply ")) {
       std::vector<std::uint8_t> bytes = from_hex(line.substr(6));
-      all.back().replies.emplace_back(bytes.begin() + 4, bytes.end());  // behind the generic netlink header
+      all.back().replies.emplace_back(bytes.begin() + 4, bytes.end());  // after the generic netlink header
     } else if (line.starts_with("request ")) {
       std::istringstream fields(line.substr(8));
       std::vector<std::string> parts;

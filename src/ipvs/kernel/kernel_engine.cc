@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// ip_vs_ctl.c takes one change per netlink message and works under one global mutex; what costs us is system calls, so
-// many messages travel in one datagram (sys/genetlink). It sends no notifications, and a dump continues by counting
-// entries: somebody else's change between two pieces of it can show an entry twice (left out here) or not at all. Real
-// servers are asked for one virtual server at a time, 30 microseconds each.
+// ip_vs_ctl.c accepts one change per netlink message and works under one global mutex; our cost is in system calls, so
+// many messages go into one datagram (sys/genetlink). It sends no notifications, and a dump continues by counting
+// entries: another process' change between two pieces of it can list an entry twice (dropped here) or not at all. Real
+// servers are listed for one virtual server at a time, 30 microseconds each.
 #include "ipvs/kernel/kernel_engine.h"
 
 #include <fmt/format.h>
@@ -23,10 +23,10 @@ namespace sluice::ipvs::kernel {
 namespace {
 
 constexpr const char* kFamilyName = "IPVS";
-// Whoever unloads and loads it while we run gives the family another number; family_moved() notices.
+// Unloading and loading the module while we run gives the family another number; family_moved() notices.
 constexpr const char* kModule = "ip_vs";
-// DEL_DAEMON right after NEW_DAEMON may stop the daemon and answer nothing (the thread that never ran ends with EINTR,
-// which netlink does not acknowledge). Asked again, or seen to be gone, after so long.
+// DEL_DAEMON right after NEW_DAEMON may stop the daemon and send no reply (the thread that never ran ends with EINTR,
+// which netlink does not acknowledge). Retried, or seen to be gone, after this time.
 constexpr std::chrono::milliseconds kStopPatience = std::chrono::seconds(1);
 constexpr int kStopAttemptsMax = 5;
 
@@ -35,7 +35,7 @@ std::string kernel_release() {
   return ::uname(&names) == 0 ? names.release : "?";
 }
 
-// Passes on what the kernel answered, and remembers the first answer that could not be read.
+// Passes on the kernel's replies, and remembers the first one that could not be read.
 template <typename Decode, typename Take>
 sys::GenericNetlink::Answer reader(Result<>& problem, Decode decode, Take take) {
   return [&problem, decode, take](std::span<const std::uint8_t> attributes) {
@@ -48,7 +48,7 @@ sys::GenericNetlink::Answer reader(Result<>& problem, Decode decode, Take take) 
   };
 }
 
-// What a change needs a module for, if it is refused with ENOENT.
+// The module that a change needs, if it is refused with ENOENT.
 const VirtualServer* server_of(const Change& change) {
   if (const auto* add = std::get_if<AddVirtualServer>(&change)) return &add->server;
   if (const auto* edit = std::get_if<EditVirtualServer>(&change)) return &edit->server;
@@ -67,7 +67,7 @@ const VirtualServerKey& key_of(const Change& change) {
   return std::visit(Key{}, change);
 }
 
-// Who may not load modules cannot tell whether there is one.
+// Without permission to load modules it is unknown whether there is one.
 Error no_ipvs(const std::string& reason) {
   if (::geteuid() != 0) return refused_call("open the kernel's engine", EPERM);
   return {Errc::kUnavailable,
@@ -84,7 +84,7 @@ Result<sys::GenericNetlink> open_family() {
   return netlink;
 }
 
-// Refused as what was never heard of: an unknown scheduler, a real server that is not there, or no such family.
+// Refused as unknown: an unknown scheduler, a missing real server, or no such family.
 bool all_unheard_of(std::span<const Change> changes, const std::vector<Failure>& failures) {
   return failures.size() == changes.size() && std::all_of(failures.begin(), failures.end(), [](const Failure& each) {
            return each.error.sys_errno == ENOENT;
@@ -107,7 +107,7 @@ Result<bool> KernelEngine::family_moved() {
   return true;
 }
 
-// No question of ours has ENOENT for an answer while the family is there.
+// None of our requests fails with ENOENT while the family exists.
 Result<> KernelEngine::ask(const sys::GenericRequest& request, const sys::GenericNetlink::Answer& answer) {
   const Result<> asked = netlink_.ask(request, answer);
   if (asked || asked.error().sys_errno != ENOENT) return asked;
@@ -188,7 +188,7 @@ Result<std::vector<Failure>> KernelEngine::apply_once(std::span<const Change> ch
   return failures;
 }
 
-// Says which module is missing, and tries once again what failed for want of one that could be loaded, with what hangs
+// Names the missing module, and retries once what failed for lack of one that could be loaded, with what depends
 // on it.
 void KernelEngine::load_missing_modules(std::span<const Change> changes, std::vector<Failure>& failures) {
   std::set<VirtualServerKey> servers;

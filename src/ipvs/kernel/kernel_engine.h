@@ -15,8 +15,8 @@ namespace sluice::ipvs::kernel {
 
 class KernelEngine : public Engine {
  public:
-  // In the calling thread's network namespace, which also the calls must come from. Loads the module ip_vs where it is
-  // missing. Errors: EPERM without CAP_NET_ADMIN; ENOPROTOOPT where this kernel has no IPVS, with the reason in words.
+  // In the calling thread's network namespace, from which the calls must come too. Loads the module ip_vs if it is
+  // missing. Errors: EPERM without CAP_NET_ADMIN; ENOPROTOOPT if this kernel has no IPVS, with the reason as text.
   static Result<std::unique_ptr<Engine>> open();
 
   [[nodiscard]] std::string_view name() const override { return "kernel"; }
@@ -35,7 +35,7 @@ class KernelEngine : public Engine {
 
  private:
   explicit KernelEngine(sys::GenericNetlink netlink) : netlink_(std::move(netlink)) {}
-  // Whether the family has another number by now, which is used from then on.
+  // Whether the family's number has changed; the new one is used from then on.
   Result<bool> family_moved();
   Result<> ask(const sys::GenericRequest& request, const sys::GenericNetlink::Answer& answer);
   Result<> dump(const sys::GenericRequest& request, const sys::GenericNetlink::Answer& answer);

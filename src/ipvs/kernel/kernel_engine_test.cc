@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What can be seen without ip_vs; with it, the contract suite runs (engines/contract_test.cc).
+// What can be tested without ip_vs; with it, the contract suite runs (engines/contract_test.cc).
 #include "ipvs/kernel/kernel_engine.h"
 
 #include <gtest/gtest.h>
@@ -24,13 +24,13 @@ TEST(KernelEngine, OpensOrSaysWhichModuleIsMissing) {
   }
 }
 
-TEST(LoadModule, SaysWhyNot) {
+TEST(LoadModule, ErrorsSayWhy) {
   const auto none = load_module("ip_vs_sluice_none");
   ASSERT_FALSE(none);
   EXPECT_NE(none.error().what.find("ip_vs_sluice_none"), std::string::npos) << none.error().what;
 }
 
-TEST(LoadModule, NeverHandsOnWhatCannotBeAModule) {
+TEST(LoadModule, NeverPassesOnInvalidNames) {
   const auto odd = load_module("ip_vs_/../x y");
   ASSERT_FALSE(odd);
   EXPECT_NE(odd.error().what.find("there is no kernel module"), std::string::npos) << odd.error().what;

@@ -14,14 +14,14 @@ namespace {
 
 constexpr const char* kModprobe = "/sbin/modprobe";
 
-// Names of schedulers come from users; a module's name has nothing but these.
+// Names of schedulers come from users; a module's name consists only of these.
 bool is_module_name(const std::string& name) {
   return std::all_of(name.begin(), name.end(), [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
   });
 }
 
-// An operator's "install ip_vs /bin/false" says nothing.
+// An operator's "install ip_vs /bin/false" prints nothing.
 std::string reason(const sys::CollectedOutcome& outcome) {
   if (outcome.error_output.empty()) return fmt::format("modprobe ended with status {}", outcome.exit_status);
   return outcome.error_output.substr(0, outcome.error_output.find('\n'));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The kernel modules that IPVS comes in. The kernel asks for schedulers itself, by its own modprobe; ours helps where
-// the modules are in our file system alone (a container with /lib/modules mounted), and says what is missing.
+// IPVS's kernel modules. The kernel loads schedulers itself, with its own modprobe; ours helps if
+// the modules are only in our file system (a container with /lib/modules mounted), and reports what is missing.
 #pragma once
 
 #include <string>
@@ -9,7 +9,7 @@
 
 namespace sluice::ipvs::kernel {
 
-// kUnsupported with modprobe's words where there is no such module, or where it may not be loaded.
+// kUnsupported with modprobe's message if there is no such module, or if it may not be loaded.
 Result<> load_module(const std::string& name);
 
 }  // namespace sluice::ipvs::kernel

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which options go together. The rules are tables (options.cc); here is how they are looked at: options by their
-// number, the first problem wins, then what a service needs, then what a real server needs. No engine has been asked
+// Which options go together. The rules are tables (options.cc); here they are applied: options by their
+// number, the first problem wins, then what a service needs, then what a real server needs. No engine has been used
 // yet.
 #include <fmt/format.h>
 #include <netinet/in.h>

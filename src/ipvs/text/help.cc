@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The help, made from the table of options so that it cannot tell of an option that is not there.
+// The help, made from the table of options so that it cannot list an option that does not exist.
 #include <fmt/format.h>
 
 #include "ipvs/engine_names.h"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The programs ipvsadm, ipvsadm-save and ipvsadm-restore. The engine is opened before a word is read, so without one
-// even --help fails: that is how scripts find out whether there is IPVS. Only --engine, which is ours, is looked at
-// before, and only as the first word.
+// The programs ipvsadm, ipvsadm-save and ipvsadm-restore. The engine is opened before any argument is read, so without
+// one even --help fails: that is how scripts find out whether there is IPVS. Only --engine, which is ours, is handled
+// before, and only as the first argument.
 #include "ipvs/text/ipvsadm.h"
 
 #include <fmt/format.h>
@@ -27,7 +27,7 @@ void write_all(std::FILE* file, std::string_view text) {
   static_cast<void>(std::fwrite(text.data(), 1, text.size(), file));
 }
 
-// Lines of standard input. Not stdio's: it does not tell whether the next read would block.
+// Lines of standard input. Not stdio's: it does not report whether the next read would block.
 class StandardInput {
  public:
   // A line ends at its newline, or with the input.
@@ -69,11 +69,11 @@ class StandardInput {
 
   static constexpr std::size_t kPieceSize = 64 * 1024;
   std::string buffer_;
-  std::size_t begin_ = 0;  // of what was not read yet
+  std::size_t begin_ = 0;  // of the unread part
   bool ended_ = false;
 };
 
-// Takes a leading --engine out of the arguments. The message why not, where it lacks its value.
+// Removes a leading --engine from the arguments. Returns a message if its value is missing.
 std::optional<std::string> take_engine(Invocation& invocation) {
   std::vector<std::string>& words = invocation.arguments;
   if (words.empty() || !words.front().starts_with(kEngineOption)) return std::nullopt;
@@ -89,8 +89,8 @@ std::optional<std::string> take_engine(Invocation& invocation) {
   return std::nullopt;
 }
 
-// Opens the engine and hands it over; the status is that of `use`, or of what went wrong before. That there is no IPVS
-// is said as often as the original's programs would say it.
+// Opens the engine and passes it on; the status is that of `use`, or of an earlier error. A missing IPVS
+// is reported as often as the original's programs would.
 int with_engine(Invocation invocation, const OpenEngine& open_engine, const Console& console,
                 const std::function<int(const Invocation&, Engine&)>& use, int programs = 1) {
   if (const auto problem = take_engine(invocation)) {
@@ -122,7 +122,7 @@ int run_ipvsadm(const Invocation& invocation, const OpenEngine& open_engine, Nam
   });
 }
 
-// Looks at its options before anything else, and past words that are none.
+// Handles its options before anything else, and ignores words that are none.
 int run_ipvsadm_save(const Invocation& invocation, const OpenEngine& open_engine, Names& names,
                      const Console& console) {
   Invocation rest = invocation;
@@ -147,7 +147,7 @@ int run_ipvsadm_save(const Invocation& invocation, const OpenEngine& open_engine
 }
 
 // All of the input is read before the table is cleared: "ipvsadm-save | ipvsadm-restore" must not save an empty table.
-// The original is a script that calls ipvsadm twice, whatever becomes of the first call, -C.
+// The original is a script that calls ipvsadm twice, whatever the result of the first call, -C.
 int run_ipvsadm_restore(const Invocation& invocation, const OpenEngine& open_engine, Names& names,
                         const Console& console) {
   const auto use = [&](const Invocation&, Engine& engine) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// ipvsadm as functions: what stands on a command line is done on an engine, and the exit status comes back.
+// ipvsadm as functions: a command line is executed on an engine, and the exit status returned.
 #pragma once
 
 #include <functional>
@@ -19,25 +19,25 @@ struct Console {
   std::function<void(std::string_view)> err;
   std::function<std::optional<std::string>()>
       read_line;  // standard input, a line without its newline; nothing at its end
-  // Whether read_line() answers at once. Where it does not, nobody may be kept waiting for what earlier lines asked
-  // for.
+  // Whether read_line() returns at once. If not, the changes that earlier lines requested must not be delayed
+  // further.
   std::function<bool()> line_ready = [] { return true; };
 };
-// stdin, stdout and stderr of this process. What cannot be written is lost without a word, as ipvsadm has it.
+// stdin, stdout and stderr of this process. What cannot be written is lost silently, as in ipvsadm.
 Console standard_console();
 
-// Opens the engine of that name ("kernel", "ebpf", "auto"); asked once, before any other word is looked at. An Error
-// without sys_errno is about the choice itself and is shown as it is.
+// Opens the engine of that name ("kernel", "ebpf", "auto"); called once, before any other argument is handled. An Error
+// without sys_errno is about the choice itself and is shown unchanged.
 using OpenEngine = std::function<Result<std::unique_ptr<Engine>>(std::string_view choice)>;
 
 struct Invocation {
-  std::string program;                 // as messages name it: "ipvsadm"
+  std::string program;                 // its name in messages: "ipvsadm"
   std::vector<std::string> arguments;  // without the program
   std::string engine = "auto";         // unless the first argument is --engine
 };
 
 int run_ipvsadm(const Invocation& invocation, const OpenEngine& open_engine, Names& names, const Console& console);
-// The two companions that Debian's package has as scripts.
+// The two companion programs, which are scripts in Debian's package.
 int run_ipvsadm_save(const Invocation& invocation, const OpenEngine& open_engine, Names& names, const Console& console);
 int run_ipvsadm_restore(const Invocation& invocation, const OpenEngine& open_engine, Names& names,
                         const Console& console);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// How an engine is chosen, and what is said when there is none. What ipvsadm does with one is in the recorded sessions
-// (test/golden/ipvsadm).
+// How an engine is chosen, and what is reported when there is none. What ipvsadm does with one is in the recorded
+// sessions (test/golden/ipvsadm).
 #include "ipvs/text/ipvsadm.h"
 
 #include <gtest/gtest.h>
@@ -75,7 +75,7 @@ TEST_F(Ipvsadm, TheEngineIsThatOfTheFirstOptionElseOfTheCaller) {
   EXPECT_EQ(run({"--engine", "ebpf", "-L"}, "kernel").asked_for, "ebpf");
 }
 
-TEST_F(Ipvsadm, EngineIsNoOptionBehindACommand) {
+TEST_F(Ipvsadm, EngineIsNotAnOptionAfterACommand) {
   const Outcome outcome = run({"-L", "--engine", "kernel"});
   EXPECT_EQ(outcome.status, 255);
   EXPECT_EQ(outcome.err, "--engine: unknown option\n");
@@ -98,26 +98,26 @@ TEST_F(Ipvsadm, WithoutIpvsEvenHelpFailsAndSaysWhy) {
             "Are you sure that IP Virtual Server is built in the kernel or as module?\n");
 }
 
-TEST_F(Ipvsadm, WhoIsNotRootIsToldSoAsByTheOriginal) {
+TEST_F(Ipvsadm, WithoutRootItSaysSoLikeTheOriginal) {
   problem_ = Error{Errc::kPermission, "ipvs: open: not permitted", EPERM};
   EXPECT_EQ(run({"-L"}).err,
             "Can't initialize ipvs: Permission denied (you must be root)\n"
             "Are you sure that IP Virtual Server is built in the kernel or as module?\n");
 }
 
-TEST_F(Ipvsadm, AChoiceThatCannotBeIsShownAsItIs) {
+TEST_F(Ipvsadm, AnInvalidChoiceIsReportedUnchanged) {
   problem_ = Error{Errc::kUnsupported, "the IPVS engine 'ebpf' is not built into this program", 0};
   const Outcome outcome = run({"--engine", "ebpf", "-L"});
   EXPECT_EQ(outcome.status, 2);
   EXPECT_EQ(outcome.err, "the IPVS engine 'ebpf' is not built into this program\n");
 }
 
-TEST_F(Ipvsadm, CompanionsTakeTheEngineToo) {
+TEST_F(Ipvsadm, CompanionsAcceptTheEngineToo) {
   EXPECT_EQ(run({"--engine", "kernel", "-n"}, "auto", &run_ipvsadm_save).asked_for, "kernel");
   EXPECT_EQ(run({"--engine=kernel"}, "auto", &run_ipvsadm_restore).asked_for, "kernel");
 }
 
-TEST_F(Ipvsadm, SaveRefusesOptionsThatItDoesNotKnowBeforeItAsksForAnEngine) {
+TEST_F(Ipvsadm, SaveRefusesUnknownOptionsBeforeItOpensAnEngine) {
   problem_ = Error{Errc::kPermission, "ipvs: open: not permitted", EPERM};
   const Outcome outcome = run({"-n", "-x"}, "auto", &run_ipvsadm_save);
   EXPECT_EQ(outcome.status, 1);
@@ -125,7 +125,7 @@ TEST_F(Ipvsadm, SaveRefusesOptionsThatItDoesNotKnowBeforeItAsksForAnEngine) {
   EXPECT_EQ(outcome.asked_for, "");
 }
 
-TEST_F(Ipvsadm, RestoreSaysTwiceThatThereIsNoIpvsSinceItIsTwoCalls) {
+TEST_F(Ipvsadm, RestoreReportsMissingIpvsTwiceSinceItIsTwoCalls) {
   problem_ = Error{Errc::kPermission, "ipvs: open: not permitted", EPERM};
   const std::string once =
       "Can't initialize ipvs: Permission denied (you must be root)\n"
@@ -145,7 +145,7 @@ TEST_F(Ipvsadm, ANumberOfADaemonBeyondTheSignedOnesIsShownAsTheOriginalShowsIt) 
             "master sync daemon (mcast=eth0, syncid=-1, maxlen=1472, group=224.0.0.81, port=8848, ttl=1)\n");
 }
 
-TEST_F(Ipvsadm, SaveLooksPastWordsThatAreNoOptions) {
+TEST_F(Ipvsadm, SaveIgnoresWordsThatAreNoOptions) {
   ASSERT_EQ(run({"-A", "-t", "10.0.0.1:80", "-s", "rr"}).status, 0);
   EXPECT_EQ(run({"foo", "-n", "bar"}, "auto", &run_ipvsadm_save).out, "-A -t 10.0.0.1:80 -s rr\n");
 }
@@ -156,7 +156,7 @@ TEST_F(Ipvsadm, AFlagTakesNoArgumentInEitherSpelling) {
   EXPECT_EQ(run({"-L", "--numeric="}).err, "--numeric=: option does not take an argument\n");
 }
 
-// 3000 lines are three batches; a refusal in the middle is told and hides nothing.
+// 3000 lines are three batches; a refusal in the middle is reported and hides nothing.
 TEST_F(Ipvsadm, ALongRestoreGoesToTheEngineInBatches) {
   for (int port = 1; port <= 1500; ++port) {
     input_.push_back("-A -t 10.0.0.1:" + std::to_string(port));
@@ -171,7 +171,7 @@ TEST_F(Ipvsadm, ALongRestoreGoesToTheEngineInBatches) {
   EXPECT_EQ(all->size(), 1500U);
 }
 
-TEST_F(Ipvsadm, ALineThatNobodyFollowsIsDoneAtOnce) {
+TEST_F(Ipvsadm, ALineWithoutASuccessorIsAppliedAtOnce) {
   input_comes_at_once_ = false;
   input_ = {"-A -t 10.0.0.1:80", "-A -t 10.0.0.1:80"};
   const Outcome outcome = run({"-R"});
@@ -180,9 +180,9 @@ TEST_F(Ipvsadm, ALineThatNobodyFollowsIsDoneAtOnce) {
   EXPECT_EQ(outcome.err, "Service already exists\n");
 }
 
-// What ipvsadm 1.31 does with -h and -v and whatever stands beside them, seen of the real one. Its help is somebody's
-// text, so ours begins with the same line and goes on in our own words; all the rest is alike.
-TEST_F(Ipvsadm, HelpAndVersionWinOverWhatStandsBesideThem) {
+// What ipvsadm 1.31 does with -h and -v and any other words beside them, observed from the real one. Its help is
+// another author's text, so ours begins with the same line and continues in our own words; all the rest is the same.
+TEST_F(Ipvsadm, HelpAndVersionWinOverOtherWords) {
   const std::string version = "ipvsadm v1.31 2019/12/24 (compiled with popt and IPVS v1.2.1)\n";
   const std::string help = run({"-h"}).out;
   EXPECT_EQ(help.substr(0, version.size()), version);
@@ -224,7 +224,7 @@ TEST_F(Ipvsadm, HelpAndVersionWinOverWhatStandsBesideThem) {
   }
 }
 
-// The original ends with a segmentation fault at a list of flags that holds nothing but commas.
+// The original ends with a segmentation fault at a list of flags that consists only of commas.
 TEST_F(Ipvsadm, SchedulerFlagsOfCommasAloneAreNone) {
   for (const std::string flags : {",", ",,"}) {
     EXPECT_EQ(run({"-A", "-t", "10.0.0.1:80", "-b", flags}).status, 0) << flags;

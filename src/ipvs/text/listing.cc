@@ -32,7 +32,7 @@ std::string_view protocol_column(std::uint16_t protocol) {
   }
 }
 
-// Methods without a name come out as glibc prints the string that is not there.
+// Methods without a name are printed like a null string in glibc.
 std::string_view method_column(ForwardMethod method) {
   switch (method) {
     case ForwardMethod::kMasquerade:
@@ -72,7 +72,7 @@ std::string tunnel_column(const RealServer& real) {
   return "n/a";
 }
 
-// Nine columns, the first of them blank, as long as the number has at most eight digits or need not be exact.
+// Nine columns, the first of them blank, if the number has at most eight digits or need not be exact.
 std::string number_column(std::uint64_t number, bool exact) {
   if (exact) return number < 100'000'000 ? fmt::format("{:>9}", number) : fmt::format(" {}", number);
   if (number < 100'000'000) return fmt::format("{:>9}", number);
@@ -97,7 +97,7 @@ std::string counter_columns(const Counters& c, bool exact) {
   return text;
 }
 
-// libipvs reads what is counted for a real server, bytes apart, as 32 bits.
+// libipvs reads a real server's counters, except bytes, as 32 bits.
 Counters as_read_for_real(Counters c) {
   c.connections &= 0xffffffff;
   c.packets_in &= 0xffffffff;

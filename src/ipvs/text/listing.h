@@ -13,7 +13,7 @@
 
 namespace sluice::ipvs::text {
 
-// Which columns. Where several are asked for, the first one here wins.
+// The columns to list. If several are requested, the first one here wins.
 enum class Columns : unsigned char { kStatistics, kRates, kThresholds, kPersistentConnections, kTunnels, kNormal };
 Columns columns_of(const OptionSet& options);
 
@@ -23,7 +23,7 @@ struct ListStyle {
   bool exact = false;
 };
 
-// Addresses and ports as text, by name unless that is not wanted or not possible. Remembers hosts, since each may cost
+// Addresses and ports as text, by name unless that is not wanted or not possible. Caches hosts, since each may cost
 // a query.
 class AddressWriter {
  public:
@@ -40,7 +40,7 @@ class AddressWriter {
 
 std::string version_line(const EngineInfo& info);  // "IP Virtual Server version 1.2.1 (size=4096)"
 std::string title_lines(Columns columns);
-// One virtual server with its real servers, in the order in which they stand there.
+// One virtual server with its real servers, in the order given.
 std::string list_lines(const VirtualServerState& state, const ListStyle& style, AddressWriter& addresses);
 std::string save_lines(const VirtualServerState& state, AddressWriter& addresses);
 

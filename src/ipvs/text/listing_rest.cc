@@ -49,14 +49,14 @@ std::string connection_line(const Connection& c, bool engine_data, AddressWriter
   std::string line = fmt::format("{:<3} {:<6} {:<11} {:<18} {:<18} ", protocol_column(c.protocol), expires, c.state,
                                  column(c.family, c.client), column(c.family, c.virtual_end));
   const std::string real = column(c.real_family, c.real);
-  // These columns do not stand below their titles; they never did.
+  // These columns are not below their titles; in ipvsadm they never were.
   line += engine_data && !c.engine_data.empty()
               ? fmt::format("{:<16} {:<18} {}", real, c.persistence_engine, c.engine_data)
               : real;
   return line + '\n';
 }
 
-// What another hand has set beyond 2^31 is shown as ipvsadm shows it: as a signed number.
+// A value above 2^31 set by another program is shown as in ipvsadm: as a signed number.
 std::string timeout_line(const Timeouts& timeouts) {
   return fmt::format("Timeout (tcp tcpfin udp): {} {} {}\n", as_signed(timeouts.tcp_s), as_signed(timeouts.tcp_fin_s),
                      as_signed(timeouts.udp_s));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Monitoring scripts look for "No such service" and "Service already exists", so an errno becomes the very text that
+// Monitoring scripts look for "No such service" and "Service already exists", so an errno becomes exactly the text that
 // libipvs has for it (ipvs_strerror()): first by command, then in general, then the C library's.
 #include "ipvs/text/messages.h"
 
@@ -67,7 +67,7 @@ std::string engine_message(Command command, const Error& error) {
   return found != kCommandTexts.end() ? found->text : general_text(error.sys_errno);
 }
 
-// Where there is no IPVS, the original lets modprobe say why before; we say it ourselves.
+// Without IPVS, the original lets modprobe print the reason first; we print it ourselves.
 std::string opening_message(const Error& error) {
   const std::string why = error.sys_errno == ENOPROTOOPT ? error.what + '\n' : "";
   return fmt::format(

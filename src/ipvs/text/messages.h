@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What ipvsadm says when the engine refuses.
+// What ipvsadm prints when the engine refuses.
 #pragma once
 
 #include <string>
@@ -11,9 +11,9 @@ namespace sluice::ipvs::text {
 
 // The one line for stderr, without its newline.
 std::string engine_message(Command command, const Error& error);
-// The same where the engine could not be opened: no command is known yet. For errors with sys_errno.
+// The same if the engine could not be opened: no command is known yet. For errors with sys_errno.
 std::string opening_message(const Error& error);
-// Help: our own words, from the table of options.
+// Help: our own text, from the table of options.
 std::string help_text(const std::string& program);
 std::string version_text();
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// gethostbyname(3) and its kin rather than getaddrinfo(3): the latter sorts addresses by RFC 6724, while "the first
-// address" is that of the hosts file or the name server here.
+// gethostbyname(3) and its relatives rather than getaddrinfo(3): the latter sorts addresses by RFC 6724, while "the
+// first address" is that of the hosts file or the name server here.
 #include "ipvs/text/names.h"
 
 #include <arpa/inet.h>
@@ -13,7 +13,7 @@
 namespace sluice::ipvs::text {
 namespace {
 
-// The services file knows protocols by name; ports of others have none.
+// The services file lists protocols by name; ports of others have none.
 const char* protocol_name(std::uint16_t protocol) {
   switch (protocol) {
     case IPPROTO_TCP:

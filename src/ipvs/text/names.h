@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Names of hosts and of ports, both ways. Injected, because the answers depend on the machine's files and its name
+// Names of hosts and of ports, both ways. Injected, because the results depend on the machine's files and its name
 // servers.
 #pragma once
 
@@ -20,7 +20,7 @@ class Names {
   virtual std::optional<std::string> service_name(std::uint16_t port, std::uint16_t protocol) = 0;
 };
 
-// The C library's: hosts file, services file, name servers. For one thread. May block for as long as a name server
+// The C library's: hosts file, services file, name servers. For one thread. May block as long as a name server
 // does.
 class SystemNames : public Names {
  public:

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// ipvsadm 1.31 knows 16 commands and 40 options, and half of its behaviour is which of them go together. All of it
-// stands here as data; parse.cc gives the words their meaning, check.cc applies the rules, help.cc prints them.
+// ipvsadm 1.31 has 16 commands and 40 options, and half of its behaviour is which of them go together. All of it
+// is here as data; parse.cc gives the words their meaning, check.cc applies the rules, help.cc prints them.
 #include "ipvs/text/options.h"
 
 #include <array>
@@ -57,7 +57,7 @@ constexpr OptionSet kListSettings{kNumeric, kStats, kRate,    kThresholds, kPers
                                   kNoSort,  kExact, kTunInfo, kSyncId};
 constexpr OptionSet kDaemonSettings{kMcastInterface, kSyncId, kMcastGroup, kMcastPort, kMcastTtl, kSyncMaxlen};
 
-// In the order of Command, without -h and -v, which look at nothing else.
+// In the order of Command, without -h and -v, which ignore everything else.
 constexpr std::array<Rules, 14> kRules{{
     {"add-service", {kService}, kServiceSettings, {}},
     {"edit-service", {kService}, kServiceSettings, {}},

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// ipvsadm's words, written once: the parser, the rules of what goes with what, the messages and the help text read
+// ipvsadm's words, defined once: the parser, the rules of what goes with what, the messages and the help text use
 // these tables.
 #pragma once
 
@@ -29,7 +29,7 @@ enum class Command : std::uint8_t {
   kVersion,
 };
 
-// What counts as an option, in the order in which problems are looked for: the first one wins.
+// What counts as an option, in the order in which problems are searched: the first one wins.
 enum class Option : std::uint8_t {
   kNumeric,
   kConnection,
@@ -65,7 +65,7 @@ enum class Option : std::uint8_t {
   kTunNocsum,
   kTunCsum,
   kTunRemcsum,
-  kNone,  // may come any number of times, with every command
+  kNone,  // may be given any number of times, with every command
 };
 inline constexpr int kOptionCount = static_cast<int>(Option::kNone);
 std::string_view name_of(Option option);  // in messages

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// libipvs compares two addresses by subtracting them as 32-bit numbers and looking at the sign. Two that lie more than
-// half the number circle apart come out the wrong way round: 192.168.122.1 stands before 10.104.247.10. So "a before b"
-// is no order in the sense of std::sort, which may run off its range then; the outcome for such sets is that of the C
-// library's merge sort, written out here.
+// libipvs compares two addresses by subtracting them as 32-bit numbers and looking at the sign. Two that are more than
+// half the number range apart are ordered the wrong way round: 192.168.122.1 is before 10.104.247.10. So "a before b"
+// is no order in the sense of std::sort, which could then run past its range; the result for such sets is that of the C
+// library's merge sort, implemented here.
 #include "ipvs/text/order.h"
 
 #include <algorithm>
@@ -55,7 +55,7 @@ int compare(const RealServerState& left, const RealServerState& right) {
   return d != 0 ? d : a.port - b.port;
 }
 
-// The left part is the smaller one where the number is odd, and the left one wins ties.
+// The left part is the smaller one if the number is odd, and the left one wins ties.
 template <typename State>
 void merge_sort(std::vector<State>& items, std::size_t begin, std::size_t end) {
   if (end - begin < 2) return;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Options are understood from left to right, each with what is known by then: "-r rs:http -t vip:80" does not know a
+// Options are parsed from left to right, each with what is known by then: "-r rs:http -t vip:80" has no
 // protocol to look "http" up for, "-M 24 -t [fd00::1]:80" reads 24 as an IPv4 mask. The first problem ends it, so the
 // order is part of the interface.
 #include <arpa/inet.h>
@@ -22,7 +22,7 @@ constexpr std::int64_t kTimeoutMax_s = 31 * 24 * 3600;
 constexpr std::uint32_t kPersistenceDefault_s = 360;
 constexpr std::int64_t kSignedMax = 0x7fffffff;
 constexpr std::size_t kInterfaceNameMax = 15;
-constexpr std::size_t kSchedulerFlagsMax = 127;  // the rest of a longer list is not seen
+constexpr std::size_t kSchedulerFlagsMax = 127;  // the rest of a longer list is ignored
 
 using Problem = std::optional<Refusal>;
 
@@ -112,7 +112,7 @@ class LineParser {
         if (word.short_name == '6') return take_ipv6();
         break;
       default:
-        break;  // to have been given is all there is to know
+        break;  // only whether it was given matters
     }
     return std::nullopt;
   }
@@ -271,7 +271,7 @@ class LineParser {
     return std::nullopt;
   }
 
-  // Left for last, because -s may stand behind -b.
+  // Done last, because -s may follow -b.
   Problem take_scheduler_flags() {
     const std::string& scheduler = request_.virtual_server.scheduler;
     auto flags =

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One command line understood: what is to be done, and to what.
+// One parsed command line: what to do, and to what.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +23,7 @@ struct Request {
   SyncDaemon daemon;
 };
 
-// Why a line was not understood.
+// Why a line was refused.
 struct Refusal {
   int status = 2;
   std::string message;  // for stderr, without its newline
@@ -39,7 +39,7 @@ using Parsed = std::variant<Request, Refusal>;
 // empty line.
 Parsed parse_line(const std::string& program, const std::vector<std::string>& arguments, Names& names);
 
-// The second half of it: do the options go with the command and with each other? Fills in defaults that depend on that.
+// The second half of it: checks that the options fit the command and each other. Fills in defaults that depend on that.
 std::optional<Refusal> check_request(Request& request);
 
 }  // namespace sluice::ipvs::text

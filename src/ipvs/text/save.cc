@@ -56,7 +56,7 @@ std::string_view method_word(ForwardMethod method) {
     case ForwardMethod::kDirectRoute:
       return "-g";
     default:
-      return "(null)";  // as glibc prints the string that is not there
+      return "(null)";  // as glibc prints a null string
   }
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A restore of 10,000 virtual servers is 110,000 lines. One system call and one answer each would be most of its time,
-// so changes wait until a line comes that must see them done, until there are many, or until the next line is not there
-// yet: whoever types lines, or writes them one by one, sees each one done. Messages keep the order of their lines.
+// A restore of 10,000 virtual servers is 110,000 lines. One system call and one reply each would be most of its time,
+// so changes wait until a line needs their result, until there are many, or until the next line has not arrived
+// yet: if lines are typed, or written one by one, each is applied at once. Messages keep the order of their lines.
 #include "ipvs/text/session.h"
 
 #include <algorithm>
@@ -41,7 +41,7 @@ std::optional<Change> change_of(const Request& r) {
   }
 }
 
-// Without a service, or with the one that has neither address nor port, everything is meant.
+// Without a service, or with one that has neither address nor port, everything is meant.
 std::optional<VirtualServerKey> key_to_zero(const Request& request) {
   const VirtualServerKey& key = request.virtual_server.key;
   if (!request.options.has(Option::kService)) return std::nullopt;
@@ -49,7 +49,7 @@ std::optional<VirtualServerKey> key_to_zero(const Request& request) {
   return key;
 }
 
-// A NUL ends the word that it stands in.
+// A NUL ends the word that contains it.
 std::vector<std::string> split_words(const std::string& line) {
   constexpr std::string_view kBlanks = " \t\r\n";
   std::vector<std::string> words;
@@ -82,7 +82,7 @@ int Session::restore() {
     last = run_line(words, Source::kStandardInput);
     if (last.ends_restore) return last.status;
   }
-  // Where the last line still waits, its outcome counts.
+  // If the last line is still waiting, its outcome counts.
   return waiting_.empty() ? last.status : apply_waiting().status;
 }
 

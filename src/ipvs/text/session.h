@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Command lines done on one engine, one after the other. Changes of a restore are held back and go to the engine in
-// batches, which nobody can tell from the outside but by the time it takes.
+// Command lines executed on one engine, one after the other. Changes of a restore are held back and sent to the engine
+// in batches, which is visible from the outside only by the time it takes.
 #pragma once
 
 #include <string>
@@ -17,7 +17,7 @@ class Session {
   Session(const std::string& program, Engine& engine, Names& names, const Console& console)
       : program_(program), engine_(engine), names_(names), console_(console) {}
 
-  // One command line, which may be empty: a list then.
+  // One command line, which may be empty: then a list.
   int run(const std::vector<std::string>& arguments);
   // Lines from standard input until its end, or until one of them ends it.
   int restore();
@@ -40,10 +40,10 @@ class Session {
   Ending list_table(const Request& request);
   Ending save(const Request& request);
   Ending refuse(const Refusal& refusal);
-  // Says what the engine said, if it refused.
+  // Prints the engine's message, if it refused.
   Ending answer(Command command, const Result<>& result, int status_of_refusal);
   Ending call(const Request& request);
-  // The changes that wait. The status is that of the last one.
+  // Applies the waiting changes. The status is that of the last one.
   Ending apply_waiting();
 
   const std::string& program_;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Addresses are the odd part. "80" alone is refused, because people forget the address; "10.1" and "0x0a000001" are
-// addresses, since inet_aton(3) says so; "fd00::1:80" has no port, and "[10.0.0.1]:80" loses it. Scripts rely on the
+// Addresses are special. "80" alone is refused, because users forget the address; "10.1" and "0x0a000001" are
+// addresses, by inet_aton(3); "fd00::1:80" has no port, and "[10.0.0.1]:80" loses it. Scripts rely on the
 // first three, and the rest costs nothing to keep.
 #include "ipvs/text/values.h"
 

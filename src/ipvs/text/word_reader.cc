@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // popt's rules (poptGetNextOpt() of popt 1.19) in short: long names in full, their argument after = or as the next
-// word; short ones may be joined, and whatever stands behind one that takes an argument is that argument, a = in front
-// taken away; an optional argument is the next word unless it starts with -; a required one is the next word whatever
+// word; short ones may be joined, and what follows one that takes an argument is that argument, with a leading =
+// removed; an optional argument is the next word unless it starts with -; a required one is the next word whatever
 // it looks like.
 #include "ipvs/text/word_reader.h"
 

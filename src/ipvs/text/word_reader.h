@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Splits a command line into options and their arguments, as the popt library does it for ipvsadm: scripts have come to
+// Splits a command line into options and their arguments, like the popt library in ipvsadm: scripts have come to
 // rely on which spellings work and which do not.
 #pragma once
 
@@ -21,14 +21,14 @@ class WordReader {
   struct Event {
     enum class Kind : unsigned char { kOption, kError, kEnd } kind = Kind::kEnd;
     const Word* word = nullptr;           // of kOption
-    std::optional<std::string> argument;  // of kOption; a word with Argument::kOptional may lack it
+    std::optional<std::string> argument;  // of kOption; a word with Argument::kOptional may have none
     std::string_view problem;             // of kError: "unknown option"
   };
   Event next();
 
-  // The word of the command line that was read last, for messages: of a group of short options the whole group.
+  // The last word read from the command line, for messages; for a group of short options the whole group.
   [[nodiscard]] const std::string& last_word() const;
-  // What is no option and no argument of one, so far.
+  // Words that are neither options nor their arguments, so far.
   [[nodiscard]] const std::vector<std::string>& leftovers() const { return leftovers_; }
 
  private:
