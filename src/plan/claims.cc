@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Nothing keeps two Services from listing the same external IP and port; the API server refuses that for cluster IPs
-// and node ports alone, and a folder of manifests for nothing. kube-proxy writes both, and its rules' order decides,
-// which depends on what happened last. Here the winner is a function of what exists: so every node sends a client to
-// the same Service, after every history, and a Service that is made later cannot take traffic away from one that has
-// it.
+// Nothing prevents two Services from listing the same external IP and port; the API server refuses that only for
+// cluster IPs and node ports, and a folder of manifests for nothing. kube-proxy writes both, and its rules' order
+// decides, which depends on what happened last. Here the winner is a function of what exists: so every node sends a
+// client to the same Service, after every history, and a Service that is made later cannot take traffic from one that
+// has it.
 //
-// A claim that one Service alone makes (nearly all) costs one entry in a tree. Only where several make it is it worth
-// remembering who had it, and looking afterwards whether that changed: then all who claim it are planned again, the
+// A claim that only one Service makes (nearly all) costs one entry in a tree. Only if several make it is it worth
+// remembering the winner, and checking afterwards whether it changed: then all claimants are planned again, the
 // winner to be served, the others because their refusal names the winner.
 #include "plan/claims.h"
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Claims: which Service has an address, port and protocol, or a node port, where several want it. The older one has it
-// (by metadata.creationTimestamp), of equally old ones the first by namespace and name. Pure; a Service that comes,
-// goes or changes costs what it claims, whatever the number of others.
+// Claims: which Service gets an address, port and protocol, or a node port, if several want it. The older one gets it
+// (by metadata.creationTimestamp), of equally old ones the first by namespace and name. Pure; a Service that is added,
+// removed or changed costs what it claims, whatever the number of others.
 #pragma once
 
 #include <compare>
@@ -19,8 +19,8 @@ namespace sluice::plan {
 
 using model::ObjectKey;
 
-// Where one Service alone can be served. All kinds of address are one space: an external IP may be another Service's
-// cluster IP.
+// A destination at which only one Service can be served. All kinds of address are one space: an external IP may be
+// another Service's cluster IP.
 struct Claim {
   IpAddress address;  // unspecified for a node port, whose addresses are the node's
   std::uint16_t port = 0;
@@ -32,7 +32,7 @@ Claim claim_on_node_port(Family family, std::uint16_t port, Protocol protocol);
 class Claims {
  public:
   Claims() = default;
-  // A copy would refer to the keys of the original.
+  // A copy would refer to the original's keys.
   Claims(const Claims&) = delete;
   Claims& operator=(const Claims&) = delete;
   Claims(Claims&&) = default;
@@ -41,7 +41,7 @@ class Claims {
 
   // A Service that claims something. The key must stay where it is until remove().
   struct Claimant {
-    std::int64_t created = model::kCreatedUnknown;  // as model::Service has it
+    std::int64_t created = model::kCreatedUnknown;  // as in model::Service
     const ObjectKey* service = nullptr;
     friend bool operator==(const Claimant& a, const Claimant& b) {
       return a.created == b.created && *a.service == *b.service;
@@ -51,9 +51,9 @@ class Claims {
   // `claims` are sorted, each once.
   void add(const Claimant& claimant, const std::vector<Claim>& claims);
   void remove(const Claimant& claimant, const std::vector<Claim>& claims);
-  // Who has it; nothing where nobody claims it.
+  // The Service that gets it; nothing if none claims it.
   [[nodiscard]] std::optional<Claimant> winner(const Claim& claim) const;
-  // The Services that claim something which has another winner than before the last call, in a new age or another
+  // The Services that claim something whose winner has changed since the last call, to a new age or another
   // Service; those that were just added or removed may be among them.
   [[nodiscard]] std::set<ObjectKey> take_affected();
   [[nodiscard]] std::size_t size() const { return entries_.size(); }
@@ -68,9 +68,9 @@ class Claims {
   [[nodiscard]] Entries::const_iterator first_of(const Claim& claim) const;
   void note(const Claim& claim);
 
-  // Those of one claim stand together, the winner first.
+  // Those of one claim are adjacent, the winner first.
   Entries entries_;
-  // Of the claims that several make, and that changed since take_affected(): who had them before. The key as a value,
+  // The previous winners of the claims that several make, and that changed since take_affected(). The key is a value,
   // since its Service may be gone by then.
   struct Before {
     std::int64_t created = 0;

@@ -5,8 +5,8 @@
 // - The EndpointSlice controller hints which zones or nodes should use an endpoint, so that traffic stays near. The
 //   hints count only if every ready endpoint has one and some are for this node: half a set of hints would overload the
 //   few that have them (KEP-2433, KEP-3015).
-// - Policy Local uses the endpoints of this node alone, and then hints play no part.
-// The same endpoint may stand in two slices while the controller moves it from one to the other, with different
+// - Policy Local uses only the endpoints of this node, without hints.
+// The same endpoint may be in two slices while the controller moves it from one to the other, with different
 // conditions. All this follows kube-proxy's CategorizeEndpoints (pkg/proxy/topology.go) and its slice cache
 // (pkg/proxy/endpointslicecache.go).
 #include "plan/endpoints.h"
@@ -31,7 +31,7 @@ bool contains(const std::vector<std::string>& names, std::string_view name) {
 void add_candidates(const model::EndpointSlice& slice, std::uint16_t port, std::string_view node_name,
                     std::vector<Candidate>& candidates) {
   for (const model::Endpoint& endpoint : slice.endpoints) {
-    // The API server refuses such a slice; a file may hold it, and its rule would make the kernel refuse all others
+    // The API server refuses such a slice; a file may have it, and its rule would make the kernel refuse all others
     // with it.
     if (endpoint.address.family() != slice.family) continue;
     const bool on_this_node = !node_name.empty() && endpoint.node_name == node_name;
@@ -81,7 +81,7 @@ std::uint16_t weight_of(const model::Endpoint& endpoint, const model::Weights* w
   return weights->of(endpoint.address, endpoint.node_name, endpoint.zone).value_or(1);
 }
 
-// What exists at all; decides between ready endpoints and the fallback to terminating ones, for each pool on its own.
+// Which kinds exist at all; decides between ready endpoints and the fallback to terminating ones, for each pool alone.
 struct Census {
   bool ready = false;
   bool fallback = false;
@@ -110,7 +110,7 @@ std::vector<KnownEndpoint> merge_endpoints(const std::vector<const model::Endpoi
       add_candidates(*slice, slice_port.port, node_name, candidates);
     }
   }
-  // Stable, so that the same ip:port stands together in the order of the slices.
+  // Stable, so that entries of the same ip:port stay in the order of the slices.
   std::stable_sort(candidates.begin(), candidates.end(),
                    [](const Candidate& left, const Candidate& right) { return left.printed < right.printed; });
   std::vector<KnownEndpoint> merged;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The endpoints behind one Service port: first all that are known, merged from the slices; then those that traffic may
+// The endpoints behind one Service port: first all known ones, merged from the slices; then those that traffic may
 // go to.
 #pragma once
 
@@ -13,7 +13,7 @@
 
 namespace sluice::plan {
 
-// What joins a Service's port to its slices' ports: targetPort plays no part, the slice carries the resolved number.
+// Matches a Service's port with its slices' ports: targetPort is not used, the slice has the resolved number.
 struct SlicePortId {
   Family family = Family::kIPv4;
   std::string_view name;
@@ -29,7 +29,7 @@ struct KnownEndpoint {
 };
 
 // All endpoints of the port, also those not ready, sorted by their printed "ip:port". `slices` are one Service's, in
-// order of their names. Where several slices name the same ip:port, one entry stays: the last that is not terminating,
+// order of their names. If several slices have the same ip:port, one entry stays: the last that is not terminating,
 // or else the first.
 std::vector<KnownEndpoint> merge_endpoints(const std::vector<const model::EndpointSlice*>& slices,
                                            const SlicePortId& port, std::string_view node_name);
@@ -47,11 +47,11 @@ struct NodePlace {
 };
 
 struct ChosenEndpoints {
-  std::vector<RealServer> real_servers;  // of both pools, in the order of what was known
+  std::vector<RealServer> real_servers;  // of both pools, in the order of `known`
   bool has_endpoints = false;            // usable endpoints exist somewhere, also outside the pools
 };
 
-// `weights` are the Service's own, for endpoints whose slice says nothing; may be null.
+// `weights` are the Service's own, for endpoints whose slice has none; may be null.
 ChosenEndpoints choose_endpoints(const std::vector<KnownEndpoint>& known, PoolUse use, const NodePlace& place,
                                  const model::Weights* weights = nullptr);
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The two endpoint rules against second versions of them that are written for being read, on random endpoints (fixed
+// The two endpoint rules compared with simple second versions of them, on random endpoints (fixed
 // seeds).
 #include <gtest/gtest.h>
 
@@ -110,7 +110,7 @@ TEST(ChooseEndpoints, AgreesWithTheRulesTakenStepByStepOnRandomEndpoints) {
   }
 }
 
-// The rule as kube-proxy has it, one endpoint after the other into a map by text: slow, and hard to get wrong.
+// The rule as in kube-proxy, one endpoint after the other into a map by text: slow, but simple.
 TEST(MergeEndpoints, AgreesWithTheMapByTextOnRandomSlices) {
   std::mt19937 random(20240607);
   const auto below = [&random](unsigned limit) { return static_cast<unsigned>(random() % limit); };

@@ -10,7 +10,7 @@ namespace {
 
 using namespace test;
 
-// Policies and reachability of the Service that the endpoints stand behind.
+// Policies and reachability of the Service that the endpoints belong to.
 struct Policy {
   bool internal_local = false;
   bool external_local = false;

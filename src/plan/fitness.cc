@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// An external IP is free text of whoever may write a Service, and a load-balancer IP is what a controller wrote. The
-// API server refuses some of what has no meaning there (ValidateNonSpecialIP, pkg/apis/core/validation), in external
-// IPs and not in load-balancer IPs; a folder of manifests refuses nothing. Served all the same, such an address would
-// take packets that are the node's own affair: 127.0.0.1:10250 is kubelet's, 169.254.169.254:80 the cloud's metadata,
-// 255.255.255.255:67 DHCP's. And the kernel refuses some as a local address, or takes them and loses the node's own.
+// An external IP is free text from any author of a Service, and a load-balancer IP is what a controller wrote. The
+// API server refuses some addresses that make no sense there (ValidateNonSpecialIP, pkg/apis/core/validation), in
+// external IPs and not in load-balancer IPs; a folder of manifests refuses nothing. If served, such an address would
+// take packets that belong to the node: 127.0.0.1:10250 is kubelet's, 169.254.169.254:80 the cloud's metadata,
+// 255.255.255.255:67 DHCP's. And the kernel refuses some as a local address, or accepts them and loses the node's own.
 #include "plan/fitness.h"
 
 namespace sluice::plan {

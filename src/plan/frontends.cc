@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // The forwarding truth table. A new connection is judged by its destination (cluster IP, or one that the outside can
-// reach) and by its source: a pod of this node, the node itself, or anything else. Two questions are decided: which
-// real servers, and is the source address replaced. It is replaced ("masqueraded") where the reply might otherwise
-// take another way back than through this node, and kept where the client's address matters: that is what
+// reach) and by its source: a pod of this node, the node itself, or anything else. Two things are decided: which
+// real servers, and whether the source address is replaced. It is replaced ("masqueraded") where the reply might
+// otherwise not return through this node, and kept where the client's address matters: that is what
 // externalTrafficPolicy Local is for.
 //
-// The one surprise is the short-circuit: under externalTrafficPolicy Local, clients inside the cluster use the cluster
-// pool, because a balancer outside would have sent them to a node that has endpoints, and they come to this one
+// The one unexpected case is the short-circuit: under externalTrafficPolicy Local, clients inside the cluster use the
+// cluster pool, because a balancer outside would have sent them to a node that has endpoints, and they come to this one
 // directly.
 #include "plan/frontends.h"
 
@@ -18,7 +18,7 @@
 namespace sluice::plan {
 namespace {
 
-// A pool that is empty forwards nothing: to nobody at all, or by policy Local to nobody here.
+// An empty pool forwards nothing: rejected without endpoints, dropped if policy Local finds none here.
 Verdict verdict_of(const PortDraft& draft, bool local) {
   if (!draft.has_endpoints) return Verdict::kReject;
   return local && draft.pool_empty(Pool::kLocal) ? Verdict::kDrop : Verdict::kForward;
@@ -27,7 +27,7 @@ Verdict verdict_of(const PortDraft& draft, bool local) {
 Routes internal_routes(const PortDraft& draft, const MasqueradePolicy& policy) {
   const Verdict verdict = verdict_of(draft, draft.internal_local);
   const Pool pool = draft.internal_local ? Pool::kLocal : Pool::kCluster;
-  // Without a detector a source outside the cluster cannot be told from a pod, and pods are never masqueraded.
+  // Without a detector a source outside the cluster cannot be distinguished from a pod, and pods are never masqueraded.
   const Route others{verdict, pool, policy.masquerade_all || policy.detector.implemented()};
   return {{verdict, pool, policy.masquerade_all}, others, others};
 }
@@ -70,11 +70,11 @@ ServicePortPlan finish(PortDraft draft, const MasqueradePolicy& policy) {
     if (reason) draft.refused.push_back({frontend, RefusalCause::kUnfit, *std::move(reason)});
     return reason.has_value();
   });
-  // With no endpoints everybody is rejected, in or out of the ranges, as kube-proxy's iptables mode does.
+  // Without endpoints every client is rejected, in or out of the ranges, as in kube-proxy's iptables mode.
   if (!draft.source_ranges.empty() && draft.has_endpoints) {
     const auto& balanced = draft.load_balancer_ips;
     for (Frontend& frontend : draft.frontends) {
-      // Also where the same address is an external IP: otherwise whoever writes externalIPs would open it to everybody.
+      // Also if the same address is an external IP: otherwise writing externalIPs would open it to all clients.
       frontend.filtered =
           (frontend.kind == FrontendKind::kLoadBalancerIp || frontend.kind == FrontendKind::kExternalIp) &&
           std::find(balanced.begin(), balanced.end(), frontend.address) != balanced.end();

@@ -178,7 +178,7 @@ TEST(Frontends, FilterLoadBalancerIpsAloneAndOnlyWithEndpoints) {
   EXPECT_TRUE(filtered_kinds(kFar).empty()) << "no ranges";
   service.source_ranges = {cidr("192.0.2.0/24")};
   EXPECT_EQ(filtered_kinds(kFar), std::vector<FrontendKind>{FrontendKind::kLoadBalancerIp});
-  EXPECT_TRUE(filtered_kinds(kNobody).empty()) << "everybody is rejected";
+  EXPECT_TRUE(filtered_kinds(kNobody).empty()) << "every client is rejected";
   service.source_ranges.push_back(cidr("0.0.0.0/0"));
   EXPECT_TRUE(filtered_kinds(kFar).empty()) << "a /0 opens the Service";
 }

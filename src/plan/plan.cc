@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is read of a plan again and again, in words of its own.
+// Frequently used views of a plan.
 #include "plan/plan.h"
 
 #include <algorithm>

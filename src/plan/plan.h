@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The plan: what this node must serve, worked out from the Snapshot by Kubernetes' rules, so that no data plane has to
+// The plan: what this node must serve, derived from the Snapshot by Kubernetes' rules, so that no data plane has to
 // know them. Its unit is one port of one Service in one family. A data plane sees frontends (where packets come in, and
-// what happens to them by where they come from) and the real servers behind them.
+// what happens to them by source) and the real servers behind them.
 #pragma once
 
 #include <array>
@@ -58,8 +58,8 @@ enum class Verdict : std::uint8_t {
   kDrop,    // policy Local, endpoints elsewhere, none here: silence
 };
 
-// What happens to a new connection from one kind of source. `pool` and `masquerade` are the policy's, also where the
-// verdict is not kForward because nobody is there to forward to.
+// What happens to a new connection from one kind of source. `pool` and `masquerade` are the policy's, also if the
+// verdict is not kForward because there is no endpoint.
 struct Route {
   Verdict verdict = Verdict::kForward;
   Pool pool = Pool::kCluster;
@@ -67,8 +67,8 @@ struct Route {
   friend bool operator==(const Route&, const Route&) = default;
 };
 
-// By source (the forwarding truth table in docs/packet.md). Where pods cannot be told from other sources (no local
-// detector for the family) a pod under externalTrafficPolicy Local is treated as `outside` is.
+// By source (the forwarding truth table in docs/packet.md). If pods cannot be distinguished from other sources (no
+// local detector for the family) a pod under externalTrafficPolicy Local is treated like `outside`.
 struct Routes {
   Route pod;
   Route node;
@@ -83,9 +83,9 @@ enum class FrontendKind : std::uint8_t { kClusterIp, kExternalIp, kLoadBalancerI
 // One place where packets come in.
 struct Frontend {
   FrontendKind kind = FrontendKind::kClusterIp;
-  bool filtered = false;  // the Service port's source ranges are in force here
+  bool filtered = false;  // the Service port's source ranges apply here
   std::uint16_t port = 0;
-  IpAddress address;  // without meaning for kNodePort: which addresses of the node those are is the node's business
+  IpAddress address;  // unused for kNodePort: the data plane knows the node's addresses
   [[nodiscard]] bool internal() const { return kind == FrontendKind::kClusterIp; }
   friend auto operator<=>(const Frontend&, const Frontend&) = default;
 };
@@ -107,23 +107,23 @@ struct RefusedFrontend {
 };
 
 // Everything a data plane needs for one Service port. A value; shared by pointer, never changed once made. Planes,
-// status and trace read the same frontends and routes; only frontends.cc works them out.
+// status and trace read the same frontends and routes; only frontends.cc computes them.
 struct ServicePortPlan {
   ServicePortKey key;
   std::vector<Frontend> frontends;       // in the order cluster IP, external IPs, load-balancer IPs, node port
   std::vector<RefusedFrontend> refused;  // by the plan, so in every mode; planes may refuse more
   Routes internal;                       // to the cluster IP
   Routes external;                       // to all other frontends
-  std::vector<Cidr> source_ranges;       // who may come in by a load-balancer IP, of this family; empty = everybody
-  // A source range holds the node's own address: then packets from the load-balancer IP itself are let in, too.
+  std::vector<Cidr> source_ranges;       // clients of the load-balancer IPs, of this family; empty = all
+  // A source range contains the node's own address: then packets from the load-balancer IP itself are accepted too.
   bool node_ip_in_source_ranges = false;
   bool has_endpoints = false;  // usable endpoints exist somewhere
-  // The Service has a node port, an external IP or a load-balancer IP of this family, be it served or not.
+  // The Service has a node port, an external IP or a load-balancer IP of this family, whether served or not.
   bool externally_accessible = false;
   std::uint16_t health_check_node_port = 0;  // 0 = none
   std::optional<std::uint32_t> affinity_seconds;
   std::vector<RealServer> real_servers;  // union of both pools, sorted by "ip:port"
-  std::size_t endpoints_known = 0;       // also those not ready
+  std::size_t endpoints_known = 0;       // including those not ready
   // UDP only: every serving endpoint, whether chosen or not. A conntrack entry to one of these is not stale.
   std::vector<AddressPort> serving;
   std::map<std::string, std::string> sluice_annotations;
@@ -132,8 +132,8 @@ struct ServicePortPlan {
     return frontend.internal() ? internal : external;
   }
   [[nodiscard]] bool pool_empty(Pool pool) const;
-  [[nodiscard]] const Frontend* cluster_frontend() const;  // null where the cluster IP is not served
-  [[nodiscard]] std::uint16_t served_node_port() const;    // 0 where none is served
+  [[nodiscard]] const Frontend* cluster_frontend() const;  // null if the cluster IP is not served
+  [[nodiscard]] std::uint16_t served_node_port() const;    // 0 if none is served
   friend bool operator==(const ServicePortPlan&, const ServicePortPlan&) = default;
 };
 using ServicePortPlanPtr = std::shared_ptr<const ServicePortPlan>;
@@ -143,7 +143,7 @@ struct LocalDetector {
   enum class Kind : std::uint8_t { kNone, kCidr, kInterface, kInterfacePrefix };
   Kind kind = Kind::kNone;
   Cidr cidr;              // kCidr
-  std::string interface;  // kInterface: its name; kInterfacePrefix: what its name starts with
+  std::string interface;  // kInterface: its name; kInterfacePrefix: the prefix of its name
   [[nodiscard]] bool implemented() const { return kind != Kind::kNone; }
   friend bool operator==(const LocalDetector&, const LocalDetector&) = default;
 };
@@ -169,9 +169,9 @@ struct Refusal {
   friend auto operator<=>(const Refusal&, const Refusal&) = default;
 };
 
-// One Service's ports of both families, sorted by key, and what its health-check node port answers.
+// One Service's ports of both families, sorted by key, and what its health-check node port reports.
 struct ServicePlan {
-  std::int64_t created = model::kCreatedUnknown;  // as model::Service has it
+  std::int64_t created = model::kCreatedUnknown;  // as in model::Service
   std::vector<ServicePortPlanPtr> ports;
   std::uint16_t health_check_node_port = 0;  // 0 = none; needs type LoadBalancer and externalTrafficPolicy Local
   // Distinct addresses of ready endpoints on this node, over all ports, by family. Counted only with a health-check
@@ -183,10 +183,10 @@ Claim claim_on(const Frontend& frontend, const ServicePortKey& port);
 
 struct Plan {
   std::map<ObjectKey, ServicePlan> services;  // only those that are served
-  Claims claims;                              // who has which destination; refers to the keys of `services`
+  Claims claims;                              // which Service gets which destination; refers to the keys of `services`
 };
 
-// A Service port that appeared (before is null), went (after is null) or changed (both).
+// A Service port that appeared (before is null), was removed (after is null) or changed (both).
 struct Change {
   ServicePortPlanPtr before;
   ServicePortPlanPtr after;

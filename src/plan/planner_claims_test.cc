@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Who is served where several Services claim one address and port, or one node port: the older one, whatever happened
+// Which Service is served if several claim one address and port, or one node port: the older one, whatever happened
 // before.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -72,14 +72,14 @@ TEST(PlannerClaims, OfEquallyOldServicesTheFirstByNameWins) {
   }
 }
 
-TEST(PlannerClaims, OneThatDoesNotSayItsAgeCountsAsTheYoungest) {
+TEST(PlannerClaims, OneWithoutAnAgeCountsAsTheYoungest) {
   Follower cluster;
   cluster.set(claimant("api", model::kCreatedUnknown));
   cluster.set(claimant("web", 1));
   EXPECT_THAT(external(cluster.planner, "api"), IsEmpty());
 }
 
-TEST(PlannerClaims, TheNextOneIsServedAsSoonAsTheWinnerGoesOrLetsGo) {
+TEST(PlannerClaims, TheNextOneIsServedAsSoonAsTheWinnerIsRemovedOrReleasesIt) {
   Follower cluster;
   cluster.set(claimant("web", 1));
   cluster.set(claimant("api", 2));
@@ -96,7 +96,7 @@ TEST(PlannerClaims, TheNextOneIsServedAsSoonAsTheWinnerGoesOrLetsGo) {
   EXPECT_EQ(cluster.planner.plan().claims.size(), 0U);
 }
 
-TEST(PlannerClaims, OneThatWasMadeAnewHasItsNewAge) {
+TEST(PlannerClaims, OneThatWasRecreatedHasItsNewAge) {
   Follower cluster;
   cluster.set(claimant("web", 1));
   cluster.set(claimant("api", 2));
@@ -183,7 +183,7 @@ TEST(PlannerClaims, ANodePortIsClaimedInEachFamilyOnItsOwn) {
   EXPECT_THAT(refusals(cluster.planner), IsEmpty());
 }
 
-TEST(PlannerClaims, OfTwoPortsOfOneServiceTheFirstByNameHasIt) {
+TEST(PlannerClaims, OfTwoPortsOfOneServiceTheFirstByNameGetsIt) {
   Follower cluster;
   cluster.set(make_service("web", {service_port("q", 80), service_port("p", 80)}));
   EXPECT_THAT(refusals(cluster.planner), ElementsAre("shop/web:q: 10.96.0.1:80 is shop/web:p's, which "
@@ -199,7 +199,7 @@ TEST(PlannerClaims, AnAddressOfTwoKindsIsNotClaimedAgainstItself) {
   EXPECT_THAT(external(cluster.planner, "web"), ElementsAre("198.51.100.1:80", "198.51.100.1:80"));
 }
 
-TEST(PlannerClaims, EndpointsOfALoserAreItsOwnAffair) {
+TEST(PlannerClaims, EndpointsOfALoserDoNotAffectTheWinner) {
   Follower cluster;
   cluster.set(claimant("web", 1));
   cluster.set(claimant("api", 2));
@@ -208,7 +208,7 @@ TEST(PlannerClaims, EndpointsOfALoserAreItsOwnAffair) {
   EXPECT_THAT(external(cluster.planner, "api"), IsEmpty());
 }
 
-TEST(PlannerClaims, AnUnfitAddressIsNobodysAndRefusedInWords) {
+TEST(PlannerClaims, AnUnfitAddressIsRefusedWithAReason) {
   const char* unfit[] = {"0.0.0.0",         "127.0.0.1", "127.1.2.3", "224.0.0.1", "239.255.255.250", "169.254.169.254",
                          "255.255.255.255", "::",        "::1",       "ff02::1",   "fe80::1"};
   for (const char* address : unfit) {

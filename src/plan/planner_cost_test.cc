@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What one event costs must not depend on how many Services there are. Times would tell, but not reliably; bytes
-// of memory asked for can be counted, and whoever copies, lists or plans other Services asks for some. (Whoever only
-// looks at them is found by PlannerAtScale, where looking would change the outcome.)
+// What one event costs must not depend on how many Services there are. Times would show it, but not reliably; bytes
+// of allocated memory can be counted, and copying, listing or planning other Services allocates some. (Only
+// reading them is found by PlannerAtScale, where reading would change the outcome.)
 #include <gtest/gtest.h>
 
 #include <cstdlib>

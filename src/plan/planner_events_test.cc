@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What happens in clusters all day, and what each event changes: slices that gain and lose ports and endpoints,
-// Services that come, change their type and go. Lines of text stand for Changes, see test_follower.h.
+// Everyday events in clusters, and what each changes: slices that gain and lose ports and endpoints,
+// Services that are added, change their type and are removed. Lines of text represent Changes, see test_follower.h.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -38,7 +38,7 @@ model::EndpointSlice dns_slice(std::string name, std::uint16_t number, const std
 struct EventRow {
   const char* name;
   Slices before;
-  Slices after;  // a slice that is not in it goes
+  Slices after;  // a slice that is not in it is removed
   std::vector<std::string> changes;
   const char* health;
 };

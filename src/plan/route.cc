@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A packet meets the plan in this order: which Service has the destination (an address of its own before a node port of
-// that number, as the dispatch rules of every plane have it), who the source is, whether the source ranges let it in,
+// A packet meets the plan in this order: which Service has the destination (its own address before a node port of
+// that number, as in the dispatch rules of every plane), what the source is, whether the source ranges accept it,
 // and what the truth table (frontends.cc) says. The index of claims makes the first step one look-up.
 #include "plan/route.h"
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// route(): where a packet goes by a plan, and why. Pure: what tests hold every data plane against, and what a trace
-// shows. Of a packet that opens a connection; later ones follow it.
+// route(): where a packet goes by a plan, and why. Pure: tests compare every data plane with it, and a trace
+// shows it. For a packet that opens a connection; later ones follow it.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,7 @@ namespace sluice::plan {
 
 struct Packet {
   IpAddress from;
-  std::string interface{};  // by which it came in; empty: it was made on this node
+  std::string interface{};  // where it arrived; empty: it was sent by this node
   bool from_node = false;   // `from` is an address of this node
   IpAddress to;
   bool to_node_ports = false;  // `to` is an address of this node on which node ports are served
@@ -22,7 +22,7 @@ struct Packet {
 };
 
 enum class Source : std::uint8_t { kPod, kNode, kOutside };
-// A pod's interface or address says so even where it is the node's own, such as a bridge's address among the pods'.
+// A pod's interface or address makes it a pod even if it is the node's own, such as a bridge's address among the pods'.
 Source source_of(const Packet& packet, const LocalDetector& detector);
 
 enum class Fate : std::uint8_t {
@@ -33,7 +33,7 @@ enum class Fate : std::uint8_t {
   kFiltered,  // dropped, since the source is outside the source ranges
 };
 
-// One that the packet may be sent to. Which one it is, chance decides, or session affinity.
+// A real server that the packet may be sent to. The choice is random, or by session affinity.
 struct Candidate {
   RealServer server;
   bool masquerade = false;  // by the route, or because the server is the source
@@ -44,7 +44,7 @@ struct Candidate {
 struct Routing {
   Fate fate = Fate::kNotOurs;
   Source source = Source::kOutside;
-  // By which Service port and which of its frontends; without meaning where it is not ours.
+  // By which Service port and which of its frontends; unset if it is not ours.
   ServicePortPlanPtr service_port;
   Frontend frontend;
   Route route;

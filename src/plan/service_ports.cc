@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// A Service object describes both families and all its ports at once, in the API's words. kube-proxy sees it as one
+// A Service object describes both families and all its ports at once, in the API's terms. kube-proxy sees it as one
 // independent thing per family and port: `web` with the ports http and https on a dual-stack cluster is four Service
-// ports, and each gets its own addresses, ranges and endpoints. Here that cut is made. What a Service does not have in
-// a family (no cluster IP of it) it is not served in at all, even if external addresses of that family are listed.
+// ports, and each gets its own addresses, ranges and endpoints. This file makes that split. If a Service has no cluster
+// IP in a family, it is not served in that family at all, even if external addresses of that family are listed.
 #include <algorithm>
 #include <array>
 #include <cstddef>
@@ -26,7 +26,7 @@ bool served(const model::Service& service) {
   return !service.headless && !service.other_proxy && service.type != model::ServiceType::kExternalName;
 }
 
-// externalTrafficPolicy has a meaning only where packets can come from outside; the API server keeps it on others as a
+// externalTrafficPolicy applies only where packets can come from outside; the API server keeps it on others as a
 // default.
 bool external_policy_is_local(const model::Service& service) {
   if (service.external_traffic_policy != model::TrafficPolicy::kLocal) return false;
@@ -55,7 +55,7 @@ const IpAddress* cluster_ip_of(const model::Service& service, Family family) {
 
 void add_address(const IpAddress& address, Family family, std::vector<IpAddress>& addresses) {
   if (address.family() != family) return;
-  // An address that is listed twice is one place where packets come in.
+  // An address that is listed twice is one frontend.
   if (std::find(addresses.begin(), addresses.end(), address) == addresses.end()) addresses.push_back(address);
 }
 
@@ -88,7 +88,7 @@ PortDraft common_part(const model::Service& service, Family family, const Settin
                              [&node_ip](const Cidr& range) { return range.contains(*node_ip); });
   common.internal_local = service.internal_traffic_policy == model::TrafficPolicy::kLocal;
   common.external_local = external_policy_is_local(service);
-  // Also for external IPs that the settings do not allow: kube-proxy chooses the endpoints before it looks at that
+  // Also for external IPs that the settings do not allow: kube-proxy chooses the endpoints before it checks that
   // feature gate.
   common.externally_accessible = !common.external_ips.empty() || !common.load_balancer_ips.empty();
   if (!settings.allow_external_ips) common.external_ips.clear();
@@ -99,7 +99,7 @@ PortDraft common_part(const model::Service& service, Family family, const Settin
   return common;
 }
 
-// Whoever decoded the Service has told about an annotation that cannot be read.
+// Decoding has already reported an annotation that cannot be read.
 std::optional<model::Weights> weights_of(const model::Service& service) {
   const auto text = service.sluice_annotations.find(std::string(model::kWeightAnnotation));
   if (text == service.sluice_annotations.end()) return std::nullopt;
@@ -141,7 +141,7 @@ std::shared_ptr<ServicePortPlan> plan_port(const PortDraft& common, const model:
   return std::make_shared<ServicePortPlan>(finish(std::move(draft), policy));
 }
 
-// In order of their names and protocols. The API server refuses two ports of one name and protocol; a file may hold
+// In order of their names and protocols. The API server refuses two ports of one name and protocol; a file may have
 // them, and then the last one counts.
 std::vector<const model::ServicePort*> ports_of(const model::Service& service) {
   std::vector<const model::ServicePort*> ports;
@@ -158,7 +158,7 @@ std::vector<const model::ServicePort*> ports_of(const model::Service& service) {
   return ports;
 }
 
-// What the Service's ports of each family share; nothing of a family that it is not served in.
+// What the Service's ports of each family share; nothing for a family in which it is not served.
 std::array<std::optional<PortDraft>, 2> common_parts(const model::Service& service, const Settings& settings,
                                                      const NodeFacts& facts) {
   std::array<std::optional<PortDraft>, 2> parts;
@@ -175,7 +175,7 @@ std::string lost_to(const Frontend& frontend, const Claims::Claimant& winner, st
          (winner.created < created ? "older" : "as old and comes first by name");
 }
 
-// Takes away what another Service has, or an earlier port of this one: those are in order of their keys.
+// Removes what another Service has, or an earlier port of this one: those are in order of their keys.
 void settle(const std::vector<std::shared_ptr<ServicePortPlan>>& ports, std::int64_t created, const Claims* claims) {
   std::map<Claim, const ServicePortPlan*> taken;
   for (const auto& port : ports) {
@@ -241,7 +241,7 @@ ServicePlan plan_service(const model::Service& service, const std::vector<const 
   plan.created = service.created;
   const std::array<std::optional<PortDraft>, 2> commons = common_parts(service, settings, facts);
   if (service.ports.empty() || (!commons[0] && !commons[1])) return plan;
-  // In order of their names, so that the outcome does not depend on the order in which they were heard of.
+  // In order of their names, so that the result does not depend on the order in which they arrived.
   Slices ordered = slices;
   std::sort(ordered.begin(), ordered.end(), [](const auto* left, const auto* right) { return left->key < right->key; });
   const NodePlace place{settings.node_name, facts.zone};

@@ -117,7 +117,7 @@ TEST(PlanService, SortsAddressesAndRangesByFamily) {
   EXPECT_EQ(addresses_of(*plan.ports[0], FrontendKind::kExternalIp), ips({"198.51.100.1", "198.51.100.2"}));
   EXPECT_EQ(addresses_of(*plan.ports[1], FrontendKind::kExternalIp), ips({"2001:db8::1"}));
   EXPECT_EQ(addresses_of(*plan.ports[0], FrontendKind::kLoadBalancerIp), ips({"203.0.113.1"}))
-      << "ipMode Proxy is left out, a repeated address stands once";
+      << "ipMode Proxy is left out, a repeated address appears once";
   EXPECT_EQ(addresses_of(*plan.ports[1], FrontendKind::kLoadBalancerIp), ips({"2001:db8::2"}));
   EXPECT_EQ(plan.ports[0]->source_ranges, (std::vector<Cidr>{cidr("192.0.2.0/24"), cidr("10.0.0.0/8")}));
   EXPECT_EQ(plan.ports[1]->source_ranges, (std::vector<Cidr>{cidr("2001:db8:1::/48")}));
@@ -386,7 +386,7 @@ TEST(PlanService, CountsDistinctReadyLocalAddressesForTheHealthCheck) {
   }
 }
 
-TEST(PlanService, AnswersNoHealthCheckForAServiceThatIsNotServed) {
+TEST(PlanService, HasNoHealthCheckForAServiceThatIsNotServed) {
   struct Row {
     const char* name;
     Edit edit;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A Planner that is told what happens to a Snapshot, and what it answers as text; for this room's tests.
+// A Planner that follows a Snapshot, and its results as text; for this room's tests.
 #pragma once
 
 #include <string>
@@ -52,8 +52,8 @@ class Follower {
   Planner planner;
 };
 
-// "+shop/web:p 10.1.0.1:80" for a port that appeared, "-..." for one that went, "~... before | after" for one that
-// changed.
+// "+shop/web:p 10.1.0.1:80" for a port that appeared, "-..." for one that was removed, "~... before | after" for one
+// that changed.
 inline std::vector<std::string> texts(const std::vector<Change>& changes) {
   std::vector<std::string> result;
   for (const Change& change : changes) {

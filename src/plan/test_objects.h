@@ -29,7 +29,7 @@ inline model::ServicePort service_port(std::string name, std::uint16_t number, P
   return {std::move(name), protocol, number, node_port};
 }
 
-// Each name has an address of its own, as no two Services share one; that of "web" is 10.96.0.1.
+// Each name has its own address, since no two Services share one; that of "web" is 10.96.0.1.
 inline std::string cluster_ip_of(const std::string& name) {
   if (name == "web") return "10.96.0.1";
   unsigned hash = 0;

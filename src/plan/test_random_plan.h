@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Random Services that claim each other's addresses, and packets to and around them, for the tests that hold a data
-// plane against route().
+// Random Services that claim each other's addresses, and packets to and around them, for the tests that compare a data
+// plane with route().
 #pragma once
 
 #include <cstdint>
@@ -14,7 +14,7 @@
 
 namespace sluice::plan::test {
 
-// Addresses of both families, told apart by their place.
+// Addresses of both families, distinguished by their place.
 struct RandomNet {
   Family family = Family::kIPv4;
   [[nodiscard]] IpAddress at(const char* net, unsigned host) const {
@@ -62,7 +62,7 @@ class RandomPlan {
   }
   [[nodiscard]] IpAddress node() const { return net_.at(kNodeNet, 1); }
 
-  // From a pod, one of the real servers, the node, a client or a balancer, to something that is served or nearly so.
+  // From a pod, one of the real servers, the node, a client or a balancer, to a served destination or one close to it.
   Packet packet() {
     Packet packet;
     switch (below(5)) {
