@@ -12,7 +12,7 @@ namespace {
 using testing::ElementsAre;
 using testing::IsEmpty;
 
-TEST(Objects, AreWordsForPeople) {
+TEST(Objects, AreReadableText) {
   EXPECT_EQ((Objects{"chain", "chains", 1}.to_string()), "1 chain");
   EXPECT_EQ((Objects{"chain", "chains", 2}.to_string()), "2 chains");
   EXPECT_EQ((Objects{"the device kube-ipvs0", "", 1}.to_string()), "the device kube-ipvs0");
@@ -42,7 +42,7 @@ TEST(RemoveAll, WorksInPiecesAndEndsThoughOneIsRefused) {
   EXPECT_TRUE(mechanism.leftovers({}).none());
 }
 
-TEST(RemoveAll, OfWhatOthersRemovedMeanwhileIsNoProblem) {
+TEST(RemoveAll, OfWhatWasRemovedMeanwhileIsNoProblem) {
   FakeMechanism mechanism("fake");
   mechanism.objects = {"a", "b"};
   Leftovers leftovers = mechanism.leftovers({});

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A mode's settings of the node as objects that are left over and removed: the same for every mechanism.
+// A mode's settings of the node as leftovers that are removed: the same for every mechanism.
 #pragma once
 
 #include <string>
@@ -10,7 +10,7 @@
 
 namespace sluice::dataplane {
 
-// "our value of net/ipv4/vs/conntrack", where restoring would change it; "our record of ..." otherwise.
+// "our value of net/ipv4/vs/conntrack", if restoring would change it; "our record of ..." otherwise.
 std::vector<Objects> recorded_settings(const sys::SysctlJournal& journal, const std::string& owner);
 void restore_recorded_settings(const sys::SysctlJournal& journal, const std::string& owner, Removal& removal);
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a mode that is not iptables owns there: kube-proxy's mode ipvs enters through chains and IP sets. The owner says
-// what is its own, by names; the room that knows the programs finds and removes it, in every flavour. So neither knows
+// What a mode other than iptables owns there: kube-proxy's mode ipvs enters through chains and IP sets. The owner lists
+// its own, by name; the room that knows the programs finds and removes it, in every flavour. So neither knows
 // the other, and the daemon's registry brings them together.
 #pragma once
 
@@ -27,7 +27,7 @@ struct OwnedRules {
 class RulesInIptables {
  public:
   virtual ~RulesInIptables() = default;
-  // As Mechanism's; chains are the objects that are counted.
+  // Like Mechanism's; the counted objects are chains.
   virtual Leftovers leftovers() = 0;
   virtual Removal remove(Leftovers leftovers) = 0;
 };

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// To leave alone what is right already, live rules must be compared with wanted ones; but
+// To leave correct rules alone, live rules must be compared with wanted ones; but
 //
 //   written  -m comment --comment "a b" -m tcp -p tcp -d 10.0.0.1 --dport 80 -m statistic --mode random --probability
 //   0.3333333333 ... saved    -d 10.0.0.1/32 -p tcp -m comment --comment "a b" -m tcp --dport 80 -m statistic --mode
 //   random --probability 0.33333333349
 //
-// are one rule. A rule is a conjunction of matches, so we take it apart into elements ("option and its values, maybe
-// negated"), give every element one spelling, forget their order, and leave out what says nothing: "-m x" where an
-// option of x follows anyway, and defaults that only iptables-save prints. The order of matches carries a meaning only
+// are the same rule. A rule is a conjunction of matches, so we split it into elements ("option and its values, maybe
+// negated"), give every element one spelling, ignore their order, and drop what means nothing: "-m x" where an
+// option of x follows anyway, and defaults that only iptables-save prints. The order of matches matters only
 // for matches with side effects; of those we write one (recent --set), always beside the same neighbours.
 //
-// The hash of a rule is the sum of its elements' mixed hashes: independent of order, and nothing has to be sorted or
-// joined, which counts at 215,000 rules (5,000 Services of 10 real servers).
+// The hash of a rule is the sum of its elements' mixed hashes: independent of order, and nothing needs sorting or
+// joining, which matters at 215,000 rules (5,000 Services of 10 real servers).
 #include "dataplane/iptables/canonical.h"
 
 #include <fmt/format.h>
@@ -92,7 +92,7 @@ std::string sorted_list(std::string_view text) {
   return fmt::format("{}", fmt::join(parts, ","));
 }
 
-// Brings an option and its value to one spelling; false: it says nothing.
+// Brings an option and its value to one spelling; false if it means nothing.
 bool normalise(Family family, Comments comments, bool negated, std::string& option, std::string& value) {
   if (option == "-s" || option == "-d") {
     value = prefix(family, value);
@@ -102,7 +102,7 @@ bool normalise(Family family, Comments comments, bool negated, std::string& opti
   if (option == "-m" || option == "--rsource") return false;
   if (option == "-p") {
     value = protocol_number(value);
-  } else if (option == "--mask") {  // of the match recent: all bits unless told otherwise
+  } else if (option == "--mask") {  // of the match recent: all bits by default
     return value != "255.255.255.255" && value != "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff";
   } else if (option == "--or-mark") {
     option = "--set-xmark";
@@ -122,7 +122,7 @@ bool normalise(Family family, Comments comments, bool negated, std::string& opti
   return true;
 }
 
-// Calls `take` for every element of the rule that says something.
+// Calls `take` for every element of the rule that means something.
 template <typename Take>
 void for_each_element(Family family, std::string_view rule, Comments comments, std::vector<std::string>& words,
                       std::string& element, Take take) {

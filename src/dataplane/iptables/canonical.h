@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// When are two rules the same? iptables-save never prints a rule as it was written; here both spellings are brought to
-// one.
+// Whether two rules are the same. iptables-save never prints a rule as it was written; here both spellings are brought
+// to one.
 #pragma once
 
 #include <cstdint>
@@ -14,12 +14,12 @@ namespace sluice::dataplane::iptables {
 
 enum class Comments : std::uint8_t { kKeep, kIgnore };
 
-// `rule` is what stands behind "-A CHAIN ", as written for iptables-restore or as printed by iptables-save of either
+// `rule` is what follows "-A CHAIN ", as written for iptables-restore or as printed by iptables-save of either
 // flavour. Two rules with the same text match the same packets and do the same with them (and, with kKeep, have the
 // same comment).
 std::string canonical_rule(Family family, std::string_view rule, Comments comments);
 
-// 64 bits of the same, without making the text: equal rules have equal hashes.
+// A 64-bit hash of the same, without making the text: equal rules have equal hashes.
 class RuleHasher {
  public:
   explicit RuleHasher(Family family) : family_(family) {}

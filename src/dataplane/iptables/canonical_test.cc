@@ -89,12 +89,12 @@ TEST(Canonical, CommentsCountOnlyWhereAsked) {
   EXPECT_NE(hasher.hash(with, Comments::kKeep), hasher.hash("-j X", Comments::kKeep));
 }
 
-TEST(Canonical, CommentsAreOneWordWhateverTheyHold) {
+TEST(Canonical, CommentsAreOneWordWhateverTheyContain) {
   EXPECT_EQ(canonical_rule(Family::kIPv4, "-m comment --comment \"a \\\"q\\\" \\\\ -j ! b\" -j X", Comments::kKeep),
             "--comment a \"q\" \\ -j ! b -j X");
 }
 
-TEST(Canonical, OddInputIsTakenAsItIs) {
+TEST(Canonical, OddInputIsKeptAsItIs) {
   for (const char* odd :
        {"", "!", "-s", "--mark", "--mark /", "-j", "\"", "--comment", "--probability x", "-p", "\\", "--ctstate"}) {
     (void)canonical_rule(Family::kIPv4, odd, Comments::kKeep);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A chain name has at most 28 characters (XT_EXTENSION_MAXNAMELEN), a Service port's name up to 143: hence the hash.
-// kube-proxy takes 80 of SHA-256's bits, which is enough that two Services of one cluster never meet.
+// kube-proxy uses 80 of SHA-256's bits, which is enough that two Services of one cluster never collide.
 #include "dataplane/iptables/chain_names.h"
 
 #include <openssl/evp.h>
@@ -30,7 +30,7 @@ std::string base32_prefix(const std::array<unsigned char, 32>& digest) {
 }
 
 std::string hash_of(std::string_view text) {
-  // Fetched once: looking the algorithm up anew costs more than hashing 40 bytes.
+  // Fetched once: looking up the algorithm costs more than hashing 40 bytes.
   static const EVP_MD* const algorithm = ::EVP_MD_fetch(nullptr, "SHA256", nullptr);
   std::array<unsigned char, 32> digest{};
   SLUICE_CHECK(algorithm != nullptr);

@@ -12,9 +12,9 @@
 // What must not be served is refused in filter, where the packet arrives with its original destination because nothing
 // in nat matched. KUBE-POSTROUTING masquerades what was marked.
 //
-// The rules are kube-proxy 1.36's, letter for letter (pkg/proxy/iptables/proxier.go), so that a node can change between
+// The rules are kube-proxy 1.36's, letter for letter (pkg/proxy/iptables/proxier.go), so that a node can switch between
 // the two without a rule being touched. Its nfacct matches, two packet counters that it adds only where the kernel
-// module nfnetlink_acct is loaded, are left out: kube-proxy itself writes these same rules without them elsewhere.
+// module nfnetlink_acct is loaded, are left out: without the module kube-proxy writes the same rules as we do.
 #include "dataplane/iptables/encode.h"
 
 #include <fmt/format.h>
@@ -35,7 +35,7 @@ using plan::Verdict;
 constexpr std::string_view kNodePortsComment =
     "kubernetes service nodeports; NOTE: this must be the last rule in this chain";
 
-// Names come from the API server, which allows DNS labels only. Should it ever not, one odd name must not break the
+// Names come from the API server, which allows only DNS labels. If it ever did not, one odd name must not break the
 // restore input of all Services.
 std::string for_comment(const std::string& text) {
   std::string safe = text;
@@ -75,7 +75,7 @@ class PortEncoder {
   [[nodiscard]] bool forwards(const Route& route) const {
     return route.verdict == Verdict::kForward && pool_served(route.pool);
   }
-  // "-m tcp -p tcp -d 10.0.0.1 --dport 80"; of a node port without the address.
+  // "-m tcp -p tcp -d 10.0.0.1 --dport 80"; for a node port without the address.
   [[nodiscard]] std::string match(const Frontend& frontend) const {
     const bool node_port = frontend.kind == FrontendKind::kNodePort;
     return fmt::format("-m {0} -p {0}{1} --dport {2}", protocol_,
@@ -88,8 +88,8 @@ class PortEncoder {
   }
   void dispatch(DispatchChain chain, std::string rule) { out_.dispatch.push_back({chain, std::move(rule)}); }
 
-  // Rows a to e of the rule table. Externals may be both served and refused: by policy Local without a local real
-  // server the short-circuit for pods and the node goes on in nat, while filter drops everybody else.
+  // Rows a to e of the rule table. External destinations may be both served and refused: with policy Local and no local
+  // real server the short-circuit for pods and the node continues in nat, while filter drops all others.
   void add_dispatch() {
     for (const Frontend& frontend : port_.frontends) {
       switch (frontend.kind) {
@@ -223,7 +223,7 @@ class PortEncoder {
                                       chain(ChainKind::kExternal)));
     };
     for (const Cidr& range : port_.source_ranges) allow(range.to_string());
-    // A load balancer that keeps packets on the node lets them arrive from the address of the load balancer itself.
+    // A load balancer that keeps packets on the node lets them arrive from the load balancer's own address.
     if (port_.node_ip_in_source_ranges) {
       for (const Frontend& frontend : port_.frontends) {
         if (frontend.kind == FrontendKind::kLoadBalancerIp) allow(frontend.address.to_string());
@@ -400,7 +400,7 @@ const std::vector<JumpRule>& jump_rules() {
       bool new_only;
       std::string_view comment;
     };
-    // The same portals' comment stands on several; a connection's later packets need no second look in filter.
+    // Several share the comment on portals; a connection's later packets need no second check in filter.
     const std::array<Row, 14> rows{{
         {Table::kFilter, "INPUT", kExternalServicesChain, true, "kubernetes externally-visible service portals"},
         {Table::kFilter, "FORWARD", kExternalServicesChain, true, "kubernetes externally-visible service portals"},

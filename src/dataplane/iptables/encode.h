@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Encoder: from the plan to chains and rules, spelt as kube-proxy 1.36 spells them. Pure. A rule here is what follows
+// Encoder: from the plan to chains and rules, spelt as in kube-proxy 1.36. Pure. A rule here is what follows
 // "-A CHAIN " in the input of iptables-restore.
 #pragma once
 
@@ -20,10 +20,10 @@ struct EncodeSettings {
   unsigned masquerade_bit = 14;
   bool localhost_node_ports = true;  // as configured; only IPv4 has them
   bool tcp_be_liberal = false;       // nf_conntrack_tcp_be_liberal was set at start: invalid packets are not dropped
-  bool random_fully = true;          // iptables 1.6.2 and later know MASQUERADE --random-fully
+  bool random_fully = true;          // iptables 1.6.2 and later support MASQUERADE --random-fully
 };
 
-// Chains that hold a rule or two of every Service port.
+// Chains with a rule or two for every Service port.
 enum class DispatchChain : std::uint8_t {
   kNatServices,
   kNatNodePorts,
@@ -48,7 +48,7 @@ struct PortChain {
   std::vector<std::string> rules;
 };
 
-// One Service port: its rules in the chains that all share, and its own chains, which are all in nat.
+// One Service port: its rules in the shared chains, and its own chains, which are all in nat.
 struct PortRules {
   std::vector<DispatchRule> dispatch;
   std::vector<PortChain> chains;  // external, firewall, service, local, real servers
@@ -71,7 +71,7 @@ class Encoder {
     std::vector<std::string> rules;
   };
   [[nodiscard]] std::vector<FixedChain> fixed_chains() const;
-  // What kubelet's KUBE-FIREWALL must hold for node ports on 127.0.0.1 to be safe; empty where they are not in force.
+  // The rule that KUBE-FIREWALL must have for node ports on 127.0.0.1 to be safe; empty if they are not served.
   [[nodiscard]] std::string martian_rule(const NodePortAddresses& addresses) const;
   // The last rules of nat KUBE-SERVICES, which send the rest to the node ports.
   [[nodiscard]] std::vector<std::string> node_port_rules(const NodePortAddresses& addresses) const;

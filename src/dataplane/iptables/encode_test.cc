@@ -135,7 +135,7 @@ TEST(ChainNames, ProtocolsOfOnePortNumberHaveTheirOwnChains) {
   EXPECT_NE(port_hash(key), tcp);
 }
 
-TEST(ChainNames, TellTheirKind) {
+TEST(ChainNames, HaveTheirKind) {
   ChainKind kind{};
   EXPECT_TRUE(parse_port_chain("KUBE-XLB-67NZLRHBNDSAWJRO", kind));
   EXPECT_EQ(kind, ChainKind::kExternalOld);
@@ -287,7 +287,7 @@ TEST(Encode, WithoutDetectorPodsAreHandledLikeOthers) {
   EXPECT_THAT(rules_of(rules, ChainKind::kService), Not(Contains(HasSubstr("cluster IP"))));
 }
 
-TEST(Encode, MasqueradeAllLooksAtNoSource) {
+TEST(Encode, MasqueradeAllIgnoresTheSource) {
   EXPECT_EQ(
       rules_of(encode(pods_in_10(), worked_example(), true, true), ChainKind::kService).front(),
       "-m comment --comment \"shop/web:http cluster IP\" -m tcp -p tcp -d 172.30.10.20 --dport 80 -j KUBE-MARK-MASQ");
@@ -302,7 +302,7 @@ TEST(Encode, WithoutSourceRangesNoFirewallChain) {
   EXPECT_THAT(rules_of(rules, DispatchChain::kNatServices).back(), HasSubstr("-j KUBE-EXT-67NZLRHBNDSAWJRO"));
 }
 
-TEST(Encode, NodeOutsideTheRangesIsNotLetInByTheBalancersAddress) {
+TEST(Encode, NodeOutsideTheRangesIsNotAcceptedByTheBalancersAddress) {
   plan::PortDraft port = worked_example();
   port.node_ip_in_source_ranges = false;
   EXPECT_EQ(rules_of(encode(pods_in_10(), port), ChainKind::kFirewall).size(), 3u);
@@ -337,7 +337,7 @@ TEST(Encode, InternalPolicyLocalWithoutLocalRealServerDrops) {
   EXPECT_THAT(rules.chains, IsEmpty());
 }
 
-TEST(Encode, OneRealServerNeedsNoDice) {
+TEST(Encode, OneRealServerNeedsNoRandomChoice) {
   const PortRules rules = encode(EncodeSettings{}, worked_example(1, 1));
   EXPECT_EQ(rules_of(rules, ChainKind::kService).back(),
             "-m comment --comment \"shop/web:http -> 10.180.0.1:8080\" -j KUBE-SEP-ZZ5QQVSVEYRRQLTX");
@@ -376,7 +376,7 @@ TEST(Encode, LiberalConntrackSuppressesTheDropOfInvalidPackets) {
   EXPECT_THAT(Encoder(settings).fixed_chains()[0].rules, Not(Contains(HasSubstr("INVALID"))));
 }
 
-TEST(Encode, MasqueradeIsFullyRandomWhereTheToolKnowsIt) {
+TEST(Encode, MasqueradeIsFullyRandomIfTheToolSupportsIt) {
   EncodeSettings settings;
   EXPECT_THAT(Encoder(settings).fixed_chains()[1].rules.back(), HasSubstr("-j MASQUERADE --random-fully"));
   settings.random_fully = false;
@@ -460,7 +460,7 @@ TEST(Encode, NumbersOfRulesPerService) {
   }
 }
 
-TEST(Encode, LessDetailIsABeginningOfMore) {
+TEST(Encode, LessDetailIsAPrefixOfMore) {
   const Encoder encoder(pods_in_10());
   const plan::ServicePortPlan port = plan::finish(worked_example(), {pods_in("10.0.0.0/8"), false});
   const PortRules all = encoder.encode_port(port, Detail::kRules);

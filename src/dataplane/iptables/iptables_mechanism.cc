@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// Mode iptables leaves chains, in one flavour or the other, and one setting of the node, route_localnet. The two hang
-// together: with the setting, whoever is on the node's wire reaches what listens on 127.0.0.1 alone, and the martian rule
-// is what keeps him out. So
+// Mode iptables leaves chains, in one flavour or the other, and one setting of the node, route_localnet. The two belong
+// together: with the setting, neighbours on the node's network can reach listeners on 127.0.0.1, and the martian rule
+// keeps them out. So
 //
-// - the setting is made when a full apply has written the rule, not before;
-// - it is put back before the rule goes; where that fails, the rule stays and is named.
+// - the setting is changed when a full apply has written the rule, not before;
+// - it is restored before the rule is removed; if that fails, the rule stays and is reported.
 //
-// Whoever kills us in between leaves the rule without the setting, never the other way round.
+// If we are killed in between, the rule is left without the setting, never the other way round.
 //
-// A kube-proxy before us may have made the setting, and kept no record. Where its martian rule goes and no record of ours
-// says that the setting was there without a rule, it is taken for kube-proxy's and set to the kernel's default, 0.
+// A kube-proxy before us may have changed the setting, and kept no record. If its martian rule is removed and no record
+// of ours says that the setting existed without a rule, it counts as kube-proxy's and is set to the kernel's default, 0.
 #include "dataplane/iptables/iptables_mechanism.h"
 
 #include <fmt/format.h>
@@ -34,8 +34,8 @@ Objects kube_proxys_value() {
 
 struct IptablesMechanism::Notes : LeftoverNotes {
   RuleNotes rules;
-  std::vector<Objects> settings;      // on record, to be put back
-  bool kube_proxys_localnet = false;  // route_localnet is to be 0
+  std::vector<Objects> settings;      // recorded, to be restored
+  bool kube_proxys_localnet = false;  // route_localnet must become 0
   [[nodiscard]] bool settings_due() const { return !settings.empty() || kube_proxys_localnet; }
 
   [[nodiscard]] std::vector<Objects> objects() const {
@@ -75,7 +75,7 @@ Result<> IptablesMechanism::prepare_node(const PlaneSettings& settings) {
   return {};
 }
 
-// The martian rule stands.
+// The martian rule is in place.
 void IptablesMechanism::guarded(bool guard_was_there) const {
   const auto now = sysctls_.read(kRouteLocalnet);
   const bool unrecorded = !journal_.entries().contains(kRouteLocalnet);

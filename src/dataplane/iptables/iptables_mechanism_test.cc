@@ -21,7 +21,7 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Not;
 
-// What others had there before: all three tables exist, with rules in the kernel's chains and chains of their own.
+// Objects of other programs: all three tables exist, with rules in the kernel's chains and chains of their own.
 constexpr const char* kForeign =
     "*mangle\n:KUBE-KUBELET-CANARY - [0:0]\n-A PREROUTING -j MARK --set-xmark 0x1/0x1\nCOMMIT\n"
     "*filter\n:KUBE-FIREWALL - [0:0]\n:MINE - [0:0]\n-A INPUT -j KUBE-FIREWALL\n-A OUTPUT -j KUBE-FIREWALL\n-A FORWARD "
@@ -30,7 +30,7 @@ constexpr const char* kForeign =
     "*nat\n:KUBE-MARK-DROP - [0:0]\n:CNI-X - [0:0]\n-A POSTROUTING -j CNI-X\n-A KUBE-MARK-DROP -j MARK --set-xmark "
     "0x8000/0x8000\nCOMMIT\n";
 
-// What mode ipvs says is its own (dataplane/ipvs/kube_proxy_names.cc).
+// What mode ipvs lists as its own (dataplane/ipvs/kube_proxy_names.cc).
 OwnedRules rules_of_mode_ipvs() {
   return {{{"nat", "KUBE-LOAD-BALANCER"},
            {"nat", "KUBE-NODE-PORT"},
@@ -72,7 +72,7 @@ Cleaned clean_up(Mechanism& mechanism, std::span<const Family> serving = {}) {
   return cleaned;
 }
 
-// As a node that serves nothing is cleaned up: mode ipvs goes first.
+// The clean-up of a node that serves nothing: mode ipvs first.
 Cleaned clean_up() {
   Node node;
   Cleaned cleaned;
@@ -140,7 +140,7 @@ TEST(Cleanup, CreatesNothingWhereThereIsNothing) {
   });
 }
 
-TEST(Cleanup, KubeFirewallGoesOnlyWhereItIsOursAlone) {
+TEST(Cleanup, KubeFirewallIsRemovedOnlyIfItIsOnlyOurs) {
   struct Row {
     const char* name;
     const char* before;
@@ -200,7 +200,7 @@ const std::string& ipvs_mode_rules() {
   return rules;
 }
 
-TEST(Cleanup, ChainsOfTheIpvsModeGoToo) {
+TEST(Cleanup, ChainsOfTheIpvsModeAreRemovedToo) {
   in_fresh_netns([] {
     for (const char* flavour : {"nft", "legacy"})
       run({fmt::format("iptables-{}-restore", flavour), "--noflush"}, ipvs_mode_rules());
@@ -212,7 +212,7 @@ TEST(Cleanup, ChainsOfTheIpvsModeGoToo) {
   });
 }
 
-TEST(Cleanup, KubeProxy1_20sChainsGoToo) {
+TEST(Cleanup, KubeProxy1_20sChainsAreRemovedToo) {
   in_fresh_netns([] {
     std::string old = "*nat\n";
     for (const char* name : {"KUBE-SERVICES", "KUBE-NODEPORTS", "KUBE-MARK-MASQ", "KUBE-MARK-DROP",
@@ -232,7 +232,7 @@ TEST(Cleanup, KubeProxy1_20sChainsGoToo) {
   });
 }
 
-TEST(Cleanup, KubeMarkDropIsKubeletsOnceSomethingIsInIt) {
+TEST(Cleanup, KubeMarkDropIsKubeletsOnceItHasARule) {
   struct Row {
     const char* name;
     const char* before;
@@ -278,9 +278,9 @@ TEST(Cleanup, TheFlavourThatServesIsSpared) {
   });
 }
 
-// A block of 800 chains at a time, so that the control loop goes on in between; in any prefix no rule leads to a chain
-// that is gone.
-TEST(Cleanup, ManyChainsGoInPieces) {
+// A block of 800 chains at a time, so that the control loop continues in between; in any prefix no rule leads to a
+// chain that is gone.
+TEST(Cleanup, ManyChainsAreRemovedInPieces) {
   in_fresh_netns([] {
     std::string many = "*nat\n:KUBE-SERVICES - [0:0]\n";
     constexpr int kChains = 2000;
@@ -308,8 +308,8 @@ TEST(Cleanup, ManyChainsGoInPieces) {
   });
 }
 
-// Between the look and the removal another hand was quicker.
-TEST(Cleanup, WhatWentMeanwhileIsNoProblem) {
+// Between the look and the removal another program was quicker.
+TEST(Cleanup, WhatWasRemovedMeanwhileIsNoProblem) {
   in_fresh_netns([] {
     run({"iptables-nft-restore", "--noflush"}, "*nat\n:KUBE-SERVICES - [0:0]\n-A OUTPUT -j KUBE-SERVICES\nCOMMIT\n");
     Node node;
@@ -409,7 +409,7 @@ std::unique_ptr<DataPlane> serve(IptablesMechanism& mechanism, bool localhost = 
   return std::move(*plane);
 }
 
-TEST(RouteLocalnet, IsSetWhenTheGuardStandsAndPutBackBeforeItGoes) {
+TEST(RouteLocalnet, IsSetOnceTheGuardExistsAndRestoredBeforeItIsRemoved) {
   in_fresh_netns([] {
     Node node;
     std::vector<std::string> guards;  // at each write of the setting
@@ -437,7 +437,7 @@ TEST(RouteLocalnet, IsSetWhenTheGuardStandsAndPutBackBeforeItGoes) {
   });
 }
 
-// As with --init-only: another process serves later, without the right to make settings.
+// As with --init-only: another process serves later, without permission to change settings.
 TEST(RouteLocalnet, MayBePreparedWithItsGuardAndNothingElse) {
   in_fresh_netns([] {
     run({"iptables-nft-restore", "--noflush"},
@@ -456,7 +456,7 @@ TEST(RouteLocalnet, MayBePreparedWithItsGuardAndNothingElse) {
   });
 }
 
-TEST(RouteLocalnet, TheGuardStaysWhereTheSettingCannotBePutBack) {
+TEST(RouteLocalnet, TheGuardStaysIfTheSettingCannotBeRestored) {
   in_fresh_netns([] {
     Node node;
     IptablesMechanism mechanism = node.mechanism("nft");
@@ -474,14 +474,14 @@ TEST(RouteLocalnet, TheGuardStaysWhereTheSettingCannotBePutBack) {
   });
 }
 
-TEST(RouteLocalnet, OfAProcessThatWasKilledIsPutBackByTheNextOne) {
+TEST(RouteLocalnet, OfAProcessThatWasKilledIsRestoredByTheNextOne) {
   in_fresh_netns([] {
     Node node;
     {
       IptablesMechanism mechanism = node.mechanism("nft");
       serve(mechanism);
     }
-    // Killed after the guard was written and the setting recorded, before it was made; and between the two steps back.
+    // Killed after the guard was written and the setting recorded, before it was changed; and between both steps back.
     for (const char* value : {"1", "0"}) {
       SCOPED_TRACE(value);
       node.sysctls.values[kRouteLocalnet] = value;
@@ -494,7 +494,7 @@ TEST(RouteLocalnet, OfAProcessThatWasKilledIsPutBackByTheNextOne) {
   });
 }
 
-TEST(RouteLocalnet, GoesWithAModeThatServesOnWithoutLocalhost) {
+TEST(RouteLocalnet, IsRestoredIfTheModeContinuesWithoutLocalhost) {
   in_fresh_netns([] {
     Node node;
     IptablesMechanism before = node.mechanism("nft");
@@ -522,8 +522,8 @@ TEST(RouteLocalnet, TheAdministratorsOwnStays) {
   });
 }
 
-// kube-proxy keeps no record: with its guard there and nothing on record, the setting is its own.
-TEST(RouteLocalnet, KubeProxysGoesWithItsGuard) {
+// kube-proxy keeps no record: with its guard and nothing recorded, the setting is its own.
+TEST(RouteLocalnet, KubeProxysIsRestoredWithItsGuard) {
   for (const bool we_served : {false, true}) {
     SCOPED_TRACE(we_served);
     in_fresh_netns([&] {

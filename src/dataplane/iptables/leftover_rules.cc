@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// A chain that a rule refers to cannot be deleted, so rules go before chains, and chains that refer to others before
-// those. Should a foreign chain refer to one of ours, that one stays and is reported.
+// A chain that a rule refers to cannot be deleted, so rules are removed before chains, and chains that refer to others
+// before those. If a foreign chain refers to one of ours, ours stays and is reported.
 //
-// A removal is cut into blocks, so that 55,000 chains do not keep the control loop from its work: 800 chains of the nft
+// A removal is cut into blocks, so that 55,000 chains do not block the control loop: 800 chains of the nft
 // flavour take some 50 ms. The legacy flavour replaces the whole table with every commit, whatever is in the block, so
 // its blocks are larger.
 #include "dataplane/iptables/leftover_rules.h"
@@ -43,7 +43,7 @@ class RulesOfOthers : public LeftoverRules {
 
   void rule(std::string_view table_name, std::string_view chain, std::string_view rule) override {
     const auto table = table_named(table_name);
-    if (!table || owns_chain(*table, chain)) return;  // it goes with its chain
+    if (!table || owns_chain(*table, chain)) return;  // it is removed with its chain
     std::string target = target_of(rule);
     if (owns_chain(*table, target) || matches_set(rule) || (is_built_in(chain) && commented(rule)))
       rules_.push_back({*table, std::string(chain), std::string(rule), std::move(target)});
@@ -218,7 +218,7 @@ std::vector<Objects> RuleNotes::objects() const {
         std::accumulate(waiting, each.blocks.end(), std::size_t{0},
                         [](std::size_t sum, const Block& block) { return sum + chains_in(block); });
     const Family family = each.tool.family;
-    // Rules alone, such as a jump that was left when its chain went.
+    // Only rules, such as a jump that was left when its chain was removed.
     if (chains == 0) {
       add(objects, {fmt::format("rules of iptables ({})", to_string(family)), "", 1});
     } else {
@@ -238,7 +238,7 @@ void RuleNotes::remove_block(Removal& removal) {
   std::size_t chains = chains_in(block);
   if (!done) {
     chains = stats.kernel_transactions == 0 ? 0 : chains - next->rules->refused_chains(block);
-    // Another hand may have been quicker.
+    // Another program may have been quicker.
     const auto read = next->again->read(next->tool);
     if (stats.kernel_transactions == 0 || !read || next->rules->refused_is_in(*next->again))
       removal.problems.push_back(fmt::format("iptables ({}): {}", to_string(next->tool.family), done.error().what));

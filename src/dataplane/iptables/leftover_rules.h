@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Chains and rules that go, in one flavour of one family: found by reading everything once, removed block by block.
+// Chains and rules to remove, in one flavour of one family: found by reading everything once, removed block by block.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,7 @@
 
 namespace sluice::dataplane::iptables {
 
-// The rules of one flavour as they are read, of which a derived class picks what is its own.
+// Reads the rules of one flavour; a derived class picks those that are its own.
 class LeftoverRules : public SaveVisitor, public ItemSource {
  public:
   // Reads all rules. Creates nothing.
@@ -25,12 +25,12 @@ class LeftoverRules : public SaveVisitor, public ItemSource {
   [[nodiscard]] std::size_t chains() const { return chains_.size(); }
   [[nodiscard]] std::size_t rules() const { return rules_.size(); }
   [[nodiscard]] bool empty() const { return chains_.empty() && rules_.empty(); }
-  // What goes, in an order in which every prefix leaves nothing that leads to a chain that is gone; of at most so many
-  // items each.
+  // What to remove, in an order in which no prefix leaves a jump to a removed chain; in blocks with a bounded number of
+  // items.
   [[nodiscard]] std::vector<Block> blocks(Flavour flavour) const;
-  // Leaves out of blocks() a chain and the rules that are in it or jump to it.
+  // Excludes from blocks() a chain and the rules that are in it or jump to it.
   void keep_chain(Table table, std::string_view name);
-  // Of what was refused, whether anything is still in `now`, which was read since.
+  // Whether any refused item is still in `now`, which was read since.
   [[nodiscard]] bool refused_is_in(const LeftoverRules& now) const;
   [[nodiscard]] std::size_t refused_chains(const Block& block) const;
 
@@ -48,7 +48,7 @@ class LeftoverRules : public SaveVisitor, public ItemSource {
   struct OwnedChain {
     Table table = Table::kNat;
     std::string name;
-    std::size_t rank = 0;  // chains go in this order: who refers to others first
+    std::size_t rank = 0;  // chains are removed in this order: those that refer to others first
     friend bool operator==(const OwnedChain&, const OwnedChain&) = default;
   };
   struct OwnedRule {
@@ -58,9 +58,9 @@ class LeftoverRules : public SaveVisitor, public ItemSource {
     std::string target;
     friend bool operator==(const OwnedRule&, const OwnedRule&) = default;
   };
-  // Before the first line, and again when the reading starts anew.
+  // Called before the first line, and again when the reading restarts.
   virtual void forget() = 0;
-  // All is read: the last chance to add and to remove.
+  // Called when everything was read: the last chance to add and to remove.
   virtual void complete() = 0;
 
   std::vector<OwnedChain> chains_;
@@ -72,7 +72,7 @@ class LeftoverRules : public SaveVisitor, public ItemSource {
 
 std::optional<Table> table_named(std::string_view name);
 bool is_built_in(std::string_view chain);
-// The chain or target that the rule ends in; empty where it has none.
+// The chain or target that the rule ends in; empty if it has none.
 std::string target_of(std::string_view rule);
 
 // The rules of several tools, as the notes of Leftovers.
@@ -93,7 +93,7 @@ class RuleNotes : public LeftoverNotes {
   void remove_block(Removal& removal);
 };
 
-// Looks through every flavour of the family; `make` gives an object that picks. Flavours for which `skip` is true are
+// Looks through every flavour of the family; `make` returns an object that picks. Flavours for which `skip` is true are
 // left out. Adds to the leftovers' problems what could not be read.
 using MakeLeftoverRules = std::function<std::unique_ptr<LeftoverRules>(const Tool&)>;
 void look_for_rules(Family family, const MakeLeftoverRules& make, const std::function<bool(const Tool&)>& skip,

@@ -2,13 +2,13 @@
 // After a restart, and whenever it is not known what is live, everything is read back: for 5,000 Services of 10 real
 // servers 55,000 chains and 215,000 rules, 30 MB of text. Holding that text, or a tree of it, beside the plan would be
 // most of the process' memory. So what is wanted is hashed first: 8 bytes per chain name, and one hash per rule of the
-// dispatch chains. While iptables-save prints, each chain is folded into one digest. Only what turns out not to be
-// wanted is kept as text, because deleting it takes its words.
+// dispatch chains. While iptables-save prints, each chain is folded into one digest. Only what is not
+// wanted is kept as text, because deleting it needs the text.
 //
-// Kinds of chains are compared differently. A Service port's own chains are equal or are written anew, rule order
-// counting. In the dispatch chains order has no meaning, except that the rules for node ports are last in nat
-// KUBE-SERVICES; they are compared as sets, so that one Service more is one rule more. KUBE-FIREWALL and the kernel's
-// chains belong to others too: only our rules in them are looked for.
+// Kinds of chains are compared differently. A Service port's own chains are equal or rewritten, with rule order
+// significant. In the dispatch chains order does not matter, except that the rules for node ports are last in nat
+// KUBE-SERVICES; they are compared as sets, so that one more Service is one more rule. KUBE-FIREWALL and the kernel's
+// chains belong to others too: only our rules in them are searched.
 #include "dataplane/iptables/live_state.h"
 
 #include <algorithm>

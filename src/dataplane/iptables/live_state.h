@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// LiveState: what iptables-save shows, held against what is wanted. It keeps hashes of what is right and text only of
-// what is not.
+// LiveState: the output of iptables-save, compared with what is wanted. It keeps hashes of what is right and text only
+// of what is not.
 #pragma once
 
 #include <array>
@@ -26,13 +26,13 @@ struct StaleChain {
 struct Remains {
   std::vector<DispatchRule> dispatch;
   std::vector<StaleChain> chains;           // may exist, with any rules
-  std::array<std::ptrdiff_t, 2> counted{};  // of its rules, by filter and nat, in what rules_by_table() reports
+  std::array<std::ptrdiff_t, 2> counted{};  // how many of its rules, by filter and nat, rules_by_table() counts
 };
 
 class LiveState : public SaveVisitor {
  public:
-  // `ports` are all that are wanted; `remains` are neither wanted nor unexpected. Then give this to read_live(), then
-  // ask.
+  // `ports` are all that are wanted; `remains` are neither wanted nor unexpected. Then pass this to read_live(), then
+  // query it.
   LiveState(const Encoder& encoder, const NodePortAddresses& addresses,
             const std::vector<plan::ServicePortPlanPtr>& ports, const std::vector<const Remains*>& remains = {});
 
@@ -43,7 +43,7 @@ class LiveState : public SaveVisitor {
   [[nodiscard]] bool has_chain(Table table, std::string_view name) const;  // of those in all_fixed_names()
   [[nodiscard]] bool fixed_chain_right(const Encoder::FixedChain& chain) const;
   [[nodiscard]] bool has_jump(std::size_t index) const { return jumps_found_[index]; }  // of jump_rules()
-  // Indices of jump_rules(): one for each copy too many.
+  // Indices of jump_rules(): one for each extra copy.
   [[nodiscard]] const std::vector<std::size_t>& spare_jumps() const { return spare_jumps_; }
   [[nodiscard]] bool has_martian_rule() const { return martian_found_; }
   [[nodiscard]] bool dispatch_rule_live(const DispatchRule& rule) const;
@@ -51,12 +51,12 @@ class LiveState : public SaveVisitor {
   [[nodiscard]] const std::vector<std::string>& unexpected(DispatchChain chain) const {
     return dispatch_[index_of(chain)].unexpected;
   }
-  // nat KUBE-SERVICES ends with the rules for node ports, and nowhere else holds them.
+  // nat KUBE-SERVICES ends with the rules for node ports, and they are nowhere else.
   [[nodiscard]] bool node_port_rules_right() const { return !misplaced_ && node_port_rules_seen_ == node_port_hashes_; }
   [[nodiscard]] bool port_chain_right(const PortChain& chain) const;
   [[nodiscard]] const std::vector<StaleChain>& stale() const { return stale_; }
 
-  // Every chain of ours that holds no single port's rules.
+  // Every chain of ours that does not belong to a single port.
   struct FixedName {
     Table table;
     std::string_view name;
@@ -68,7 +68,7 @@ class LiveState : public SaveVisitor {
     std::unordered_map<std::uint64_t, bool> wanted;  // rule hash -> is it live
     std::vector<std::string> unexpected;
   };
-  struct Place {  // what a chain is to us
+  struct Place {  // our classification of a chain
     enum class Kind : std::uint8_t { kForeign, kPort, kDispatch, kFixed, kFirewall, kBuiltIn } kind = Kind::kForeign;
     std::size_t index = 0;
     ChainKind port_kind = ChainKind::kService;
@@ -84,7 +84,7 @@ class LiveState : public SaveVisitor {
   Family family_;
   mutable RuleHasher hasher_;
   std::vector<std::uint64_t> port_names_;    // hashes of wanted per-port chains' names, sorted
-  std::vector<std::uint64_t> port_digests_;  // what is live of them; 0 = absent
+  std::vector<std::uint64_t> port_digests_;  // of their live rules; 0 = absent
   bool port_chains_seen_ = false;
   std::array<Dispatch, kDispatchChains> dispatch_;
   std::vector<std::uint64_t> node_port_hashes_;
@@ -94,10 +94,10 @@ class LiveState : public SaveVisitor {
   std::vector<std::uint64_t> jump_hashes_;
   std::vector<bool> jumps_found_;
   std::vector<std::size_t> spare_jumps_;
-  std::optional<std::uint64_t> martian_hash_;  // none: nothing to look for
+  std::optional<std::uint64_t> martian_hash_;  // none: nothing to search for
   bool martian_found_ = false;
   std::vector<StaleChain> stale_;
-  // The chain whose rules are being read, and what it is to us: rules come chain by chain.
+  // The chain whose rules are being read, and its classification: rules arrive chain by chain.
   std::string current_table_;
   std::string current_chain_;
   Place current_;

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Leaving no trace. A node may carry the chains of several ages: kube-proxy's iptables mode of today and of 1.20
+// Removes every trace. A node may have chains of several ages: kube-proxy's iptables mode of today and of 1.20
 // (KUBE-XLB-), what its ipvs mode shares with it, in either flavour of iptables, and ours. What they own is known by
 // name; what belongs to kubelet, to a network plugin or to the administrator is not touched. Of the rules in the
-// kernel's own chains only jumps into ours go: a chain that something jumps to cannot be deleted.
+// kernel's own chains only jumps into ours are removed: a chain that a rule jumps to cannot be deleted.
 //
-// Two of the names are shared with kubelet. KUBE-FIREWALL goes only where no kubelet is at work and nothing else is in
-// it; beside other rules only ours in it goes, which kubelet would have written itself. KUBE-MARK-DROP goes, which
-// kube-proxy 1.20 makes without a rule and leaves to kubelet to fill, where none is at work and it is still empty.
+// Two of the names are shared with kubelet. KUBE-FIREWALL is removed only if no kubelet is active and nothing else is
+// in it; otherwise only our rule in it is removed, which kubelet would have written itself. KUBE-MARK-DROP, which
+// kube-proxy 1.20 creates empty for kubelet to fill, is removed if no kubelet is active and it is still empty.
 #include "dataplane/iptables/mode_leftovers.h"
 
 #include <algorithm>
@@ -21,7 +21,7 @@
 namespace sluice::dataplane::iptables {
 namespace {
 
-// In which order chains are deleted: who refers to others first.
+// The order in which chains are deleted: those that refer to others first.
 constexpr std::size_t kRankDispatch = 0;
 constexpr std::size_t kRankPort = 1;
 constexpr std::size_t kRankMark = kRankPort + kChainKinds;
@@ -91,7 +91,7 @@ void ModeLeftovers::rule(std::string_view table_name, std::string_view chain, st
   if (target.starts_with("KUBE-")) rules_.push_back({*table, std::string(chain), std::string(rule), std::move(target)});
 }
 
-// Drops what turned out not to be ours.
+// Drops what is not ours after all.
 void ModeLeftovers::complete() {
   const bool firewall_goes = firewall_seen_ && !firewall_shared_ && !kubelet_;
   if (firewall_goes) chains_.push_back({Table::kFilter, std::string(kFirewallChain), kRankDispatch});

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What modes iptables and ipvs have in common in iptables, and what mode iptables alone has there: of kube-proxy today
-// and in 1.20, and of us.
+// What modes iptables and ipvs have in common in iptables, and what only mode iptables has there: from kube-proxy today
+// and in 1.20, and from us.
 #pragma once
 
 #include <string>
@@ -18,9 +18,9 @@ class ModeLeftovers : public LeftoverRules {
   void chain(std::string_view table_name, std::string_view name) override;
   void rule(std::string_view table_name, std::string_view chain, std::string_view rule) override;
 
-  // Whether what goes holds the rule that keeps neighbours from 127.0.0.0/8, which route_localnet is not to be without.
+  // Whether the rule that keeps neighbours from 127.0.0.0/8, and that route_localnet must not be without, is removed.
   [[nodiscard]] bool guard_goes() const { return guard_goes_; }
-  // Leaves the guard, its chain and the ways into it.
+  // Keeps the guard, its chain and the jumps to it.
   void keep_guard();
 
  protected:

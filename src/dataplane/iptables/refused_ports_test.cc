@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Service ports that the kernel refuses, for a time or for ever: what they cost, what is left of them, how they are let
-// in. Each test in its own network namespace.
+// Service ports that the kernel refuses, for a time or forever: what they cost, what is left of them, how they are
+// accepted later. Each test in its own network namespace.
 #include <algorithm>
 
 #include "dataplane/iptables/test_data_plane.h"
@@ -26,7 +26,7 @@ plan::ServicePortPlanPtr grown(const plan::PortDraft& port, Family family) {
 using RefusedPorts = DataPlaneTest;
 INSTANTIATE_TEST_SUITE_P(All, RefusedPorts, every_ground(), ground_name);
 
-TEST_P(RefusedPorts, ARefusedServiceKeepsNobodyElseFromBeingServed) {
+TEST_P(RefusedPorts, ARefusedServiceDoesNotAffectOthers) {
   in_fresh_netns([] {
     const Family family = GetParam().family;
     std::vector<plan::ServicePortPlanPtr> ports;
@@ -44,7 +44,7 @@ TEST_P(RefusedPorts, ARefusedServiceKeepsNobodyElseFromBeingServed) {
     expect_no_difference(*plane, full(ports));
     expect_no_difference(*open_plane(GetParam()), full(good));
 
-    // Other changes go on at their own cost; so does a further try.
+    // Other changes continue at their own cost; so does another attempt.
     const auto larger = grown(simple_service(family, 0, 2), family);
     EXPECT_EQ(must_apply(*plane, one_change(ports[0], larger)).kernel_transactions, 1u);
     const auto again = plane->apply(one_change(ports[4], ports[4]));
@@ -62,7 +62,7 @@ TEST_P(RefusedPorts, ARefusedServiceKeepsNobodyElseFromBeingServed) {
   });
 }
 
-TEST_P(RefusedPorts, ARefusedPortThatGoesLeavesNothing) {
+TEST_P(RefusedPorts, ARefusedPortThatIsRemovedLeavesNothing) {
   in_fresh_netns([] {
     const Family family = GetParam().family;
     const auto good = shared(simple_service(family, 0, 1));
@@ -78,8 +78,8 @@ TEST_P(RefusedPorts, ARefusedPortThatGoesLeavesNothing) {
   });
 }
 
-// A kernel without SCTP and a cluster full of it: what is tried has a bound, the rest is set aside.
-TEST_P(RefusedPorts, ManyRefusedPortsCostAFewRunsAndNobodyElseAnything) {
+// A kernel without SCTP and a cluster full of it: the number of attempts is bounded, the rest is set aside.
+TEST_P(RefusedPorts, ManyRefusedPortsCostAFewRunsAndOthersNothing) {
   in_fresh_netns([] {
     const Family family = GetParam().family;
     std::vector<plan::ServicePortPlanPtr> ports;
@@ -102,8 +102,8 @@ TEST_P(RefusedPorts, ManyRefusedPortsCostAFewRunsAndNobodyElseAnything) {
   });
 }
 
-// Of the same kind as what is refused, and good.
-TEST_P(RefusedPorts, APortThatWasSetAsideIsServedByTheNextTry) {
+// Of the same kind as the refused ones, but valid.
+TEST_P(RefusedPorts, APortThatWasSetAsideIsServedByTheNextAttempt) {
   in_fresh_netns([] {
     const Family family = GetParam().family;
     std::vector<plan::ServicePortPlanPtr> ports;
@@ -163,7 +163,7 @@ TEST_P(RefusedPorts, AVersionThatIsRefusedLeavesTheOldOneServing) {
     expect_no_difference(*open_plane(GetParam()), full({old, second, third}));
     expect_no_difference(*plane, full({shared(bad), second, third}));
 
-    // From the refused version to one that is good.
+    // From the refused version to a valid one.
     plan::PortDraft next = bad;
     next.affinity_seconds = 10;
     must_apply(*plane, one_change(shared(bad), shared(next)));
@@ -191,7 +191,7 @@ TEST_P(RefusedPorts, ARefusedVersionIsKeptOutOfRewrittenDispatchChainsToo) {
     const std::vector<plan::ServicePortPlanPtr> left(ports.begin() + 90, ports.end());
     expect_no_difference(*open_plane(GetParam()), full(left));
 
-    // And of a rewriting that is about others.
+    // And out of a rewrite because of others.
     Changes back;
     for (unsigned i = 0; i < 90; ++i) back.ports.push_back({nullptr, ports[i]});
     must_apply(*plane, back);
@@ -199,7 +199,7 @@ TEST_P(RefusedPorts, ARefusedVersionIsKeptOutOfRewrittenDispatchChainsToo) {
     must_apply(*plane, back);
     expect_no_difference(*open_plane(GetParam()), full(left));
 
-    // The same by a full apply over a damaged chain, which then is written anew.
+    // The same by a full apply over a damaged chain, which is then rewritten.
     run({tool().command, "-w", "5", "-t", "nat", "-D", "KUBE-SERVICES", "11"});
     std::vector<plan::ServicePortPlanPtr> wanted(left.begin(), left.end() - 1);
     wanted.push_back(shared(bad));

@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 // iptables-restore is all or nothing per COMMIT, and it stops at the first COMMIT that fails. One Service whose
-// protocol the kernel lacks would so keep all others from being updated, for ever. So after a failure:
+// protocol the kernel lacks would thus keep all others from being updated, forever. So after a failure:
 //
 //   - blocks before the failing one are committed; the failing one and what follows is not;
-//   - where the tool names a line of an item, that item is excluded and we go on from the failing block;
-//   - where it names the COMMIT only, the block is cut in two and we go on: at most log2(items) cuts later the item
-//   stands alone.
+//   - if the tool names a line of an item, that item is excluded and we continue from the failing block;
+//   - if it names only the COMMIT, the block is cut in two and we continue: at most log2(items) cuts later the item
+//   is alone.
 //
 // Both are bounded, so that a kernel that refuses everything costs a known number of attempts.
 //
-// Text is made part by part, some hundred items each, while the tool reads the part before: a full load of 10,000
-// Services is 40 MB, of which one part stands in memory.
+// Text is generated in parts, some hundred items each, while the tool reads the previous part: a full load of 10,000
+// Services is 40 MB, of which one part is in memory.
 //
 // Both flavours look a chain up in a list sorted by name, so the order of lines decides what a load costs (55,000
-// chains, 165,000 rules, iptables 1.8.9). Within a part chains are declared in descending order, each before all of the
-// part that the list holds: nft walks the whole list otherwise, legacy a bucket of up to 395 names. Rules are written
-// chain by chain in the order of names, so that legacy's index and list stay in the processor's cache: ADR 10 has the
-// figures.
+// chains, 165,000 rules, iptables 1.8.9). Within a part chains are declared in descending order, each before all those
+// of the part that are in the list: otherwise nft walks the whole list, legacy a bucket of up to 395 names. Rules are
+// written chain by chain in the order of names, so that legacy's index and list stay in the processor's cache: ADR 10
+// has the figures.
 #include "dataplane/iptables/restore_script.h"
 
 #include <fmt/format.h>
@@ -31,13 +31,13 @@ namespace {
 
 constexpr std::size_t kRunsMax = 128;
 constexpr std::size_t kPieceSize = 64 * 1024;
-// A part ends with the item that brings it to so many chains.
+// A part ends with the item that brings it to this many chains.
 constexpr std::size_t kPartChainsMax = 2048;
 constexpr std::size_t kArenaPieceSize = 256 * 1024;
 
 struct BlockCounts {
   std::size_t rules = 0;
-  std::size_t own_rules = 0;  // of these, what comes into chains of ours: neither jumps into them nor removals
+  std::size_t own_rules = 0;  // of these, the rules in our chains: neither jumps into them nor removals
   std::size_t chains = 0;
 };
 
@@ -61,10 +61,10 @@ struct Run {
   std::size_t item = kNoItem;  // of the block
 };
 
-// Owns the text of runs. What is appended stays where it is.
+// Owns the text of runs. Appended text does not move.
 class Arena {
  public:
-  // Appends `line` and its end; the view is of what was appended.
+  // Appends `line` and its end; returns a view of the appended text.
   std::string_view append(std::string_view line) {
     if (pieces_.empty() || pieces_.back().capacity() - pieces_.back().size() < line.size() + 1) {
       pieces_.emplace_back().reserve(std::max(kArenaPieceSize, line.size() + 1));
@@ -80,17 +80,17 @@ class Arena {
   std::list<std::string> pieces_;
 };
 
-// One block as text: the table's name, parts, then removals and COMMIT. Told once, by append() or by find().
+// One block as text: the table's name, parts, then removals and COMMIT. Generated once, by append() or by find().
 class BlockText {
  public:
   BlockText(const Block& block, ItemSource& source) : block_(block), source_(source) {
     runs_.push_back({{}, arena_.append(fmt::format("*{}", to_string(block.table)))});
   }
 
-  // Appends the next piece of about kPieceSize; false when all has been told.
+  // Appends the next piece of about kPieceSize; false when everything was appended.
   bool append(std::string& out) {
     while (out.size() < kPieceSize) {
-      while (next_run_ == runs_.size()) {  // a part of items that were excluded is empty
+      while (next_run_ == runs_.size()) {  // a part of excluded items is empty
         if (!next_part()) return false;
       }
       const Run& run = runs_[next_run_++];
@@ -100,7 +100,7 @@ class BlockText {
     return true;
   }
 
-  // When all has been told.
+  // At the end of the block.
   [[nodiscard]] std::size_t line_count() const { return lines_; }
   [[nodiscard]] BlockCounts counts() const {
     BlockCounts counts = counts_;
@@ -109,10 +109,10 @@ class BlockText {
   }
 
   struct Found {
-    const Item* item = nullptr;  // null: a line that is no item's own
+    const Item* item = nullptr;  // null: a line that belongs to no item
     std::string line;
   };
-  // What stands in line `wanted`, counted from 1 within the block.
+  // What is in line `wanted`, counted from 1 within the block.
   Found find(std::size_t wanted) {
     do {
       for (const Run& run : runs_) {
@@ -126,7 +126,7 @@ class BlockText {
   }
 
  private:
-  // Replaces the runs, which have been told, by the next ones; false after COMMIT.
+  // Replaces the finished runs by the next ones; false after COMMIT.
   bool next_part() {
     if (committed_) return false;
     runs_.clear();
@@ -186,7 +186,7 @@ class BlockText {
   const Block& block_;
   ItemSource& source_;
   Arena arena_;
-  std::vector<Run> runs_;  // of the part that is being told
+  std::vector<Run> runs_;  // of the current part
   std::size_t next_run_ = 0;
   std::size_t next_item_ = 0;
   std::vector<std::pair<std::string, std::size_t>> remove_;  // a chain, and the item that removes it
@@ -229,7 +229,7 @@ class ScriptInput {
     return Place{first_ + static_cast<std::size_t>(after - start_lines_.begin()) - 1, line - *(after - 1) + 1};
   }
 
-  // Adds what the first `count` blocks of this run hold.
+  // Adds the contents of the first `count` blocks of this run.
   void count(std::size_t count, ApplyStats& stats) const {
     for (std::size_t i = 0; i < count && i < counts_.size(); ++i) {
       stats.rules_written += counts_[i].rules;
@@ -262,7 +262,7 @@ class ScriptInput {
   std::vector<BlockCounts> counts_;
 };
 
-// Cuts a block in two, where its phases meet or in the middle of a phase; false where it cannot be cut.
+// Cuts a block in two, between phases or in the middle of one; false if it cannot be cut.
 bool cut(std::vector<Block>& blocks, std::size_t which, const ItemSource& source) {
   const std::vector<Item>& items = blocks[which].items;
   if (items.size() < 2) return false;
@@ -281,8 +281,8 @@ bool cut(std::vector<Block>& blocks, std::size_t which, const ItemSource& source
   return true;
 }
 
-// A line's number ("line 40 failed", "Error occurred at line: 40") says nothing beside the line itself, and would make a
-// new reason of the same refusal at each attempt.
+// A line's number ("line 40 failed", "Error occurred at line: 40") adds nothing to the line itself, and would make a
+// new reason from the same refusal at each attempt.
 std::string without_line_number(std::string message) {
   for (const std::string_view mark : {"line: ", "line "}) {
     for (std::size_t at = message.find(mark); at != std::string::npos; at = message.find(mark, at + mark.size())) {

@@ -157,7 +157,7 @@ TEST_P(RestoreScriptTest, GivesUpWhereEverythingIsRefused) {
   });
 }
 
-TEST_P(RestoreScriptTest, EveryItemIsAskedOnce) {
+TEST_P(RestoreScriptTest, EveryItemIsGeneratedOnce) {
   in_fresh_netns([this] {
     std::vector<std::string> rules{""};
     for (int i = 1; i <= 2000; ++i) rules.push_back(good(i));
@@ -198,7 +198,7 @@ class Chains : public ItemSource {
 
 TEST_P(RestoreScriptTest, ChainsAreDeclaredInDescendingOrderAndFilledOneByOne) {
   in_fresh_netns([this] {
-    // The real program, and a copy of what it was given.
+    // The real program, and a copy of its input.
     const std::filesystem::path folder =
         std::filesystem::temp_directory_path() / fmt::format("sluice-restore-{}", getpid());
     std::filesystem::create_directories(folder);
@@ -242,7 +242,7 @@ TEST_P(RestoreScriptTest, ABlockOfManyPartsIsOneTransaction) {
   });
 }
 
-TEST_P(RestoreScriptTest, ALineIsTracedToItsItemWhereverItsChainStands) {
+TEST_P(RestoreScriptTest, ALineIsTracedToItsItemWhereverItsChainIs) {
   for (std::uint32_t refused = 0; refused < 3; ++refused) {
     in_fresh_netns([&] {
       const std::vector<std::string> names{"M", "Z", "A"};

@@ -70,7 +70,7 @@ inline plan::LocalDetector pods_in(std::string_view prefix) {
   return detector;
 }
 
-// Planned with a detector; which one it is stands in the rules alone.
+// Planned with a detector; which one it is shows only in the rules.
 inline plan::ServicePortPlanPtr shared(plan::PortDraft port,
                                        const plan::MasqueradePolicy& policy = {pods_in("10.0.0.0/8"), false}) {
   return std::make_shared<const plan::ServicePortPlan>(plan::finish(std::move(port), policy));
@@ -93,7 +93,7 @@ inline void expect_golden(const std::string& name, const std::string& text) {
     std::ofstream(testdata(name)) << text;
     return;
   }
-  EXPECT_EQ(text, read_file(testdata(name))) << "if this is what shall be written, run with SLUICE_UPDATE_GOLDEN=1";
+  EXPECT_EQ(text, read_file(testdata(name))) << "if this is the intended text, run with SLUICE_UPDATE_GOLDEN=1";
 }
 
 }  // namespace sluice::dataplane::iptables

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// For this room's tests: programs that answer what a test wants, in place of the real ones.
+// For this room's tests: programs that print what a test wants, in place of the real ones.
 #pragma once
 
 #include <fmt/format.h>
@@ -13,7 +13,7 @@
 
 namespace sluice::dataplane::iptables {
 
-// A folder of programs that stands before, or instead of, PATH while it lives.
+// A folder of programs in front of, or instead of, PATH during its lifetime.
 class Programs {
  public:
   explicit Programs(bool only_these)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// plan::route() says where a new connection goes, by its destination and its source. The encoder spells that in
-// iptables' words, some forty rules for a Service port that has everything. Here packets are led through those rules by
-// hand, and must end where the plan says: for every combination of policies, endpoints, ranges, detectors and sources.
+// plan::route() determines where a new connection goes, by its destination and its source. The encoder expresses that
+// in iptables rules, some forty for a Service port that has everything. Here packets are traced through those rules,
+// and must end where the plan says: for every combination of policies, endpoints, ranges, detectors and sources.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
@@ -14,7 +14,7 @@
 namespace sluice::dataplane::iptables {
 namespace {
 
-// kBalancer: the packet comes from the load-balancer IP itself, as those do that a balancer keeps on the node.
+// kBalancer: the packet comes from the load-balancer IP itself, like those that a balancer keeps on the node.
 enum class Source : std::uint8_t { kPod, kNode, kOutside, kBalancer };
 constexpr std::array kSources{Source::kPod, Source::kNode, Source::kOutside, Source::kBalancer};
 
@@ -28,7 +28,7 @@ struct Net {
   const char* node;
   const char* pod;
   const char* outside;
-  const char* others;  // a range that holds none of the above
+  const char* others;  // a range that contains none of the above
   std::array<const char*, 3> servers;
 };
 
@@ -178,7 +178,7 @@ void expect_route(const Case& row, const plan::Planner& planner, const plan::Loc
   expect_routed(tracer, packet, routing);
 }
 
-// A real server that calls its own Service must see the call come from somebody else.
+// A real server that calls its own Service must see the call come from another address.
 void expect_hairpin_masqueraded(const Net& net, const plan::ServicePortPlan& port, Tracer& tracer) {
   for (const plan::RealServer& server : port.real_servers) {
     if (!server.on_this_node) continue;

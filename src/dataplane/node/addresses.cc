@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// A data plane that binds a Service's address here takes all traffic to it to this node, whatever the port. If it was
-// the node's own, another host's on the same wire, or the gateway's, the node loses connections that have nothing to do
-// with Services, and may lose its way to the API server, and with it the news that the mistake was mended. A network's
-// broadcast address is the same kind of mistake: what the neighbours send to all would be this node's alone, and its
-// own broadcasts would not leave.
+// A data plane that binds a Service's address here takes all traffic to it to this node, whatever the port. If it is
+// the node's own, another host's on the same network, or the gateway's, the node loses connections that have nothing to
+// do with Services, and may lose its route to the API server, and with it the news that the mistake was corrected. A
+// network's broadcast address is the same kind of mistake: neighbours' broadcasts would be taken as traffic for the
+// Service, and the node's own broadcasts would not leave.
 #include "dataplane/node/addresses.h"
 
 #include <fmt/format.h>
@@ -45,7 +45,7 @@ NodeAddresses node_addresses(Family family, const NodePortScope& node_ports,
   const std::set<IpAddress> chosen(node_ports.addresses.addresses.begin(), node_ports.addresses.addresses.end());
   for (const sys::InterfaceAddress& entry : own_addresses(listed)) {
     if (entry.address.family() != family) continue;
-    // Each pod's veth brings one along; no Service may have one anyway.
+    // Each pod's veth has one; no Service may have one anyway.
     if (family == Family::kIPv6 && entry.address.is_link_local()) continue;
     node.own.emplace(entry.address, entry.interface);
     if (const auto broadcast = broadcast_of(entry)) node.broadcasts.emplace(*broadcast, entry.interface);

@@ -28,7 +28,7 @@ TEST(NodeAddresses, AddressesOfServicesAreNotTheNodes) {
   EXPECT_FALSE(of(Family::kIPv4).own.contains(ip("10.96.0.1")));
 }
 
-TEST(NodeAddresses, NodePortsAnswerOnAllOrTheChosenOnes) {
+TEST(NodeAddresses, NodePortsAreServedOnAllOrTheChosenOnes) {
   EXPECT_THAT(of(Family::kIPv4).node_ports, ElementsAre(ip("10.244.1.1"), ip("169.254.1.1"), ip("192.0.2.7"),
                                                         ip("198.51.100.129"), ip("203.0.113.0")));
   EXPECT_THAT(of(Family::kIPv4, true).node_ports, testing::Contains(ip("127.0.0.1")));
@@ -60,7 +60,7 @@ TEST(NodeAddresses, WhatTheNodeNeedsItselfIsNotBound) {
   }
 }
 
-TEST(NodeAddresses, AnotherInterfaceIsNoDifferenceAnotherNetworkIs) {
+TEST(NodeAddresses, TheInterfaceMakesNoDifferenceButTheNetworkDoes) {
   std::vector<sys::InterfaceAddress> moved = kListed;
   moved[1].interface = "bond0";
   const auto with = [](const std::vector<sys::InterfaceAddress>& listed) {
