@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // To leave correct rules alone, live rules must be compared with wanted ones; but
 //
-//   written  -m comment --comment "a b" -m tcp -p tcp -d 10.0.0.1 --dport 80 -m statistic --mode random --probability
-//   0.3333333333 ... saved    -d 10.0.0.1/32 -p tcp -m comment --comment "a b" -m tcp --dport 80 -m statistic --mode
-//   random --probability 0.33333333349
+//   written  -m comment --comment "a b" -m tcp -p tcp -d 10.0.0.1 --dport 80 -m statistic --probability 0.3333333333 ...
+//   saved    -d 10.0.0.1/32 -p tcp -m comment --comment "a b" -m tcp --dport 80 -m statistic --mode random
+//            --probability 0.33333333349
 //
 // are the same rule. A rule is a conjunction of matches, so we split it into elements ("option and its values, maybe
 // negated"), give every element one spelling, ignore their order, and drop what means nothing: "-m x" where an
