@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Annotations are free text that anybody with access to a Service may write, so nothing here may do more harm than be
-// refused: a bad value costs the Service its wish, not its traffic. The words are those that operators know: schedulers
-// and flags as `ipvsadm -s -b` spells them (ip_vs.h: IP_VS_SVC_F_SCHED1 to 3), durations as Kubernetes' configuration
-// does.
+// Annotations are free text from any user with access to a Service, so the worst that may happen to one is to be
+// refused: a bad value costs the Service its setting, not its traffic. The words are those that operators know:
+// schedulers and flags as `ipvsadm -s -b` spells them (ip_vs.h: IP_VS_SVC_F_SCHED1 to 3), durations as in Kubernetes'
+// configuration.
 #include "dataplane/ipvs/annotations.h"
 
 #include <fmt/format.h>
@@ -41,7 +41,7 @@ std::string_view trimmed(std::string_view text) {
   return text.substr(begin, text.find_last_not_of(kBlanks) - begin + 1);
 }
 
-// The part before the next comma, which goes with it.
+// The part before the next comma, which is removed with it.
 std::string_view take_word(std::string_view& text) {
   const std::size_t comma = std::min(text.find(','), text.size());
   const std::string_view word = trimmed(text.substr(0, comma));
@@ -50,7 +50,7 @@ std::string_view take_word(std::string_view& text) {
 }
 
 bool can_name_a_scheduler(std::string_view word) {
-  // It becomes the name of a kernel module, ip_vs_NAME.
+  // It becomes part of the name of a kernel module, ip_vs_NAME.
   const auto usable = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '-'; };
   return !word.empty() && word.size() <= kSchedulerNameMax && word != kNoScheduler &&
          std::all_of(word.begin(), word.end(), usable);

@@ -21,10 +21,10 @@ struct Scheduler {
   friend bool operator==(const Scheduler&, const Scheduler&) = default;
 };
 
-// "wlc", or with flags in ipvsadm's words: "mh,mh-port", "sh,sh-fallback,sh-port". Whether the kernel has it is not
-// looked at.
+// "wlc", or with flags in ipvsadm's words: "mh,mh-port", "sh,sh-fallback,sh-port". The kernel is not
+// consulted.
 Result<Scheduler> parse_scheduler(std::string_view text);
-// The same for the configuration's default: empty is rr, and a plain "mh" gets the port flag, as kube-proxy does it.
+// The same for the configuration's default: empty is rr, and a plain "mh" gets the port flag, as in kube-proxy.
 Result<Scheduler> parse_default_scheduler(std::string_view text);
 
 // "30s", "1m30s", "1.5h", "0": Go's durations from 0 to a year, cut to milliseconds.

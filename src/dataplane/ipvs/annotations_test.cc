@@ -48,7 +48,7 @@ TEST(SchedulerText, ARefusalNamesTheWord) {
   EXPECT_THAT(parse_scheduler("no such").error().what, HasSubstr("'no such'"));
 }
 
-TEST(SchedulerText, TheDefaultIsRrAndMhOfTheConfigurationMindsPorts) {
+TEST(SchedulerText, TheDefaultIsRrAndMhOfTheConfigurationUsesPorts) {
   EXPECT_EQ(*parse_default_scheduler(""), (Scheduler{"rr", 0}));
   EXPECT_EQ(*parse_default_scheduler("mh"), (Scheduler{"mh", 0x10}));
   EXPECT_EQ(*parse_default_scheduler("mh,mh-fallback"), (Scheduler{"mh", 0x8}));

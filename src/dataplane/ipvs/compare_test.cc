@@ -34,14 +34,14 @@ TEST(IpvsDataPlaneIntact, AsksForTheTableTheDeviceItsAddressesAndTheNodes) {
   world.interfaces.push_back({"eth2", ip("192.168.2.2"), 24});
   EXPECT_EQ(*plane->intact(), Integrity::kNodeChanged) << "the node has another address";
   world.interfaces.back() = {"veth1", ip("fe80::77"), 64};
-  EXPECT_EQ(*plane->intact(), Integrity::kKept) << "what a new pod brings along is nothing new";
+  EXPECT_EQ(*plane->intact(), Integrity::kKept) << "a new pod's interface makes no difference";
   for (auto& entry : world.interfaces) {
     if (entry.interface == "eth1") entry.interface = "veth2";
   }
   EXPECT_EQ(*plane->intact(), Integrity::kKept) << "the same address on another interface";
 }
 
-TEST(IpvsDataPlaneIntact, SeesEveryOtherHand) {
+TEST(IpvsDataPlaneIntact, SeesChangesByOtherPrograms) {
   World world;
   Options options;
   options.exclude_cidrs = {cidr("198.18.0.0/16")};
@@ -86,7 +86,7 @@ TEST(IpvsDataPlaneIntact, SeesEveryOtherHand) {
   EXPECT_EQ(*plane->intact(), Integrity::kKept) << "the other family's addresses are not ours";
 }
 
-TEST(IpvsDataPlaneIntact, OfALargeTableSomeRealServersAreLookedAtEachTime) {
+TEST(IpvsDataPlaneIntact, OfALargeTableSomeRealServersAreCheckedEachTime) {
   constexpr std::uint32_t kServices = IpvsDataPlane::kLookedAtMost + 500;
   World world;
   const auto plane = open_plane(world);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Any row of changes must end where one full sync on an empty node ends, whatever the ports share and whoever meddles
-// in between. The seed of a failure is printed.
+// Any sequence of changes must end where one full sync on an empty node ends, whatever the ports share and whatever
+// others change in between. The seed of a failure is printed.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -19,7 +19,7 @@ class RandomPorts {
   explicit RandomPorts(unsigned seed) : random_(seed) {}
   std::uint32_t below(std::uint32_t limit) { return static_cast<std::uint32_t>(random_() % limit); }
 
-  // Few names, addresses and ports, so that Services share and quarrel about them.
+  // Few names, addresses and ports, so that Services share and compete for them.
   plan::PortDraft port(std::uint32_t number) {
     const Protocol protocol = number % 3 == 0 ? Protocol::kUdp : Protocol::kTcp;
     auto port = service_port(fmt::format("shop/s{}", number), fmt::format("172.30.0.{}", number + 1), protocol);
@@ -43,7 +43,7 @@ class RandomPorts {
   std::mt19937 random_;
 };
 
-// Every virtual server with its settings, and its real servers but those at rest.
+// Every virtual server with its settings, and its real servers except those at weight 0.
 std::map<std::string, std::vector<std::string>> table_of(World& world) {
   std::map<std::string, std::vector<std::string>> table;
   const auto listed = sluice::ipvs::list_all(world.engine);
@@ -69,7 +69,7 @@ void meddle(World& world, RandomPorts& random) {
   ASSERT_TRUE(world.engine.apply(std::vector<TableChange>{sluice::ipvs::RemoveVirtualServer{key}}));
 }
 
-TEST(IpvsDataPlaneRandom, AnyRowOfChangesEndsWhereAFullSyncEnds) {
+TEST(IpvsDataPlaneRandom, AnySequenceOfChangesEndsWhereAFullSyncEnds) {
   for (unsigned seed = 0; seed < kSeeds; ++seed) {
     SCOPED_TRACE(fmt::format("seed {}", seed));
     RandomPorts random(seed);

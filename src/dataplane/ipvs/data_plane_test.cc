@@ -20,7 +20,7 @@ plan::PortDraft web() {
   return port;
 }
 
-TEST(IpvsDataPlane, ServesAServiceAndTakesItAway) {
+TEST(IpvsDataPlane, ServesAServiceAndRemovesIt) {
   World world;
   const auto plane = open_plane(world);
   expect_applied(*plane, full({web()}));
@@ -82,7 +82,7 @@ TEST(IpvsDataPlane, RestartChangesNothingThatIsRight) {
   EXPECT_EQ(applied->stats.rules_written, 0u);
 }
 
-TEST(IpvsDataPlane, AForeignVirtualServerGoesUnlessItIsExcludedOrOfAMark) {
+TEST(IpvsDataPlane, AForeignVirtualServerIsRemovedUnlessItIsExcludedOrOfAMark) {
   World world;
   const auto add = [&](const VirtualServerKey& key) {
     ASSERT_TRUE(
@@ -123,7 +123,7 @@ TEST(IpvsDataPlane, EachFamilyTouchesOnlyItsOwn) {
   EXPECT_THAT(world.bound, ElementsAre(ip("fd00::20")));
 }
 
-TEST(IpvsDataPlane, SuperfluousAddressesGoAfterAFullSyncAndLinkLocalOnesStay) {
+TEST(IpvsDataPlane, SuperfluousAddressesAreRemovedAfterAFullSyncAndLinkLocalOnesStay) {
   World world;
   world.device_there = true;
   world.bound = {ip("172.30.99.99"), ip("fe80::1"), ip("fd00::99")};
@@ -203,7 +203,7 @@ TEST(IpvsDataPlane, WeightsAndSettingsAreEditedInPlace) {
   EXPECT_THAT(real_servers(world, tcp("172.30.10.20", 80)), ElementsAre("10.2.0.1:8080 w1", "10.2.0.2:8080 w9"));
 }
 
-TEST(IpvsDataPlane, ASchedulerThatTheKernelLacksIsReplacedByRrAndToldOncePerService) {
+TEST(IpvsDataPlane, ASchedulerThatTheKernelLacksIsReplacedByRrAndReportedOncePerService) {
   World world;
   const auto plane = open_plane(world);
   auto port = web();
@@ -238,7 +238,7 @@ TEST(IpvsDataPlane, TheFallbackKeepsAffinityAndDropsTheSchedulersFlags) {
   EXPECT_EQ(world.engine.live(tcp("172.30.10.20", 80))->server.persistence_timeout_s, 60u);
 }
 
-TEST(IpvsDataPlane, AMissingDefaultSchedulerIsToldOnce) {
+TEST(IpvsDataPlane, AMissingDefaultSchedulerIsReportedOnce) {
   World world;
   Options options;
   options.scheduler = "fastest";
@@ -305,7 +305,7 @@ TEST(IpvsDataPlane, ARefusedRealServerIsReportedAndTheOthersServe) {
   EXPECT_THAT(virtual_servers(world), Contains("TCP 172.30.10.22:80"));
   EXPECT_THAT(world.bound, UnorderedElementsAre(ip("172.30.10.20"), ip("172.30.10.22")));
 
-  // A further try costs this port, and a good version of it is served.
+  // Another attempt costs this port, and a valid version of it is served.
   world.forget();
   EXPECT_EQ(plane->apply(change(&port, &port))->refused.size(), 1u);
   EXPECT_EQ(world.lists, 0u);
@@ -352,7 +352,7 @@ TEST(IpvsDataPlane, AnAddressThatWasNeverBoundIsNotUnbound) {
   EXPECT_THAT(world.events_of("unbind"), IsEmpty());
 }
 
-TEST(IpvsDataPlane, WithoutTheDeviceNodePortsAreServedAndEveryPortIsToldWhy) {
+TEST(IpvsDataPlane, WithoutTheDeviceNodePortsAreServedAndEveryPortHasTheReason) {
   World world;
   world.device_possible = false;
   auto port = web();
@@ -368,13 +368,13 @@ TEST(IpvsDataPlane, WithoutTheDeviceNodePortsAreServedAndEveryPortIsToldWhy) {
   const auto other = service_port("shop/zzz", "172.30.10.22");
   world.forget();
   EXPECT_EQ(plane->apply(change(nullptr, &other))->refused.size(), 1u);
-  EXPECT_EQ(world.lists, 0u) << "nobody was here, nothing is compared";
+  EXPECT_EQ(world.lists, 0u) << "nothing was changed by others, so nothing is compared";
   world.device_possible = true;
   expect_applied(*plane, change(&other, &other));
   EXPECT_THAT(world.bound, ElementsAre(ip("172.30.10.22")));
 }
 
-TEST(IpvsDataPlane, ADeviceThatWentIsMadeAgainByTheNextChange) {
+TEST(IpvsDataPlane, ADeletedDeviceIsRecreatedByTheNextChange) {
   World world;
   const auto plane = open_plane(world);
   expect_applied(*plane, full({web()}));
@@ -386,7 +386,7 @@ TEST(IpvsDataPlane, ADeviceThatWentIsMadeAgainByTheNextChange) {
   EXPECT_THAT(world.bound, UnorderedElementsAre(ip("172.30.10.20"), ip("172.30.10.21")));
 }
 
-TEST(IpvsDataPlane, AForeignHandIsNoticedByTheNextChangeAndMended) {
+TEST(IpvsDataPlane, AForeignChangeIsNoticedByTheNextChangeAndRepaired) {
   World world;
   const auto plane = open_plane(world);
   const auto before = web();
@@ -403,7 +403,7 @@ TEST(IpvsDataPlane, AForeignHandIsNoticedByTheNextChangeAndMended) {
   EXPECT_THAT(world.warnings[0].what, HasSubstr("somebody else"));
 }
 
-TEST(IpvsDataPlane, AnAddressOfTwoServicesGoesWithTheLast) {
+TEST(IpvsDataPlane, AnAddressOfTwoServicesIsRemovedWithTheLast) {
   World world;
   const auto plane = open_plane(world);
   auto one = web();
@@ -422,7 +422,7 @@ TEST(IpvsDataPlane, AnAddressOfTwoServicesGoesWithTheLast) {
   EXPECT_THAT(world.bound, IsEmpty());
 }
 
-TEST(IpvsDataPlane, FiveThousandAddressesComeInOneSyncAndGoInOne) {
+TEST(IpvsDataPlane, FiveThousandAddressesAreAddedInOneSyncAndRemovedInOne) {
   World world;
   std::vector<plan::PortDraft> ports;
   for (std::uint32_t i = 0; i < 5000; ++i)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// A real server that is no longer wanted may still have connections. Weight 0 keeps those and lets no new ones in;
-// somebody must then take it away, when its connections have ended or when they have had time enough. kube-proxy looks
-// once a minute and waits for ever. Here the first look comes after a second, since most connections are short, and the
-// later ones at growing intervals, since what has not ended in a minute will last; each look costs one request per
+// A real server that is no longer wanted may still have connections. Weight 0 keeps those and accepts no new ones;
+// it must later be removed, when its connections have ended or their time is over. kube-proxy checks
+// once a minute and waits forever. Here the first check is after a second, since most connections are short, and the
+// later ones at growing intervals, since what has not ended in a minute will last; each check costs one request per
 // virtual server, however many of its real servers are drained.
 #include "dataplane/ipvs/drain.h"
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which real servers are being drained, until when, and when to look at them again. A schedule only; nothing is asked
-// or told here.
+// Which real servers are being drained, until when, and when to check them again. Only a schedule; it makes no
+// calls.
 #pragma once
 
 #include <chrono>
@@ -18,17 +18,17 @@ namespace sluice::dataplane::ipvs {
 class Drains {
  public:
   using Time = Clock::SteadyTime;
-  // Between two looks at one virtual server: the first, doubled each time, and at most.
+  // Between two checks of one virtual server: the first interval, doubled each time, and the largest.
   static constexpr std::chrono::milliseconds kIntervalMin{1'000};
   static constexpr std::chrono::milliseconds kIntervalMax{16'000};
 
-  // A drain that has begun already keeps its deadline.
+  // A drain that has already begun keeps its deadline.
   void begin(const sluice::ipvs::VirtualServerKey& of, const sluice::ipvs::RealServerKey& real_server, Time deadline,
              Time now);
-  // Answers whether it was being drained.
+  // Returns whether it was being drained.
   bool end(const sluice::ipvs::VirtualServerKey& of, const sluice::ipvs::RealServerKey& real_server);
   void end_all(const sluice::ipvs::VirtualServerKey& of);
-  // Those of virtual servers for which `keep` answers false.
+  // Ends those of virtual servers for which `keep` returns false.
   template <typename Keep>
   void end_unless(Keep keep) {
     std::erase_if(drains_, [&](const auto& entry) { return !keep(entry.first); });
@@ -42,10 +42,10 @@ class Drains {
   }
   // Its real servers that are being drained, with their deadlines.
   [[nodiscard]] std::map<sluice::ipvs::RealServerKey, Time> of(const sluice::ipvs::VirtualServerKey& key) const;
-  // The virtual servers to look at by now, and when the next one is due.
+  // The virtual servers to check now, and when the next one is due.
   [[nodiscard]] std::vector<sluice::ipvs::VirtualServerKey> due(Time now) const;
   [[nodiscard]] std::optional<Time> next() const;
-  // It was looked at: the next look comes later, but not later than its next deadline.
+  // It was checked: the next check is later, but not later than its next deadline.
   void looked_at(const sluice::ipvs::VirtualServerKey& of, Time now);
   [[nodiscard]] std::size_t size() const;
 

@@ -15,7 +15,7 @@ using std::chrono::seconds;
 using testing::ElementsAre;
 using testing::IsEmpty;
 
-// One Service with two real servers on the cluster IP; each test takes 10.2.0.1 away.
+// One Service with two real servers on the cluster IP; each test removes 10.2.0.1.
 class DrainTest : public testing::Test {
  protected:
   void begin(Protocol protocol = Protocol::kTcp, std::uint32_t connections = 3) {
@@ -36,7 +36,7 @@ class DrainTest : public testing::Test {
     EXPECT_TRUE(again) << again.error().what;
     return again ? *again : std::nullopt;
   }
-  // Lets time go by, asking as often as told to.
+  // Lets time pass, calling tend() whenever it is due.
   void pass(milliseconds time) {
     const auto until = world_.clock.steady_now() + time;
     for (int turns = 0; world_.clock.steady_now() < until && turns < 10'000; ++turns) {
@@ -57,7 +57,7 @@ class DrainTest : public testing::Test {
   std::unique_ptr<IpvsDataPlane> plane_;
 };
 
-TEST_F(DrainTest, KeepsItsConnectionsAndGoesWhenTheyHaveEnded) {
+TEST_F(DrainTest, KeepsItsConnectionsAndIsRemovedWhenTheyHaveEnded) {
   begin();
   EXPECT_THAT(servers(), ElementsAre("10.2.0.1:8080 w0", "10.2.0.2:8080 w1"));
   pass(seconds(30));
@@ -71,13 +71,13 @@ TEST_F(DrainTest, KeepsItsConnectionsAndGoesWhenTheyHaveEnded) {
   EXPECT_EQ(tend(), std::nullopt);
 }
 
-TEST_F(DrainTest, GoesAtOnceWithoutConnections) {
+TEST_F(DrainTest, IsRemovedAtOnceWithoutConnections) {
   begin(Protocol::kTcp, 0);
   EXPECT_THAT(servers(), ElementsAre("10.2.0.2:8080 w1"));
   EXPECT_EQ(tend(), std::nullopt);
 }
 
-TEST_F(DrainTest, GoesAtItsDeadline) {
+TEST_F(DrainTest, IsRemovedAtItsDeadline) {
   options_.drain_timeout = minutes(5);
   begin();
   pass(minutes(5) - milliseconds(1));
@@ -102,7 +102,7 @@ TEST_F(DrainTest, ADeadlineOfZeroCuts) {
   EXPECT_THAT(world_.events_of("find"), IsEmpty());
 }
 
-TEST_F(DrainTest, UdpAndSctpGoAtOnce) {
+TEST_F(DrainTest, UdpAndSctpAreRemovedAtOnce) {
   for (const Protocol protocol : {Protocol::kUdp, Protocol::kSctp}) {
     ASSERT_TRUE(world_.engine.flush());
     world_.bound.clear();
@@ -123,7 +123,7 @@ TEST_F(DrainTest, OneThatComesBackGetsItsWeightInPlace) {
   EXPECT_THAT(servers(), ElementsAre("10.2.0.1:8080 w4", "10.2.0.2:8080 w1")) << "the drain is forgotten";
 }
 
-TEST_F(DrainTest, AfterARestartItGoesOnWithANewDeadline) {
+TEST_F(DrainTest, AfterARestartItContinuesWithANewDeadline) {
   options_.drain_timeout = minutes(5);
   begin();
   pass(minutes(4));
@@ -161,7 +161,7 @@ TEST_F(DrainTest, AFullSyncKeepsTheDeadline) {
   EXPECT_THAT(servers(), ElementsAre("10.2.0.2:8080 w1"));
 }
 
-TEST_F(DrainTest, GoesWithItsServiceAndComesBackAfresh) {
+TEST_F(DrainTest, IsRemovedWithItsServiceAndComesBackFresh) {
   begin();
   expect_applied(*plane_, change(&one_, nullptr));
   EXPECT_EQ(tend(), std::nullopt);
@@ -169,7 +169,7 @@ TEST_F(DrainTest, GoesWithItsServiceAndComesBackAfresh) {
   EXPECT_THAT(servers(), ElementsAre("10.2.0.1:8080 w1", "10.2.0.2:8080 w1"));
 }
 
-TEST_F(DrainTest, OneThatSomebodyElseRemovedIsForgotten) {
+TEST_F(DrainTest, OneThatAnotherProgramRemovedIsForgotten) {
   begin();
   ASSERT_TRUE(world_.engine
                   .apply(std::vector<TableChange>{
@@ -181,7 +181,7 @@ TEST_F(DrainTest, OneThatSomebodyElseRemovedIsForgotten) {
   EXPECT_THAT(servers(), ElementsAre("10.2.0.1:8080 w1", "10.2.0.2:8080 w1"));
 }
 
-TEST_F(DrainTest, OneThatSomebodyElseRemovedComesBackByAFullSync) {
+TEST_F(DrainTest, OneThatAnotherProgramRemovedComesBackByAFullSync) {
   begin();
   ASSERT_TRUE(world_.engine
                   .apply(std::vector<TableChange>{
@@ -191,7 +191,7 @@ TEST_F(DrainTest, OneThatSomebodyElseRemovedComesBackByAFullSync) {
   EXPECT_THAT(servers(), ElementsAre("10.2.0.1:8080 w1", "10.2.0.2:8080 w1"));
 }
 
-TEST_F(DrainTest, IsLookedAtAtGrowingIntervals) {
+TEST_F(DrainTest, IsCheckedAtGrowingIntervals) {
   options_.drain_timeout = minutes(60);
   begin();
   EXPECT_EQ(tend(), milliseconds(1000));
@@ -205,7 +205,7 @@ TEST_F(DrainTest, IsLookedAtAtGrowingIntervals) {
   EXPECT_EQ(world_.events_of("find").size(), 6u);
 }
 
-TEST(Drains, ALookIsNeverLaterThanADeadline) {
+TEST(Drains, ACheckIsNeverLaterThanADeadline) {
   Drains drains;
   const Drains::Time start{std::chrono::hours(1)};
   const auto key = tcp("172.30.0.1", 80);

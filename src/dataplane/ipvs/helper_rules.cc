@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// Why IPVS needs rules beside it, and where they must stand. IPVS takes packets that are for this node, at the end of
+// Why IPVS needs rules beside it, and where they must be. IPVS takes packets that are for this node, at the end of
 // LOCAL_IN (priorities 98 and 99) or in LOCAL_OUT (-99 and -98), rewrites their destination and sends them on by
 // LOCAL_OUT and POST_ROUTING (ip_vs_ops4 in net/netfilter/ipvs/ip_vs_core.c, kernel 6.1). So a Service's address is
-// still to be seen in PRE_ROUTING, in LOCAL_IN at priority 0, and in LOCAL_OUT before -99; in POST_ROUTING it is the
+// still visible in PRE_ROUTING, in LOCAL_IN at priority 0, and in LOCAL_OUT before -99; in POST_ROUTING it is the
 // real server's.
 //
-//   client -> PRE_ROUTING  mark-prerouting: shall the client be hidden? then a bit of the packet's mark
+//   client -> PRE_ROUTING  mark-prerouting: sets a bit of the packet's mark if the client must be hidden
 //          -> LOCAL_IN     filter-input: source ranges, and what is not served at a Service's address
 //          -> IPVS         the real server's address
 //          -> POST_ROUTING masquerade-postrouting: by the mark, or because a pod has reached itself
 //          -> real server
 //
 // Chains of type nat see only the first packet of a connection; connection tracking does the same to the others. What
-// the rules ask about Services they look up in sets, so there are as many rules for one Service as for ten thousand. A
-// key is made in registers as an element stands in its set: address, protocol, port, each from a register of its own.
+// the rules need to know about Services they look up in sets, so one Service needs as many rules as ten thousand. A
+// key is built in registers like an element of the set: address, protocol, port, each in its own register.
 #include "dataplane/ipvs/helper_rules.h"
 
 #include <net/if.h>
@@ -76,7 +76,7 @@ class Writer {
   NftRule& rule(const char* chain, const char* comment = "") { return rules_.emplace_back(chain, comment); }
 
   [[nodiscard]] std::uint32_t address_length() const { return family_ == Family::kIPv4 ? 4 : 16; }
-  // How many 32-bit registers an address takes.
+  // The number of 32-bit registers of an address.
   [[nodiscard]] unsigned address_slots() const { return address_length() / 4; }
 
   NftRule& load_address(NftRule& rule, End end, unsigned slot = 0) const {
@@ -85,7 +85,7 @@ class Writer {
                              address_length(), slot);
   }
 
-  // The destination port stands at the same place for TCP, UDP and SCTP.
+  // The destination port is at the same offset in TCP, UDP and SCTP.
   static NftRule& load_protocol_and_port(NftRule& rule, unsigned slot) {
     return rule.load_meta(NFT_META_L4PROTO, slot).load_payload(NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2, slot + 1);
   }
@@ -122,16 +122,16 @@ class Writer {
     rule.load_meta(NFT_META_IIFNAME).compare(NFT_CMP_NEQ, std::span(padded).first(prefix ? length : padded.size()));
   }
 
-  // New connections to cluster IPs from what is no pod of this node. Those that a process of this node opens have no
-  // interface that they came in by, and count as such.
+  // New connections to cluster IPs from sources other than this node's pods. Those opened by a process of this node
+  // have no input interface, and count among these.
   void write_cluster_ips() {
     using Kind = plan::LocalDetector::Kind;
     const Kind kind = policy_.detector.kind;
     if (policy_.masquerade_all) {
       set_mark(match_served(rule(kServices, "cluster IPs, from everywhere"), kClusterIps));
     } else if (kind == Kind::kNone) {
-      // Pods cannot be told from others. What is sure to be no pod is this node where it speaks from the Service's own
-      // address.
+      // Pods cannot be distinguished from others. Only this node is certainly not a pod, when it sends from the
+      // Service's own address.
       set_mark(match_served(rule(kServices, "cluster IPs, from this node"), kClusterIps, End::kSource));
     } else {
       NftRule& marked = rule(kServices, "cluster IPs, from others than this node's pods");
@@ -163,7 +163,7 @@ class Writer {
     load_address(load_address(hairpin, End::kSource), End::kDestination, address_slots())
         .lookup(kLocalRealServers)
         .masquerade(0);
-    // The bit goes, for this packet may come by again in a tunnel.
+    // The bit is cleared, since this packet may come by again in a tunnel.
     rule(kMasquerade, "marked above")
         .load_meta(NFT_META_MARK)
         .mask(bit_, std::uint32_t{0})
@@ -200,7 +200,7 @@ class Writer {
     rule.load_meta(NFT_META_L4PROTO).compare(NFT_CMP_EQ, std::span(&protocol, 1));
   }
 
-  // What remains of packets to a Service's address is for this node only because the address is on kube-ipvs0: without
+  // The remaining packets to a Service's address are for this node only because the address is on kube-ipvs0: without
   // these rules its ssh server would answer there.
   void write_unserved() {
     const auto leave = [](NftRule& rule) { rule.verdict(static_cast<std::uint32_t>(NFT_RETURN)); };

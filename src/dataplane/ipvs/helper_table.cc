@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The helper table in the kernel. What is live is always read from there; the one thing kept here is the source ranges
-// (nft/source_ranges.h). Neighbours: helper_rules.cc says what the rules are, helper_sets.cc what the elements are,
+// (nft/source_ranges.h). Neighbours: helper_rules.cc defines the rules, helper_sets.cc the elements,
 // nft/owned_table.h writes both.
 #include "dataplane/ipvs/helper_table.h"
 
@@ -52,7 +52,7 @@ class NetlinkHelperTable : public HelperTable {
 }  // namespace
 
 Result<std::unique_ptr<HelperTable>> open_helper_table(const HelperSettings& settings) {
-  // Also asks the kernel whether it has nf_tables at all.
+  // Also checks whether the kernel has nf_tables at all.
   const auto live = sys::read_nft_table(settings.family, kHelperTableName);
   if (!live && live.error().code == Errc::kUnsupported) {
     return annotate(

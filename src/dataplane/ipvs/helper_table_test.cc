@@ -66,7 +66,7 @@ class HelperTableOf : public testing::TestWithParam<Family> {
 INSTANTIATE_TEST_SUITE_P(Families, HelperTableOf, testing::ValuesIn(kFamilies),
                          [](const auto& family) { return std::string(to_string(family.param)); });
 
-TEST_P(HelperTableOf, IsWhatNftPrintsForEachWayToTellPods) {
+TEST_P(HelperTableOf, IsWhatNftPrintsForEachLocalDetector) {
   struct Row {
     const char* name;
     plan::MasqueradePolicy policy;
@@ -96,13 +96,13 @@ TEST_P(HelperTableOf, ReplacingWhatIsRightWritesNothing) {
   in_fresh_netns([this] {
     const HelperElements wanted = elements_of(family_);
     const auto table = open_table(settings_of(family_));
-    // 10 sets, the rules, 17 elements: 0.0.0.0/5 and the like lie in no other range.
+    // 10 sets, the rules, 17 elements: 0.0.0.0/5 and the like are in no other range.
     EXPECT_EQ(written(table->replace(wanted)), static_cast<long>(10 + table->rules() + 17));
     const std::string before = run({"nft", "-a", "list", "ruleset"});
     EXPECT_EQ(written(table->replace(wanted)), 0);
     // A fresh process knows nothing and finds all of it.
     EXPECT_EQ(written(open_table(settings_of(family_))->replace(wanted)), 0);
-    EXPECT_EQ(run({"nft", "-a", "list", "ruleset"}), before) << "with handles: nothing was written anew";
+    EXPECT_EQ(run({"nft", "-a", "list", "ruleset"}), before) << "with handles: nothing was rewritten";
   });
 }
 
@@ -156,14 +156,14 @@ TEST_P(HelperTableOf, ChangesAddAndRemoveElements) {
   });
 }
 
-TEST_P(HelperTableOf, AddingWhatIsThereAndRemovingWhatIsNotIsNoError) {
+TEST_P(HelperTableOf, AddingAnExistingAndRemovingAMissingElementIsNoError) {
   in_fresh_netns([this] {
     const auto table = open_table(settings_of(family_));
     const HelperElements all = elements_of(family_);
     written(table->replace(all));
     EXPECT_GE(written(table->change(all, {})), 0);
     EXPECT_THAT(compared(*table, all), IsEmpty());
-    // Somebody else has emptied a set: of what is to go, some is there and some is not.
+    // Another program has emptied a set: of the elements to remove, some exist and some do not.
     nft(fmt::format("flush set {0} cluster-ips\nflush set {0} source-ranges", name_));
     EXPECT_GE(written(table->change({}, all)), 0);
     EXPECT_THAT(compared(*table, {}), IsEmpty());
@@ -182,8 +182,8 @@ TEST_P(HelperTableOf, WhatIsBothAddedAndRemovedStays) {
   });
 }
 
-// A wide range makes those in it superfluous for as long as it is there.
-TEST_P(HelperTableOf, RangesMayLieInEachOther) {
+// A wide range makes those in it superfluous as long as it exists.
+TEST_P(HelperTableOf, RangesMayContainEachOther) {
   const bool v4 = family_ == Family::kIPv4;
   const ServedAddress to = tcp(v4 ? "203.0.113.7" : "2001:db8::7", 443);
   const ServedAddress other = tcp(v4 ? "203.0.113.9" : "2001:db8::9", 443);
@@ -204,9 +204,9 @@ TEST_P(HelperTableOf, RangesMayLieInEachOther) {
   in_fresh_netns([&] {
     const auto table = open_table(settings_of(family_));
     EXPECT_GT(written(table->replace(ranges({wide, middle}))), 0);
-    EXPECT_THAT(compared(*table, ranges({wide})), IsEmpty()) << "the narrower one says nothing";
+    EXPECT_THAT(compared(*table, ranges({wide})), IsEmpty()) << "the narrower one adds nothing";
     EXPECT_EQ(written(table->change(only(narrow), {})), 0);
-    EXPECT_EQ(written(table->change({}, only(wide))), 2) << "one goes, another comes up";
+    EXPECT_EQ(written(table->change({}, only(wide))), 2) << "one is removed, another appears";
     EXPECT_THAT(compared(*table, ranges({middle})), IsEmpty());
     EXPECT_EQ(written(table->change({}, only(middle))), 2);
     EXPECT_THAT(compared(*table, ranges({narrow})), IsEmpty());
@@ -240,7 +240,7 @@ TEST_P(HelperTableOf, AChangeOfATableThatIsGoneFailsAndNamesIt) {
   });
 }
 
-// What the caller believed to have written is not remembered as written.
+// What the caller failed to write is not recorded as written.
 TEST_P(HelperTableOf, ARefusedChangeOfRangesLeavesTheKnowledgeOfThem) {
   const bool v4 = family_ == Family::kIPv4;
   HelperElements wide;
@@ -257,7 +257,7 @@ TEST_P(HelperTableOf, ARefusedChangeOfRangesLeavesTheKnowledgeOfThem) {
   });
 }
 
-TEST_P(HelperTableOf, ForeignChangesAreSeenAndMended) {
+TEST_P(HelperTableOf, ForeignChangesAreSeenAndRepaired) {
   struct Row {
     const char* name;
     std::string script;
@@ -326,7 +326,7 @@ TEST_P(HelperTableOf, OtherTablesAreLeftAlone) {
   });
 }
 
-TEST_P(HelperTableOf, IsRemovedWithAllItHolds) {
+TEST_P(HelperTableOf, IsRemovedWithItsContents) {
   in_fresh_netns([this] {
     EXPECT_FALSE(*remove_helper_table(family_));
     written(open_table(settings_of(family_))->replace(elements_of(family_)));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// For the helper table's tests: a network namespace of one's own, and what the nft program says there.
+// For the helper table's tests: a private network namespace, and the output of the nft program there.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -40,7 +40,7 @@ inline void expect_golden(const std::string& name, const std::string& text) {
   }
   std::stringstream wanted;
   wanted << std::ifstream(path).rdbuf();
-  EXPECT_EQ(text, wanted.str()) << path << ": if this is what shall be written, run with SLUICE_UPDATE_GOLDEN=1";
+  EXPECT_EQ(text, wanted.str()) << path << ": if this is the intended text, run with SLUICE_UPDATE_GOLDEN=1";
 }
 
 inline ServedAddress tcp(std::string_view address, std::uint16_t port) {

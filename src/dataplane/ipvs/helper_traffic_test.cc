@@ -6,8 +6,8 @@
 //                            `---- other pod
 //
 // Where connections must reach a pod, nft's dnat stands in for IPVS: it also rewrites the destination after the marks
-// were made and before the source is masqueraded. Where they need not, a server on the node is what IPVS would have
-// taken them from.
+// were made and before the source is masqueraded. Where they need not, a server on the node has the place of IPVS,
+// which would have taken them first.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <netinet/icmp6.h>
@@ -34,7 +34,7 @@ namespace {
 using plan::LocalDetector;
 using std::chrono::milliseconds;
 
-// How long a connection must stay without an answer to count as dropped. TCP tries a second time after a second only.
+// How long a connection must stay without an answer to count as dropped. TCP retries only after a second.
 constexpr milliseconds kSilence{400};
 constexpr milliseconds kPatience{10'000};
 
@@ -87,14 +87,14 @@ std::uint16_t checksum(std::span<const std::uint8_t> bytes) {
   return static_cast<std::uint16_t>(~sum);
 }
 
-// Is an echo request answered? In the calling thread's namespace.
+// Whether an echo request is answered, in the calling thread's namespace.
 bool ping(const IpAddress& to) {
   const bool v4 = to.family() == Family::kIPv4;
   const UniqueFd socket(
       ::socket(v4 ? AF_INET : AF_INET6, SOCK_RAW | SOCK_CLOEXEC, v4 ? int{IPPROTO_ICMP} : int{IPPROTO_ICMPV6}));
   std::array<std::uint8_t, 8> request{
       v4 ? std::uint8_t{ICMP_ECHO} : std::uint8_t{ICMP6_ECHO_REQUEST}, 0, 0, 0, 0x51, 0x1c, 0, 1};
-  if (v4) {  // for the other family the kernel does it
+  if (v4) {  // the kernel does it for the other family
     const std::uint16_t sum = checksum(request);
     request[2] = static_cast<std::uint8_t>(sum >> 8);
     request[3] = static_cast<std::uint8_t>(sum & 0xff);
@@ -114,7 +114,7 @@ bool ping(const IpAddress& to) {
     if (::poll(&waiting, 1, 100) <= 0) continue;
     std::array<std::uint8_t, 512> answer{};
     if (::recv(socket.get(), answer.data(), answer.size(), 0) < 8) continue;
-    const std::size_t begin = v4 ? 20 : 0;  // raw sockets of IPv4 are given the IP header, too
+    const std::size_t begin = v4 ? 20 : 0;  // raw sockets of IPv4 also get the IP header
     if (answer[begin] == (v4 ? ICMP_ECHOREPLY : ICMP6_ECHO_REPLY) && answer[begin + 4] == 0x51) return true;
   }
   return false;
@@ -128,7 +128,7 @@ class Traffic : public testing::TestWithParam<Family> {
       ASSERT_TRUE(sys::add_netns(name));
       netns_[role] = name;
       inside(role, [] {
-        // Link-local addresses, too, are usable at once.
+        // Link-local addresses too are usable at once.
         run({"sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0"});
         must(sys::set_up("lo"));
       });
@@ -139,7 +139,7 @@ class Traffic : public testing::TestWithParam<Family> {
     connect("other", {a_.other_pod}, a_.node_to_other_pod);
     inside("pod", [this] { must(sys::add_address("eth0", ip(a_.beyond), a_.host_length)); });
     inside("node", [this] {
-      // Any link that is down will do, and not every kernel has dummies.
+      // Any link that is down will do; not every kernel has dummies.
       must(sys::add_bridge("kube-ipvs0"));
       for (const char* address : {a_.cluster_ip, a_.balancer}) {
         must(sys::add_address("kube-ipvs0", ip(address), a_.host_length));
@@ -191,7 +191,7 @@ class Traffic : public testing::TestWithParam<Family> {
     });
   }
 
-  // The kernel makes the route of an IPv6 address in a work item of its own (addrconf_dad_work()).
+  // The kernel makes the route of an IPv6 address in a separate work item (addrconf_dad_work()).
   static void wait_until_local(const char* address) {
     const auto deadline = std::chrono::steady_clock::now() + kPatience;
     std::string route;
@@ -215,7 +215,7 @@ class Traffic : public testing::TestWithParam<Family> {
     inside("node", [&] { written(table_->change(add, remove)); });
   }
 
-  // Sends connections to address:port on to the pod's port 8080, as IPVS would.
+  // Forwards connections to address:port to the pod's port 8080, like IPVS.
   void stand_in(const char* address, std::uint16_t port) {
     const std::string family = nft_name(family_);
     const std::string rule =
@@ -239,7 +239,7 @@ class Traffic : public testing::TestWithParam<Family> {
     return listener;
   }
 
-  // 0, or the errno that connect(2) answers.
+  // 0, or the errno of connect(2).
   int reach(const std::string& from, const char* to, std::uint16_t port, const char* source = nullptr,
             milliseconds patience = kPatience) {
     sys::ConnectSpec spec{
@@ -290,11 +290,11 @@ TEST_P(Traffic, WhatIsNotServedAtAServiceAddressIsRefusedAtOnce) {
   EXPECT_EQ(reach("client", a_.balancer, 22), ECONNREFUSED);
   EXPECT_EQ(reach("other", a_.cluster_ip, 22), ECONNREFUSED);
   EXPECT_EQ(reach("node", a_.balancer, 22), ECONNREFUSED) << "from the node itself";
-  EXPECT_EQ(reach("client", a_.node_to_client, 22), 0) << "the node's own address is nobody's Service";
+  EXPECT_EQ(reach("client", a_.node_to_client, 22), 0) << "the node's own address belongs to no Service";
 }
 
-// As a client that tries again and again sees it; ICMP messages would be rationed. That is seen by counting: a client's
-// time limit would say as much of a busy machine as of a refusal that did not come.
+// As seen by a client that retries often; ICMP messages would be rate-limited. Checked by counting: a client's
+// time limit could not distinguish a busy machine from a missing refusal.
 TEST_P(Traffic, TcpIsRefusedAnyNumberOfTimes) {
   const UniqueFd ssh = listen("node", 22);
   inside("node", [] {
@@ -333,7 +333,7 @@ TEST_P(Traffic, UdpIsRefusedByAnIcmpMessage) {
     return received ? 0 : received.error().sys_errno;
   };
   EXPECT_EQ(answer(a_.balancer, kPatience), ECONNREFUSED);
-  EXPECT_EQ(answer(a_.node_to_client, kSilence), ETIMEDOUT) << "the server took it and says nothing";
+  EXPECT_EQ(answer(a_.node_to_client, kSilence), ETIMEDOUT) << "the server received it and is silent";
 }
 
 TEST_P(Traffic, WhatIsServedAndHealthChecksPassTheFilter) {
@@ -370,7 +370,7 @@ TEST_P(Traffic, PingIsAnsweredByServiceAddresses) {
   inside("client", [this] { EXPECT_TRUE(ping(ip(a_.balancer))); });
 }
 
-TEST_P(Traffic, SourceRangesLetThoseInsidePassAndDropTheOthers) {
+TEST_P(Traffic, SourceRangesAcceptThoseInsideAndDropTheOthers) {
   const UniqueFd server = listen("node", 443);
   const ServedAddress to = tcp(a_.balancer, 443);
   HelperElements e;
@@ -391,7 +391,7 @@ TEST_P(Traffic, SourceRangesLetThoseInsidePassAndDropTheOthers) {
   EXPECT_TRUE(is_dropped("client", a_.balancer, 443, a_.stranger));
 }
 
-// The kernel picks the Service's own address as the source, for it is local.
+// The kernel picks the Service's own address as the source, since it is local.
 TEST_P(Traffic, TheNodeItselfIsFirewalledUnlessTheServiceAddressIsInTheRanges) {
   const UniqueFd server = listen("pod", 8080);
   stand_in(a_.balancer,
@@ -408,7 +408,7 @@ TEST_P(Traffic, TheNodeItselfIsFirewalledUnlessTheServiceAddressIsInTheRanges) {
   EXPECT_EQ(reach("node", a_.balancer, 443), 0);
 }
 
-TEST_P(Traffic, SourceRangesHoldForWhatIsForwarded) {
+TEST_P(Traffic, SourceRangesApplyToForwardedPackets) {
   const UniqueFd server = listen("pod", 443);
   const ServedAddress to = tcp(a_.beyond, 443);
   EXPECT_EQ(reach("client", a_.beyond, 443, a_.stranger), 0);
@@ -507,7 +507,7 @@ TEST_P(Traffic, APodReachesItselfThroughAService) {
   EXPECT_EQ(seen_source(server, "other", a_.cluster_ip, 80), a_.other_pod) << "others are not concerned";
 }
 
-// Other programs keep other bits in the mark; ours is gone when the packet leaves.
+// Other programs use other bits of the mark; ours is gone when the packet leaves.
 TEST_P(Traffic, TheMarksOtherBitsStayAndOursGoes) {
   const UniqueFd server = listen("pod", 8080);
   stand_in(a_.cluster_ip, 80);

@@ -9,7 +9,7 @@
 
 namespace sluice::dataplane::ipvs {
 
-// Whose they are in the journal.
+// Their owner in the journal.
 inline constexpr const char* kSysctlOwner = "ipvs";
 
 struct KernelVersion {

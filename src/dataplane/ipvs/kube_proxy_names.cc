@@ -55,7 +55,7 @@ OwnedRules kube_proxys_rules() {
       {"filter", "KUBE-IPVS-FILTER"}, {"filter", "KUBE-IPVS-OUT-FILTER"},
   };
   for (std::string& name : kube_proxys_ip_sets()) owned.ip_sets.insert(std::move(name));
-  // The jump into a chain that mode iptables has, too, but enters by other rules.
+  // The jump into a chain that mode iptables also has, but enters by other rules.
   owned.comments = {"kube-proxy firewall rules"};
   return owned;
 }

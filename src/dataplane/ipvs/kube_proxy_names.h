@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the real kube-proxy's mode ipvs makes beside virtual servers and the device: IP sets, and chains of iptables that
-// no other mode has.
+// What the real kube-proxy's mode ipvs creates beside virtual servers and the device: IP sets, and chains of iptables
+// that no other mode has.
 #pragma once
 
 #include <string>
@@ -20,7 +20,7 @@ struct NodePortSet {
   const char* name;
   Protocol protocol;
 };
-// Which node ports kube-proxy serves stands in these, of policy Local, too.
+// These contain the node ports that kube-proxy serves, including those with policy Local.
 const std::vector<NodePortSet>& kube_proxys_node_port_sets();
 
 }  // namespace sluice::dataplane::ipvs

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A virtual server on a Service's address is recognised by kube-ipvs0, which carries that address. One for a node port
-// stands on an address of the node, like any that an administrator may have made by hand; only the port tells them
-// apart. The file lists them, one "tcp 30080" a line, in a folder that a reboot empties as it empties ip_vs (/run).
+// A virtual server on a Service's address is recognised by kube-ipvs0, which has that address. One for a node port
+// is on an address of the node, like any that an administrator may have made by hand; only the port distinguishes
+// them. The file lists them, one "tcp 30080" per line, in a folder that a reboot empties like ip_vs (/run).
 #include "dataplane/ipvs/node_port_record.h"
 
 #include <fmt/format.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which node ports have virtual servers by our will, in a small file: cleaning up needs it, when nobody knows the
-// Services any more.
+// Which node ports have virtual servers of ours, in a small file: cleaning up needs it, when the
+// Services are no longer known.
 #pragma once
 
 #include <set>
@@ -13,11 +13,11 @@ namespace sluice::dataplane::ipvs {
 
 class NodePortRecord {
  public:
-  // An empty folder: nothing is kept. What the file holds from before counts as live.
+  // An empty folder: nothing is kept. What the file already contains counts as live.
   NodePortRecord(const std::string& folder, Family family);
   // Node ports will be added: the file must know them before the kernel does.
   Result<> before(const std::set<NodePort>& wanted);
-  // All is done, only these are left.
+  // All changes are done, only these are left.
   Result<> after(const std::set<NodePort>& wanted);
   [[nodiscard]] const std::set<NodePort>& ports() const { return recorded_; }
   [[nodiscard]] bool exists() const;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Random plans of Services that claim each other's addresses: where route() says what IPVS can do, the virtual servers
-// do it; and where they do something else, it is one of the two things that mode ipvs lacks: it cannot drop what a
-// policy leaves without an endpoint, nor tell clients apart by their source.
+// do it; and where they differ, it is one of the two things that mode ipvs lacks: it cannot drop what a
+// policy leaves without an endpoint, nor distinguish clients by their source.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -91,7 +91,7 @@ void expect_routed(const Table& table, const plan::Packet& packet, const plan::R
   }
 }
 
-TEST(Route, VirtualServersAreWhatThePlanSaysButForWhatIpvsLacks) {
+TEST(Route, VirtualServersFollowThePlanExceptForIpvssGaps) {
   std::map<Fate, std::size_t> fates;
   for (const Family family : kFamilies) {
     for (const plan::MasqueradePolicy& policy : plan::test::random_policies(family)) {

@@ -20,7 +20,7 @@ struct Run {
   std::map<plan::ServicePortKey, std::vector<std::string>> refused;
   std::vector<std::string> unremoved;
 
-  // Forgets what failed, not what was done: everything is about to be tried again.
+  // Drops what failed, not what was done: everything is about to be retried.
   void begin_again();
   [[nodiscard]] Outcome outcome() const;
 };

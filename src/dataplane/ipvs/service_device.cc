@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The device is of type dummy and never set up: operators know it as `<BROADCAST,NOARP>` in state DOWN. An address on
-// it is local all the same (the kernel's local routes do not ask for the link's state), and being down it neither
-// answers neighbours nor gets link-local addresses. Addresses are host addresses, since a wider prefix would draw a
+// it is local nevertheless (the kernel's local routes do not depend on the link's state), and being down it neither
+// answers neighbours nor gets link-local addresses. Addresses are host addresses, since a wider prefix would attract a
 // whole network to the device.
 #include "dataplane/ipvs/service_device.h"
 
@@ -21,7 +21,7 @@ class LinkDevice : public ServiceDevice {
     SLUICE_TRY(const bool there, exists());
     if (there) return {};
     Result<> added = sys::add_dummy(kServiceDevice);
-    // The data plane of the other family may have been quicker.
+    // The other family's data plane may have been quicker.
     if (added || added.error().code == Errc::kAlreadyExists) return {};
     Error error = added.error();
     if (error.code == Errc::kUnsupported) error.what += " (kernel module dummy is missing or may not be loaded)";

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// kube-ipvs0: the device that carries the addresses of Services, so that the kernel takes packets to them as its own.
-// And what else the data plane asks of the node's links and routes: an interface, so that tests need neither.
+// kube-ipvs0: the device with the addresses of Services, so that the kernel accepts packets to them as its own.
+// And what else the data plane needs of the node's links and routes: an interface, so that tests need neither.
 #pragma once
 
 #include <memory>
@@ -18,10 +18,10 @@ class ServiceDevice {
  public:
   virtual ~ServiceDevice() = default;
   virtual Result<bool> exists() = 0;
-  // Creates it where it is missing. A device of that name is taken as it is, whatever its type.
+  // Creates it if it is missing. An existing device of that name is used, whatever its type.
   virtual Result<> ensure() = 0;
-  // Each tries every address and returns those that were refused. An address that is there already, or is gone already, is no
-  // error.
+  // Each tries every address and returns those that were refused. Adding an existing address, or removing a missing
+  // one, is no error.
   virtual Result<std::vector<sys::AddressFailure>> add(std::span<const IpAddress> addresses) = 0;
   virtual Result<std::vector<sys::AddressFailure>> remove(std::span<const IpAddress> addresses) = 0;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Against the kernel, in a network namespace of the test's own. Where the kernel has no dummy links a bridge stands in:
-// a device of that name is taken as it is.
+// Against the kernel, in the test's own network namespace. If the kernel has no dummy links a bridge replaces it:
+// an existing device of that name is used.
 #include "dataplane/ipvs/service_device.h"
 
 #include <gmock/gmock.h>
@@ -33,7 +33,7 @@ std::set<IpAddress> on_device(ServiceDevice& device) {
   return found;
 }
 
-TEST(ServiceDevice, IsMadeWhereItIsMissingOrTheErrorSaysWhyNot) {
+TEST(ServiceDevice, IsCreatedIfMissingOrTheErrorSaysWhyNot) {
   in_fresh_netns([] {
     const auto device = open_service_device();
     EXPECT_FALSE(*device->exists());
@@ -45,7 +45,7 @@ TEST(ServiceDevice, IsMadeWhereItIsMissingOrTheErrorSaysWhyNot) {
   });
 }
 
-TEST(ServiceDevice, AnyTypeIsTakenAsItIs) {
+TEST(ServiceDevice, AnyTypeIsUsedAsItIs) {
   in_fresh_netns([] {
     const auto device = open_service_device();
     ASSERT_TRUE(sys::add_bridge(kServiceDevice));
@@ -55,7 +55,7 @@ TEST(ServiceDevice, AnyTypeIsTakenAsItIs) {
   });
 }
 
-TEST(ServiceDevice, AddressesComeAndGoAndRepeatingIsNoError) {
+TEST(ServiceDevice, AddressesAreAddedAndRemovedAndRepeatingIsNoError) {
   in_fresh_netns([] {
     const auto device = open_service_device();
     ASSERT_TRUE(sys::add_bridge(kServiceDevice));

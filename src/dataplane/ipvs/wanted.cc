@@ -2,13 +2,13 @@
 // IPVS knows neither Services nor policies: a virtual server is an address, a port and a protocol, and every packet to
 // it is sent to one of its real servers, wherever it came from. So one Service port with a cluster IP, a load-balancer
 // IP and a node port, on a node with three addresses, is five virtual servers. They exist whether or not there are real
-// servers: an empty one makes the kernel answer "port unreachable", which is what clients shall see then. What depends
+// servers: an empty one makes the kernel reply "port unreachable", which is what clients must see then. What depends
 // on the source (masquerading, source ranges) is left to the helper table.
 //
 // A virtual server works only for addresses that are local to the node, since IPVS hooks into the local input path
-// (LOCAL_IN); hence the device kube-ipvs0 that carries them. An address that is local takes the whole address to this
+// (LOCAL_IN); hence the device kube-ipvs0 that has them. A local address attracts all its traffic to this
 // node, which is why one that belongs to the node itself, to its gateway or to the API server must not be bound: the
-// node would lose its own connections, and with them its way to be told of the mistake.
+// node would lose its own connections, and with them the news that the mistake was corrected.
 #include "dataplane/ipvs/wanted.h"
 
 #include <fmt/format.h>
@@ -22,8 +22,8 @@ namespace {
 using sluice::ipvs::ForwardMethod;
 using sluice::ipvs::kPersistentFlag;
 
-// Of every source IPVS makes the same, so what it does is what the plan says of sources outside. Where that is to drop,
-// since the policy is Local and nothing is here, the cluster's pool is taken (mode-ipvs.md, section 4): better far than
+// IPVS treats all sources the same, so it follows the plan for outside sources. If that is to drop,
+// since the policy is Local and no endpoint is here, the cluster pool is used (docs/mode-ipvs.md): better far than
 // nowhere.
 std::shared_ptr<const RealServers> select(const plan::ServicePortPlan& port, const plan::Route& route) {
   const plan::Pool pool = route.verdict == plan::Verdict::kForward ? route.pool : plan::Pool::kCluster;
@@ -74,7 +74,7 @@ std::optional<std::string> reason_to_refuse(const IpAddress& address, plan::Fron
                                             const WantedSettings& settings, const NodeAddresses& node) {
   if (auto reason = node::why_not_to_bind(address, node)) return reason;
   // A proxy that runs in the cluster may reach the API server by the cluster IP of default/kubernetes, which must be
-  // served of course.
+  // served, of course.
   const auto& api = settings.api_server_addresses;
   if (kind != plan::FrontendKind::kClusterIp && std::find(api.begin(), api.end(), address) != api.end()) {
     return address.to_string() + " is the address of the API server";
@@ -134,7 +134,7 @@ class PortBuilder {
     for (const IpAddress& address : node_.node_ports) add_virtual_server(address, number, external_);
   }
 
-  // The node itself speaks to a Service's address from that very address, since the kernel prefers it as source.
+  // The node itself sends to a Service's address from that same address, since the kernel prefers it as source.
   void restrict_sources(const ServedAddress& served) {
     if (port_.source_ranges.empty()) return;
     wanted_.elements.firewalled.insert(served);
@@ -149,7 +149,7 @@ class PortBuilder {
     WantedVirtualServer wanted;
     wanted.server = VirtualServer::of(VirtualServerKey::of(port_.key.protocol, address, number));
     const auto present = [&](const WantedVirtualServer& other) { return other.server.key == wanted.server.key; };
-    // An external IP may be a load-balancer IP, too.
+    // An external IP may also be a load-balancer IP.
     if (std::any_of(wanted_.virtual_servers.begin(), wanted_.virtual_servers.end(), present)) return;
     wanted.server.scheduler = scheduler_.name;
     wanted.server.flags = scheduler_.flags;

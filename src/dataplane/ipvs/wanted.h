@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What one Service port wants of this node in mode ipvs: virtual servers with their real servers, addresses on
-// kube-ipvs0, elements of the helper table. Pure: the node's addresses come in, nothing is asked. Reference:
+// What one Service port needs on this node in mode ipvs: virtual servers with their real servers, addresses on
+// kube-ipvs0, elements of the helper table. Pure: the node's addresses are parameters, nothing is queried. Reference:
 // docs/mode-ipvs.md.
 #pragma once
 
@@ -37,7 +37,7 @@ struct WantedSettings {
   std::chrono::milliseconds drain_timeout{0};
   bool localhost_node_ports = false;
   std::vector<IpAddress> api_server_addresses;
-  // Schedulers that the engine turned out not to have: rr is wanted instead of them.
+  // Schedulers that the engine does not have: rr is wanted instead.
   std::set<std::string> missing_schedulers;
 };
 
@@ -50,14 +50,14 @@ struct WantedVirtualServer {
   std::shared_ptr<const RealServers> real_servers;  // shared by the virtual servers that have the same
   std::chrono::milliseconds drain_timeout{0};
 };
-// Would the kernel be told the same?
+// Whether both mean the same to the kernel.
 bool same(const WantedVirtualServer& a, const WantedVirtualServer& b);
 
 struct WantedPort {
   std::vector<WantedVirtualServer> virtual_servers;
   HelperElements elements;  // its service_addresses are those on kube-ipvs0
   std::vector<Refusal> refusals;
-  std::vector<std::string> bad_annotations;  // in words
+  std::vector<std::string> bad_annotations;  // as text
 };
 WantedPort wanted_of(const plan::ServicePortPlan& port, const WantedSettings& settings, const NodeAddresses& node);
 

@@ -48,7 +48,7 @@ plan::PortDraft web() {
   return port;
 }
 
-// mode-ipvs.md, section 4, "Destination selection".
+// docs/mode-ipvs.md, "Which real servers".
 TEST(WantedRealServers, ByPolicyWithTheClusterAsFallback) {
   const std::vector<std::string> all{"10.180.0.1", "10.180.1.1", "10.180.2.1"};
   const std::vector<std::string> others{"10.180.1.1", "10.180.2.1"};
@@ -89,7 +89,7 @@ TEST(WantedRealServers, InternalLocalWithoutAClusterPoolHasNone) {
   EXPECT_THAT(servers_of(wanted, tcp("172.30.10.20", 80)), IsEmpty());
 }
 
-TEST(WantedVirtualServers, AreThereWithoutRealServersOnEveryAddress) {
+TEST(WantedVirtualServers, ExistWithoutRealServersOnEveryAddress) {
   plan::PortDraft port = web();
   port.real_servers.clear();
   WantedSettings settings;
@@ -102,7 +102,7 @@ TEST(WantedVirtualServers, AreThereWithoutRealServersOnEveryAddress) {
               UnorderedElementsAre(ip("172.30.10.20"), ip("198.51.100.7"), ip("192.0.2.80")));
 }
 
-TEST(WantedVirtualServers, NodePortsAnswerWhereTheConfigurationSays) {
+TEST(WantedVirtualServers, NodePortsAreServedWhereTheConfigurationSays) {
   World world;
   world.interfaces.push_back({kServiceDevice, ip("172.30.0.1"), 32});
   WantedSettings settings;
@@ -145,7 +145,7 @@ TEST(WantedVirtualServers, WeightsAndMasquerading) {
   EXPECT_EQ(to_real_server(servers[1]).method, sluice::ipvs::ForwardMethod::kMasquerade);
 }
 
-TEST(WantedAnnotations, OverrideTheConfigurationOrAreToldOf) {
+TEST(WantedAnnotations, OverrideTheConfigurationOrAreReported) {
   WantedSettings settings;
   settings.scheduler = {"lc", 0};
   settings.drain_timeout = std::chrono::seconds(60);
@@ -226,7 +226,7 @@ TEST(WantedElements, SourceRangesGuardLoadBalancerAddressesAlone) {
       << "the node speaks to the address from the address";
 }
 
-TEST(WantedRefusals, AddressesThatTheNodeNeedsAreNotTaken) {
+TEST(WantedRefusals, AddressesThatTheNodeNeedsAreRefused) {
   WantedSettings settings;
   settings.api_server_addresses = {ip("203.0.113.1"), ip("172.30.0.1")};
   struct Row {

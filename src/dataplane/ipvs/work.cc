@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The order is what keeps traffic going. New real servers come before old ones go, so no virtual server is ever empty
-// without need. An address is bound after its virtual server is complete: before, packets to it travel on to other
-// nodes or wait, but they would be refused by a local address that nothing serves. Large tables are written in pieces,
-// so that the Services that all others wait for (the API server's, DNS) do not wait for the last of thousands.
+// The order is what keeps traffic going. New real servers are added before old ones are removed, so no virtual server
+// is ever empty without need. An address is bound after its virtual server is complete: before, packets to it travel on
+// to other nodes or wait, but a local address that nothing serves would refuse them. Large tables are written in
+// pieces, so that the Services that all others wait for (the API server's, DNS) do not wait for the last of thousands.
 #include "dataplane/ipvs/work.h"
 
 #include <algorithm>
@@ -79,7 +79,7 @@ void WorkBuilder::edit(const LiveVirtualServer& live, const WantedVirtualServer&
   for (const auto& each : *wanted.real_servers) {
     const RealServer server = to_real_server(each);
     const RealServer* there = find_real(live.real_servers, server.key);
-    // One that is being drained is still there, at weight 0, though what is known from the plan does not list it.
+    // One that is being drained still exists, at weight 0, though the plan does not list it.
     const bool returns = drains_.end(key, server.key) && !live.complete;
     if (there == nullptr && !returns) {
       put(AddRealServer{key, server});
@@ -116,7 +116,7 @@ void WorkBuilder::end_piece() {
 }
 
 Work WorkBuilder::take(std::vector<IpAddress> superfluous) && {
-  // Addresses whose virtual servers were right already.
+  // Addresses whose virtual servers were already right.
   piece_.addresses.insert(piece_.addresses.end(), to_bind_.begin(), to_bind_.end());
   end_piece();
   work_.superfluous = std::move(superfluous);

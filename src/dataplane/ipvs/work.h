@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// From what is live and what is wanted to what must be done, in its order. Pure but for the drains, which it begins and
-// ends.
+// Derives from what is live and what is wanted what must be done, in order. Pure except for the drains, which it begins
+// and ends.
 #pragma once
 
 #include <cstddef>
@@ -23,7 +23,7 @@ using TableChange = sluice::ipvs::Change;
 struct LiveVirtualServer {
   VirtualServer server;
   std::vector<RealServer> real_servers;
-  bool complete = false;  // read from the kernel, so that those which are drained are among them
+  bool complete = false;  // read from the kernel, so that drained ones are included
 };
 LiveVirtualServer as_live(const WantedVirtualServer& wanted);
 LiveVirtualServer as_live(const sluice::ipvs::VirtualServerState& state);
@@ -31,7 +31,7 @@ using LiveTable = std::map<VirtualServerKey, LiveVirtualServer>;
 // The family's virtual servers without those of firewall marks, which are never ours.
 Result<LiveTable> list_live(sluice::ipvs::Engine& engine, Family family);
 
-// Part of the work, done before the next one is begun: so the first Services are served while the last ones are still
+// A part of the work, done before the next one begins: so the first Services are served while the last ones are still
 // waiting.
 struct Piece {
   std::vector<TableChange> changes;  // add, or edit in place
@@ -40,8 +40,8 @@ struct Piece {
 
 struct Work {
   std::vector<Piece> pieces;
-  std::vector<TableChange> removals;   // weights of 0, and what goes at once
-  std::set<VirtualServerKey> drained;  // where a drain began: its connections may be none
+  std::vector<TableChange> removals;   // weights of 0, and what is removed at once
+  std::set<VirtualServerKey> drained;  // where a drain began: it may have no connections
   std::vector<IpAddress> superfluous;  // addresses to unbind
 };
 
@@ -51,10 +51,10 @@ class WorkBuilder {
   WorkBuilder(Drains& drains, Clock::SteadyTime now, std::set<IpAddress> to_bind)
       : drains_(drains), now_(now), to_bind_(std::move(to_bind)) {}
 
-  // Makes `live` (null: there is none) what is `wanted` (null: nothing). In the order in which they shall be served,
-  // those of one address behind each other; removals any time.
+  // Makes `live` (null: there is none) what is `wanted` (null: nothing). In the order in which they must be served,
+  // those of one address after each other; removals at any time.
   void add(const VirtualServerKey& key, const LiveVirtualServer* live, const WantedVirtualServer* wanted);
-  // What comes next must wait until all before is done.
+  // What follows must wait until everything before is done.
   void end_piece();
   Work take(std::vector<IpAddress> superfluous) &&;
 

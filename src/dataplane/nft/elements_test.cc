@@ -37,7 +37,7 @@ Bytes number(std::uint32_t value) {
   return bytes;
 }
 
-TEST(ElementText, ReadsAsNftPrintsIt) {
+TEST(ElementText, IsWhatNftPrints) {
   const ServedAddress dns{ip("10.96.0.10"), Protocol::kUdp, 53};
   const auto with = [&dns](std::uint32_t code, const char* chain) {
     return NftElement{encode(dns), {}, {}, NftVerdict{code, chain}};

@@ -112,7 +112,7 @@ Result<std::size_t> OwnedTable::write_anew(const ElementsBySet& elements, bool t
 Result<std::size_t> OwnedTable::write_difference(const ElementsBySet& wanted) const {
   ElementChanges changes;
   for (const sys::NftSet& set : sets_) {
-    if (set.dynamic) continue;  // its elements are the rules' business
+    if (set.dynamic) continue;  // rules manage its elements
     SLUICE_TRY(const Elements live, sys::read_nft_elements(family_, name_, set.name));
     const Elements& elements = elements_of(wanted, set.name);
     changes.add[set.name] = subtract(elements, live);
@@ -122,8 +122,8 @@ Result<std::size_t> OwnedTable::write_difference(const ElementsBySet& wanted) co
   return changes.size();
 }
 
-// Where the kernel knows nothing of an element that is to go, all that go are added first, in the same transaction.
-// There is a message that removes what may be missing (NFT_MSG_DESTROYSETELEM), but only since kernel 6.3.
+// If the kernel does not have an element to be removed, all to be removed are added first, in the same transaction.
+// A message that removes what may be missing (NFT_MSG_DESTROYSETELEM) exists only since kernel 6.3.
 Result<> OwnedTable::commit(const ElementChanges& changes) const {
   NftBatch batch(family_, name_);
   put(batch, changes);

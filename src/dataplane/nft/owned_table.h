@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A table of nf_tables that is ours alone: its chains, rules and sets are given once and never change, Services are
+// A table of nf_tables that is only ours: its chains, rules and sets are given once and never change, Services are
 // elements of its sets and maps. So a change costs its elements, whatever the table holds. nf_tables changes a table as
-// a whole or not at all: writing it anew, old rules out and new ones in, leaves no moment without rules. What is live is
+// a whole or not at all: rewriting it, old rules out and new ones in, leaves no moment without rules. What is live is
 // always read from the kernel.
 #pragma once
 
@@ -23,13 +23,13 @@ class OwnedTable {
   OwnedTable(Family family, std::string name, std::vector<sys::NftSet> sets, std::vector<sys::NftChain> chains,
              std::vector<sys::NftRule> rules);
 
-  // Makes the table what it must be, in one transaction: written anew where it is missing or its rules differ, otherwise
+  // Makes the table what it must be, in one transaction: rewritten if it is missing or its rules differ, otherwise
   // only the elements that differ. Returns how many objects (rules, sets, elements) were written.
   [[nodiscard]] Result<std::size_t> replace(const ElementsBySet& wanted) const;
-  // In one transaction. An element that is to be added and is there, or to be removed and is not, is no error; one that
+  // In one transaction. Adding an existing element, or removing a missing one, is no error; one that
   // is in both lists stays.
   [[nodiscard]] Result<std::size_t> change(ElementChanges changes) const;
-  // Are table, chains, rules and sets there as written? Cheap: elements are not looked at.
+  // Whether table, chains, rules and sets exist as written. Cheap: elements are not checked.
   [[nodiscard]] Result<bool> intact() const;
   [[nodiscard]] Result<Difference> compare(const ElementsBySet& wanted) const;
   [[nodiscard]] std::size_t rules() const { return rules_.size(); }
@@ -44,7 +44,7 @@ class OwnedTable {
   std::vector<sys::NftSet> sets_;
   std::vector<sys::NftChain> chains_;
   std::vector<sys::NftRule> rules_;
-  sys::NftTable wanted_;  // what read_nft_table() returns where all is well
+  sys::NftTable wanted_;  // what read_nft_table() returns if nothing was changed
 };
 
 }  // namespace sluice::dataplane::nft

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The table's rules and sets of mode ipvs are tested in ipvs/helper_table_test.cc; here is what a table with maps adds.
+// The table's rules and sets of mode ipvs are tested in ipvs/helper_table_test.cc; here is what maps add.
 #include "dataplane/nft/owned_table.h"
 
 #include <gmock/gmock.h>
@@ -73,12 +73,12 @@ TEST(OwnedTable, AnElementWithAnotherVerdictReplacesTheOldOne) {
     const ElementsBySet before = services({service("10.0.0.1", NF_ACCEPT), service("10.0.0.2", NF_ACCEPT)});
     const ElementsBySet after = services({service("10.0.0.1", NF_DROP), service("10.0.0.2", NF_ACCEPT)});
     EXPECT_EQ(written(table.replace(before)), 5U) << "two sets, a rule, two elements";
-    EXPECT_EQ(written(table.replace(after)), 2U) << "one goes, one comes";
+    EXPECT_EQ(written(table.replace(after)), 2U) << "one removed, one added";
     EXPECT_THAT(nft({"list", "table", "ip", "t"}), HasSubstr("10.0.0.1 : drop"));
     EXPECT_TRUE(table.compare(after)->empty());
     EXPECT_THAT(table.compare(before)->missing, ElementsAre("element 10.0.0.1 : accept of nftables set services"));
     EXPECT_THAT(table.compare(before)->unexpected, ElementsAre("element 10.0.0.1 : drop of nftables set services"));
-    EXPECT_EQ(written(table.change({before, after})), 3U) << "one goes, and all that are to be there are named";
+    EXPECT_EQ(written(table.change({before, after})), 3U) << "one removed, and all wanted ones are named";
     EXPECT_TRUE(table.compare(before)->empty());
   });
 }

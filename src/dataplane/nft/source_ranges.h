@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Source ranges of served addresses as a set of intervals. The kernel keeps such a set by an algorithm that knows no
+// Source ranges of served addresses as a set of intervals. The kernel implements such a set by an algorithm without
 // priorities (net/netfilter/nft_set_pipapo.c): of 10.0.0.0/8 and 10.1.0.0/16 for one address it refuses the second. So
-// only the widest ranges are written, which say the same. When a wide range goes, those that lay in it must be written,
-// and the kernel was never told of them: they are remembered here.
+// only the widest ranges are written, which mean the same. When a wide range is removed, those in it must be written,
+// and the kernel never had them: they are remembered here.
 #pragma once
 
 #include <map>
@@ -14,9 +14,9 @@
 
 namespace sluice::dataplane::nft {
 
-// Without the ranges that lie in another one of them.
+// Without the ranges that are contained in another one.
 std::set<Cidr> widest(const std::set<Cidr>& ranges);
-// Its key is that of the address with the range's first address behind it, its end the same with the last one.
+// Its key is that of the address followed by the range's first address, its end the same with the last one.
 sys::NftElement encode(const SourceRange& range);
 
 class SourceRanges {
@@ -33,12 +33,12 @@ class SourceRanges {
     Elements remove;
     ByAddress after;  // the ranges of the addresses concerned
   };
-  // What must be written for a change. Remembers nothing: written() does, once it is.
+  // What must be written for a change. Records nothing: written() does, once it is written.
   [[nodiscard]] Change change(const std::set<SourceRange>& add, const std::set<SourceRange>& remove) const;
   void written(Change&& change);
 
  private:
-  ByAddress ranges_;  // also those that lie in others
+  ByAddress ranges_;  // also those contained in others
 };
 
 }  // namespace sluice::dataplane::nft

@@ -36,7 +36,7 @@ TEST(EncodeSourceRange, EndsWithTheLastAddressOfTheRange) {
   }
 }
 
-TEST(Widest, LeavesOutWhatLiesInAnotherRange) {
+TEST(Widest, LeavesOutWhatIsInAnotherRange) {
   EXPECT_THAT(
       widest({cidr("10.0.0.0/8"), cidr("10.1.0.0/16"), cidr("10.1.2.3/32"), cidr("11.0.0.0/8"), cidr("192.0.2.0/24")}),
       UnorderedElementsAre(cidr("10.0.0.0/8"), cidr("11.0.0.0/8"), cidr("192.0.2.0/24")));
@@ -53,7 +53,7 @@ SourceRange from(const char* range, const ServedAddress& to = kBalancer) {
   return {to, cidr(range)};
 }
 
-TEST(SourceRanges, BringBackWhatLayInARangeThatGoes) {
+TEST(SourceRanges, BringBackWhatWasInARemovedRange) {
   SourceRanges ranges;
   ranges.assign({from("10.0.0.0/8"), from("10.1.0.0/16"), from("192.0.2.0/24"), from("10.2.0.0/16", kOther)});
   SourceRanges::Change narrower = ranges.change({}, {from("10.0.0.0/8")});
