@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Every masqueraded or translated connection occupies an entry of the kernel's connection table, and a full table drops
 // new ones. kube-proxy therefore sizes it by processors (32,768 each, at least 131,072) and shortens two TCP timeouts:
-// five days for idle connections would let a busy node fill up. More than 2^20 entries are never asked for, since the
-// hash table that goes with them is allocated at once. Facts: getConntrackMax and setupConntrack in
+// five days for idle connections would let a busy node fill up. More than 2^20 entries are never requested, since the
+// matching hash table is allocated at once. Facts: getConntrackMax and setupConntrack in
 // cmd/kube-proxy/app/server_linux.go of 1.36.
 #include "config/conntrack.h"
 
@@ -24,7 +24,7 @@ std::optional<std::int64_t> conntrack_max(const ConntrackConfig& config, unsigne
   const std::int64_t per_core = config.max_per_core.value_or(0);
   if (per_core <= 0) return std::nullopt;
   const std::int64_t scaled = per_core * processors;
-  // The cap wins over the least number, too.
+  // The cap also wins over the minimum.
   if (scaled > kEntriesMax) return kEntriesMax;
   return std::max(scaled, std::int64_t{config.min.value_or(0)});
 }
@@ -40,7 +40,7 @@ ConntrackPlan conntrack_plan(const ConntrackConfig& config, unsigned processors)
   };
   timeout("net/netfilter/nf_conntrack_tcp_timeout_established", config.tcp_established_timeout.value_or(Duration(0)));
   timeout("net/netfilter/nf_conntrack_tcp_timeout_close_wait", config.tcp_close_wait_timeout.value_or(Duration(0)));
-  // False leaves it alone: somebody else may want it.
+  // False leaves it alone: another program may want it.
   if (config.tcp_be_liberal) plan.settings.push_back({"net/netfilter/nf_conntrack_tcp_be_liberal", 1});
   timeout("net/netfilter/nf_conntrack_udp_timeout", config.udp_timeout);
   timeout("net/netfilter/nf_conntrack_udp_timeout_stream", config.udp_stream_timeout);

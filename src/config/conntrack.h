@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which settings of the kernel's connection tracking the configuration asks for. Pure; writing them is the caller's.
+// Which settings of the kernel's connection tracking the configuration requires. Pure; the caller writes them.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +18,7 @@ struct SysctlSetting {
 };
 
 struct ConntrackPlan {
-  std::vector<SysctlSetting> settings;  // in the order to write them; each only where it differs
+  std::vector<SysctlSetting> settings;  // in the order to write them; each only if it differs
   // /sys/module/nf_conntrack/parameters/hashsize must be at least this, and is raised otherwise; never lowered.
   std::optional<std::int64_t> hash_size_min;
 };

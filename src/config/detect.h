@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the daemon works out about its own node from the configuration, the Node object and the interfaces: name,
-// addresses, families, which sources are its pods, where node ports answer. Pure functions; gathering the facts and
-// logging is the caller's.
+// What the daemon derives about its own node from the configuration, the Node object and the interfaces: name,
+// addresses, families, which sources are its pods, where node ports are served. Pure functions; gathering the facts and
+// logging are up to the caller.
 #pragma once
 
 #include <array>
@@ -36,13 +36,13 @@ Result<std::string> node_name(const ProxyConfig& config, std::string_view host_n
 
 struct NodeAddressFacts {
   std::string_view bind_address;
-  std::vector<IpAddress> internal_ips;  // of the Node object, in its order; empty where there is none
+  std::vector<IpAddress> internal_ips;  // of the Node object, in its order; empty if there is none
   std::vector<IpAddress> external_ips;
 };
 struct NodeIps {
   Family primary = Family::kIPv4;
-  ByFamily<IpAddress> by_family;  // loopback where nothing better is known
-  bool loopback_assumed = false;  // the primary one is loopback: worth a line of log
+  ByFamily<IpAddress> by_family;  // loopback if nothing better is known
+  bool loopback_assumed = false;  // the primary one is loopback: to be logged
 };
 NodeIps detect_node_ips(const NodeAddressFacts& facts);
 
@@ -51,21 +51,21 @@ Result<std::vector<Family>> choose_families(Family primary, const ByFamily<bool>
 
 struct LocalDetectors {
   ByFamily<plan::LocalDetector> by_family;
-  std::string notice;  // for the log where the primary family has no detector; else empty
+  std::string notice;  // for the log if the primary family has no detector; else empty
 };
 LocalDetectors local_detectors(const ProxyConfig& config, const std::vector<Cidr>& pod_cidrs, Family primary);
 
 // nodePortAddresses with the word "primary" replaced by the node's own addresses, as CIDRs; loopback is left out.
 std::vector<std::string> expand_node_port_addresses(const ProxyConfig& config, const NodeIps& ips);
-// Where node ports of a family answer. `cidrs` are of both families and expanded; none of this family, or a /0, means
-// everywhere. IPv6 loopback never answers.
+// Where node ports of a family are served. `cidrs` are of both families and expanded; none of this family, or a /0,
+// means everywhere. IPv6 loopback never serves any.
 dataplane::NodePortAddresses node_port_addresses(Family family, const std::vector<std::string>& cidrs,
                                                  const std::vector<IpAddress>& local_addresses);
-// Do the IPv4 CIDRs (none = all) cover loopback? Then, and if iptables.localhostNodePorts, 127.0.0.1 answers in mode
-// iptables.
+// Whether the IPv4 CIDRs (none = all) cover loopback. If so, and with iptables.localhostNodePorts, 127.0.0.1 serves
+// them in mode iptables.
 bool contains_ipv4_loopback(const std::vector<std::string>& cidrs);
 bool localhost_node_ports(const ProxyConfig& config, const std::vector<std::string>& cidrs);
-// Where the health-check node ports listen: the unspecified address of a family stands for all of its addresses.
+// Where the health-check node ports listen: the unspecified address of a family means all of its addresses.
 std::vector<IpAddress> health_check_addresses(std::span<const Family> families,
                                               const ByFamily<dataplane::NodePortAddresses>& addresses);
 

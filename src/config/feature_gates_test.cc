@@ -38,7 +38,7 @@ TEST(FeatureGates, LockedOnesKeepTheirValue) {
   }
 }
 
-TEST(FeatureGates, NamesWithoutMeaningAreToldAndKnownOnesAreNot) {
+TEST(FeatureGates, NamesWithoutEffectAreReportedAndKnownOnesAreNot) {
   const auto told = check_feature_gates({{"AllowServiceExternalIPs", false},
                                          {"ComponentFlagz", false},
                                          {"LoggingAlphaOptions", true},
@@ -48,7 +48,7 @@ TEST(FeatureGates, NamesWithoutMeaningAreToldAndKnownOnesAreNot) {
   EXPECT_THAT(*told, ElementsAre("EndpointSliceProxying", "SidecarContainers"));
 }
 
-TEST(FeatureGates, AllFaultsAreToldAtOnce) {
+TEST(FeatureGates, AllFaultsAreReportedAtOnce) {
   const auto refused = check_feature_gates({{"NFTablesProxyMode", false}, {"not a gate", true}});
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().what,
@@ -56,7 +56,7 @@ TEST(FeatureGates, AllFaultsAreToldAtOnce) {
             "gate: not a gate]");
 }
 
-TEST(FeatureGates, DefaultsHoldWhereNothingIsSaid) {
+TEST(FeatureGates, DefaultsApplyUnlessConfigured) {
   EXPECT_TRUE(gate_enabled({}, "AllowServiceExternalIPs"));
   EXPECT_FALSE(gate_enabled({{"AllowServiceExternalIPs", false}}, "AllowServiceExternalIPs"));
   EXPECT_FALSE(gate_enabled({}, "LoggingAlphaOptions"));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The names of the configuration's fields, said once: the reader, the writers and the tests all walk these lists.
-// Private to this folder's config_*.cc. In alphabetical order, because that is the order in which a written file has
-// them.
+// The names of the configuration's fields, defined once: the reader, the writers and the tests all iterate over these
+// lists. Private to this folder's config_*.cc. In alphabetical order, which is the order in a written
+// file.
 #pragma once
 
 #include <string_view>

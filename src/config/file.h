@@ -15,7 +15,7 @@ struct ConfigFile {
   ProxyConfig proxy;  // as written: defaults are not applied yet
   SluiceConfig sluice;
   // What strict decoding of the KubeProxyConfiguration refuses: unknown and repeated fields with their lines. Empty =
-  // nothing. kube-proxy logs them and goes on without them; unknown fields of a SluiceConfiguration are errors.
+  // nothing. kube-proxy logs them and continues without them; unknown fields of a SluiceConfiguration are errors.
   std::string strict_problems;
 };
 

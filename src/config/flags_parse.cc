@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// kube-proxy's command line is parsed by Go's pflag, and unit files and DaemonSets in the field rely on its corners: a
-// truth value never takes the next argument (`--cleanup false` is --cleanup and a stray word), every other flag does,
+// kube-proxy's command line is parsed by Go's pflag, and unit files and DaemonSets in use rely on its corner cases: a
+// boolean never takes the next argument (`--cleanup false` is --cleanup and a stray word), every other flag does,
 // even if that word begins with a dash (`--oom-score-adj -999`), and `--bind_address` is `--bind-address`.
 #include "config/flags_parse.h"
 
@@ -31,7 +31,7 @@ class Parser {
         positional_.push_back(argument);
       }
     }
-    // A template that leaves a variable empty makes an empty argument; kube-proxy passes over those, and so do we.
+    // A template that leaves a variable empty makes an empty argument; kube-proxy ignores those, and so do we.
     const bool words =
         std::any_of(positional_.begin(), positional_.end(), [](const std::string& word) { return !word.empty(); });
     if (words && !flags_.help) return fail(Errc::kInvalid, refusal());
@@ -58,7 +58,7 @@ class Parser {
     return set(*flag, std::move(value), "--" + written);
   }
 
-  // The only letters are -h and -v, so that a row of letters is -h's, or ends with -v and its value.
+  // The only letters are -h and -v, so that a group of letters is all -h, or ends with -v and its value.
   Result<> parse_short(const std::string& argument) {
     if (argument[1] == 'h') {
       flags_.help = true;
@@ -72,7 +72,7 @@ class Parser {
     return set(*find_flag("v"), std::move(value), "'v' in " + argument);
   }
 
-  // pflag names a flag as it was written where it has no value, and by all of its names where its value is wrong.
+  // pflag names a flag as it was written if its value is missing, and by all of its names if its value is wrong.
   Result<> set(const FlagSpec& flag, std::optional<std::string> value, const std::string& written) {
     const bool may_stand_alone = flag.value_name.empty() || flag.name == "version";
     if (!value) value = may_stand_alone ? "true" : take_value();

@@ -10,8 +10,8 @@
 
 namespace sluice::config {
 
-// --name=value, --name value, --name (truth values), -v=2, -v 2, -v2, -h; "_" in names is "-"; "--" ends the flags.
-// Errors have pflag's texts. Stops at --help, as nothing behind it matters.
+// --name=value, --name value, --name (booleans), -v=2, -v 2, -v2, -h; "_" in names is "-"; "--" ends the flags.
+// Errors have pflag's texts. Stops at --help, as nothing after it matters.
 Result<Flags> parse_flags(const std::vector<std::string>& arguments);
 
 }  // namespace sluice::config

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The table of command-line flags: one row says a flag's name, help, default, whether it counts beside --config, and
+// The table of command-line flags: one row has a flag's name, help, default, whether it counts beside --config, and
 // where its value goes. The parser, --help, the log and the tests all read this table.
 #pragma once
 
@@ -14,7 +14,7 @@
 
 namespace sluice::config {
 
-// What a command line said, before it is completed.
+// The values of a command line, before it is completed.
 struct Flags {
   ProxyConfig config = default_config();
   std::string config_path;
@@ -39,7 +39,7 @@ struct Flags {
   std::map<std::string, std::string> given;  // name -> text of the flags that were on the command line
 };
 
-// kOther: of other kube-proxies than 1.36 on Linux, older ones above all.
+// kOther: of kube-proxies other than 1.36 on Linux, mainly older ones.
 enum class FlagGroup : std::uint8_t { kSluice, kProxy, kLogging, kOther };
 enum class WithConfig : std::uint8_t { kApplies, kIgnored };
 enum class FlagUse : std::uint8_t { kHonoured, kDeprecated, kNoEffect };
@@ -49,12 +49,12 @@ struct FlagSpec {
   WithConfig with_config = WithConfig::kIgnored;
   FlagUse use = FlagUse::kHonoured;
   std::string_view name;
-  std::string_view value_name;  // empty: a truth value, which may stand without "=true"
+  std::string_view value_name;  // empty: a boolean, which may be given without "=true"
   std::string_view default_text;
   std::string_view help;
   Result<> (*set)(Flags& flags, std::string_view text) = nullptr;
-  // The value as Go's pflag prints it, "[a,b]" or "15m0s"; nothing where it still is the default. Absent for flags
-  // whose value goes nowhere: then it is the text that was given.
+  // The value as Go's pflag prints it, "[a,b]" or "15m0s"; nothing if it still is the default. Absent for flags
+  // whose value goes nowhere: then it is the given text.
   std::optional<std::string> (*show)(Flags& flags) = nullptr;
   std::string_view reason = {};  // why it is deprecated or without effect
 };

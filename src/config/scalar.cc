@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Kubernetes is written in Go, and its configuration speaks Go: "1h2m3s" is a time.Duration, "0x1F" a number, "T" a
-// truth value. A drop-in has to read and print exactly these notations: an operator compares our --write-config-to with
+// Kubernetes is written in Go, and its configuration uses Go's notations: "1h2m3s" is a time.Duration, "0x1F" a number,
+// "T" a boolean. A drop-in must read and print exactly these notations: an operator compares our --write-config-to with
 // kube-proxy's by diff(1). Grammar and error texts follow the Go packages time, strconv and net.
 #include "config/scalar.h"
 
@@ -24,7 +24,7 @@ bool one_of(std::string_view text, std::initializer_list<std::string_view> words
   return std::find(words.begin(), words.end(), text) != words.end();
 }
 
-// Nanoseconds in one unit; 0 for what is no unit. Both signs for "micro" (U+00B5 and U+03BC) are in use.
+// Nanoseconds in one unit; 0 if it is not a unit. Both signs for "micro" (U+00B5 and U+03BC) are in use.
 std::uint64_t unit_of(std::string_view name) {
   if (name == "ns") return 1;
   if (one_of(name, {"us", "\u00b5s", "\u03bcs"})) return 1'000;
@@ -54,7 +54,7 @@ struct Fraction {
   double scale = 1;
 };
 
-// Takes the digits after a point. What no longer fits in 63 bits is below a nanosecond and is dropped.
+// Takes the digits after a point. Digits that no longer fit in 63 bits are below a nanosecond and are dropped.
 Fraction take_fraction(std::string_view& text) {
   Fraction fraction;
   bool full = false;

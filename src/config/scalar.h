@@ -22,7 +22,7 @@ Result<Duration> parse_duration(std::string_view text);
 // "24h0m0s", "1.5s", "0s": the text of Go's time.Duration.String.
 std::string format_duration(Duration duration);
 
-// A whole number as Go's strconv.ParseInt(text, 0, 64) takes it: a sign, a base prefix (0x 0o 0b 0), underscores after
+// An integer as in Go's strconv.ParseInt(text, 0, 64): a sign, a base prefix (0x 0o 0b 0), underscores after
 // a prefix.
 std::optional<std::int64_t> parse_integer(std::string_view text);
 std::optional<double> parse_number(std::string_view text);
@@ -41,7 +41,7 @@ struct HostPort {
   std::string host;
   std::string port;
 };
-// "host:port" or "[host]:port", as Go's net.SplitHostPort; neither part is looked into.
+// "host:port" or "[host]:port", as Go's net.SplitHostPort; the parts are not checked.
 std::optional<HostPort> split_host_port(std::string_view text);
 // An address without a port gets `port`; whatever is not an address is left for validation to refuse.
 std::string append_port_if_needed(const std::string& address, int port);

@@ -11,7 +11,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-TEST(Duration, IsReadAsGoReadsIt) {
+TEST(Duration, IsReadAsInGo) {
   struct Row {
     std::string_view text;
     Duration wanted;
@@ -43,7 +43,7 @@ TEST(Duration, IsReadAsGoReadsIt) {
   }
 }
 
-TEST(Duration, MalformedTextIsRefusedInGosWords) {
+TEST(Duration, MalformedTextIsRefusedWithGosTexts) {
   struct Row {
     std::string_view text;
     std::string_view error;
@@ -70,7 +70,7 @@ TEST(Duration, MalformedTextIsRefusedInGosWords) {
   }
 }
 
-TEST(Duration, IsPrintedAsGoPrintsIt) {
+TEST(Duration, IsPrintedAsInGo) {
   struct Row {
     Duration duration;
     std::string_view wanted;
@@ -126,7 +126,7 @@ TEST(Integer, HasGosBasesAndLimits) {
   for (const Row& row : kRows) EXPECT_EQ(parse_integer(row.text), row.wanted) << row.text;
 }
 
-TEST(HostPort, IsSplitAsGoSplitsIt) {
+TEST(HostPort, IsSplitAsInGo) {
   struct Row {
     std::string_view text;
     bool good;

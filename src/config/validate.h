@@ -11,9 +11,9 @@
 
 namespace sluice::config {
 
-// "PATH: Invalid value: VALUE: TEXT" for each rule that is broken, in kube-proxy's order.
+// "PATH: Invalid value: VALUE: TEXT" for each violated rule, in kube-proxy's order.
 std::vector<std::string> config_problems(const ProxyConfig& config);
-// The rules of the logging block alone, each path starting with `prefix` ("" or "KubeProxyConfiguration.logging.").
+// Only the rules of the logging block, each path starting with `prefix` ("" or "KubeProxyConfiguration.logging.").
 std::vector<std::string> logging_problems(const ProxyConfig& config, const std::string& prefix);
 // All problems in one error, "[a, b]".
 Result<> validate(const ProxyConfig& config);

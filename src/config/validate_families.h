@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Checks that need to know the cluster: a configuration that is valid in itself may still contradict the node it runs
+// Checks that depend on the cluster: a configuration that is valid in itself may still contradict the node it runs
 // on.
 #pragma once
 
@@ -19,15 +19,15 @@ struct ClusterFacts {
 };
 
 struct Findings {
-  std::vector<std::string> problems;  // log them as "Kube-proxy configuration may be incomplete or incorrect"
-  bool fatal = false;                 // then end with fatal_text()
-  std::vector<std::string> notes{};   // nothing is wrong, and worth a line of information
+  std::vector<std::string> problems;  // to be logged as "Kube-proxy configuration may be incomplete or incorrect"
+  bool fatal = false;                 // then exit with fatal_text()
+  std::vector<std::string> notes{};   // nothing is wrong, but worth an info line
   [[nodiscard]] std::string fatal_text() const;  // "kube-proxy configuration is incorrect: ..."
 };
 
-// Node ports that answer on more addresses than one may think. Never fatal.
+// Node ports that are served on more addresses than expected. Never fatal.
 Findings check_node_ports(const ProxyConfig& config, const ClusterFacts& facts);
-// Addresses of the wrong family only. Fatal where no pod could be recognised.
+// Addresses only of the wrong family. Fatal if no pod could be recognised.
 Findings check_families(const ProxyConfig& config, const ClusterFacts& facts);
 
 }  // namespace sluice::config

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The daemon's command lines. Each takes the arguments after its own name and answers the program's exit status.
+// The daemon's command lines. Each takes the arguments after its own name and returns the program's exit status.
 #pragma once
 
 #include <string>
@@ -7,7 +7,7 @@
 
 namespace sluice::daemon {
 
-// `sluice proxy`: kube-proxy's flags. Runs until SIGTERM or SIGINT (0), or until it cannot go on (1).
+// `sluice proxy`: kube-proxy's flags. Runs until SIGTERM or SIGINT (0), or until it cannot continue (1).
 int run_proxy(const std::vector<std::string>& arguments);
 // `sluice status`: asks the daemon of this network namespace. 0 = serving as wanted, 1 = not, 2 = no daemon or bad
 // arguments.

@@ -16,7 +16,7 @@ std::string folder_of(const std::string& path) {
   return slash == std::string::npos ? "." : path.substr(0, std::max<std::size_t>(slash, 1));
 }
 
-// Empty where the file cannot be read, as while an editor replaces it.
+// Empty if the file cannot be read, as while an editor replaces it.
 std::string content_of(const std::string& path) {
   auto text = read_file(path, config::kConfigFileBytesMax);
   return text ? std::move(*text) : "";

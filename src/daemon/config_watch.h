@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// kube-proxy ends when its configuration file is written, and expects to be started again with the new one. The symlink
+// kube-proxy exits when its configuration file is written, and expects to be restarted with the new one. The symlink
 // swap of a ConfigMap volume is not such a write.
 #pragma once
 
@@ -15,7 +15,7 @@ namespace sluice::daemon {
 
 class ConfigWatch {
  public:
-  // Of a file that cannot be watched, the reason is logged and nothing is called. `changed` is called on the loop's
+  // If a file cannot be watched, the reason is logged and nothing is called. `changed` is called on the loop's
   // thread, once, when the file has another content.
   ConfigWatch(net::EventLoop& loop, const std::string& path, std::function<void()> changed);
   ~ConfigWatch();  // when the loop has stopped

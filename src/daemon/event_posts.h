@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The events (`kubectl get events`) that this node's proxy posts, with the reasons and actions that kube-proxy uses
-// where it has them. Without an API server they go nowhere.
+// where it has any. Without an API server they go nowhere.
 #pragma once
 
 #include <chrono>
@@ -21,13 +21,13 @@ class EventPosts {
   // Of the Node object, as soon as it is known: events about the Node name it.
   void set_node_uid(std::string uid);
 
-  // Any thread.
+  // On any thread.
   void started();
   void server_failed(const std::string& reason, const std::string& note);
   void address_refused(const dataplane::Refusal& refusal);
   void port_refused(const dataplane::RefusedPort& refused);
   void health_check_failed(const observe::HealthCheck& check, const std::string& why);
-  // Waits until all of them are sent, or for so long; not on the loop's thread.
+  // Waits until all of them are sent, at most for `longest`; not on the loop's thread.
   void flush(std::chrono::milliseconds longest);
 
  private:

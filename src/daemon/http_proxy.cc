@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Facts: golang.org/x/net/http/httpproxy. The upper-case variable wins over the lower-case one; this host itself is never
-// reached through a proxy; NO_PROXY lists names ("example.com" and all below, ".example.com" those below alone),
-// addresses, CIDRs and "*", each name or address with a port if it likes.
+// reached through a proxy; NO_PROXY lists names ("example.com" and all below, ".example.com" only those below),
+// addresses, CIDRs and "*", each name or address optionally with a port.
 #include "daemon/http_proxy.h"
 
 #include <algorithm>
@@ -25,7 +25,7 @@ std::string lower_and_trimmed(std::string_view text) {
   return lower;
 }
 
-// One entry of NO_PROXY, in lower case. Where it names a port, that must be the destination's.
+// One entry of NO_PROXY, in lower case. If it names a port, that must be the destination's.
 bool matches(std::string_view entry, const std::string& host, std::uint16_t port) {
   if (entry == "*") return true;
   const auto address = IpAddress::parse(host);

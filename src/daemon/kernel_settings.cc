@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// kube-proxy ends when a conntrack setting cannot be written, which keeps it from starting in a namespace that does not
-// own the setting (kind, the lab) until somebody sets maxPerCore to 0. We log and serve.
+// kube-proxy exits when a conntrack setting cannot be written, which keeps it from starting in a namespace that does
+// not own the setting (kind, the lab) unless maxPerCore is 0. We log and serve.
 #include "daemon/kernel_settings.h"
 
 #include <fmt/format.h>
@@ -22,7 +22,7 @@ namespace {
 
 constexpr const char* kHashSizeFile = "/sys/module/nf_conntrack/parameters/hashsize";
 
-// A setting that belongs to the host of this network namespace is read-only here: its value is the host's business.
+// A setting that belongs to the host of this network namespace is read-only here: its value is up to the host.
 void ensure(const sys::SysctlJournal& journal, const std::vector<sys::SysctlSetting>& wanted) {
   std::vector<sys::SysctlSetting> ours;
   for (const sys::SysctlSetting& setting : wanted) {
@@ -79,7 +79,7 @@ void apply_oom_score(const config::ProxyConfig& config) {
   out << *config.oom_score_adj << std::flush;
   if (out) return;
   const int error = errno;
-  // Only a process with CAP_SYS_RESOURCE may ask for a lower score than it was given; one without serves as well.
+  // Only a process with CAP_SYS_RESOURCE may set a lower score than it was given; one without it serves too.
   if (error == EACCES || error == EPERM) {
     SLUICE_LOG_INFO("This process may not lower its OOM score, keeping the one inherited",
                     {"oomScoreAdj", *config.oom_score_adj});

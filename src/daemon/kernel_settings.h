@@ -7,14 +7,14 @@
 
 namespace sluice::daemon {
 
-// Whose the settings of connection tracking are in the journal.
+// The owner of connection tracking's settings in the journal.
 inline constexpr const char* kConntrackOwner = "conntrack";
 
-// Writes what the configuration asks of connection tracking, each only where it differs; cleanup puts them back. What
-// cannot be written is logged and left: a proxy that serves with the kernel's own limits is worth more than none.
+// Writes the configured settings of connection tracking, each only if it differs; cleanup restores them. What
+// cannot be written is logged and left: a proxy that serves with the kernel's own limits is better than none.
 void apply_conntrack_settings(const config::ProxyConfig& config, const sys::SysctlJournal& journal);
 void apply_oom_score(const config::ProxyConfig& config);
-// Notes in the kernel where this namespace's files are, for a cleanup that is not told, and removes the folders of
+// Notes in the kernel where this namespace's files are, for a cleanup that does not get it, and removes the folders of
 // namespaces that are gone.
 void record_state_folder(const config::SluiceConfig& sluice);
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// This node's own addresses, as the configuration and the API server's Node are held against them.
+// This node's own addresses, with which the configuration and the API server's Node are compared.
 #pragma once
 
 #include <vector>
@@ -8,9 +8,9 @@
 
 namespace sluice::daemon {
 
-// Those that mode ipvs binds for Services are left out: they come and go with the Services, and within
+// Those that mode ipvs binds for Services are left out: they are added and removed with the Services, and within
 // nodePortAddresses each would look like a change of the node, which costs a full sync. Empty, with an error in the log,
-// where they cannot be listed.
+// if they cannot be listed.
 std::vector<IpAddress> local_addresses();
 
 }  // namespace sluice::daemon

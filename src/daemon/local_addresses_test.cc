@@ -14,7 +14,7 @@ namespace {
 
 TEST(LocalAddresses, AreTheNodesOwnAndNotThoseOfServices) {
   in_fresh_netns([] {
-    // A bridge stands in where the kernel has no dummy links.
+    // A bridge replaces it if the kernel has no dummy links.
     ASSERT_EQ(std::system("ip link add kube-ipvs0 type bridge && ip addr add 10.96.0.1/32 dev kube-ipvs0 && "
                           "ip link add own0 type bridge && ip addr add 10.0.0.1/24 dev own0"),
               0);

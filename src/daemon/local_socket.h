@@ -5,7 +5,7 @@
 
 namespace sluice::daemon {
 
-// The abstract UNIX socket on which the daemon of a network namespace answers (net/local_channel.h).
+// The abstract UNIX socket on which the daemon of a network namespace listens (net/local_channel.h).
 inline constexpr std::string_view kLocalSocket = "sluice";
 
 }  // namespace sluice::daemon

@@ -12,7 +12,7 @@ void NodeGate::pass(model::Update&& update) {
   }
   if (update.node) {
     node_ = update.node;
-    // What the Node was before it was waited for would look like a change when it is handed on: a kubelet registers
+    // The Node's state from before the wait would look like a change when it is handed on: a kubelet registers
     // its Node without podCIDRs, and a change of these ends the proxy.
     for (model::Update& earlier : kept_) {
       earlier.node.reset();

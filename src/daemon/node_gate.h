@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Between a source and the control loop, at the start: the loop cannot be made before the node's addresses are known,
-// and those come from the source. The gate keeps what arrives until then, and hands it on in order.
+// and those come from the source. The gate keeps updates until then, and hands them on in order.
 #pragma once
 
 #include <chrono>
@@ -20,32 +20,32 @@ class NodeGate {
  public:
   using Post = std::function<void(model::Update&&)>;
 
-  // From the source; any thread.
+  // From the source; on any thread.
   void pass(model::Update&& update);
 
   struct Wanted {
-    std::string what;  // in words: "an address of Node \"a\""
+    std::string what;  // as text: "an address of Node \"a\""
     std::chrono::seconds longest;
-    // The first complete list of Services and slices ends the wait as well: files that hold no Node will not bring one
+    // The first complete list of Services and slices ends the wait as well: files without a Node will not bring one
     // later.
     bool until_complete = false;
     std::function<bool(const model::Node&)> enough;
   };
-  // Waits until the Node is known and is enough, or give_up() was called, or it has taken too long; returns the Node as
-  // last heard of.
+  // Waits until the Node is known and complete enough, give_up() is called, or the time is over; returns the Node as
+  // last reported.
   std::optional<model::Node> wait(const Wanted& wanted);
-  // What wait() waits for now, and since when; any thread.
+  // What wait() waits for now, and since when; on any thread.
   struct Waiting {
     std::string what;
     Clock::WallTime since;
   };
   [[nodiscard]] std::optional<Waiting> waiting() const;
 
-  void give_up();  // the process is to end
+  void give_up();  // the process must end
   [[nodiscard]] bool given_up() const;
   // From now on updates go to `post`, first those that were kept.
   void open(Post post);
-  void close();  // what arrives from now on is dropped; post() is not called again when this has returned
+  void close();  // later updates are dropped; post() is not called again after this returns
 
  private:
   mutable Mutex mutex_;

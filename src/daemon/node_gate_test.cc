@@ -26,7 +26,7 @@ model::Update service_update(const std::string& name) {
   return update;
 }
 
-TEST(NodeGate, HandsOnWhatItKeptInOrderAndThenTheRest) {
+TEST(NodeGate, HandsOnKeptUpdatesInOrderAndThenTheRest) {
   NodeGate gate;
   gate.pass(service_update("first"));
   gate.pass(service_update("second"));
@@ -39,7 +39,7 @@ TEST(NodeGate, HandsOnWhatItKeptInOrderAndThenTheRest) {
   EXPECT_EQ(seen.size(), 3U);
 }
 
-// A Node gets its podCIDRs and addresses after it was made; to whoever waited for them that is no change.
+// A Node gets its podCIDRs and addresses after it was created; after a wait for them that is no change.
 TEST(NodeGate, OfTheNodeOnlyTheStateThatWasWaitedForIsHandedOn) {
   NodeGate gate;
   model::Update first = service_update("web");
@@ -90,7 +90,7 @@ TEST(NodeGate, GivingUpEndsTheWait) {
   EXPECT_TRUE(gate.given_up());
 }
 
-TEST(NodeGate, WhileItWaitsItSaysForWhat) {
+TEST(NodeGate, ReportsWhatItWaitsFor) {
   NodeGate gate;
   EXPECT_FALSE(gate.waiting());
   std::thread waiter([&gate] { (void)gate.wait({"a Node", std::chrono::seconds(30), false, kAnyNode}); });

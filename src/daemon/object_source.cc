@@ -20,7 +20,7 @@ Result<kube::ClientConfig> client_config(const config::CommandLine& command) {
   return kube::in_cluster_config();
 }
 
-// Go programs obey it, so an administrator may count on it.
+// Go programs obey it, so an administrator may rely on it.
 void note_http_proxy(const net::HttpTarget& target) {
   const std::string variable = obeyed_proxy_variable({target.tls, target.host, target.port}, [](const char* name) {
     const char* value = std::getenv(name);

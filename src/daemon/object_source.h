@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where this proxy's objects come from, by its command line: a folder of manifests, or an API server, which also takes
-// its events.
+// Where this proxy's objects come from, by its command line: a folder of manifests, or an API server, which also
+// receives its events.
 #pragma once
 
 #include <memory>
@@ -20,7 +20,7 @@ struct ObjectSource {
   bool files = false;
   std::unique_ptr<kube::Source> source;     // not started yet
   std::unique_ptr<kube::EventSink> events;  // null with files
-  // What no Service may claim. Empty where the server is known by a name only: no Service can claim that.
+  // What no Service may claim. Empty if the server is known only by a name: no Service can claim that.
   std::vector<IpAddress> api_server_addresses;
 };
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The ports on which others look at this proxy: healthz, metrics, and the health-check node ports of Services. What goes
+// The ports on which others query this proxy: healthz, metrics, and the health-check node ports of Services. What goes
 // wrong with them is logged and posted as an event.
 #pragma once
 
@@ -20,10 +20,10 @@ namespace sluice::daemon {
 
 class ObserveServers {
  public:
-  // All outlive it; it goes when the loop has stopped.
+  // All outlive it; it is destroyed after the loop has stopped.
   ObserveServers(net::EventLoop& loop, const config::CommandLine& command, observe::Health& health,
                  observe::Metrics& metrics, EventPosts& events);
-  // An error where one must listen at once (bindAddressHardFail) and does not.
+  // An error if one must listen at once (bindAddressHardFail) and does not.
   Result<> start(const std::vector<IpAddress>& health_check_addresses);
   void sync_health_checks(std::vector<observe::HealthCheck> checks);  // any thread, after start()
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A status takes as long as comparing with the kernel does, which is the control loop's work: the event loop hands the
-// request on and goes on with others.
+// A status takes as long as the comparison with the kernel, which the control loop does: the event loop hands the
+// request over and continues with others.
 #include "daemon/request_server.h"
 
 #include <utility>
@@ -13,7 +13,7 @@
 namespace sluice::daemon {
 namespace {
 
-constexpr std::chrono::seconds kListenAgain{5};  // on a restart the process before us may still be ending
+constexpr std::chrono::seconds kListenAgain{5};  // on a restart the previous process may still be ending
 
 view::Response status_response(const view::Status& status, const std::string& form) {
   const Clock::WallTime now = system_clock().wall_now();
@@ -64,8 +64,8 @@ void RequestServer::answer_status(const view::Request& request, const view::Rout
   const std::string form = asked == request.parameters.end() ? "text" : asked->second;
   const MutexLock lock(mutex_);
   if (control_ == nullptr) return reply(status_response(view::starting_status(process_, waits_()), form));
-  // The comparison comes on the control loop's thread, at the latest from its destructor: it lives until then, while
-  // control_ may be null already.
+  // The comparison is delivered on the control loop's thread, at the latest from its destructor: it exists until then,
+  // while control_ may be null already.
   const sync::ControlLoop* control = control_;
   control_->compare(
       [this, control, process = process_, form, reply](const std::vector<sync::FamilyComparison>& comparisons) {

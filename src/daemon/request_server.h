@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The proxy's side of `sluice status`: listens on the local socket of this network namespace from the proxy's first
-// moment on, also while it waits for its API server, its folder or its Node, and takes requests (view/request.h).
+// The proxy's side of `sluice status`: listens on the local socket of this network namespace from the proxy's
+// start on, also while it waits for its API server, its folder or its Node, and handles requests (view/request.h).
 #pragma once
 
 #include <boost/asio/steady_timer.hpp>
@@ -22,14 +22,14 @@ class RequestServer {
  public:
   using Waits = std::function<std::vector<view::Wait>()>;  // called on any thread
 
-  // Before the loop runs, and it goes when the loop has stopped.
+  // Construct it before the loop runs; destroy it after the loop has stopped.
   RequestServer(net::EventLoop& loop, view::ProcessFacts process, Waits waits);
   RequestServer(const RequestServer&) = delete;
   RequestServer& operator=(const RequestServer&) = delete;
 
-  // From now on the control loop is asked as well, which serves by this flavour of the mode.
+  // From now on the control loop is asked too; `flavour` is that of its mode.
   void set_control(sync::ControlLoop& control, std::string flavour);
-  // Before the control loop goes, which answers first what it was asked.
+  // Before the control loop is destroyed, which first answers pending requests.
   void forget_control();
 
  private:

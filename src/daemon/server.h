@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// The running daemon: everything that `sluice proxy` is made of, wired together.
+// The running daemon: all parts of `sluice proxy`, wired together.
 #pragma once
 
 #include "config/flags.h"
 
 namespace sluice::daemon {
 
-// Serves until SIGTERM or SIGINT (0), or until it cannot go on (1). The rules stay.
+// Serves until SIGTERM or SIGINT (0), or until it cannot continue (1). The rules stay.
 int serve(const config::CommandLine& command);
 
 }  // namespace sluice::daemon

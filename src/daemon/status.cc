@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The asking side of `sluice status`. The proxy makes the text, so that a newer program never misreads an older proxy
+// The client side of `sluice status`. The proxy formats the text, so that a newer program never misreads an older proxy
 // (view/request.h).
 #include <fmt/format.h>
 
@@ -28,7 +28,7 @@ void print_usage(std::FILE* out) {
       "wanted, 2 no proxy runs here, or it cannot be asked.\n");
 }
 
-// The form that is asked for; nothing where the arguments are not understood.
+// The requested form; nothing if the arguments are invalid.
 std::optional<std::string> form_of(const std::vector<std::string>& arguments) {
   std::string form = "text";
   for (std::size_t i = 0; i < arguments.size(); ++i) {

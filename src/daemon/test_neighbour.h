@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// For tests: a neighbour on the node's wire who sends a SYN to 127.0.0.1, as no kernel would by itself, and sees whether
-// it is answered. The calling thread's network namespace becomes the node's.
+// For tests: a neighbour on the node's network that sends a SYN to 127.0.0.1, as no kernel would by itself, and checks
+// whether it is answered. The calling thread's network namespace becomes the node's.
 #pragma once
 
 #include <arpa/inet.h>
@@ -57,8 +57,8 @@ class Neighbour {
   Neighbour(const Neighbour&) = delete;
   Neighbour& operator=(const Neighbour&) = delete;
 
-  // Does the node answer a SYN to 127.0.0.1? A second SYN, to an address that must answer, follows on the same wire: when
-  // its answer is here, the first one's would be.
+  // Whether the node answers a SYN to 127.0.0.1. A second SYN, to an address that must answer, follows on the same
+  // link: when its answer has arrived, the first one's would have too.
   bool reaches_loopback() {
     for (int turn = 0; turn < kTurnsMax; ++turn) {
       const std::uint16_t port = ++own_port_;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What this proxy waits for, gathered from those who wait.
+// What this proxy waits for, collected from its parts.
 #pragma once
 
 #include <string>
@@ -11,10 +11,10 @@
 
 namespace sluice::daemon {
 
-// What the source waits for; where it lacks nothing, what the start waits for of the Node.
+// What the source waits for; if it lacks nothing, what the start needs from the Node.
 std::vector<view::Wait> waits_of(const kube::Source& source, const NodeGate& gate);
 
-// Why no Node object of this name is known; for /healthz, which turns balancers away for it.
+// Why no Node object of this name is known; for /healthz, which then keeps load balancers away.
 std::string why_node_is_unknown(const kube::Source& source, const std::string& source_words,
                                 const std::string& node_name);
 

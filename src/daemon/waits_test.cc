@@ -50,7 +50,7 @@ TEST(Waits, TheStartsOwnWaitShowsOnlyWhereTheSourceLacksNothing) {
   EXPECT_EQ(more_telling[0].what, "API server https://h");
 }
 
-TEST(Waits, WhyNoNodeIsKnownNamesEverythingThatIsMissingOrWhereItWasLookedFor) {
+TEST(Waits, WhyNoNodeIsKnownNamesEverythingMissingOrTheSource) {
   FakeSource source;
   EXPECT_EQ(why_node_is_unknown(source, "files in /m", "a"), "no Node \"a\" is known from files in /m");
   source.waits = {{kube::WaitsFor::kNode, "a", "there is b", kThen}, {kube::WaitsFor::kServer, "https://h", "", kThen}};

@@ -48,7 +48,7 @@ Result<std::string> unescaped(std::string_view text) {
   return out;
 }
 
-// What stands before `end`, which is taken away with it; all where there is none.
+// Takes the text before `end` and removes both; all if there is no `end`.
 std::string_view take_until(std::string_view& text, char end) {
   const std::size_t at = text.find(end);
   const std::string_view taken = text.substr(0, at);

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// What programs and the proxy say to each other over the local socket (net/local_channel.h). A request is one line, a
+// The protocol between programs and the proxy on the local socket (net/local_channel.h). A request is one line, a
 // path with named parameters; a response is one line of outcome and then its body, as it is to be printed:
 //
 //   sluice/1 /status?form=wide
 //   sluice/1 ok 0 0.1.0
 //
-// The first word names the protocol. A new path or parameter does not change it: a proxy that does not know one says
-// so. Program and proxy may be of different versions, as between an upgrade of the package and the proxy's restart, so
-// each says clearly when it does not understand the other.
+// The first word names the protocol. A new path or parameter does not change it: a proxy that does not know one reports
+// it. Program and proxy may be of different versions, as between an upgrade of the package and the proxy's restart, so
+// each reports clearly when it does not understand the other.
 #pragma once
 
 #include <map>
@@ -34,7 +34,7 @@ struct Response {
   friend bool operator==(const Response&, const Response&) = default;
 };
 std::string encode(const Response& response);
-// kUnsupported for the answer of a proxy that speaks another protocol.
+// kUnsupported for the response of a proxy with another protocol.
 Result<Response> decode_response(std::string_view text);
 
 }  // namespace sluice::view

@@ -14,7 +14,7 @@ TEST(Request, TheForm) {
   EXPECT_EQ(encode(Request{"/status", {{"form", "wide"}, {"port", "a b"}}}), "sluice/1 /status?form=wide&port=a%20b");
 }
 
-TEST(Request, WhateverIsAskedArrivesAsItWasAsked) {
+TEST(Request, EveryRequestArrivesUnchanged) {
   std::string every_byte;
   for (int c = 0; c < 256; ++c) every_byte += static_cast<char>(c);
   for (const Request& request :
@@ -45,7 +45,7 @@ TEST(Request, AnotherProtocolIsNamedAsSuch) {
   }
 }
 
-TEST(Response, WhateverIsAnsweredArrives) {
+TEST(Response, EveryResponseArrivesUnchanged) {
   EXPECT_EQ(encode(Response{false, 1, "body\n"}), "sluice/1 ok 1 " SLUICE_VERSION "\nbody\n");
   for (const Response& response : {Response{false, 0, ""}, Response{false, 9, "a\nb\n\n"}, Response{true, 2, "no\n"}}) {
     const auto decoded = decode_response(encode(response));
@@ -54,7 +54,7 @@ TEST(Response, WhateverIsAnsweredArrives) {
   }
 }
 
-TEST(Response, AnotherVersionsAnswerIsNamedAsSuch) {
+TEST(Response, AnotherVersionsResponseIsNamedAsSuch) {
   const auto newer = decode_response("sluice/2 fine 0.9.0 0.9.0\nbody");
   ASSERT_FALSE(newer);
   EXPECT_EQ(newer.error().code, Errc::kUnsupported);
@@ -64,7 +64,7 @@ TEST(Response, AnotherVersionsAnswerIsNamedAsSuch) {
   EXPECT_THAT(older.error().what, HasSubstr("restart the proxy"));
 }
 
-TEST(Response, AnAnswerThatWasCutOffIsNoAnswer) {
+TEST(Response, ATruncatedResponseIsAnError) {
   for (const char* text : {"sluice/1", "sluice/1 ok", "sluice/1 ok 10 x\n", "sluice/1 maybe 0 x\n"}) {
     const auto decoded = decode_response(text);
     ASSERT_FALSE(decoded) << text;

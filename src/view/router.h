@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// From a request's line to the function that has the answer. What is asked for and not known is refused by name, never
-// passed over: a program that is newer than the proxy would take the answer for another one.
+// Maps a request's line to the function that handles it. Unknown requests are refused by name, never
+// ignored: a program newer than the proxy would misread the response.
 #pragma once
 
 #include <functional>

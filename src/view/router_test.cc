@@ -37,7 +37,7 @@ TEST_F(RouterTest, ARequestReachesItsHandlerWithItsParameters) {
   EXPECT_EQ(ask("sluice/1 /trace?to=10.0.0.1"), (Response{false, 0, "10.0.0.1"}));
 }
 
-TEST_F(RouterTest, WhatIsNotKnownIsRefusedWithWhatIs) {
+TEST_F(RouterTest, UnknownRequestsAreRefusedWithTheKnownOnes) {
   const Response path = ask("sluice/1 /explain");
   EXPECT_TRUE(path.refused);
   EXPECT_EQ(path.exit_status, 2);

@@ -28,7 +28,7 @@ TEST(ServedPort, EveryKindOfFrontendIsAnAddress) {
   EXPECT_THAT(addresses_of(served), ElementsAre("10.104.247.10:80", "192.0.2.1:80", "203.0.113.1:80", "*:31947"));
 }
 
-TEST(ServedPort, AnAddressThatComesInTwiceIsListedOnceWithBothKinds) {
+TEST(ServedPort, ADuplicateAddressIsListedOnceWithBothKinds) {
   plan::PortDraft port = web_port();
   port.external_ips = {*IpAddress::parse("192.0.2.1"), *IpAddress::parse("192.0.2.1")};
   port.load_balancer_ips = {*IpAddress::parse("192.0.2.1")};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The one JSON form of a Status: one object, one line. Every list is whole. Reference: sluice(8).
+// The one JSON form of a Status: one object, one line. Every list is complete. Reference: sluice(8).
 #pragma once
 
 #include <string>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A Status for people.
+// A Status as text for users.
 #pragma once
 
 #include <string>
