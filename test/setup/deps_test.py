@@ -4,7 +4,7 @@
 import signal
 import unittest
 
-from machine import FAIL, FULL, SLOW, MachineTest
+from machine import FAIL, FULL, MachineTest, PATIENCE, SLOW
 
 SCRIPT = "tools/setup/deps.sh"
 APT = r'''
@@ -109,7 +109,7 @@ class Deps(MachineTest):
             self.assertNotEqual(line, "", seen)
             seen += line
         (self.machine.folder / "going").unlink()
-        process.communicate(timeout=60)
+        process.communicate(timeout=PATIENCE)
         self.assertEqual(process.returncode, 143)
         self.assertIn("installed ninja-build", (self.machine.folder / "installed").read_text())
 

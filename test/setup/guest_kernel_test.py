@@ -6,7 +6,7 @@ import signal
 import subprocess
 import unittest
 
-from machine import COUNT, FAIL, FULL, RELEASE, SLOW, MachineTest
+from machine import COUNT, FAIL, FULL, MachineTest, PATIENCE, RELEASE, SLOW
 
 SCRIPT = "tools/setup/guest-kernel.sh"
 STEPS = ("apt-get update", "apt-get download", "dpkg-deb", "depmod", "modprobe", "cpio", "gzip")
@@ -111,7 +111,7 @@ class GuestKernel(MachineTest):
         self.machine.spoil("apt-get download", SLOW)
         both = [self.machine.start(SCRIPT), self.machine.start(SCRIPT)]
         for process in both:
-            output = process.communicate(timeout=120)[0]
+            output = process.communicate(timeout=PATIENCE)[0]
             self.assert_whole((process.returncode, output))
         self.assertEqual(len(self.machine.calls()), 1)
 

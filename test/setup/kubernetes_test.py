@@ -7,7 +7,7 @@ import signal
 import tarfile
 import unittest
 
-from machine import FAIL, FULL, SLOW, MachineTest
+from machine import FAIL, FULL, MachineTest, PATIENCE, SLOW
 
 SCRIPT = "tools/setup/kubernetes.sh"
 TARBALL = "kubernetes_1.20.5+really1.20.2.orig.tar.gz"
@@ -111,7 +111,7 @@ esac''')
         self.machine.spoil("make", SLOW)
         both = [self.machine.start(SCRIPT), self.machine.start(SCRIPT)]
         for process in both:
-            output = process.communicate(timeout=120)[0]
+            output = process.communicate(timeout=PATIENCE)[0]
             self.assert_whole((process.returncode, output))
         self.assertEqual([call.split(" ", 1)[0] for call in self.machine.calls()], ["apt-get", "make"])
 

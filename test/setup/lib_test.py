@@ -61,7 +61,9 @@ class Lib(MachineTest):
 
     def test_a_signal_is_named_with_what_went_on(self):
         for name in ("HUP", "INT", "TERM"):
-            status, output = self.script(f'(sleep 0.3; kill -{name} $$) &\nrun_logged "$TMPDIR/log" "sleeping long" sleep 600')
+            going = self.machine.tmp / f"going {name}"
+            status, output = self.script(f'(until [ -e "{going}" ]; do sleep 0.02; done; kill -{name} $$) &\n'
+                                         f'run_logged "$TMPDIR/log" "sleeping long" sh -c \'touch "{going}"; exec sleep 600\'')
             self.assertEqual(status, 128 + getattr(signal, f"SIG{name}"), output)
             self.assertIn(f"error: ended by SIG{name} while sleeping long", output)
 

@@ -14,6 +14,7 @@ import time
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+PATIENCE = 600  # seconds, for what takes a few on a quiet machine
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 RELEASE = "6.1.0-99-amd64"
 BOOT_MODULES = ("virtio_pci", "9pnet_virtio", "9p", "overlay")
@@ -83,7 +84,7 @@ class Machine:
     def run(self, *words, **environment):
         """(status, output)"""
         process = self.start(*words, **environment)
-        output = process.communicate(timeout=300)[0]
+        output = process.communicate(timeout=PATIENCE)[0]
         return process.returncode, output
 
     def forget(self, lists=True):
@@ -171,7 +172,7 @@ class MachineTest(unittest.TestCase):
         process = self.machine.start(*script, **environment)
         hung = self.machine.wait_until_hung(process)
         os.killpg(process.pid, how)
-        output = process.communicate(timeout=60)[0]
+        output = process.communicate(timeout=PATIENCE)[0]
         self.assertNotEqual(process.returncode, 0, output)
         self.machine.mend(step)
         while os.path.exists(f"/proc/{hung}"):  # ctest ends a test that waits forever

@@ -5,10 +5,10 @@
 #
 #   tools/setup/run-tests.sh
 #
-# Installs what is missing and builds Sluice as release and as dev (with sanitizers). ctest runs in both: in release, while dev is built, the
-# tests labelled `portable`, of the installed program, and those labelled `guest`, in a virtual machine; in dev all but those and `cluster`; then
-# `cluster` in both. Kubernetes for these is built in the background, with what the rest leaves of the processors. A failed test does not stop the
-# run. The last line counts all ctest runs together: N passed, N failed.
+# Installs what is missing and builds Sluice as release and as dev (with sanitizers). ctest runs in both. In release, while dev is built: the
+# tests labelled `portable`, of the installed program, `guest`, in a virtual machine, and `setup`, which need no build and mostly wait; then
+# `cluster`, with Kubernetes' programs. In dev: all but `guest` and `setup`. Kubernetes is built in the background, with what the rest leaves of
+# the processors. A failed test does not stop the run. The last line counts all ctest runs together: N passed, N failed.
 # shellcheck source=tools/setup/lib.sh
 . "$(dirname "$0")/lib.sh"
 cd "$(dirname "$0")/../.."
@@ -16,8 +16,10 @@ cd "$(dirname "$0")/../.."
 [ "$(id -u)" -eq 0 ] || die "not root: the tests make network namespaces"
 
 # Seconds, for what hangs: a busy machine takes many times what a quiet one does.
-readonly build_limit=10800 suite_limit=7200 test_limit=900
+readonly build_limit=10800 suite_limit=7200 test_limit=1800
 readonly kubernetes_log=build/kubernetes.log dev_log=build/dev.log
+jobs=$((${NPROC:-$(nproc)} + 1)) # one more than processors: many tests wait most of their time
+readonly jobs
 passed=0 failed=0 skipped=0
 kubernetes='' dev='' current='' beat=''
 
@@ -80,7 +82,7 @@ suite() {
 	junit=$PWD/build/ctest-$preset-${what// /-}.xml
 	rm -f "$junit"
 	run "$suite_limit" "$what of build/$preset" ctest --test-dir "build/$preset" --output-on-failure --no-tests=error \
-		--timeout "$test_limit" --output-junit "$junit" "$@" || status=$?
+		--timeout "$test_limit" --output-junit "$junit" -j "$jobs" "$@" || status=$?
 	if [ -s "$junit" ]; then read -r run_passed run_failed run_skipped < <(count "$junit"); fi
 	# ctest itself may fail: no tests, out of time.
 	[ "$status" -eq 0 ] || [ "$run_failed" -gt 0 ] || run_failed=1
@@ -116,24 +118,25 @@ speaks=1 run "$build_limit" "building build/release" tools/setup/build.sh releas
 announce "build/dev: building in the background (log: $dev_log)"
 start 15 "$dev_log" tools/setup/build.sh dev all
 dev=$!
-suite release "tests of the installed program" -L '^portable$'
 if [ "$(uname -m)" = x86_64 ]; then
-	suite release "guest tests" -L '^guest$' -j2
+	suite release "guest and setup tests" -L '^(guest|portable|setup)$'
 else
 	announce "the guest with ip_vs is for x86-64 alone: its tests are left out"
+	suite release "setup tests" -L '^(portable|setup)$'
 fi
-join "$dev" "$dev_log" "build/dev" || end $?
-dev=
-suite dev "tests" -LE '^(cluster|guest)$' -j2
+without='guest|setup' # the labels that the dev build does not run
 if join "$kubernetes" "$kubernetes_log" "Kubernetes"; then
 	kubernetes=
 	suite release "cluster tests" -L '^cluster$'
-	suite dev "cluster tests" -L '^cluster$'
 else
 	kubernetes=
+	without+='|cluster'
 	failed=$((failed + 1))
-	announce "no Kubernetes, so the cluster tests did not run: counted as one failure"
+	announce "no Kubernetes, so the cluster tests do not run: counted as one failure"
 fi
+join "$dev" "$dev_log" "build/dev" || end $?
+dev=
+suite dev "tests" -LE "^($without)\$"
 
 announce "done"
 [ "$skipped" -eq 0 ] || echo "$skipped skipped"
