@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The fake under the contract suite: what it gets away with, sync's tests would believe.
+// The fake under the contract suite: sync's tests rely on it.
 #include "dataplane/fake_data_plane.h"
 
 #include "dataplane/contract_suite.h"

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // A DNS client that keeps its socket open sends from the same port for hours. The kernel decided at its first packet
-// which pod answers, wrote that down in the connection tracking table, and asks the rules no more while packets keep
-// coming; UDP has no end of a connection. When the pod goes, somebody must delete the entry: sync does, right after the
-// rules were changed, because an entry that is deleted earlier would be made again by the old rules.
+// which pod answers, recorded that in the connection tracking table, and no longer consults the rules while packets
+// keep coming; UDP has no end of a connection. When the pod is gone, the entry must be deleted: sync does that, right
+// after the rules were changed, because the old rules would recreate an entry that is deleted earlier.
 //
 // Deleting too much is harmful as well: a flow that is forwarded to another node, or masqueraded, gets a new source
-// port when its entry is gone, and the other side sees a stranger. See the header for the rule.
+// port when its entry is gone, and the other side sees an unknown peer. See the header for the rule.
 #include "sync/conntrack_cleaner.h"
 
 #include <algorithm>
@@ -29,7 +29,7 @@ std::uint16_t node_port(const ServicePortPlanPtr& port) {
   return port ? port->served_node_port() : std::uint16_t{0};
 }
 
-// A real server that is chosen now is never stale, even if a slice calls it ready and not serving at once.
+// A real server that is chosen now is never stale, even if a slice marks it both ready and not serving.
 void add_endpoints(const ServicePortPlan& port, std::set<AddressPort>& to) {
   to.insert(port.serving.begin(), port.serving.end());
   for (const plan::RealServer& server : port.real_servers) to.insert({server.address, server.port});
@@ -78,7 +78,7 @@ bool StaleFlows::operator()(const sys::Flow& flow) const {
   // A number that is one Service's node port may be another one's ordinary port.
   const auto rule = node_ports_.find(flow.destination_port);
   if (rule == node_ports_.end() || known_->contains(destination)) return false;
-  // Flows that only pass through this node to somebody else's port of that number are not ours.
+  // Flows that only pass through this node to another host's port of that number are not ours.
   const bool ours = scope_ && (scope_->contains(flow.destination) || flow.destination.is_loopback());
   if (ours) return rule->second.stale(flow);
   const AddressPort answering{flow.reply_source, flow.reply_source_port};
@@ -127,7 +127,7 @@ void ConntrackCleaner::add_rules(const plan::Change& change, StaleFlows& stale) 
     for (const AddressPort& each : before) address_rule(each, stale).gone.insert(gone.begin(), gone.end());
     if (node_port_before != 0) node_port_rule(node_port_before, stale).gone.insert(gone.begin(), gone.end());
   }
-  // Where the port answers no more but another one does, flows belong to that one's endpoints.
+  // If the port is no longer served but another one is, flows belong to that one's endpoints.
   for (const AddressPort& each : before) {
     if (std::find(after.begin(), after.end(), each) == after.end() && addresses_.contains(each))
       (void)address_rule(each, stale);
@@ -135,7 +135,7 @@ void ConntrackCleaner::add_rules(const plan::Change& change, StaleFlows& stale) 
   if (node_port_before != node_port_after && node_ports_.contains(node_port_before))
     (void)node_port_rule(node_port_before, stale);
   if (now.empty()) return;
-  // Where there was nothing to translate to until now, early packets left flows without translation.
+  // If there was nothing to translate to until now, early packets left flows without translation.
   for (const AddressPort& each : after) {
     if (earlier.empty() || std::find(before.begin(), before.end(), each) == before.end())
       (void)address_rule(each, stale);

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which UDP flows does the kernel still send to endpoints that are gone? Pure: it takes the plan's changes and returns a
-// predicate over flows; dumping and deleting is its caller's part. TCP and SCTP flows are never concerned: their
-// endpoints say themselves when a connection is over.
+// Finds the UDP flows that the kernel still sends to endpoints that are gone. Pure: it takes the plan's changes and
+// returns a predicate over flows; the caller dumps and deletes. TCP and SCTP flows are never concerned: their
+// endpoints themselves signal the end of a connection.
 //
 // The rule, by a flow's original destination (a cluster IP, load-balancer IP or external IP with its port, or a node
 // port):
 //  1. Only destinations of Service ports are judged that just changed in a way that can leave stale flows: an endpoint
-//     went, or a destination that had no endpoints has some now. After a full sync (a new process, a failure, a flush)
-//     nobody knows what was live, so all are judged.
+//     was removed, or a destination without endpoints has some. After a full sync (a new process, a failure, a flush)
+//     it is unknown what was live, so all are judged.
 //  2. There are endpoints: a flow whose replies come from anything else is stale. That includes a flow without any
 //     translation (replies from the destination itself): it was made while there were no endpoints and would never
 //     reach one.
-//  3. There are none, or the destination is not served any more: a flow is stale if it was sent to one of the endpoints
-//     that went. After a full sync these are not known: stale is then what was sent to anything but the destination
+//  3. There are none, or the destination is no longer served: a flow is stale if it was sent to one of the endpoints
+//     removed ones. After a full sync these are not known: stale is then what was sent to anything but the destination
 //     itself.
 // kube-proxy differs in 3: it leaves all flows of a Service without endpoints, and those of a deleted one.
 #pragma once
@@ -28,11 +28,11 @@
 
 namespace sluice::sync {
 
-// The addresses that node ports answer on. Nothing: they could not be found out; then only flows to endpoints that are
-// known to have gone are stale.
+// The addresses that node ports are served on. Nothing if they could not be listed; then only flows to endpoints that
+// are known to be gone are stale.
 using NodePortScope = std::optional<std::set<IpAddress>>;
 
-// The predicate. Refers to the ConntrackCleaner that made it, and is good until that is told of more changes.
+// The predicate. Refers to the ConntrackCleaner that made it, and is valid until that notes more changes.
 class StaleFlows {
  public:
   bool operator()(const sys::Flow& flow) const;
@@ -42,7 +42,7 @@ class StaleFlows {
   struct Rule {
     std::set<plan::AddressPort> endpoints;  // where flows may go
     std::set<plan::AddressPort> gone;       // where they went before
-    bool unknown = false;                   // `gone` does not hold all that went
+    bool unknown = false;                   // `gone` does not have all that were removed
     [[nodiscard]] bool stale(const sys::Flow& flow) const;
   };
   using Owners = std::map<plan::AddressPort, std::vector<plan::ServicePortPlanPtr>>;
@@ -56,14 +56,14 @@ class StaleFlows {
 // For one family.
 class ConntrackCleaner {
  public:
-  // To be told of every change of the plan, in order. Costs what the change carries; only UDP ports are kept.
+  // Must be called for every change of the plan, in order. Costs what the change carries; only UDP ports are kept.
   void note(const plan::Change& change);
 
   // What is stale after `applied` was programmed; nothing if no flow can be, so that the table need not be dumped.
-  // `scope` is asked only where node ports are concerned.
+  // `scope` is called only if node ports are concerned.
   [[nodiscard]] std::optional<StaleFlows> stale_after(const std::vector<plan::Change>& applied,
                                                       const std::function<NodePortScope()>& scope) const;
-  // The same where what was live before is not known: every UDP port that is served, and `applied`.
+  // The same if it is not known what was live before: every UDP port that is served, and `applied`.
   [[nodiscard]] std::optional<StaleFlows> stale_after_full_sync(const std::vector<plan::Change>& applied,
                                                                 const std::function<NodePortScope()>& scope) const;
 
@@ -73,8 +73,8 @@ class ConntrackCleaner {
   [[nodiscard]] StaleFlows::Rule& node_port_rule(std::uint16_t port, StaleFlows& stale) const;
   [[nodiscard]] std::optional<StaleFlows> finish(StaleFlows stale, const std::function<NodePortScope()>& scope) const;
 
-  // By one plan a destination is one Service port's. While it passes to another one, flows to the endpoints of both are
-  // right.
+  // In one plan a destination belongs to one Service port. While it passes to another one, flows to the endpoints of
+  // both are right.
   StaleFlows::Owners addresses_;
   std::map<std::uint16_t, std::vector<plan::ServicePortPlanPtr>> node_ports_;
 };

@@ -48,13 +48,13 @@ NodePortScope node_addresses() {
   return std::set<IpAddress>{ip("198.51.100.1"), ip("127.0.0.1")};
 }
 
-// A flow from a client to `to` whose answers come from `from`.
+// A flow from a client to `to` whose replies come from `from`.
 sys::Flow flow(const AddressPort& to, const AddressPort& from, Protocol protocol = Protocol::kUdp,
                std::uint16_t zone = 0) {
   return {protocol, ip("10.244.9.9"), to.address, from.address, 40000, to.port, from.port, zone};
 }
 
-// Applies one change to a cleaner that knows `before`, and answers the predicate.
+// Applies one change to a cleaner that knows `before`, and returns the predicate.
 struct Outcome {
   ConntrackCleaner cleaner;
   std::optional<StaleFlows> stale;
@@ -125,7 +125,7 @@ TEST(ConntrackCleaner, NodePortNumbersOfOtherHostsAreNotOurs) {
               });
 }
 
-TEST(ConntrackCleaner, ANodePortNumberThatIsAnotherServicesPortIsNotMixedUp) {
+TEST(ConntrackCleaner, ANodePortNumberThatIsAnotherServicesPortIsNotConfused) {
   ConntrackCleaner cleaner;
   PortDraft other = draft({at("10.244.3.3", 1)});
   other.key.service.name = "other";
@@ -302,7 +302,7 @@ TEST(ConntrackCleaner, NothingIsDumpedWhereNoFlowCanBeStale) {
   for (const auto& row : rows) EXPECT_FALSE(after_change(row.before, row.after)->stale) << row.name;
 }
 
-TEST(ConntrackCleaner, TheNodesAddressesAreAskedOnlyForNodePorts) {
+TEST(ConntrackCleaner, TheNodesAddressesAreUsedOnlyForNodePorts) {
   ConntrackCleaner cleaner;
   PortDraft old_draft = draft({kOld});
   old_draft.node_port = 0;
@@ -355,7 +355,7 @@ TEST(ConntrackCleaner, AfterARestartWithoutUdpNothingIsDumped) {
 }
 
 // kube-proxy's TestFlowFilter_Exhaustive: of a large table exactly the stale flows are named.
-TEST(ConntrackCleaner, OfManyServicesAndFlowsExactlyTheStaleOnesAreNamed) {
+TEST(ConntrackCleaner, OfManyServicesAndFlowsExactlyTheStaleOnesAreFound) {
   ConntrackCleaner cleaner;
   std::vector<Change> changes;
   constexpr std::uint32_t kServices = 1000;

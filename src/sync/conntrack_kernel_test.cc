@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The whole way in the real kernel: a client that keeps its UDP socket, rules that translate its packets, and the
+// End to end in the real kernel: a client that keeps its UDP socket, rules that translate its packets, and the
 // clean-up that makes it change over. Each test has a network namespace of its own. The names E30 and E31 are
 // Kubernetes' own end-to-end tests.
 #include <arpa/inet.h>
@@ -60,7 +60,7 @@ class UdpSocket {
               static_cast<ssize_t>(text.size()))
         << std::strerror(errno);
   }
-  // What came; "" if nothing comes in 5 s. On loopback a packet is there when sendto() has returned.
+  // What arrived; "" if nothing does in 5 s. On loopback a packet has arrived when sendto() returns.
   std::string receive() {
     pollfd wait{fd_.get(), POLLIN, 0};
     if (::poll(&wait, 1, 5000) != 1) return {};
@@ -109,7 +109,7 @@ std::size_t clean(const plan::ServicePortPlanPtr& before, const plan::ServicePor
   return deleted ? *deleted : 0;
 }
 
-TEST(ConntrackKernel, AClientThatKeepsItsSocketReachesTheNewPodAfterTheOldOneWent) {  // E30
+TEST(ConntrackKernel, AClientThatKeepsItsSocketReachesTheNewPodAfterTheOldOneIsGone) {  // E30
   for (const auto& service : {std::pair{"10.96.0.10", std::uint16_t{53}}, {"192.0.2.1", std::uint16_t{30053}}}) {
     SCOPED_TRACE(service.first);
     in_service_network([service] {
@@ -123,7 +123,7 @@ TEST(ConntrackKernel, AClientThatKeepsItsSocketReachesTheNewPodAfterTheOldOneWen
 
       translate("10.1.0.2");
       client.send(address, port, "two");
-      ASSERT_EQ(first.receive(), "two") << "the kernel asks the rules no more: this is why there is a clean-up";
+      ASSERT_EQ(first.receive(), "two") << "the kernel no longer consults the rules: this is why there is a clean-up";
       EXPECT_EQ(clean(dns({"10.1.0.1"}), dns({"10.1.0.2"})), 1u);
       client.send(address, port, "three");
       EXPECT_EQ(second.receive(), "three");
@@ -155,7 +155,7 @@ TEST(ConntrackKernel, FlowsOfOthersStay) {
     good_client.send("10.96.0.10", 53, "good");
     good_client.send("10.1.0.1", 5353, "straight");
     good_client.send("10.96.7.7", 30053, "somebody else's node port");
-    // A TCP connection to the pod that goes: it will be told by the pod itself.
+    // A TCP connection to the pod that is removed: the pod itself will end it.
     ASSERT_EQ(
         std::system("conntrack -I -p tcp -s 10.1.9.9 -d 10.96.0.10 --sport 40002 --dport 53 -r 10.1.0.1 -q 10.1.9.9 "
                     "--reply-port-src 5353 --reply-port-dst 40002 --state ESTABLISHED --timeout 300 2>/dev/null"),

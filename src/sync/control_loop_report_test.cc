@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the control loop tells the rest of the program, and what it does after a sync: health, metrics, health-check
-// node ports, UDP flows, status, comparisons.
+// What the control loop reports to the rest of the program, and what it does after a sync: health, metrics,
+// health-check node ports, UDP flows, status, comparisons.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -82,7 +82,7 @@ TEST_F(ControlLoopReportTest, NodeEligibilityFollowsTheNode) {
   gone.node_removed = true;
   post(std::move(gone));
   step();
-  EXPECT_EQ(health_.healthz().status, 200) << "what it said last counts";
+  EXPECT_EQ(health_.healthz().status, 200) << "its last state counts";
 }
 
 TEST_F(ControlLoopReportTest, SyncsAreCountedByKindAndFamily) {
@@ -101,7 +101,7 @@ TEST_F(ControlLoopReportTest, SyncsAreCountedByKindAndFamily) {
   EXPECT_EQ(metric("kubeproxy_sync_proxy_rules_duration_seconds_count{ip_family=\"IPv6\"}"), 1);
 }
 
-TEST_F(ControlLoopReportTest, TimestampsTellTheLastSuccessAndTheLastRequest) {
+TEST_F(ControlLoopReportTest, TimestampsAreOfTheLastSuccessAndTheLastRequest) {
   start_with_web();
   const auto seconds = [](Clock::WallTime when) {
     return std::chrono::duration<double>(when.time_since_epoch()).count();
@@ -234,9 +234,9 @@ TEST_F(ControlLoopReportTest, HealthChecksAreOfTheFamiliesThatServe) {
                                                  observe::HealthCheck{"shop", "balanced", 32000, 0, Family::kIPv6}));
 }
 
-TEST_F(ControlLoopReportTest, HealthChecksThatChangeWithoutAnyRuleAreToldAsWell) {
+TEST_F(ControlLoopReportTest, HealthChecksThatChangeWithoutAnyRuleAreReportedToo) {
   make_loop();
-  // A pod that is being ended serves on while there is no other, so the rules stay; but it does not count as ready.
+  // A terminating pod keeps serving while there is no other, so the rules stay; but it does not count as ready.
   post(complete(with({balanced()}, {balanced_slice({"10.1.0.1 @self"})})));
   step();
   EXPECT_EQ(health_checks_.back().at(0).local_endpoints, 1u);
@@ -249,7 +249,7 @@ TEST_F(ControlLoopReportTest, HealthChecksThatChangeWithoutAnyRuleAreToldAsWell)
   EXPECT_THAT(health_checks_, SizeIs(told));
 }
 
-TEST_F(ControlLoopReportTest, StaleUdpFlowsGoAfterTheRulesHaveChanged) {
+TEST_F(ControlLoopReportTest, StaleUdpFlowsAreDeletedAfterTheRulesHaveChanged) {
   make_loop();
   post(complete(with({dns()}, {dns_slice({"10.1.0.1", "10.1.0.2"})})));
   step();
@@ -263,7 +263,7 @@ TEST_F(ControlLoopReportTest, StaleUdpFlowsGoAfterTheRulesHaveChanged) {
   EXPECT_THAT(flows_left(), ElementsAre("10.1.0.2"));
   EXPECT_THAT(dumps_, ElementsAre(Family::kIPv4));
   EXPECT_EQ(metric4("kubeproxy_conntrack_reconciler_deleted_entries_total"),
-            2);  // the fake says one a dump; the first was at start
+            2);  // the fake reports one per dump; the first was at start
 }
 
 TEST_F(ControlLoopReportTest, ServicesDownToZeroAndDeletedOnesLoseTheirFlows) {
@@ -324,7 +324,7 @@ TEST_F(ControlLoopReportTest, AFailedSyncLeavesFlowsAloneAndTheNextOneCleansUp) 
   EXPECT_THAT(flows_left(), ElementsAre("10.1.0.1"));
 }
 
-TEST_F(ControlLoopReportTest, ACleanUpThatFailsIsTriedAgain) {
+TEST_F(ControlLoopReportTest, ACleanUpThatFailsIsRetried) {
   make_loop();
   post(complete(with({dns()}, {dns_slice({"10.1.0.1"})})));
   step();
@@ -355,7 +355,7 @@ TEST_F(ControlLoopReportTest, ACleanUpThatWaitsForASyncDoesNotKeepTheLoopAwake) 
   EXPECT_GT(wake_, clock_.steady_now());
 }
 
-TEST_F(ControlLoopReportTest, StatusTellsCountsOutcomesAndWhatIsServed) {
+TEST_F(ControlLoopReportTest, StatusHasCountsOutcomesAndWhatIsServed) {
   start_with_web();
   LoopStatus status = loop_->status();
   EXPECT_TRUE(status.lists_complete);
@@ -400,7 +400,7 @@ TEST_F(ControlLoopReportTest, StatusTellsCountsOutcomesAndWhatIsServed) {
   EXPECT_EQ(status.families[0].partial_syncs, 1u);
 }
 
-TEST_F(ControlLoopReportTest, AComparisonSaysHowTheKernelDiffersAndChangesNothing) {
+TEST_F(ControlLoopReportTest, AComparisonReportsHowTheKernelDiffersAndChangesNothing) {
   make_loop();
   auto early = loop_->compare();
   step();
@@ -422,7 +422,7 @@ TEST_F(ControlLoopReportTest, AComparisonSaysHowTheKernelDiffersAndChangesNothin
   EXPECT_THAT(v4().applied, SizeIs(1));
 }
 
-TEST_F(ControlLoopReportTest, ComparisonsAreBoundedAndNeverLeftUnanswered) {
+TEST_F(ControlLoopReportTest, ComparisonsAreBoundedAndAlwaysAnswered) {
   make_loop();
   std::vector<std::future<std::vector<FamilyComparison>>> waiting;
   for (int i = 0; i < 9; ++i) waiting.push_back(loop_->compare());

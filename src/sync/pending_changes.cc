@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Between two syncs a port may change many times: a pod that is not ready for a second takes an endpoint away and
-// brings it back. A data plane is told only of the way from what is live to what is wanted now.
+// Between two syncs a port may change many times: a pod that is not ready for a second removes an endpoint and
+// brings it back. A data plane gets only the difference between what is live and what is wanted now.
 #include "sync/pending_changes.h"
 
 namespace sluice::sync {

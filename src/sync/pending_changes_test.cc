@@ -31,14 +31,14 @@ TEST(PendingChanges, APortThatIsBackWhereItWasVanishes) {
   EXPECT_TRUE(pending.empty());
 }
 
-TEST(PendingChanges, APortThatCameAndWentVanishes) {
+TEST(PendingChanges, APortThatWasAddedAndRemovedVanishes) {
   PendingChanges pending;
   pending.add({nullptr, port("web", 1)});
   pending.add({port("web", 1), nullptr});
   EXPECT_TRUE(pending.empty());
 }
 
-TEST(PendingChanges, APortThatWentAndCameBackChangedIsAChange) {
+TEST(PendingChanges, APortThatWasRemovedAndAddedDifferentlyIsAChange) {
   PendingChanges pending;
   pending.add({port("web", 1), nullptr});
   pending.add({nullptr, port("web", 2)});

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A kernel without SCTP refuses an SCTP port today and tomorrow, until somebody loads a module. Nobody tells us when,
-// so the port is tried again, less and less often. Whatever may let it in sooner (a change of the port, a full apply
-// after the node's addresses changed) tries it anyway, and what comes of that is noted here too.
+// A kernel without SCTP refuses an SCTP port today and tomorrow, until a module is loaded. Nothing notifies us,
+// so the port is retried, less and less often. Whatever may make it acceptable sooner (a change of the port, a full
+// apply after the node's addresses changed) tries it anyway, and the result is noted here too.
 #include "sync/refused_ports.h"
 
 #include <algorithm>
@@ -28,7 +28,7 @@ RefusedPorts::News RefusedPorts::note(const dataplane::Changes& changes,
     if (change.after) served.insert(change.key());
     auto known = entries_.extract(change.key());
     if (!known) continue;
-    // Another version of the port: what is known of the old one says nothing of how long to wait.
+    // Another version of the port: the old one's history says nothing about how long to wait.
     if (change.before != change.after) known.mapped().attempts = 0;
     before.insert(std::move(known));
   }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The Service ports of one family that the kernel refuses: since when, why, and when to try each again. A schedule
-// only: it calls nobody.
+// The Service ports of one family that the kernel refuses: since when, why, and when to retry each. Only a
+// schedule: it makes no calls.
 #pragma once
 
 #include <chrono>
@@ -17,13 +17,13 @@ namespace sluice::sync {
 
 class RefusedPorts {
  public:
-  // Between two attempts: at first, doubled each time, and at most.
+  // Between two attempts: the first interval, doubled each time, and the largest.
   static constexpr std::chrono::seconds kRetryMin{1};
   static constexpr std::chrono::minutes kRetryMax{5};
 
   struct Entry {
     std::string reason;
-    bool untried = false;  // as dataplane::RefusedPort's
+    bool untried = false;  // as in dataplane::RefusedPort
     std::size_t attempts = 0;
     Clock::WallTime since{};
     Clock::SteadyTime next_attempt{};
@@ -32,10 +32,10 @@ class RefusedPorts {
     std::vector<dataplane::RefusedPort> refused;  // new, or with another reason than before
     std::vector<plan::ServicePortKey> let_in;     // were refused, are served now
   };
-  // Takes in what apply() of `changes` returned.
+  // Notes what apply() of `changes` returned.
   News note(const dataplane::Changes& changes, const std::vector<dataplane::RefusedPort>& refused, const Clock& clock);
 
-  // At most so many whose time has come, those that have waited longest; in order of their keys.
+  // At most `most` that are due, those that have waited longest; in order of their keys.
   [[nodiscard]] std::vector<plan::ServicePortKey> due(Clock::SteadyTime now, std::size_t most) const;
   [[nodiscard]] std::optional<Clock::SteadyTime> next_attempt() const;
   [[nodiscard]] const std::map<plan::ServicePortKey, Entry>& all() const { return entries_; }

@@ -58,7 +58,7 @@ TEST(RefusedPorts, WhatWasSetAsideIsDueAtOnceAndBeforeWhatWasTried) {
   EXPECT_THAT(refused.note(tries({b}), {{b->key, "no"}}, clock).refused, SizeIs(1));
 }
 
-TEST(RefusedPorts, APortOfNoConcernToACallStays) {
+TEST(RefusedPorts, APortThatACallDoesNotConcernStays) {
   FakeClock clock;
   RefusedPorts refused;
   const auto a = port("a");
@@ -70,7 +70,7 @@ TEST(RefusedPorts, APortOfNoConcernToACallStays) {
   EXPECT_TRUE(refused.contains(b->key));
 }
 
-TEST(RefusedPorts, AFullApplyKnowsAll) {
+TEST(RefusedPorts, AFullApplyReportsAll) {
   FakeClock clock;
   RefusedPorts refused;
   const auto a = port("a");

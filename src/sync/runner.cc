@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // A rolling update of a large Deployment changes a slice hundreds of times in a few seconds. Programming the kernel
-// each time wastes the node's CPU; waiting for quiet makes the first change late. The compromise is old (kube-proxy's
-// BoundedFrequencyRunner): after a quiet time the first change runs at once, and whatever comes during that run or
-// within min_interval after its end is done together in the next.
+// each time wastes the node's CPU; waiting for a quiet period makes the first change late. The compromise is old
+// (kube-proxy's BoundedFrequencyRunner): after a quiet time the first change runs at once, and everything that arrives
+// during that run or within min_interval after its end is handled together in the next.
 #include "sync/runner.h"
 
 #include <algorithm>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// When may the next sync of a family begin? kube-proxy's bounded-frequency runner as a state machine: it never sleeps
-// and calls nobody, it only answers when. Its owner asks, runs, and says how it went.
+// Decides when the next sync of a family may begin. kube-proxy's bounded-frequency runner as a state machine: it never
+// sleeps and makes no calls, it only returns a time. Its owner asks, runs, and reports the outcome.
 #pragma once
 
 #include <chrono>
@@ -24,7 +24,7 @@ class BoundedFrequencyRunner {
   BoundedFrequencyRunner(const RunnerSettings& settings, const Clock& clock) : settings_(settings), clock_(clock) {}
 
   void request() { requested_ = true; }  // many requests before a run are one
-  // When the next run shall begin, perhaps in the past. Nothing before the first request: then nothing ever ran.
+  // When the next run is due, perhaps in the past. Nothing before the first request.
   [[nodiscard]] std::optional<Clock::SteadyTime> next_run() const;
   [[nodiscard]] bool due() const;
 

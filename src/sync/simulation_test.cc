@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Random API events and faults on a clock that stands still: applies that fail half-way, flushed and altered rules,
-// restarts of the process, a connection table that cannot be written. Whatever happened: after some quiet what is live
+// Random API events and faults on a clock that the test moves: applies that fail half-way, flushed and altered rules,
+// restarts of the process, a connection table that cannot be written. In all cases, after some quiet what is live
 // is the plan made from scratch, no UDP flow goes to an endpoint that is gone, and no other flow was deleted.
 //
-// SLUICE_SIM_SEED=N repeats the run of one seed, which a failure prints; SLUICE_SIM_SEEDS=N runs so many instead of a
+// SLUICE_SIM_SEED=N repeats the run of one seed, which a failure prints; SLUICE_SIM_SEEDS=N runs this many instead of a
 // few.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
@@ -82,7 +82,7 @@ class SimulationTest : public LoopFixture {
     return slice;
   }
 
-  // One event of the API, which the loop and truth_ hear of alike.
+  // One event of the API, which both the loop and truth_ get.
   void random_event() {
     model::Update update;
     const std::uint32_t id = below(8);
@@ -142,7 +142,7 @@ class SimulationTest : public LoopFixture {
     }
   }
 
-  // A new process: the kernel stays, the lists come anew and in pieces.
+  // A new process: the kernel stays, the lists arrive again and in pieces.
   void restart() {
     collect_violations();
     make_loop();
@@ -167,7 +167,7 @@ class SimulationTest : public LoopFixture {
     post(std::move(update));
   }
 
-  // Somebody sends: a flow by what is live now, also to destinations without endpoints.
+  // A client sends: a flow by what is live now, also to destinations without endpoints.
   void random_flow() {
     const FakeKernel& kernel = kernels_[below(2)];
     if (kernel.live.empty()) return;
@@ -221,7 +221,7 @@ class SimulationTest : public LoopFixture {
     return planner;
   }
 
-  // The endpoints of all UDP ports that answer where `flow` went.
+  // The endpoints of all UDP ports that are served where `flow` went.
   static std::set<plan::AddressPort> endpoints_of(const plan::Plan& plan, const sys::Flow& flow) {
     std::set<plan::AddressPort> endpoints;
     for (const auto& [key, service] : plan.services) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Watches deliver while the loop programs the kernel, which may take minutes where another program holds the iptables
+// Watches deliver while the loop programs the kernel, which may take minutes if another program holds the iptables
 // lock. In that time the same few slices may change thousands of times; only their last versions matter, so merging
 // loses nothing that the kernel would ever have seen.
 #include "sync/update_queue.h"
@@ -21,7 +21,7 @@ std::size_t weight(const Update& update) {
          update.slices_removed.size();
 }
 
-// What is known of one object: removals come before what is set, as in an Update.
+// The pending state of one object: removals come before what is set, as in an Update.
 template <typename Object>
 struct Latest {
   bool removed = false;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Updates on their way from the sources to the control loop. Not thread-safe: the loop guards it.
+// Updates queued between the sources and the control loop. Not thread-safe: the loop guards it.
 #pragma once
 
 #include <cstddef>
@@ -9,7 +9,7 @@
 
 namespace sluice::sync {
 
-// Memory is bounded however long the loop is busy: when more objects wait than `objects_max` they are merged, so that
+// Memory is bounded however long the loop is busy: when more than `objects_max` objects wait they are merged, so that
 // each object waits at most once, in its newest version; from then on the limit is twice what was left.
 class UpdateQueue {
  public:
@@ -19,7 +19,7 @@ class UpdateQueue {
   void push(model::Update&& update);
   [[nodiscard]] bool empty() const { return updates_.empty(); }
   [[nodiscard]] std::size_t objects_waiting() const { return objects_; }
-  // All that waits, in order.
+  // All waiting Updates, in order.
   [[nodiscard]] std::vector<model::Update> take();
 
  private:
@@ -29,8 +29,8 @@ class UpdateQueue {
   std::vector<model::Update> updates_;
 };
 
-// One Update that does to a Snapshot what `updates` do one after the other. Trigger times of versions in between are
-// lost.
+// One Update with the same effect on a Snapshot as `updates` one after the other. Trigger times of versions in between
+// are lost.
 model::Update merge_updates(std::vector<model::Update>&& updates);
 
 }  // namespace sluice::sync

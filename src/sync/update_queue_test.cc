@@ -43,13 +43,13 @@ TEST(MergeUpdates, TheNewestVersionStays) {
   EXPECT_TRUE(merged.services_removed.empty());
 }
 
-TEST(MergeUpdates, WhatCameAndWentIsAmongTheRemovedAlone) {
+TEST(MergeUpdates, WhatWasAddedAndRemovedIsOnlyAmongTheRemoved) {
   const Update merged = merge_updates(list(set_service("web", 1), remove_service("web")));
   EXPECT_TRUE(merged.services.empty());
   EXPECT_EQ(merged.services_removed.size(), 1u);
 }
 
-TEST(MergeUpdates, WhatWentAndCameAgainStandsOnBothSides) {
+TEST(MergeUpdates, WhatWasRemovedAndAddedAgainIsOnBothSides) {
   const Update merged = merge_updates(list(remove_service("web"), set_service("web", 1)));
   EXPECT_EQ(merged.services.size(), 1u);
   EXPECT_EQ(merged.services_removed.size(), 1u);
@@ -80,7 +80,7 @@ TEST(UpdateQueue, BelowItsLimitItKeepsEveryUpdate) {
   EXPECT_TRUE(queue.empty());
 }
 
-TEST(UpdateQueue, AThousandVersionsOfOneObjectTakeTheRoomOfOne) {
+TEST(UpdateQueue, AThousandVersionsOfOneObjectTakeTheSpaceOfOne) {
   UpdateQueue queue(10);
   for (int i = 0; i < 1000; ++i) {
     queue.push(set_service("web", static_cast<std::uint16_t>(i)));
@@ -99,7 +99,7 @@ TEST(UpdateQueue, ManyDifferentObjectsAllStay) {
   EXPECT_EQ(services, 1000u);
 }
 
-// Whatever is merged when: a Snapshot ends the same.
+// Whenever Updates are merged, the resulting Snapshot is the same.
 TEST(UpdateQueue, MergingChangesNothingInTheEnd) {
   const unsigned seed = std::random_device{}();
   SCOPED_TRACE(fmt::format("seed {}", seed));
