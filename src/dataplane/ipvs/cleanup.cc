@@ -15,6 +15,7 @@
 #include "dataplane/ipvs/kube_proxy_names.h"
 #include "dataplane/ipvs/node_port_record.h"
 #include "dataplane/ipvs/wanted.h"
+#include "dataplane/nft/keys.h"
 #include "sys/netfilter_objects.h"
 #include "sys/nf_tables.h"
 
@@ -25,17 +26,6 @@ using sluice::ipvs::VirtualServerState;
 
 bool is_absence(const Error& error) {
   return error.code == Errc::kNotFound || error.code == Errc::kUnsupported;
-}
-
-// A key of our table: the protocol's number, padding, the port.
-std::optional<NodePort> node_port_of(const sys::NftElement& element) {
-  constexpr std::size_t kPortAt = 4;
-  if (element.key.size() < kPortAt + 2) return std::nullopt;
-  for (const Protocol protocol : {Protocol::kTcp, Protocol::kUdp, Protocol::kSctp}) {
-    if (ip_protocol_number(protocol) != element.key[0]) continue;
-    return NodePort{protocol, static_cast<std::uint16_t>(element.key[kPortAt] << 8 | element.key[kPortAt + 1])};
-  }
-  return std::nullopt;
 }
 
 void add_from_file(const std::string& state_folder, Evidence& evidence) {
@@ -57,7 +47,7 @@ void add_from_table(Evidence& evidence) {
       }
       if (set == kUnmasqueradedNodePorts) evidence.node_ports_known = true;
       for (const sys::NftElement& element : *listed) {
-        if (const auto port = node_port_of(element)) evidence.node_ports.insert(*port);
+        if (const auto port = nft::decode_node_port(element.key)) evidence.node_ports.insert(*port);
       }
     }
     const auto addresses = sys::read_nft_elements(family, kHelperTableName, kServiceAddresses);

@@ -68,15 +68,15 @@ bool is_kernels_own(const IpAddress& address) {
 }  // namespace
 
 bool IpvsDataPlane::addresses_intact(const std::vector<sys::InterfaceAddress>& listed) const {
-  const ElementCounts& counts = served_->counts();
+  const auto& wanted = served_->service_addresses();
   std::size_t bound = 0;
   for (const sys::InterfaceAddress& entry : listed) {
     if (entry.interface != kServiceDevice || entry.address.family() != settings_.family) continue;
     if (is_kernels_own(entry.address)) continue;
-    if (!counts.has_service_address(entry.address)) return false;
+    if (!wanted.contains(entry.address)) return false;
     if (!unbound_.contains(entry.address)) ++bound;
   }
-  return bound + unbound_.size() >= counts.service_addresses();
+  return bound + unbound_.size() >= wanted.size();
 }
 
 Result<bool> IpvsDataPlane::virtual_servers_intact() {
@@ -113,7 +113,7 @@ Result<Integrity> IpvsDataPlane::intact() {
   if (!table || (!device && !device_refused_)) return Integrity::kDamaged;
   SLUICE_TRY(const auto listed, device_->list_addresses());
   if (!addresses_intact(listed)) return Integrity::kDamaged;
-  SLUICE_TRY(const Difference elements, table_->compare(served_->counts().all()));
+  SLUICE_TRY(const Difference elements, table_->compare(served_->elements()));
   if (!elements.empty()) return Integrity::kDamaged;
   SLUICE_TRY(const bool virtual_servers, virtual_servers_intact());
   if (!virtual_servers) return Integrity::kDamaged;

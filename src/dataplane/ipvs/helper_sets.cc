@@ -2,8 +2,6 @@
 // An element's key is what the rules put into registers (helper_rules.cc): nft/keys.h says how it stands there.
 #include "dataplane/ipvs/helper_sets.h"
 
-#include <algorithm>
-
 #include "dataplane/ipvs/helper_rules.h"
 #include "dataplane/nft/keys.h"
 #include "dataplane/nft/source_ranges.h"
@@ -13,11 +11,7 @@ namespace {
 
 template <typename Values, typename Encode>
 void encode_into(nft::ElementsBySet& sets, const char* name, const Values& values, Encode encode) {
-  if (values.empty()) return;
-  nft::Elements& elements = sets[name];
-  elements.reserve(values.size());
-  for (const auto& value : values) elements.push_back({encode(value), {}});
-  std::ranges::sort(elements);
+  if (!values.empty()) sets[name] = nft::elements_with_keys(values, encode);
 }
 
 }  // namespace

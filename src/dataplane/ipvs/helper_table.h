@@ -4,40 +4,16 @@
 // docs/mode-ipvs.md.
 #pragma once
 
-#include <cstdint>
+#include <cstddef>
 #include <memory>
-#include <set>
-#include <string>
-#include <vector>
 
 #include "base/ip.h"
 #include "base/result.h"
 #include "dataplane/dataplane.h"
-#include "dataplane/nft/keys.h"
+#include "dataplane/ipvs/helper_elements.h"
 #include "plan/plan.h"
 
 namespace sluice::dataplane::ipvs {
-
-using nft::NodePort;
-using nft::ServedAddress;
-using nft::SourceRange;
-
-// What the sets hold. All of one family.
-struct HelperElements {
-  std::set<ServedAddress> cluster_ips;  // masqueraded by the policy: sources that are no local pods, or all
-  // External and load-balancer addresses whose clients are hidden (policy Cluster).
-  std::set<ServedAddress> masqueraded;
-  std::set<ServedAddress> unmasqueraded;      // those whose clients stay visible (policy Local)
-  std::set<NodePort> masqueraded_node_ports;  // node ports with policy Cluster
-  // Those with policy Local: no rule asks, they are on record for cleanup.
-  std::set<NodePort> unmasqueraded_node_ports;
-  std::set<ServedAddress> firewalled;  // reached only from source_ranges
-  std::set<SourceRange> source_ranges;
-  std::set<IpAddress> service_addresses;       // on kube-ipvs0: what is not served there is rejected
-  std::set<std::uint16_t> health_check_ports;  // TCP, reachable on every address
-  std::set<IpAddress> local_real_servers;  // pods of this node: masqueraded where one reaches itself through a Service
-  friend bool operator==(const HelperElements&, const HelperElements&) = default;
-};
 
 struct HelperSettings {
   Family family = Family::kIPv4;

@@ -1,73 +1,44 @@
 // SPDX-License-Identifier: Apache-2.0
-// Most of what a Service port wants is its own, but some things are shared: two ports of one Service have one address
-// on kube-ipvs0, a pod serves many Services, a node port's number may be used by TCP and UDP. Such a thing must come
-// with the first who wants it and go with the last, without looking at all the others. So everything is counted, and an
-// update adds what is wanted now before it takes away what was wanted before: what both want never passes zero.
+// Two ports of one Service have one address on kube-ipvs0, and a pod serves many Services: elements are counted
+// (nft/element_counts.h). An update adds what is wanted now before it removes what was wanted before, so what both want
+// is never without a count. Virtual servers have claims instead: which of two ports has one is told by their keys.
 #include "dataplane/ipvs/served.h"
 
 #include <utility>
 
 namespace sluice::dataplane::ipvs {
+namespace {
 
-template <typename Self, typename Body>
-void ElementCounts::for_each_set(Self& self, Body body) {
-  body(self.cluster_ips_, &HelperElements::cluster_ips);
-  body(self.masqueraded_, &HelperElements::masqueraded);
-  body(self.unmasqueraded_, &HelperElements::unmasqueraded);
-  body(self.masqueraded_node_ports_, &HelperElements::masqueraded_node_ports);
-  body(self.unmasqueraded_node_ports_, &HelperElements::unmasqueraded_node_ports);
-  body(self.firewalled_, &HelperElements::firewalled);
-  body(self.source_ranges_, &HelperElements::source_ranges);
-  body(self.service_addresses_, &HelperElements::service_addresses);
-  body(self.health_check_ports_, &HelperElements::health_check_ports);
-  body(self.local_real_servers_, &HelperElements::local_real_servers);
+// Returns the elements that appeared.
+HelperElements add(const HelperElements& elements, HelperCounts& counts) {
+  HelperElements appeared;
+  const auto each = [](const auto& set, auto& counted, auto& into) {
+    const auto fresh = counted.add(set);
+    into.insert(fresh.begin(), fresh.end());
+  };
+  for_each_set(each, elements, counts, appeared);
+  return appeared;
 }
 
-HelperElements ElementCounts::add(const HelperElements& elements) {
-  HelperElements fresh;
-  for_each_set(*this, [&](auto& counts, auto member) {
-    for (const auto& element : elements.*member) {
-      if (++counts[element] == 1) (fresh.*member).insert(element);
-    }
-  });
-  return fresh;
-}
-
-HelperElements ElementCounts::remove(const HelperElements& elements) {
+// Returns the elements that went.
+HelperElements remove(const HelperElements& elements, HelperCounts& counts) {
   HelperElements gone;
-  for_each_set(*this, [&](auto& counts, auto member) {
-    for (const auto& element : elements.*member) {
-      const auto counted = counts.find(element);
-      if (counted == counts.end() || --counted->second > 0) continue;
-      counts.erase(counted);
-      (gone.*member).insert(element);
-    }
-  });
+  const auto each = [](const auto& set, auto& counted, auto& into) {
+    const auto left = counted.remove(set);
+    into.insert(left.begin(), left.end());
+  };
+  for_each_set(each, elements, counts, gone);
   return gone;
 }
 
-HelperElements ElementCounts::all() const {
-  HelperElements all;
-  for_each_set(*this, [&](const auto& counts, auto member) {
-    for (const auto& [element, count] : counts) (all.*member).insert((all.*member).end(), element);
-  });
-  return all;
+// None or one.
+std::vector<NodePort> node_port_of(const plan::ServicePortPlan& port) {
+  if (port.served_node_port() == 0) return {};
+  return {{port.key.protocol, port.served_node_port()}};
 }
 
-namespace {
-
 void merge(HelperElements&& from, HelperElements& into) {
-  const auto each = [&](auto member) { (into.*member).merge(from.*member); };
-  each(&HelperElements::cluster_ips);
-  each(&HelperElements::masqueraded);
-  each(&HelperElements::unmasqueraded);
-  each(&HelperElements::masqueraded_node_ports);
-  each(&HelperElements::unmasqueraded_node_ports);
-  each(&HelperElements::firewalled);
-  each(&HelperElements::source_ranges);
-  each(&HelperElements::service_addresses);
-  each(&HelperElements::health_check_ports);
-  each(&HelperElements::local_real_servers);
+  for_each_set([](auto& source, auto& target) { target.merge(source); }, from, into);
 }
 
 }  // namespace
@@ -105,10 +76,10 @@ std::optional<WantedVirtualServer> Served::winner(const VirtualServerKey& key, c
 void Served::add_port(const plan::ServicePortPlanPtr& port, const WantedPort& wanted, Delta& delta) {
   ports_[port->key] = port;
   for (const WantedVirtualServer& server : wanted.virtual_servers) claims_[server.server.key].insert(port->key);
-  if (port->served_node_port() != 0) ++node_ports_[{port->key.protocol, port->served_node_port()}];
+  (void)node_ports_.add(node_port_of(*port));
   if (!wanted.refusals.empty()) refusals_[port->key] = wanted.refusals;
   if (!wanted.bad_annotations.empty()) bad_annotations_[port->key] = wanted.bad_annotations;
-  HelperElements fresh = counts_.add(wanted.elements);
+  HelperElements fresh = add(wanted.elements, counts_);
   if (comes_first(*port)) delta.first_addresses.insert(fresh.service_addresses.begin(), fresh.service_addresses.end());
   merge(std::move(fresh), delta.added);
 }
@@ -121,8 +92,7 @@ void Served::remove_port(const plan::ServicePortKey& key, const WantedPort& want
     if (claims->second.empty()) claims_.erase(claims);
   }
   const auto port = ports_.find(key);
-  const auto node_port = node_ports_.find({key.protocol, port->second->served_node_port()});
-  if (node_port != node_ports_.end() && --node_port->second == 0) node_ports_.erase(node_port);
+  (void)node_ports_.remove(node_port_of(*port->second));
   refusals_.erase(key);
   bad_annotations_.erase(key);
   ports_.erase(port);
@@ -152,7 +122,7 @@ Served::Delta Served::update(const std::vector<plan::Change>& changes, const Wan
   for (const plan::Change& change : changes) {
     if (change.after) add_port(change.after, after.at(change.key()), delta);
   }
-  for (const plan::ServicePortKey& key : replaced) merge(counts_.remove(before.at(key).elements), delta.removed);
+  for (const plan::ServicePortKey& key : replaced) merge(remove(before.at(key).elements, counts_), delta.removed);
 
   for (auto& [key, server] : touched) {
     VirtualServerChange change{key, std::move(server), winner(key, settings, after), false};
@@ -197,6 +167,16 @@ bool Served::has_service(const plan::ObjectKey& service) const {
   return port != ports_.end() && port->first.service == service;
 }
 
+HelperElements Served::elements() const {
+  HelperElements elements;
+  const auto each = [](const auto& counted, auto& into) {
+    const auto all = counted.all();
+    into.insert(all.begin(), all.end());
+  };
+  for_each_set(each, counts_, elements);
+  return elements;
+}
+
 std::vector<Refusal> Served::refusals() const {
   std::set<Refusal> all;
   for (const auto& [key, refusals] : refusals_) all.insert(refusals.begin(), refusals.end());
@@ -204,9 +184,8 @@ std::vector<Refusal> Served::refusals() const {
 }
 
 std::set<NodePort> Served::node_ports() const {
-  std::set<NodePort> ports;
-  for (const auto& [port, count] : node_ports_) ports.insert(ports.end(), port);
-  return ports;
+  const auto ports = node_ports_.all();
+  return {ports.begin(), ports.end()};
 }
 
 }  // namespace sluice::dataplane::ipvs

@@ -10,40 +10,11 @@
 #include <string>
 #include <vector>
 
+#include "dataplane/ipvs/helper_elements.h"
 #include "dataplane/ipvs/wanted.h"
+#include "dataplane/nft/element_counts.h"
 
 namespace sluice::dataplane::ipvs {
-
-// Elements with the number of Service ports that want each.
-class ElementCounts {
- public:
-  // Each answers the elements that appeared, or went.
-  HelperElements add(const HelperElements& elements);
-  HelperElements remove(const HelperElements& elements);
-  [[nodiscard]] HelperElements all() const;
-  [[nodiscard]] std::size_t service_addresses() const { return service_addresses_.size(); }
-  [[nodiscard]] bool has_service_address(const IpAddress& address) const {
-    return service_addresses_.contains(address);
-  }
-
- private:
-  template <typename T>
-  using Counts = std::map<T, std::size_t>;
-  // Calls body(counts, the member of HelperElements that they count) for each set.
-  template <typename Self, typename Body>
-  static void for_each_set(Self& self, Body body);
-
-  Counts<ServedAddress> cluster_ips_;
-  Counts<ServedAddress> masqueraded_;
-  Counts<ServedAddress> unmasqueraded_;
-  Counts<NodePort> masqueraded_node_ports_;
-  Counts<NodePort> unmasqueraded_node_ports_;
-  Counts<ServedAddress> firewalled_;
-  Counts<SourceRange> source_ranges_;
-  Counts<IpAddress> service_addresses_;
-  Counts<std::uint16_t> health_check_ports_;
-  Counts<IpAddress> local_real_servers_;
-};
 
 class Served {
  public:
@@ -80,7 +51,10 @@ class Served {
   [[nodiscard]] std::vector<WantedVirtualServer> wanted_by(const plan::ServicePortKey& port,
                                                            const WantedSettings& settings) const;
   [[nodiscard]] bool has_service(const plan::ObjectKey& service) const;
-  [[nodiscard]] const ElementCounts& counts() const { return counts_; }
+  // Of all ports together.
+  [[nodiscard]] HelperElements elements() const;
+  // Those on kube-ipvs0.
+  [[nodiscard]] const nft::ElementCounts<IpAddress>& service_addresses() const { return counts_.service_addresses; }
   [[nodiscard]] const NodeAddresses& node() const { return node_; }
   [[nodiscard]] std::vector<Refusal> refusals() const;  // in order
   [[nodiscard]] std::set<NodePort> node_ports() const;
@@ -102,10 +76,10 @@ class Served {
   // Who wants a virtual server. By one plan that is one Service port (plan/claims.h); but where one takes it over from
   // another and only the first half is done, both want it, and the smaller key has it.
   std::map<VirtualServerKey, std::set<plan::ServicePortKey>> claims_;
-  std::map<NodePort, std::size_t> node_ports_;
+  nft::ElementCounts<NodePort> node_ports_;
   std::map<plan::ServicePortKey, std::vector<Refusal>> refusals_;
   std::map<plan::ServicePortKey, std::vector<std::string>> bad_annotations_;
-  ElementCounts counts_;
+  HelperCounts counts_;
 };
 
 }  // namespace sluice::dataplane::ipvs

@@ -109,10 +109,11 @@ class WorldTable : public HelperTable {
     world_.events.push_back(fmt::format("elements +{} -{}", size(add), size(remove)));
     if (!world_.take_change()) return World::ended();
     world_.messages += size(add) + size(remove);
-    for_each([&](auto member) {
-      (world_.elements.*member).insert((add.*member).begin(), (add.*member).end());
-      for (const auto& element : remove.*member) (world_.elements.*member).erase(element);
-    });
+    const auto each = [](auto& live, const auto& added, const auto& removed) {
+      live.insert(added.begin(), added.end());
+      for (const auto& element : removed) live.erase(element);
+    };
+    for_each_set(each, world_.elements, add, remove);
     return size(add) + size(remove);
   }
   Result<bool> intact() override { return world_.table_there; }
@@ -123,22 +124,9 @@ class WorldTable : public HelperTable {
   }
   [[nodiscard]] std::size_t rules() const override { return 20; }
 
-  template <typename Body>
-  static void for_each(Body body) {
-    body(&HelperElements::cluster_ips);
-    body(&HelperElements::masqueraded);
-    body(&HelperElements::unmasqueraded);
-    body(&HelperElements::masqueraded_node_ports);
-    body(&HelperElements::unmasqueraded_node_ports);
-    body(&HelperElements::firewalled);
-    body(&HelperElements::source_ranges);
-    body(&HelperElements::service_addresses);
-    body(&HelperElements::health_check_ports);
-    body(&HelperElements::local_real_servers);
-  }
   static std::size_t size(const HelperElements& elements) {
     std::size_t total = 0;
-    for_each([&](auto member) { total += (elements.*member).size(); });
+    for_each_set([&](const auto& set) { total += set.size(); }, elements);
     return total;
   }
 

@@ -2,6 +2,7 @@
 // Elements of nf_tables' sets and maps: which ones a change adds and removes, and what they read like.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <map>
 #include <span>
@@ -23,6 +24,15 @@ struct ElementChanges {
 
 // Those of the set; none where it has no entry.
 const Elements& elements_of(const ElementsBySet& sets, const std::string& name);
+// Sorted elements of a set, whose keys encode() makes of the values.
+template <typename Values, typename Encode>
+Elements elements_with_keys(const Values& values, Encode encode) {
+  Elements elements;
+  elements.reserve(values.size());
+  for (const auto& value : values) elements.push_back({encode(value), {}});
+  std::ranges::sort(elements);
+  return elements;
+}
 // What `left` has and `right` lacks.
 Elements subtract(const Elements& left, const Elements& right);
 // As nft prints it: "10.96.0.10 . udp . 53", "10.96.0.10 . 53 . 0x00000001 : 10.244.1.9 . 5353",

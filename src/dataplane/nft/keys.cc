@@ -30,6 +30,16 @@ Bytes encode(const NodePort& node_port) {
   return key;
 }
 
+std::optional<NodePort> decode_node_port(std::span<const std::uint8_t> key) {
+  constexpr std::size_t kPortAt = 4;
+  if (key.size() < kPortAt + 2) return std::nullopt;
+  for (const Protocol protocol : {Protocol::kTcp, Protocol::kUdp, Protocol::kSctp}) {
+    if (ip_protocol_number(protocol) != key[0]) continue;
+    return NodePort{protocol, static_cast<std::uint16_t>(key[kPortAt] << 8 | key[kPortAt + 1])};
+  }
+  return std::nullopt;
+}
+
 Bytes encode(const IpAddress& address) {
   Bytes key;
   append_address(key, address);

@@ -5,6 +5,8 @@
 
 #include <compare>
 #include <cstdint>
+#include <optional>
+#include <span>
 #include <vector>
 
 #include "base/ip.h"
@@ -32,6 +34,8 @@ struct NodePort {
 
 Bytes encode(const ServedAddress& served);  // address . protocol . port
 Bytes encode(const NodePort& node_port);    // protocol . port
+// Of what encode() makes; nothing where the bytes are too few or the protocol is none of ours.
+std::optional<NodePort> decode_node_port(std::span<const std::uint8_t> key);
 Bytes encode(const IpAddress& address);
 // address . address: a packet from an address to itself.
 Bytes encode_pair(const IpAddress& address);

@@ -19,5 +19,14 @@ TEST(Keys, AreWhatRulesPutIntoRegisters) {
             (Bytes{0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 6, 0, 0, 0, 1, 187, 0, 0}));
 }
 
+TEST(Keys, OfNodePortsAreReadBack) {
+  for (const Protocol protocol : {Protocol::kTcp, Protocol::kUdp, Protocol::kSctp}) {
+    const NodePort port{protocol, 30080};
+    EXPECT_EQ(decode_node_port(encode(port)), port);
+  }
+  EXPECT_EQ(decode_node_port(Bytes{6, 0, 0, 0, 0x75}), std::nullopt) << "too short";
+  EXPECT_EQ(decode_node_port(Bytes{1, 0, 0, 0, 0x75, 0x80, 0, 0}), std::nullopt) << "ICMP has no ports";
+}
+
 }  // namespace
 }  // namespace sluice::dataplane::nft
