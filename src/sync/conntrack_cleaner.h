@@ -11,8 +11,8 @@
 //  2. There are endpoints: a flow whose replies come from anything else is stale. That includes a flow without any
 //     translation (replies from the destination itself): it was made while there were no endpoints and would never
 //     reach one.
-//  3. There are none, or the destination is no longer served: a flow is stale if it was sent to one of the endpoints
-//     removed ones. After a full sync these are not known: stale is then what was sent to anything but the destination
+//  3. There are none, or the destination is no longer served: a flow is stale if it was sent to one of the removed
+//     endpoints. After a full sync these are not known: stale is then what was sent to anything but the destination
 //     itself.
 // kube-proxy differs in 3: it leaves all flows of a Service without endpoints, and those of a deleted one.
 #pragma once
