@@ -68,7 +68,7 @@ void record_state_folder(const config::SluiceConfig& sluice) {
   (void)sys::sweep_dead_state_folders(sluice.data_dir);
   const auto noted = sys::note_state_folder(sys::state_folder(sluice.data_dir));
   if (!noted && noted.error().code != Errc::kUnsupported)
-    SLUICE_LOG_WARNING("Cannot note the data folder in the kernel, a cleanup must be told of it",
+    SLUICE_LOG_WARNING("Cannot note the data folder in the kernel, a cleanup needs --data-dir",
                        {"err", noted.error().what});
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Health-check node ports: for each Service of type LoadBalancer with externalTrafficPolicy Local, an HTTP server on
-// its healthCheckNodePort that tells the cloud's load balancer whether this node has ready endpoints. Reference:
+// its healthCheckNodePort that reports to the cloud's load balancer whether this node has ready endpoints. Reference:
 // kube-proxy's healthcheck.
 #pragma once
 

@@ -1,6 +1,6 @@
 # shellcheck shell=bash disable=SC2154
 # SPDX-License-Identifier: Apache-2.0
-# What the guest runs as its first process, after the variables that run.sh wrote before it.
+# The guest's first process, after the variables that run.sh wrote before it.
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=dumb LANG=C.UTF-8
 mount -t tmpfs tmpfs /mnt && mkdir -p /mnt/results
 mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000 out /mnt/results

@@ -5,8 +5,8 @@
 #
 #   test/guest/run.sh [--seconds N] [--processors N] [--results DIR] -- COMMAND [ARGUMENT...]
 #
-# COMMAND is run as root by the guest's first process, with the modules of IPVS loaded, lo up, and a fresh /run. What it prints comes out
-# here; files that it writes below $SLUICE_RESULTS come out in DIR; whatever else it writes stays in the guest's memory. The exit
+# COMMAND is run as root by the guest's first process, with the modules of IPVS loaded, lo up, and a fresh /run. Its output appears
+# here; files that it writes below $SLUICE_RESULTS appear in DIR; its other writes stay in the guest's memory. The exit
 # status is COMMAND's; 124 when the guest did not end in time (default 600 s). No KVM is used: about 10 s pass before COMMAND starts. The
 # guest has two processors by default.
 here=$(cd "$(dirname "$0")" && pwd)
@@ -14,7 +14,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 . "$here/../../tools/setup/lib.sh"
 seconds=600
 results=
-# No more than there are: emulated ones wait for each other.
+# No more than the machine has: emulated ones wait for each other.
 processors=$(($(nproc) > 1 ? 2 : 1))
 while [ $# -gt 0 ]; do
 	case $1 in
@@ -41,7 +41,7 @@ clean_up() {
 	rm -rf "$work"
 }
 mkdir "$work/out"
-# The guest's console is a terminal to its programs; what comes out here may be none.
+# The guest's console is a terminal to its programs; our output may not be one.
 [ -t 1 ] || export NO_COLOR=1
 {
 	printf '#!/bin/bash\n'
@@ -49,7 +49,7 @@ mkdir "$work/out"
 	printf 'command=('
 	printf '%q ' "$@"
 	printf ')\n'
-	# What the caller wants its command to know.
+	# Variables that the caller passes to its command.
 	for name in NO_COLOR SLUICE SLUICE_BINARY_DIR SLUICE_SLOW SLUICE_TEST_MODE ASAN_OPTIONS UBSAN_OPTIONS GTEST_FILTER; do [ -z "${!name-}" ] || printf 'export %s=%q\n' "$name" "${!name}"; done
 	cat "$here/inside.sh"
 } >"$work/out/.script"
@@ -57,7 +57,7 @@ chmod 755 "$work" "$work/out/.script"
 
 status=0
 # In the background, since bash runs no trap before a program in the foreground has ended. Without mitigations: they make every system call of
-# an emulated kernel dear.
+# an emulated kernel slow.
 timeout --foreground "$seconds" qemu-system-x86_64 -pidfile "$work/pid" -cpu max -smp "$processors" -m 2048 -nographic -no-reboot -monitor none -nic none -vga none \
 	-kernel "$kernel/vmlinuz" -initrd "$kernel/initrd" \
 	-virtfs local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap \

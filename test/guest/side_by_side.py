@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two namespaces alike, the real ipvsadm in one and ours in the other: the same shell commands must do and say the same in both.
+"""Two namespaces alike, the real ipvsadm in one and ours in the other: the same shell commands must do and print the same in both.
 
-One after the other, and in a guest where nobody else changes a table of ip_vs meanwhile. All namespaces share one hash table, and
+One after the other, and in a guest where nothing else changes a table of ip_vs meanwhile. All namespaces share one hash table, and
 ip_vs_genl_dump_services() finds its place in it by counting the entries of all of them: what another namespace adds between two pieces of a
-list makes the real ipvsadm print entries twice or more, what it removes makes it leave some out, and nothing marks such a list.
+list makes the real ipvsadm print entries twice or more, what it removes makes it leave some out, and such a list is not marked.
 """
 import concurrent.futures
 import re
@@ -29,9 +29,9 @@ def run_in(namespace, programs, command, input_bytes=b""):
 
 
 def is_between(listed, before, after):
-    """Whether a list of connections tells of a moment between two others: the times go down, all else stands still.
+    """Whether a list of connections is from a moment between two others: the times decrease, all else is unchanged.
 
-    However long a busy machine takes over a list.
+    However long a busy machine takes for a list.
     """
     if len({EXPIRES.sub(rb"\1", each) for each in (listed, before, after)}) > 1:
         return listed == after
@@ -40,7 +40,7 @@ def is_between(listed, before, after):
 
 
 class Twins:
-    """Use as a context. `problems` counts what differed; each difference is printed."""
+    """Use as a context. `problems` counts the differences; each difference is printed."""
 
     def __init__(self):
         self.ours, self.real = director.program_folders()
@@ -94,7 +94,7 @@ class Twins:
         return False
 
     def same(self, command, input_bytes=b""):
-        """Both do it; its output and status."""
+        """Both run it; returns its output and status."""
         self.commands += 1
         self.done += f"{command}\n"
         by_real = self.on("twin-real", self.real, command, input_bytes).result()
@@ -103,7 +103,7 @@ class Twins:
         return by_ours
 
     def compare_lists(self, side, lists=LISTS, attempts=1):
-        """Both list one and the same table. Where there are connections, rates and states go on meanwhile: more than one attempt."""
+        """Both list one and the same table. With connections, rates and states change meanwhile: more than one attempt."""
         for arguments in lists:
             command = f"ipvsadm {arguments}"
             for _ in range(attempts):
@@ -116,11 +116,11 @@ class Twins:
             self.report(f"{command} (of the table in {side})", by_real, by_ours)
 
     def compare_tables(self):
-        """What each has written, listed by each. Is there anything?"""
+        """What each has written, listed by each. Returns whether there is anything."""
         tables = []
         for side in SIDES:
             self.compare_lists(side, FEW_LISTS)
             tables.append(self.on(side, self.real, "ipvsadm -Sn").result())
-        # By lines: the order of lists depends on the kernel's where addresses are far apart, and that differs by namespace.
+        # By lines: the order of lists depends on the kernel's if addresses are far apart, and that differs by namespace.
         self.report("what each has written", *(b"\n".join(sorted(table.splitlines())) + b"\n" for table in tables))
         return tables[0] != b"[rc=0]\n"

@@ -6,9 +6,9 @@
 #   SLUICE=PROGRAM SLUICE_BINARY_DIR=DIR test/guest/run.sh -- test/guest/suites.sh [PART-OF-A-NAME...]
 #
 # A suite is an executable file NN_name.sh or NN_name.py. It finds the program that is tested in $SLUICE, the folder of the build in
-# $SLUICE_BINARY_DIR, and may leave files in $SLUICE_RESULTS; it leaves no namespace, process or rule behind. It has the kernel to itself:
-# network namespaces share ip_vs's table, so that a suite beside it would disturb its lists (side_by_side.py); what shall run at the same
-# time runs in a guest of its own. Its exit status says whether a suite passed: "ok NAME" or "FAILED NAME" follows what it printed. The last
+# $SLUICE_BINARY_DIR, and may leave files in $SLUICE_RESULTS; it leaves no namespace, process or rule behind. It has the kernel for itself:
+# network namespaces share ip_vs's table, so that a suite beside it would disturb its lists (side_by_side.py); what must run at the same
+# time runs in its own guest. A suite passed if its exit status is 0: "ok NAME" or "FAILED NAME" follows what it printed. The last
 # line is "N passed, N failed". No suite is a failure.
 set -uo pipefail
 cd "$(dirname "$0")" || exit 2

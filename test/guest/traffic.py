@@ -5,9 +5,9 @@
     close ID fin|rst                                        ends it, and waits until its other end has seen that
     udp CLIENT:PORT VIRTUAL:PORT LENGTH [COUNT [echo]]      datagrams, each one waited for
     burst CLIENT PORT COUNT VIRTUAL:PORT LENGTH             one datagram from each of COUNT ports
-    blast CLIENT:PORT VIRTUAL:PORT LENGTH COUNT             many datagrams as fast as they go
+    blast CLIENT:PORT VIRTUAL:PORT LENGTH COUNT             many datagrams as fast as possible
 
-A real server greets each TCP connection with the address and port that it was reached at, and answers an end with its own.
+A real server greets each TCP connection with the address and port at which it was reached, and closes when the client does.
 """
 import collections
 import os
@@ -25,7 +25,7 @@ TCP_PORTS, UDP_PORTS = (80, 443, 8080), (53, 5060, 8080)
 IP_PKTINFO, IP_FREEBIND = 8, 15
 IPV6_RECVPKTINFO, IPV6_PKTINFO, IPV6_FREEBIND = 49, 50, 78
 PATIENCE = 30.0
-BLAST_PIECE = 64  # datagrams between two breaths: a network queue holds 1000
+BLAST_PIECE = 64  # datagrams between two pauses: a network queue holds 1000
 
 
 def make_socket(namespace, family, kind):
@@ -98,7 +98,7 @@ class RealServers(threading.Thread):
             if connection.recv(65536):
                 return
         except OSError:
-            pass  # reset: an end like another
+            pass  # reset: also an end
         self.selector.unregister(connection)
         connection.close()
         with self.changed:
@@ -215,7 +215,7 @@ def main():
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(director.SOCKET + ".new")
     listener.listen()
-    os.rename(director.SOCKET + ".new", director.SOCKET)  # there when it can be used
+    os.rename(director.SOCKET + ".new", director.SOCKET)  # visible once it can be used
     while True:
         caller, _ = listener.accept()
         with caller:

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# A kernel without ip_vs, modules that cannot be loaded, a scheduler that is not there: what is said, by ipvsadm and by the proxy, that loading
-# works where it may, and that what works goes on.
+# A kernel without ip_vs, modules that cannot be loaded, a missing scheduler: what ipvsadm and the proxy report, that loading
+# works where it may, and that the rest keeps working.
 set -u
 rules=/etc/modprobe.d/sluice-test.conf
 folder=$(mktemp -d)
@@ -60,7 +60,7 @@ cat >"$folder/manifests/services.yaml" <<'YAML'
 {apiVersion: v1, kind: Service, metadata: {name: chosen, annotations: {sluice.dev/scheduler: lc}}, spec: {clusterIP: 10.96.0.6, ports: [{port: 80}]}}
 YAML
 proxy=(ip netns exec sluice-modules timeout 300 "$SLUICE" proxy --config="$folder/config.yaml" --manifests="$folder/manifests" --hostname-override=node)
-# until_said PATTERN: runs the proxy until it says so, or for five minutes; answers all that it said.
+# until_said PATTERN: runs the proxy until it logs that, or for five minutes; prints its whole log.
 until_said() {
 	local pid
 	"${proxy[@]}" >"$folder/log" 2>&1 &

@@ -4,8 +4,8 @@
 
     20_recorded_sessions.py [--all] [NN...]
 
-The recordings were made on another kernel. Where ours says something else, the real ipvsadm is asked, too: if the kernel at hand makes it
-differ from the recording, that is what ours has to say. With --all the real one does every session, which proves the recordings.
+The recordings were made on another kernel. Where ours prints something else, the real ipvsadm is run too: if the kernel at hand makes it
+differ from the recording, that is what ours must print. With --all the real one does every session, which proves the recordings.
 """
 import pathlib
 import shutil
@@ -22,7 +22,7 @@ ATTEMPTS_MAX = {"47": 10, "50": 10}
 
 
 def replay_with(programs, number):
-    """In the namespace that the calling thread is in."""
+    """In the calling thread's namespace."""
     environment = {"PATH": f"{programs}:{director.HERE / 'bin'}:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "HOME": "/root"}
     folder = tempfile.mkdtemp(dir="/run", prefix="case-")
     try:
@@ -33,13 +33,13 @@ def replay_with(programs, number):
 
 
 def replay_fresh(programs, number):
-    """In a lab of its own: connections of an earlier case would be seen."""
+    """In its own lab: connections of an earlier case would be visible."""
     with director.director(traffic=True):
         return director.inside(replay_with, programs, number)
 
 
 def run_one(replay_one, number, ours, real, everything):
-    """(what the real one says, what ours says); nothing of the real one where it was not asked."""
+    """(output of the real one, output of ours); nothing for the real one if it was not run."""
     for _ in range(ATTEMPTS_MAX.get(number, 1)):
         by_ours = replay_one(ours, number)
         if by_ours == replay.recorded(number):

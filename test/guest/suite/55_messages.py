@@ -30,7 +30,7 @@ def manifest(name, address, endpoints):
 
 
 class Node:
-    """A proxy in a node of its own with the Service `web` and `others` more."""
+    """A proxy in its own node with the Service `web` and `others` more."""
 
     def __init__(self, test, others):
         folder = tempfile.TemporaryDirectory(prefix="sluice-messages-")
@@ -57,7 +57,7 @@ class Node:
         return sorted(re.findall(r"-a -t 10\.96\.0\.50:80 -r ([\d.]+):8080", saved))
 
     def wait_until_still(self, trace):
-        """Until the main thread has done nothing for two seconds, and slept: on a busy machine it may be about to go on. The trace's size."""
+        """Waits until the main thread has been idle for two seconds, and sleeps: on a busy machine it may be about to continue. Returns the trace's size."""
         def look():
             status = pathlib.Path(f"/proc/{self.proxy.pid}/task/{self.proxy.pid}/status").read_text()
             return [line for line in status.splitlines() if line.startswith(("State", "voluntary", "nonvoluntary"))], trace.stat().st_size
@@ -73,7 +73,7 @@ class Node:
     def messages_of_change(self, *endpoints):
         """How many netlink messages leave the proxy until the kernel has the endpoints and no others.
 
-        Those of its main thread, which serves changes. Another one sweeps up after other modes, once, some time after the first sync.
+        Those of its main thread, which serves changes. Another one removes leftovers of other modes, once, some time after the first sync.
         """
         trace = self.folder / "trace"
         log = open(self.folder / "strace.log", "w+", encoding="utf-8")

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""A real server that goes is drained, across a restart of the proxy, and one that comes back gets its weight back, under a real connection.
-Then five thousand addresses come and go on kube-ipvs0 while clients go on."""
+"""A removed real server is drained, across a restart of the proxy, and one that comes back gets its weight back, under a real connection.
+Then five thousand addresses are added to and removed from kube-ipvs0 while clients continue."""
 
 import contextlib
 import json
@@ -43,7 +43,7 @@ class DrainTest(unittest.TestCase):
         self.start()
 
     def listen(self, pod):
-        """Says its name to every connection, and again for whatever it is sent."""
+        """Sends its name on every connection, and again for all that it receives."""
         listener = inside(self.rig.ns(pod), lambda: socket.create_server(("0.0.0.0", 8080), backlog=512))
         self.addCleanup(listener.close)
 

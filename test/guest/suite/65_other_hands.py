@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What somebody else's hand changed is named in the log and put right within a sync period, whatever it was."""
+"""Every change by another program is logged and repaired within a sync period."""
 
 import json
 import os
@@ -46,7 +46,7 @@ class OtherHandsTest(unittest.TestCase):
             (folder / "config.yaml").write_text(json.dumps(CONFIG))
             rig.add_node("node", "192.168.231.122/24")
             on_node = ("ip", "netns", "exec", rig.ns("node"))
-            run(*on_node, "ipvsadm", "-A", "-t", "10.8.0.1:80", "-s", "rr")  # excluded: nobody's business
+            run(*on_node, "ipvsadm", "-A", "-t", "10.8.0.1:80", "-s", "rr")  # excluded from the proxy's table
             rig.spawn("node", [SLUICE, "proxy", f"--config={folder}/config.yaml", f"--manifests={folder}/manifests", "--hostname-override=node"], folder / "log")
             log = lambda: (folder / "log").read_text()  # noqa: E731
             wait_for("the first sync", lambda: "Programmed all Services" in log())
