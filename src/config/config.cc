@@ -3,12 +3,12 @@
 //
 // A configuration file rarely names more than five of its sixty fields, and the file that kubeadm writes names all of
 // them with zeros: `burst: 0`, `syncPeriod: 0s`, `masqueradeBit: null`. kube-proxy reads both the same way, because it
-// replaces zeros by defaults in every field where zero makes no sense. We replace in exactly the same fields; where
+// replaces zeros by defaults in every field where zero makes no sense. We do so in exactly the same fields; where
 // zero does make sense (ipvs.minSyncPeriod, conntrack.udpTimeout) it stays. Facts:
 // pkg/proxy/apis/config/v1alpha1/defaults.go of Kubernetes 1.36.
 //
 // Three blocks (iptables, ipvs, nftables) have sync periods, but a proxy has one pair: that of its mode. kube-proxy
-// forgets the other two when it converts the file to its internal form, and prints them as 0s afterwards; so do we.
+// drops the other two when it converts the file to its internal form, and prints them as 0s afterwards; so do we.
 #include "config/config.h"
 
 namespace sluice::config {

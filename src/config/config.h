@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The daemon's configuration as values: KubeProxyConfiguration v1alpha1, field by field as Kubernetes 1.36 spells it,
-// and our own SluiceConfiguration beside it. How they are read is file.h's business, how they are printed text.h's,
-// what is refused validate.h's.
+// The daemon's configuration as values: KubeProxyConfiguration v1alpha1, field by field as in Kubernetes 1.36,
+// and our own SluiceConfiguration beside it. They are read by file.h, printed by text.h,
+// validated by validate.h.
 #pragma once
 
 #include <chrono>
@@ -31,7 +31,7 @@ struct VerbosityPattern {
   friend bool operator==(const VerbosityPattern&, const VerbosityPattern&) = default;
 };
 
-// The one duration of the file that may also be a number, then of nanoseconds.
+// The only duration in the file that may also be a number, then in nanoseconds.
 struct FlushFrequency {
   Duration value{0};
   friend bool operator==(const FlushFrequency&, const FlushFrequency&) = default;
@@ -126,7 +126,7 @@ inline constexpr std::string_view kSluiceApiVersion = "sluice.dev/v1alpha1";
 inline constexpr std::string_view kSluiceKind = "SluiceConfiguration";
 
 // A ProxyConfig{} is an empty document; default_config() is what an empty document means. In a completed one only the
-// block of its mode carries sync periods and masqueradeAll: ask sync_periods() and masquerade_all().
+// block of its mode has sync periods and masqueradeAll: use sync_periods() and masquerade_all().
 struct ProxyConfig {
   std::map<std::string, bool> feature_gates;
   ClientConnection client_connection;
@@ -177,9 +177,9 @@ struct SluiceConfig {
   friend bool operator==(const SluiceConfig&, const SluiceConfig&) = default;
 };
 
-// Fills what is absent as kube-proxy 1.36 does; a zero counts as absent where kube-proxy's own defaulting has it so.
+// Fills absent fields like kube-proxy 1.36; a zero counts as absent wherever it does in kube-proxy's own defaulting.
 void apply_defaults(ProxyConfig& config);
-// Keeps sync periods and masqueradeAll of the mode's block only, and no portRange, as kube-proxy's internal form does.
+// Keeps sync periods and masqueradeAll only of the mode's block, and no portRange, like kube-proxy's internal form.
 void keep_effective_blocks(ProxyConfig& config);
 // The last step of completion: no mode is iptables, no detectLocalMode is ClusterCIDR, nftables listens on "primary".
 void apply_platform_defaults(ProxyConfig& config);
@@ -188,7 +188,7 @@ ProxyConfig default_config();
 
 enum class ProxyMode : std::uint8_t { kIptables, kIpvs, kNftables };
 std::string_view to_string(ProxyMode mode);
-// Of a valid configuration.
+// For a valid configuration.
 ProxyMode proxy_mode(const ProxyConfig& config);
 
 struct SyncPeriods {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// A proxy has to know its own node: which EndpointSlice endpoints are local (by the node's name), which address stands
-// for the node, which packets come from pods of this node, and on which addresses node ports answer. All of it can be
-// said in the configuration, and most clusters say half of it: a ClusterCIDR of one family in a dual-stack cluster, a
-// bindAddress that only means "IPv6 please". What is not said comes from the Node object, and where there is none, from
-// a guess that the log admits. Facts: kube-proxy 1.36, cmd/kube-proxy/app/server.go and
+// A proxy must know its own node: which EndpointSlice endpoints are local (by the node's name), which address
+// represents the node, which packets come from pods of this node, and on which addresses node ports are served. All of
+// it can be configured, and most clusters configure half of it: a ClusterCIDR of one family in a dual-stack cluster, a
+// bindAddress that only means "IPv6 please". What is not configured comes from the Node object, and without one, from a
+// guess that is logged. Facts: kube-proxy 1.36, cmd/kube-proxy/app/server.go and
 // pkg/proxy/util/nodeport_addresses.go.
 #include "config/detect.h"
 
@@ -27,7 +27,7 @@ std::vector<Cidr> parse_family(const std::vector<std::string>& texts, Family fam
   return cidrs;
 }
 
-// The first CIDR of each family tells pods from others.
+// The first CIDR of each family distinguishes pods from others.
 void detect_by_cidr(const std::vector<Cidr>& cidrs, ByFamily<plan::LocalDetector>& detectors) {
   for (const Cidr& cidr : cidrs) {
     plan::LocalDetector& detector = of(detectors, cidr.family());

@@ -2,10 +2,10 @@
 // From YAML to typed fields.
 //
 // What a scalar may be depends on the field: `masqueradeBit: "14"` is an error, and so is `hostnameOverride: 14`,
-// because Kubernetes turns YAML into JSON first and JSON knows its types. A null says nothing: the field keeps what it
-// has. Two faults are forgiven, since files outlive versions: unknown fields (a 1.20 file has udpIdleTimeout) and
+// because Kubernetes turns YAML into JSON first and JSON has types. A null means nothing: the field keeps what it
+// has. Two faults are tolerated, since files outlive versions: unknown fields (a 1.20 file has udpIdleTimeout) and
 // repeated ones (the last wins); they are collected, with their lines, for one line of log. Everything else stops the
-// program, with the field and its line in the text.
+// program, with the field and its line in the error.
 //
 // JSON is a subset of YAML, so one reader serves both. yaml-cpp throws; its exceptions end in this file.
 #include "config/file.h"
@@ -27,7 +27,7 @@
 namespace sluice::config {
 namespace {
 
-// Where a value stands: "iptables.masqueradeBit", line 7.
+// The place of a value: "iptables.masqueradeBit", line 7.
 struct Place {
   std::string path;
   int line = 0;
@@ -81,7 +81,7 @@ struct EnumNames<IpvsEngine> {
       {{"auto", IpvsEngine::kAuto}, {"kernel", IpvsEngine::kKernel}, {"ebpf", IpvsEngine::kEbpf}}};
 };
 
-// Reads one document. `strict_problems` fills up while it goes.
+// Reads one document. `strict_problems` is filled on the way.
 class Decoder {
  public:
   template <Described T>
@@ -104,7 +104,7 @@ class Decoder {
  private:
   template <Described T>
   Result<> decode_field(const std::string& name, const YAML::Node& node, T& out, const Place& place) {
-    // At the top these two have chosen the type already.
+    // At the top these two have already selected the type.
     if ((std::is_same_v<T, ProxyConfig> || std::is_same_v<T, SluiceConfig>) && (name == "apiVersion" || name == "kind"))
       return {};
     Result<> outcome;
@@ -138,7 +138,7 @@ class Decoder {
   Result<> decode(const YAML::Node& node, Integer& out, const Place& place) {
     double number = 0;
     SLUICE_CHECK_OK(decode_number(node, "a whole number", number, place));
-    // Every 32 bit number is exact as a double. 14.0 is whole, as in Go's JSON after its trip through YAML.
+    // Every 32 bit number is exact as a double. 14.0 is whole, as in Go's JSON after its conversion from YAML.
     using Limits = std::numeric_limits<Integer>;
     if (number != std::floor(number)) return wants(place, "a whole number", node);
     if (number < static_cast<double>(Limits::min()) || number > static_cast<double>(Limits::max())) {

@@ -17,7 +17,7 @@ using testing::HasSubstr;
 const std::string kHead = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n";
 const std::string kSluiceHead = "apiVersion: sluice.dev/v1alpha1\nkind: SluiceConfiguration\n";
 
-// What kubeadm of 1.36 writes into the ConfigMap kube-proxy: the Go struct as it stands, without kube-proxy's defaults.
+// What kubeadm of 1.36 writes into the ConfigMap kube-proxy: the Go struct as it is, without kube-proxy's defaults.
 constexpr std::string_view kKubeadm136 = R"(apiVersion: kubeproxy.config.k8s.io/v1alpha1
 bindAddress: 0.0.0.0
 bindAddressHardFail: false
@@ -162,7 +162,7 @@ TEST(Kubeadm, FileOf136MeansDefaults) {
   EXPECT_EQ(parsed(std::string(kKubeadm136)).strict_problems, "");
 }
 
-TEST(Kubeadm, FileOf120MeansDefaultsAndItsOldFieldIsTold) {
+TEST(Kubeadm, FileOf120MeansDefaultsAndItsOldFieldIsReported) {
   ProxyConfig wanted = default_config();
   wanted.client_connection.kubeconfig = "/var/lib/kube-proxy/kubeconfig.conf";
   wanted.cluster_cidr = "10.244.0.0/16";
@@ -245,7 +245,7 @@ TEST(PlatformDefaults, FillModeAndDetectLocalMode) {
   }
 }
 
-TEST(PlatformDefaults, NftablesListensOnPrimaryUnlessTold) {
+TEST(PlatformDefaults, NftablesListensOnPrimaryUnlessConfigured) {
   ProxyConfig config = default_config();
   config.mode = "nftables";
   apply_platform_defaults(config);
@@ -316,7 +316,7 @@ TEST(File, MayBeJson) {
   EXPECT_EQ(sync_periods(config).min, 5s);
 }
 
-TEST(File, UnknownAndRepeatedFieldsAreToldWithTheirLinesAndForgiven) {
+TEST(File, UnknownAndRepeatedFieldsAreReportedWithTheirLinesAndTolerated) {
   const ConfigFile file =
       parsed(kHead + "mode: ipvs\nbogus: {a: 1}\niptables:\n  masqueradeBits: 2\nmode: nftables\nMode: x\n");
   EXPECT_EQ(file.proxy.mode, "nftables");
@@ -326,7 +326,7 @@ TEST(File, UnknownAndRepeatedFieldsAreToldWithTheirLinesAndForgiven) {
             "unknown field \"Mode\" (line 8)");
 }
 
-// Upstream: TestLoadConfigFailures, and every type of field against what it does not take.
+// Upstream: TestLoadConfigFailures, and every type of field with values that it refuses.
 TEST(File, FaultsAreRefusedWithFieldAndLine) {
   struct Row {
     std::string name, text, fragment;
@@ -389,8 +389,8 @@ TEST(File, NumbersOfYamlAreUnderstoodAndItsOddOnesRefused) {
   }
 }
 
-// Outside data: whatever stands in the file, the answer is a configuration or an error. The generator is fixed, so that
-// a failure comes back.
+// Outside data: whatever the file contains, the result is a configuration or an error. The generator is fixed, so that
+// a failure is reproducible.
 TEST(File, DamagedFilesGiveAnErrorOrAConfiguration) {
   const std::string whole =
       std::string(kKubeadm136) + "---\n" + kSluiceHead + "ipvs: {engine: ebpf, drainTimeout: 30s}\n";
@@ -415,7 +415,7 @@ TEST(File, FlushFrequencyMayBeNanoseconds) {
   EXPECT_EQ(parsed(kHead + "logging: {flushFrequency: 3s}\n").proxy.logging.flush_frequency.value, 3s);
 }
 
-TEST(SluiceDocument, StandsBesideTheProxysInAnyOrder) {
+TEST(SluiceDocument, MayFollowOrPrecedeTheProxys) {
   const std::string ours =
       kSluiceHead +
       "manifests: /etc/sluice/services\niptables: {flavour: legacy}\nipvs: {engine: ebpf, drainTimeout: 30s}\n"

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Completion: what the operator wrote, in a file or as flags, becomes one configuration.
 //
-// The two ways do not mix. With --config the file counts, and of the flags only those it has no say in (the node's
-// name, the API server, the log); without it the flags count. Two traps of the flag way are kept, because nodes run
+// The two ways do not mix. With --config the file counts, and of the flags only those that it has no field for (the
+// node's name, the API server, the log); without it the flags count. Two pitfalls of flags are kept, because nodes run
 // with them: sync periods are defaulted before the mode is known, so that --proxy-mode=ipvs has a least period of 1 s
-// where a file's is 0; and a metrics address cannot be switched off. One thing we do better: a flag that --config makes
-// meaningless is told in the log.
+// where a file's is 0; and a metrics address cannot be switched off. One improvement: a flag that --config makes
+// meaningless is named in the log.
 #include "config/flags.h"
 
 #include <fmt/format.h>
@@ -60,8 +60,8 @@ void override_logging(const Flags& flags, Logging& logging) {
   logging.vmodule.insert(logging.vmodule.begin(), given.vmodule.begin(), given.vmodule.end());
 }
 
-// Fields of the file that mean something elsewhere alone. What kubeadm writes for "nobody chose" (zero, empty) is no
-// choice.
+// Fields of the file that have an effect only elsewhere. What kubeadm writes for "not set" (zero, empty) is not a
+// setting.
 void note_fields(const ProxyConfig& config, std::vector<Notice>& notices) {
   const ClientConnection& client = config.client_connection;
   constexpr std::string_view kWindows = "this program runs on Linux alone";
@@ -133,7 +133,7 @@ Result<> note_gates(const ProxyConfig& config, std::vector<Notice>& notices) {
   return {};
 }
 
-// Without --config the flags are the configuration, and kube-proxy's completion of it shows through them: no mode
+// Without --config the flags are the configuration, and reflect kube-proxy's completion of it: no mode
 // becomes "iptables", an address gets its port. Flags of other kube-proxies are left out unless they were given.
 std::map<std::string, std::string> values_of(const Flags& flags, const ProxyConfig& completed) {
   Flags shown = flags;

@@ -12,7 +12,7 @@
 
 namespace sluice::config {
 
-// Whose flags and configuration we take, and whose behaviour is ours.
+// The version whose flags, configuration and behaviour we follow.
 inline constexpr std::string_view kKubernetesVersion = "v1.36.2";
 inline constexpr std::string_view kKubernetesMinorVersion = "1.36";
 
@@ -43,13 +43,13 @@ struct CommandLine {
   std::map<std::string, std::string> flag_values;
 };
 
-// From arguments to a configuration that can be run: parse flags, read the file, default, override, check. Reads the
+// Turns arguments into a configuration that can be run: parse flags, read the file, default, override, check. Reads the
 // configuration file and nothing else. Errors carry kube-proxy's prefixes: "failed complete: ", "initialize logging: ",
 // "failed validate: "; faults of the command line itself have none.
 Result<CommandLine> complete(const std::vector<std::string>& arguments);
 
 std::string help_text();
-// "sluice 0.1.0" and a newline; form "raw" adds what Kubernetes version's configuration is taken.
+// "sluice 0.1.0" and a newline; form "raw" adds the Kubernetes version whose configuration is accepted.
 std::string version_text(const std::string& form);
 
 }  // namespace sluice::config

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Every flag of kube-proxy 1.36, the flags that 1.20 had beside them, and ours.
 //
-// A flag that a newer or older kube-proxy knew must never keep a node's proxy from starting: flags that have no meaning
-// here are accepted, and the log says so. Values are read as Go's pflag reads them, so 0x10 is a number and T a truth
-// value.
+// A flag that a newer or older kube-proxy knew must never keep a node's proxy from starting: flags that have no effect
+// here are accepted and logged. Values are read like in Go's pflag, so 0x10 is a number and T a
+// boolean.
 #include "config/flags_table.h"
 
 #include <fmt/format.h>
@@ -109,7 +109,7 @@ Result<> store(Flags& flags, std::string_view text) {
   return parse_into(text, kAccess(flags));
 }
 
-// An empty text leaves the address as it is, although one would expect it to clear it: so does kube-proxy.
+// An empty text leaves the address unchanged, although one would expect it to be cleared: as in kube-proxy.
 template <auto kAccess>
 Result<> store_ip(Flags& flags, std::string_view text) {
   if (text.empty()) return {};

@@ -113,7 +113,7 @@ const std::set<std::string>& unused() {
   return kNames;
 }
 
-TEST(FlagTable, EveryFlagIsCoveredHereAndLandsInItsField) {
+TEST(FlagTable, EveryFlagIsCoveredHereAndSetsItsField) {
   std::set<std::string> covered = unused();
   for (const Row& row : rows()) {
     ASSERT_NE(find_flag(row.name), nullptr) << row.name;
@@ -198,7 +198,7 @@ TEST(ParseFlags, EmptyAddressesLeaveTheDefault) {
   EXPECT_EQ(flags->config, default_config());
 }
 
-TEST(ParseFlags, FaultsAreToldInPflagsWords) {
+TEST(ParseFlags, FaultsAreReportedWithPflagsTexts) {
   struct Refused {
     Texts line;
     std::string fragment;

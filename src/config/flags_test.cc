@@ -155,7 +155,7 @@ TEST(Complete, ConntrackFlagsCountWithoutAFile) {
   EXPECT_EQ(conntrack.tcp_established_timeout, 5min);
 }
 
-TEST(Complete, FlagsThatTheFileHasFieldsForAreIgnoredAndTold) {
+TEST(Complete, FlagsThatTheFileHasFieldsForAreIgnoredAndReported) {
   const File file("mode: ipvs\n");
   const CommandLine line =
       completed({file.flag(), "--proxy-mode=nftables", "--cluster_cidr=10.0.0.0/8", "--master=https://m", "-v=1"});
@@ -188,7 +188,7 @@ TEST(Complete, NoIgnoredFlagReachesTheConfiguration) {
   EXPECT_EQ(completed(arguments).config, wanted);
 }
 
-TEST(Complete, FlagsWithoutEffectAndDeprecatedOnesAreTold) {
+TEST(Complete, FlagsWithoutEffectAndDeprecatedOnesAreReported) {
   const CommandLine line =
       completed({"--logtostderr=true", "--healthz-port=1", "--cleanup-ipvs=false", "--udp-timeout=1s"});
   EXPECT_THAT(
@@ -200,7 +200,7 @@ TEST(Complete, FlagsWithoutEffectAndDeprecatedOnesAreTold) {
           Notice{"A flag has no effect here", "flag", "--udp-timeout: only mode userspace had sockets of its own"}));
 }
 
-TEST(Complete, UnknownFieldsOfTheFileAreToldAndForgiven) {
+TEST(Complete, UnknownFieldsOfTheFileAreReportedAndTolerated) {
   const File file("udpIdleTimeout: 0s\nmode: nftables\n");
   const CommandLine line = completed({file.flag()});
   EXPECT_EQ(line.config.mode, "nftables");
@@ -209,7 +209,7 @@ TEST(Complete, UnknownFieldsOfTheFileAreToldAndForgiven) {
                                                "strict decoding error: unknown field \"udpIdleTimeout\" (line 3)"}));
 }
 
-TEST(Complete, FieldsWithoutEffectAreTold) {
+TEST(Complete, FieldsWithoutEffectAreReported) {
   const File none(
       "portRange: \"\"\nclientConnection: {burst: 0, qps: 0, contentType: \"\"}\nwinkernel: {networkName: \"\"}\n");
   EXPECT_THAT(completed({none.flag()}).notices, IsEmpty()) << "as kubeadm writes them";
@@ -222,7 +222,7 @@ TEST(Complete, FieldsWithoutEffectAreTold) {
                          "clientConnection.burst: requests to the API server are few, and not held back"}));
 }
 
-// kube-proxy's form that has been read has no portRange any more, so neither does what it writes and shows.
+// kube-proxy's internal form has no portRange any more, so neither has what it writes and shows.
 TEST(Complete, APortRangeIsNotKept) {
   const File file("portRange: 1000-2000\n");
   EXPECT_EQ(completed({file.flag()}).config.port_range, "");
@@ -269,7 +269,7 @@ TEST(Complete, SluicesFlagsWinOverItsDocument) {
   EXPECT_EQ(error_of({"--data-dir=d"}), "failed complete: data-dir: \"d\" is not an absolute path");
 }
 
-TEST(Complete, FeatureGatesAreCheckedAndTold) {
+TEST(Complete, FeatureGatesAreCheckedAndReported) {
   const File file("featureGates: {AllowServiceExternalIPs: false, SidecarContainers: true}\n");
   EXPECT_THAT(completed({file.flag()}).notices,
               ElementsAre(Notice{"A feature gate has no meaning here", "gate", "SidecarContainers"}));

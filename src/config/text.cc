@@ -23,7 +23,7 @@ namespace {
 struct Member;
 
 struct Value {
-  enum class Kind : std::uint8_t { kBare, kText, kMap, kList };  // kBare: null, a number or a truth value, as printed
+  enum class Kind : std::uint8_t { kBare, kText, kMap, kList };  // kBare: null, a number or a boolean, as printed
   Kind kind = Kind::kBare;
   std::string text = "null";
   std::vector<Member> members;
@@ -113,7 +113,7 @@ Value object_of(const ProxyConfig& config) {
   return object;
 }
 
-// "1:20" was a number in base 60 to old readers, and the library still puts it in quotes: digits, then groups of at
+// "1:20" was a number in base 60 for old readers, and the library still quotes it: digits, then groups of at
 // most 59.
 bool is_base_60(std::string_view text) {
   if (text.front() == '-' || text.front() == '+') text.remove_prefix(1);

@@ -126,7 +126,7 @@ TEST(Yaml, ListsAndMapsAreBlocks) {
 }
 
 // The right side was printed by kubectl 1.20, whose YAML writer is kube-proxy's; the last two are our choice.
-TEST(Yaml, TextsAreQuotedAsKubernetesQuotesThem) {
+TEST(Yaml, StringsAreQuotedAsInKubernetes) {
   struct Row {
     std::string text, printed;
   };
@@ -213,7 +213,7 @@ TEST(Yaml, TextsAreQuotedAsKubernetesQuotesThem) {
   }
 }
 
-// Gives every field a value of its own that is not its default; a new field is covered by its line in fields.h.
+// Gives every field a distinct value that is not its default; a new field is covered by its line in fields.h.
 class Filler {
  public:
   void fill(bool& value) { value = true; }

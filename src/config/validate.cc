@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The last gate before the kernel is touched.
 //
-// All problems are told at once, so that an operator who edits a ConfigMap does not learn of them one restart at a
+// All problems are reported at once, so that an operator who edits a ConfigMap does not learn of them one restart at a
 // time. Alerts and habits match kube-proxy's texts, hence paths like KubeProxyLinuxConfiguration, which are names of Go
-// types and not of fields of the file. Some rules hold in one mode only: a file may carry nonsense for the modes it
-// does not use.
+// types and not of fields of the file. Some rules apply in one mode only: a file may have invalid values for the modes
+// it does not use.
 #include "config/validate.h"
 
 #include <fmt/format.h>
@@ -21,7 +21,7 @@ constexpr std::string_view kNotNegative = "must be greater than or equal to 0";
 constexpr std::string_view kPositive = "must be greater than 0";
 constexpr std::string_view kPreviousMinorVersion = "1.35";  // of the Kubernetes whose configuration we take
 
-// How Kubernetes prints a refused value: numbers bare, everything else as JSON.
+// A refused value as printed by Kubernetes: numbers bare, everything else as JSON.
 std::string printed(std::int64_t value) {
   return std::to_string(value);
 }
@@ -147,7 +147,7 @@ void check_node_port_addresses(const std::vector<std::string>& addresses, Proble
     const std::string path = fmt::format("NodePortAddresses[{}]", i);
     if (addresses[i] == "primary") {
       if (addresses.size() != 1) problems.invalid(path, addresses[i], "can't use both 'primary' and CIDRs");
-      return;  // kube-proxy looks at nothing behind it
+      return;  // kube-proxy ignores what follows
     }
     if (!Cidr::parse(addresses[i])) problems.invalid(path, addresses[i], "must be a valid CIDR");
   }

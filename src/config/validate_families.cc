@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// A cluster CIDR of IPv6 on a node that only has IPv4 is well-formed, and wrong: every pod would be taken for an
-// outsider. kube-proxy looks for such contradictions after it knows the node's families. It tells most of them and goes
-// on, because old clusters run with them; it ends only in two cases that were always errors. Which is which is copied
-// with care: a proxy that ends where kube-proxy went on is not a drop-in. Facts: checkBadConfig and checkBadIPConfig in
-// cmd/kube-proxy/app/server.go of 1.36.
+// A cluster CIDR of IPv6 on a node that only has IPv4 is well-formed but wrong: every pod would be taken for an
+// outsider. kube-proxy checks for such contradictions after it knows the node's families. It logs most of them and
+// continues, because old clusters run with them; it exits only in two cases that were always errors. Which is which is
+// copied with care: a proxy that exits where kube-proxy continues is not a drop-in. Facts: checkBadConfig and
+// checkBadIPConfig in cmd/kube-proxy/app/server.go of 1.36.
 #include "config/validate_families.h"
 
 #include <fmt/format.h>
@@ -38,7 +38,7 @@ std::vector<std::string> texts_of(const std::vector<Cidr>& cidrs) {
   return texts;
 }
 
-// Is there something, and all of it of `family`?
+// Whether there is something, and all of it is of `family`.
 bool only(const std::vector<std::string>& cidrs, Family family) {
   return !cidrs.empty() && count(cidrs).of_family(family) == cidrs.size();
 }

@@ -19,7 +19,7 @@ std::vector<Cidr> cidrs_of(const Texts& texts) {
 }
 
 // Upstream: Test_checkBadConfig.
-TEST(NodePorts, SurprisingReachIsTold) {
+TEST(NodePorts, SurprisingReachIsReported) {
   struct Row {
     std::string name;
     std::string cluster_cidr;

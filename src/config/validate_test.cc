@@ -344,7 +344,7 @@ TEST(Validate, Logging) {
   });
 }
 
-TEST(Validate, AllProblemsAreToldAtOnce) {
+TEST(Validate, AllProblemsAreReportedAtOnce) {
   ProxyConfig config = completed_defaults();
   EXPECT_TRUE(validate(config));
   config.oom_score_adj = 2000;

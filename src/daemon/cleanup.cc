@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// A proxy that is taken off a node, or is put into another mode, leaves rules behind: on purpose, so that traffic goes
-// on without it. At last they must go. kube-proxy's own --cleanup empties the whole IPVS table, keeps the settings of the
-// node and forgets the IPv6 sets; here each mode takes what is its own, settings get their old values back, and what is
-// said at the end is what a second look has found.
+// A proxy that is removed from a node, or switched to another mode, leaves rules behind: on purpose, so that traffic
+// continues without it. At the end they must be removed. kube-proxy's own --cleanup empties the whole IPVS table, keeps
+// the settings of the node and forgets the IPv6 sets; here each mode removes its own, settings get their old values
+// back, and the final report is the result of a second look.
 #include "daemon/cleanup.h"
 
 #include <fmt/format.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Taking everything away: what we, or kube-proxy in any of its modes, put into this network namespace's kernel.
+// Removes everything that we, or kube-proxy in any of its modes, put into this network namespace's kernel.
 #pragma once
 
 #include <string>
@@ -19,9 +19,9 @@ struct CleanupReport {
 // Below a network namespace's own state folder: manifests as they were when they could last be read.
 std::string kept_manifests_folder(const std::string& data_dir);
 
-// Goes on after a failure, so that one stubborn object does not save the others.
+// Continues after a failure, so that one object that cannot be removed does not keep the others.
 CleanupReport clean_up_everything(const config::SluiceConfig& sluice);
-// The part of it that is in the kernel by a mode's doing.
+// The part of it that modes put into the kernel.
 void clean_up_modes(const Mechanisms& mechanisms, CleanupReport& report);
 
 // Tells people what clean_up_everything() did. 0 = nothing of ours or kube-proxy's is left.

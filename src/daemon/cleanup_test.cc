@@ -43,7 +43,7 @@ class CleanupTest : public testing::Test {
   config::SluiceConfig sluice_;
 };
 
-TEST_F(CleanupTest, TakesEveryModesObjectsAndLeavesForeignOnes) {
+TEST_F(CleanupTest, RemovesEveryModesObjectsAndLeavesForeignOnes) {
   in_fresh_netns([this] {
     ASSERT_EQ(
         std::system(
@@ -74,7 +74,7 @@ TEST_F(CleanupTest, TakesEveryModesObjectsAndLeavesForeignOnes) {
   });
 }
 
-TEST_F(CleanupTest, OfNothingSucceedsAndMakesNothing) {
+TEST_F(CleanupTest, OfNothingSucceedsAndCreatesNothing) {
   in_fresh_netns([this] {
     const CleanupReport report = clean_up_everything(sluice_);
     EXPECT_THAT(report.problems, IsEmpty());
@@ -85,7 +85,7 @@ TEST_F(CleanupTest, OfNothingSucceedsAndMakesNothing) {
   });
 }
 
-// What is said at the end is what a second look has found.
+// The final report is the result of a second look.
 TEST_F(CleanupTest, WhatStaysIsNamed) {
   auto mechanism = std::make_unique<FakeMechanism>("fake");
   mechanism->objects = {"a", "b"};
@@ -110,7 +110,7 @@ TEST_F(CleanupTest, WhatCouldNotBeLookedAtIsAProblem) {
   EXPECT_THAT(report.problems, ElementsAre("ip_vs cannot be asked"));
 }
 
-// A proxy ran with a data folder of its own, and the cleanup is not told of it.
+// A proxy ran with its own data folder, which the cleanup does not get.
 TEST_F(CleanupTest, TheDataFolderIsKnownToTheKernel) {
   in_fresh_netns([this] {
     const std::string folder = sys::state_folder(sluice_.data_dir);
@@ -125,7 +125,7 @@ TEST_F(CleanupTest, TheDataFolderIsKnownToTheKernel) {
   });
 }
 
-TEST_F(CleanupTest, SettingsOfConnectionTrackingArePutBackAlsoWithTheFolderLost) {
+TEST_F(CleanupTest, SettingsOfConnectionTrackingAreRestoredAlsoWithTheFolderLost) {
   for (const bool lost : {false, true}) {
     SCOPED_TRACE(lost);
     in_fresh_netns([&] {

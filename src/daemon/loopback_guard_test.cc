@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What listens on 127.0.0.1 is for the node alone. Mode iptables opens the way (route_localnet) and guards it; a neighbour
-// must not get through in any mode, at any step of a change, nor after all is taken away (CVE-2020-8558).
+// Listeners on 127.0.0.1 are only for the node. Mode iptables opens them (route_localnet) and guards them; a neighbour
+// must not get through in any mode, at any step of a change, nor after everything is removed (CVE-2020-8558).
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <stdlib.h>
@@ -47,17 +47,17 @@ class LoopbackGuardTest : public testing::TestWithParam<const char*> {
   config::SluiceConfig sluice_;
 };
 
-TEST_P(LoopbackGuardTest, TheNeighbourIsHeardWhereNothingGuards) {
+TEST_P(LoopbackGuardTest, WithoutAGuardTheNeighbourGetsThrough) {
   in_fresh_netns([] {
     Neighbour neighbour;
     EXPECT_FALSE(neighbour.reaches_loopback());
     ASSERT_TRUE(sys::ensure_sysctl(kRouteLocalnet, "1"));
-    EXPECT_TRUE(neighbour.reaches_loopback()) << "or this test would prove nothing";
+    EXPECT_TRUE(neighbour.reaches_loopback()) << "otherwise this test would prove nothing";
   });
 }
 
 // The neighbour tries at each write of the setting, before and after: wherever the process is killed.
-TEST_P(LoopbackGuardTest, TheWayIsGuardedWhenItIsOpenedAndWhenItIsClosed) {
+TEST_P(LoopbackGuardTest, LoopbackIsGuardedWhenItIsOpenedAndWhenItIsClosed) {
   in_fresh_netns([this] {
     Neighbour neighbour;
     int writes = 0;
@@ -87,7 +87,7 @@ TEST_P(LoopbackGuardTest, TheWayIsGuardedWhenItIsOpenedAndWhenItIsClosed) {
 }
 
 // Killed after each piece of the removal, another process takes over.
-TEST_P(LoopbackGuardTest, AProcessThatIsKilledInBetweenLeavesNoWayIn) {
+TEST_P(LoopbackGuardTest, AProcessThatIsKilledInBetweenLeavesLoopbackGuarded) {
   in_fresh_netns([this] {
     Neighbour neighbour;
     for (int pieces = 0; pieces < 4; ++pieces) {
@@ -121,7 +121,7 @@ TEST_P(LoopbackGuardTest, AlsoWithTheDataFolderLost) {
 }
 
 // Changes of the mode and of its settings, as a restart with another configuration makes them.
-TEST_P(LoopbackGuardTest, EveryChangeOfTheModeLeavesNoWayIn) {
+TEST_P(LoopbackGuardTest, EveryChangeOfTheModeLeavesLoopbackGuarded) {
   in_fresh_netns([this] {
     Neighbour neighbour;
     const auto sweep = [&](const Mechanisms& mechanisms, std::span<const Family> iptables_serves) {
@@ -153,7 +153,7 @@ TEST_P(LoopbackGuardTest, EveryChangeOfTheModeLeavesNoWayIn) {
       EXPECT_EQ(setting(), "1");
       EXPECT_FALSE(neighbour.reaches_loopback());
     }
-    // Another mode serves: of iptables, nothing does.
+    // Another mode serves, and iptables no longer does.
     sweep(make_mechanisms({}, sluice_), {});
     EXPECT_EQ(setting(), "0");
     EXPECT_FALSE(neighbour.reaches_loopback());

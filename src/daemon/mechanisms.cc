@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// From the configuration's fields to the settings of each mode. What mode ipvs finds of kube-proxy in iptables is put
-// together here, since neither of the two knows the other.
+// From the configuration's fields to the settings of each mode. What mode ipvs owns of kube-proxy's rules in iptables
+// is put together here, since neither of the two knows the other.
 #include "daemon/mechanisms.h"
 
 #include <fmt/format.h>

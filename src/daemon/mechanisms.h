@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every proxy mode of this program: the one place that knows them all.
+// Every proxy mode of this program: the only place that knows them all.
 #pragma once
 
 #include <memory>
@@ -18,7 +18,7 @@ Mechanisms make_mechanisms(const config::ProxyConfig& config, const config::Slui
 // By the name of its mode. kUnsupported where this program has none of that name.
 Result<dataplane::Mechanism*> mechanism_named(const Mechanisms& mechanisms, std::string_view name);
 
-// The settings of the node that anything of ours changes, in this network namespace.
+// The journal of all node settings that we change, in this network namespace.
 sys::SysctlJournal open_journal(const config::SluiceConfig& sluice);
 
 }  // namespace sluice::daemon

@@ -16,7 +16,7 @@ namespace {
 constexpr std::chrono::seconds kAddressWait{30};
 constexpr std::chrono::seconds kPodCidrWait{300};
 
-// Without an API server nobody says which of the addresses is the node's: the first of each family that others can
+// Without an API server the node's addresses are not given: use the first of each family that other hosts can
 // reach.
 std::vector<IpAddress> host_addresses() {
   std::vector<IpAddress> result;
@@ -41,7 +41,7 @@ config::NodeIps node_ips(const config::ProxyConfig& config, const std::optional<
   return config::detect_node_ips(facts);
 }
 
-// Files need no Node, and a host without another address is reached at no other.
+// Files need no Node, and a host whose only address is loopback is reached only there.
 void log_addresses(const OwnNode& node, bool files) {
   if (node.ips.loopback_assumed && files) {
     SLUICE_LOG_INFO("This host has no address but loopback", {"node", node.name});

@@ -17,7 +17,7 @@ namespace {
 using config::ByFamily;
 using config::of;
 
-// Without a word nobody would know why such a node port does not answer.
+// Without a log line it would be unclear why such a node port is not served.
 void note_loopback_node_ports(const config::ProxyConfig& config, const std::vector<std::string>& cidrs) {
   for (const std::string& text : cidrs) {
     const auto cidr = Cidr::parse(text);
@@ -42,7 +42,7 @@ void log_families(const std::vector<Family>& families, const ByFamily<std::strin
 }  // namespace
 
 Result<Serving> choose_serving(const config::CommandLine& command, const OwnNode& node) {
-  if (!command.mode_named) SLUICE_LOG_INFO("Using iptables proxy");  // as kube-proxy says where no mode is named
+  if (!command.mode_named) SLUICE_LOG_INFO("Using iptables proxy");  // as in kube-proxy if no mode is named
   Serving serving;
   serving.mechanisms = make_mechanisms(command.config, command.sluice);
   SLUICE_TRY(serving.mode, mechanism_named(serving.mechanisms, to_string(proxy_mode(command.config))));

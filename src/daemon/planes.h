@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What this node serves with: its mode, the families that it can serve, and a data plane for each. All of it follows
-// from the configuration, the Node and the host, and is said in the log as kube-proxy says it.
+// from the configuration, the Node and the host, and is logged like in kube-proxy.
 #pragma once
 
 #include <memory>
@@ -17,16 +17,16 @@ namespace sluice::daemon {
 
 struct Serving {
   Mechanisms mechanisms;
-  dataplane::Mechanism* mode = nullptr;      // the one of them that is configured
+  dataplane::Mechanism* mode = nullptr;      // the configured one of them
   std::vector<Family> families;              // the primary one first
   std::vector<std::string> node_port_cidrs;  // nodePortAddresses, with this node's own in place of "primary"
 };
 
-// An error where the mode cannot serve the node's primary family here.
+// An error if the mode cannot serve the node's primary family here.
 Result<Serving> choose_serving(const config::CommandLine& command, const OwnNode& node);
-// An error where the configuration contradicts the node in a way that leaves no pod to be recognised.
+// An error if the configuration contradicts the node such that no pod could be recognised.
 Result<> check_against_node(const config::ProxyConfig& config, const Serving& serving, const OwnNode& node);
-// In the order of the families. They have written nothing yet; with --init-only the node's settings are.
+// In the order of the families. They have written nothing yet, except with --init-only the node's settings.
 Result<std::vector<std::unique_ptr<dataplane::DataPlane>>> open_data_planes(
     const config::CommandLine& command, const Serving& serving, const OwnNode& node,
     const std::vector<IpAddress>& api_server_addresses);
@@ -34,7 +34,7 @@ Result<std::vector<std::unique_ptr<dataplane::DataPlane>>> open_data_planes(
 // Takes away what every mode has left on this node, beside what it serves with. Refers to `serving`, which outlives it.
 std::shared_ptr<sync::LeftoverSweep> make_sweep(const Serving& serving);
 
-// Where node ports of a family answer by the addresses that this host has now.
+// Where node ports of a family are served, by this host's current addresses.
 dataplane::NodePortAddresses node_port_addresses_now(const Serving& serving, Family family);
 // Where health-check node ports listen.
 std::vector<IpAddress> health_check_addresses_now(const Serving& serving);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Two threads: the event loop (sources, HTTP servers, signals), and the control loop, which is the main thread once
-// everything is made. Order of the start, and why: the source first, since the Node tells this node's addresses; then
+// everything is made. Order of the start, and why: the source first, since the Node has this node's addresses; then
 // kernel settings, data planes and servers; the control loop last, which programs nothing before the source's lists are
-// complete. `sluice status` is answered from the first moment on. Beyond the end, however it comes, the kernel goes on
+// complete. `sluice status` is answered from the start on. After the end, of whatever kind, the kernel keeps
 // forwarding by what it was given.
 #include "daemon/server.h"
 
@@ -38,7 +38,7 @@ namespace {
 using config::CommandLine;
 using config::ProxyConfig;
 
-constexpr std::chrono::seconds kLastWords{3};  // for events when the program ends because of what they say
+constexpr std::chrono::seconds kLastWords{3};  // for the events that report why the program ends
 
 class Server {
  public:
@@ -99,7 +99,7 @@ class Server {
     return hooks;
   }
 
-  // Whoever asks, signals, or writes the configuration file is heard while the rest starts.
+  // Requests, signals and writes of the configuration file are handled while the rest starts.
   void listen_to_people(const std::string& node_name) {
     events_.emplace(node_name, std::move(source_.events));
     const view::ProcessFacts process{static_cast<int>(::getpid()),

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Three planes that agree on the easy things and differ in what they leave of a refused port, or after a crash, would
-// make sync know them all. So what dataplane.h promises is tried here on each of them, through the kernel that it
+// Three planes that agree in simple cases and differ in what they leave of a refused port, or after a crash, would
+// make sync know them all. So what dataplane.h promises is tested here on each of them, through the kernel that it
 // really programs, or through the fake of that kernel's next neighbour.
-// Long, because it is one contract: whoever writes a plane reads it from top to bottom.
+// Long, because it is one contract: to be read from top to bottom by authors of a plane.
 #include "dataplane/contract_suite.h"
 
 #include <fmt/format.h>
@@ -78,7 +78,7 @@ Outcome must_apply(DataPlane& plane, const Changes& changes) {
   return *std::move(outcome);
 }
 
-// Everything was taken.
+// Everything was accepted.
 void serve(DataPlane& plane, const Changes& changes) {
   const Outcome outcome = must_apply(plane, changes);
   for (const RefusedPort& each : outcome.refused) ADD_FAILURE() << each.port.printed_name() << ": " << each.reason;
@@ -123,7 +123,7 @@ TEST_P(PlaneContract, OpeningAPlaneWritesNothing) {
   });
 }
 
-TEST_P(PlaneContract, AFullApplyOverAnotherPlansRemainsServesWhatIsWantedAlone) {
+TEST_P(PlaneContract, AFullApplyOverAnotherPlansObjectsServesOnlyWhatIsWanted) {
   on_rig([](PlaneRig& rig) {
     serve(*rig.open(), full({port(0), port(1), port(2)}));
     const Ports wanted{port(1, {"10.1.0.9"}), port(2), port(3)};
@@ -207,7 +207,7 @@ TEST_P(PlaneContract, AComparisonNamesWhatDiffersAndChangesNothing) {
 
 // ---- others
 
-TEST_P(PlaneContract, ObjectsOfOthersStand) {
+TEST_P(PlaneContract, ObjectsOfOthersStay) {
   on_rig([](PlaneRig& rig) {
     rig.add_foreign_objects();
     const auto plane = rig.open();
@@ -236,7 +236,7 @@ TEST_P(PlaneContract, DamageIsSeenAndAFullApplyRepairsIt) {
   });
 }
 
-TEST_P(PlaneContract, AnAddressThatComesIsNoDamage) {
+TEST_P(PlaneContract, AnAddedAddressIsNoDamage) {
   on_rig([](PlaneRig& rig) {
     const auto plane = rig.open();
     serve(*plane, full(ports(2)));
@@ -287,7 +287,7 @@ TEST_P(PlaneContract, BesideARefusedPortOthersCostWhatTheyCostWithoutIt) {
   });
 }
 
-TEST_P(PlaneContract, ARefusedPortIsTriedAgainByAnEqualChange) {
+TEST_P(PlaneContract, ARefusedPortIsRetriedByAnEqualChange) {
   on_rig([](PlaneRig& rig) {
     model::Service bad = service(1);
     rig.refuse(bad);
@@ -305,7 +305,7 @@ TEST_P(PlaneContract, ARefusedPortIsTriedAgainByAnEqualChange) {
   });
 }
 
-TEST_P(PlaneContract, ARefusedPortThatGoesLeavesNothing) {
+TEST_P(PlaneContract, ARemovedRefusedPortLeavesNothing) {
   on_rig([](PlaneRig& rig) {
     const auto plane = rig.open();
     serve(*plane, full({port(0)}));
@@ -319,7 +319,7 @@ TEST_P(PlaneContract, ARefusedPortThatGoesLeavesNothing) {
   });
 }
 
-TEST_P(PlaneContract, AFullApplyTriesARefusedPortAgain) {
+TEST_P(PlaneContract, AFullApplyRetriesARefusedPort) {
   on_rig([](PlaneRig& rig) {
     model::Service bad = service(1);
     rig.refuse(bad);
@@ -335,8 +335,8 @@ TEST_P(PlaneContract, AFullApplyTriesARefusedPortAgain) {
 
 // ---- a process that ends
 
-// At every prefix of what `change` writes, each Service in `always` is served, by nothing that `allowed` does not name;
-// a fresh process then makes it right.
+// At every prefix of what `change` writes, each Service in `always` is served, only by what `allowed` names;
+// a fresh process then completes it.
 void end_at_every_prefix(PlaneRig& rig, const Ports& before, const Changes& change, const Ports& after,
                          const std::vector<unsigned>& always, const Set& allowed) {
   for (std::size_t prefix = 0; prefix < kPrefixesMax; ++prefix) {
@@ -384,7 +384,7 @@ TEST_P(PlaneContract, AtEveryPrefixOfAFullApplyWhatWasServedIsServed) {
 
 // ---- a plane that ends
 
-TEST_P(PlaneContract, ARetiredPlaneTakesNoNewConnectionsAndEnds) {
+TEST_P(PlaneContract, ARetiredPlaneAcceptsNoNewConnectionsAndEnds) {
   on_rig([](PlaneRig& rig) {
     const auto plane = rig.open();
     serve(*plane, full(ports(2)));
@@ -397,8 +397,8 @@ TEST_P(PlaneContract, ARetiredPlaneTakesNoNewConnectionsAndEnds) {
     rig.end_connections();
     const auto again = plane->tend();
     ASSERT_TRUE(again) << again.error().what;
-    EXPECT_FALSE(*again) << "nobody is left";
-    // A later process of this mode serves as over any remains.
+    EXPECT_FALSE(*again) << "no connection is left";
+    // A later process of this mode serves as over any leftovers.
     const auto next = rig.open();
     serve(*next, full(ports(2)));
     EXPECT_EQ(reached(rig, 0), kBoth);
@@ -416,7 +416,7 @@ TEST_P(PlaneContract, APlaneThatServedNothingRetiresAtOnce) {
   });
 }
 
-TEST_P(PlaneContract, CapabilitiesNameEachGapOnceAndWithWords) {
+TEST_P(PlaneContract, CapabilitiesNameEachGapOnceAndWithAReason) {
   on_rig([](PlaneRig& rig) {
     const auto plane = rig.open();
     std::set<Gap> gaps;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// For tests: the promises of dataplane.h, each a test that runs on any data plane. A test program of a plane compiles
-// contract_suite.cc in and says INSTANTIATE_TEST_SUITE_P(Name, PlaneContract, testing::Values(PlaneUnderTest{...}),
-// plane_name).
+// For tests: the promises of dataplane.h, each as a test that runs on any data plane. A test program of a plane
+// compiles contract_suite.cc in and has INSTANTIATE_TEST_SUITE_P(Name, PlaneContract,
+// testing::Values(PlaneUnderTest{...}), plane_name).
 #pragma once
 
 #include <gtest/gtest.h>
@@ -18,24 +18,24 @@
 
 namespace sluice::dataplane {
 
-// A machine of its own for one test, with addresses of its own and without anything of ours. It outlives the planes
-// that are opened on it, as a kernel does.
+// A separate machine for one test, with its own addresses and without any object of ours. It outlives the planes
+// that are opened on it, like a kernel.
 class PlaneRig {
  public:
   virtual ~PlaneRig() = default;
   // One more plane, of IPv4.
   virtual std::unique_ptr<DataPlane> open() = 0;
-  // Everything that is in the kernel, ours or not, in any form that is equal where the kernel is the same.
+  // Everything that is in the kernel, ours or not, in any form that is equal if the kernel's state is.
   virtual std::vector<std::string> everything() = 0;
   // Where a new TCP connection to that address may go by what is in the kernel: "10.1.0.1:8080".
   virtual std::set<std::string> reached_by(const IpAddress& address, std::uint16_t port) = 0;
 
-  // Objects of others, as near to ours as they come, and whether they are as they were.
+  // Objects of others, as similar to ours as possible, and whether they are unchanged.
   virtual void add_foreign_objects() = 0;
   virtual bool foreign_objects_stand() = 0;
-  // Takes away something that each new connection through us needs.
+  // Removes something that each new connection through us needs.
   virtual void damage() = 0;
-  // Gives the node an address that it did not have. False where this makes no difference to a plane of this mode.
+  // Gives the node an address that it did not have. False if this makes no difference to a plane of this mode.
   virtual bool change_node() = 0;
 
   // Makes the kernel refuse this Service, or changes the Service so that it does; and the other way round.
@@ -43,7 +43,7 @@ class PlaneRig {
   virtual void let_in(model::Service& service) = 0;
 
   // From now on the kernel takes so many further changes of this process, then it ends: nothing it writes has an effect,
-  // and every call fails. kNever: it lives on.
+  // and every call fails. kNever: it does not end.
   static constexpr std::size_t kNever = static_cast<std::size_t>(-1);
   virtual void end_process_after(std::size_t changes) = 0;
   // Lets the kernel forget connections, as time does.

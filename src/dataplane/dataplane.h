@@ -1,27 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
-// DataPlane: what makes this node's kernel forward by a Plan, for one address family, in one proxy mode. Opened by a
+// DataPlane: makes this node's kernel forward by a Plan, for one address family, in one proxy mode. Opened by a
 // Mechanism (mechanism.h); which plane serves and which retires is the succession's decision (sync/succession.h). The
-// contract suite (contract_suite.cc) holds every plane to what follows.
+// contract suite (contract_suite.cc) checks every plane against what follows.
 //
 // The contract.
 //
 // - What is live belongs to the kernel, not to this object: it outlives us, and others may change it. The first apply()
-//   of a plane is full: it reads what is live, makes it equal to what is wanted, and changes nothing that is right
-//   already. After that the plane knows what is live, so a partial apply reads nothing and costs what it changes.
+//   of a plane is full: it reads what is live, makes it equal to what is wanted, and changes nothing that is already
+//   right. After that the plane knows what is live, so a partial apply reads nothing and costs what it changes.
 // - A plane never touches what it does not own: its tables, its chains, its addresses, its marks, the virtual servers
 //   that a plan of ours put there. Objects of others stay through every call.
-// - New before old. What a packet is sent to exists before packets are sent there, and goes after they no longer are.
+// - New before old. A destination exists before packets are sent to it, and is removed after they no longer are.
 //   So every prefix of what apply() writes serves: killed at any moment, a process loses no established connection, and
-//   the next one's full apply makes the rest right.
-// - A Service port that the kernel refuses costs the others nothing. It stands in the Outcome with its reason; of it
-//   may be live what the kernel took, or what was live before, and the plane remembers which. The port's next Change
+//   the next one's full apply completes the rest.
+// - A Service port that the kernel refuses costs the others nothing. It is in the Outcome with its reason; of it
+//   may be live what the kernel accepted, or what was live before, and the plane records which. The port's next Change
 //   has as `before` what was refused. Where `after` is the same, that is one more attempt, which costs that port. Neither
 //   intact() nor compare() reports its absence.
 // - An Error of apply() means that nobody knows what is live, which may be any prefix of the changes; a full apply is
 //   right then. kUnsupported is returned before anything is touched.
-// - retire() ends a plane's service and not its connections: new ones are no longer taken, those that exist go on for
+// - retire() ends a plane's service and not its connections: new ones are no longer accepted, existing ones continue
 //   as long as tend() asks to be called again. A plane that has retired is neither applied nor asked whether it is
-//   intact. Its objects stay until Mechanism::remove() takes them.
+//   intact. Its objects stay until Mechanism::remove() removes them.
 // - All calls come from one thread. apply(), compare() and retire() may block for as long as the kernel needs; none
 //   waits for time to pass or for a connection to end.
 #pragma once
@@ -43,7 +43,7 @@
 
 namespace sluice::dataplane {
 
-// Which addresses node ports answer on, for one family, as worked out from nodePortAddresses and the node's interfaces.
+// Which addresses node ports are served on, for one family, derived from nodePortAddresses and the node's interfaces.
 struct NodePortAddresses {
   bool all_local = true;             // every local address
   std::vector<IpAddress> addresses;  // otherwise exactly these, sorted
@@ -52,8 +52,8 @@ struct NodePortAddresses {
 
 struct Changes {
   // false: what is live is what the `before` sides say, and only the listed ports change.
-  // true: nothing is known of what is live; `ports` (before is null) are all that shall be served, everything else of
-  // ours goes.
+  // true: it is not known what is live; `ports` (before is null) are all that must be served, everything else of
+  // ours is removed.
   bool full = false;
   std::vector<plan::Change> ports;        // of this data plane's family, in order of their keys
   NodePortAddresses node_port_addresses;  // a change of these comes with full
@@ -68,15 +68,15 @@ struct ApplyStats {
       written_by_table{};  // those of rules_written that rules_by_table() counts, by table
 };
 
-// A Service port of which the kernel does not take everything.
+// A Service port of which the kernel does not accept everything.
 struct RefusedPort {
   plan::ServicePortKey port;
-  std::string reason;    // the kernel's, in words, and what it was asked for
+  std::string reason;    // the kernel's, as text, and what was requested
   bool untried = false;  // set aside without an attempt, since several like it were refused; the next call tries it
   friend auto operator<=>(const RefusedPort&, const RefusedPort&) = default;
 };
 
-// What an apply() that went through has left.
+// The result of an apply() that succeeded.
 struct Outcome {
   ApplyStats stats;
   std::vector<RefusedPort> refused;  // sorted, each port once; everything else is live
@@ -92,17 +92,17 @@ struct Difference {
   [[nodiscard]] bool empty() const { return missing.empty() && unexpected.empty(); }
 };
 
-// An address of a Service that this data plane declines to serve, since serving it would take something away from the
+// An address of a Service that this data plane declines to serve, because serving it would take something from the
 // node itself. What the plan refuses is in none of its frontends; see plan::Planner::refusals().
 using plan::Refusal;
 
 enum class Integrity : std::uint8_t {
   kKept,         // as it was written
   kDamaged,      // others removed or changed objects of ours
-  kNodeChanged,  // the node's own addresses or routes are others than those that were served with
+  kNodeChanged,  // the node's own addresses or routes differ from those of the last apply
 };
 
-// What a plan may ask for and a plane of this mode cannot give, on any node.
+// What a plan may require and a plane of this mode cannot do, on any node.
 enum class Gap : std::uint8_t {
   kDropByPolicy,        // to drop what a traffic policy leaves without an endpoint, instead of sending it elsewhere
   kPoolBySource,        // different endpoints for different clients of one address and port
@@ -114,7 +114,7 @@ std::string_view to_string(Gap gap);  // "drop-by-policy"
 struct Limitation {
   Gap gap = Gap::kDropByPolicy;
   std::string_view
-      why;  // a sentence for people, shown in `sluice status`, by tests that are skipped, and in the manual
+      why;  // a sentence for users, shown in `sluice status`, by tests that are skipped, and in the manual
 };
 
 struct Capabilities {
@@ -132,21 +132,21 @@ class DataPlane {
   [[nodiscard]] virtual const Capabilities& capabilities() const = 0;
 
   virtual Result<Outcome> apply(const Changes& changes) = 0;
-  // Whether what apply() wrote is still there. Cheap, so it may look at a part each time; called every sync period, after
-  // the first apply(). Of damage and a changed node it reports damage. Both call for a full apply.
+  // Whether what apply() wrote is still there. Cheap, so it may check a part each time; called every sync period, after
+  // the first apply(). If there is damage and a changed node it reports damage. Both need a full apply.
   virtual Result<Integrity> intact() = 0;
   // Reads what is live and compares it with the whole plan, given as for a full apply. Changes nothing.
   virtual Result<Difference> compare(const Changes& wanted) = 0;
   // From now on no new connections. Writes at most what the plane has live; may be called again after an Error.
   virtual Result<> retire() = 0;
-  // Does what is left from earlier calls and due by now, such as the end of a drain, and returns after which time to
-  // call again at the latest; nothing where all is done, which after retire() means that the last connection has ended.
+  // Does what is left from earlier calls and due now, such as the end of a drain, and returns after which time to
+  // call again at the latest; nothing if all is done, which after retire() means that the last connection has ended.
   // Called after every apply() and retire().
   virtual Result<std::optional<std::chrono::milliseconds>> tend() = 0;
 
   // As of the last apply(), in order.
   [[nodiscard]] virtual std::vector<Refusal> refusals() const { return {}; }
-  // Rules that exist by our will, by table, for the metrics.
+  // The number of our rules, by table, for the metrics.
   [[nodiscard]] virtual std::vector<std::pair<std::string, std::size_t>> rules_by_table() const = 0;
 };
 

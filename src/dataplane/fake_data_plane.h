@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// For tests: a data plane whose kernel is a map, that remembers what it was told, fails when it is told to, and minds
-// the contract (dataplane.h) from its own side.
+// For tests: a data plane whose kernel is a map, that records its calls, fails on demand, and checks
+// that callers keep the contract (dataplane.h).
 #pragma once
 
 #include <fmt/format.h>
@@ -17,14 +17,14 @@
 
 namespace sluice::dataplane {
 
-// What outlives a data plane object, as the kernel does.
+// What outlives a data plane object, like the kernel.
 struct FakeKernel {
   std::map<plan::ServicePortKey, plan::ServicePortPlanPtr> live;
   NodePortAddresses node_port_addresses;
   bool canary = false;
-  bool altered = false;       // by others, since the last full apply
+  bool altered = false;       // by other programs, since the last full apply
   bool node_changed = false;  // its addresses, since the last full apply
-  bool retired = false;       // takes no new connections
+  bool retired = false;       // accepts no new connections
 
   void flush() {
     live.clear();
@@ -130,9 +130,9 @@ class FakeDataPlane : public DataPlane {
   std::vector<Changes> applied;         // also those that failed
   std::vector<std::string> violations;  // of the contract, by the caller
   std::function<void()> during_apply;
-  int failures = 0;              // so many calls fail ...
-  int skip_failures = 0;         // ... after so many that do not
-  std::size_t fail_after = 0;    // a failing call leaves so many ports live
+  int failures = 0;              // this many calls fail ...
+  int skip_failures = 0;         // ... after this many that do not
+  std::size_t fail_after = 0;    // a failing call leaves this many ports live
   bool fails_at_prefix = false;  // every call that would make more changes than fail_after fails
   bool canary_unreadable = false;
   std::size_t canary_checks = 0;

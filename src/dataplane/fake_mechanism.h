@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// For tests: a mechanism whose kernel is a list of objects. What it leaves, how many connections go on there, what is
-// refused and how much goes in one piece is put in by the test.
+// For tests: a mechanism whose kernel is a list of objects. Its leftovers, how many connections continue there, what is
+// refused and how much one piece removes are set by the test.
 #pragma once
 
 #include <algorithm>
@@ -66,7 +66,7 @@ class FakeMechanism : public Mechanism {
     return done;
   }
 
-  // ---- what there is
+  // ---- what exists
   std::vector<std::string> objects;
   std::vector<std::string> unsure;
   std::vector<std::string> problems;
@@ -77,7 +77,7 @@ class FakeMechanism : public Mechanism {
   std::map<Family, std::string> unsupported;
   std::function<Result<std::unique_ptr<DataPlane>>(const PlaneSettings&)> make_plane;
 
-  // ---- what was asked
+  // ---- what was called
   std::vector<Family> opened;
   std::vector<Family> served_when_looked;
   std::size_t looks = 0;

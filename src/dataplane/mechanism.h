@@ -5,24 +5,24 @@
 //
 // The contract.
 //
-// - What is left over is recognised by what it is, not by who remembers it: objects of ours from an earlier process,
+// - Leftovers are recognised by what they are, not by records of a process: objects of ours from an earlier process,
 //   and those of the real kube-proxy, in whatever version, flavour or engine it ran. An object has one owner: chains
 //   that kube-proxy's modes iptables and ipvs share belong to iptables; those of mode ipvs alone, and its IP sets,
 //   belong to ipvs, although iptables holds them.
-// - What others made stays: the administrator's rules, kubelet's, a network plugin's, virtual servers that no record
-//   calls ours. Where it cannot be determined whose an object is, it stays and is named (Leftovers::unsure).
+// - Objects of others stay: the administrator's rules, kubelet's, a network plugin's, virtual servers that no record
+//   lists as ours. If an object's owner cannot be determined, it stays and is reported (Leftovers::unsure).
 // - leftovers() is beside what serves: of a family that a data plane of this mechanism serves, what that plane has is
 //   not left over; a second flavour's rules, or what kube-proxy left in the same place, is.
 // - remove() works in bounded pieces, so that whoever calls it can serve changes in between. Each piece leaves the node
-//   in a state that is safe: a guard goes after what it guards against (the martian rule after route_localnet is 0
+//   in a state that is safe: a guard is removed after what it guards (the martian rule after route_localnet is 0
 //   again), entry points before what they lead to. Killed after any piece, or within one, a later process finds the
 //   rest by leftovers().
-// - Settings of the node that a mode needs (sysctls) are its objects, too: recorded with their old values before they
-//   are changed, and put back by remove(). One that another process has changed since is left.
+// - Settings of the node that a mode needs (sysctls) are its objects too: recorded with their old values before they
+//   are changed, and restored by remove(). One that another process has changed since is left.
 // - probe(), open() and leftovers() write nothing: only apply() of a data plane, prepare_node() and remove() do. A
 //   kernel module that serving needs may be loaded by probe(), never by leftovers().
 // - All calls come from one thread, the one that calls the data planes. None waits for time to pass or for connections
-//   to end; callers have the clock. A call takes as long as listing the mode's objects does, or one piece's removal.
+//   to end; callers have the clock. A call takes as long as listing the mode's objects, or one piece's removal.
 #pragma once
 
 #include <chrono>
@@ -42,43 +42,43 @@
 
 namespace sluice::dataplane {
 
-// What a data plane is opened with, whatever its mode. What a mode alone knows (flavour, engine, schedulers, timeouts)
-// was given to its mechanism when that was made.
+// The settings with which a data plane of any mode is opened. What only one mode needs (flavour, engine, schedulers,
+// timeouts) was passed to its mechanism's constructor.
 struct PlaneSettings {
   Family family = Family::kIPv4;
   plan::LocalDetector detector;
   bool localhost_node_ports = false;
-  std::vector<IpAddress> api_server_addresses{};  // never taken by a Service
+  std::vector<IpAddress> api_server_addresses{};  // never served for a Service
 };
 
-// Objects of one kind, in words for people: "3 virtual servers", "the device kube-ipvs0".
+// Objects of one kind, as text for users: "3 virtual servers", "the device kube-ipvs0".
 struct Objects {
   std::string one;        // "virtual server"
-  std::string many;       // "virtual servers"; empty where there can be only one, which `one` then names in full
+  std::string many;       // "virtual servers"; empty if there can be only one, which `one` then names in full
   std::size_t count = 1;  // never 0
   [[nodiscard]] std::string to_string() const;
   friend bool operator==(const Objects&, const Objects&) = default;
 };
-// Adds to the entry of the same kind, or behind all entries.
+// Adds to the entry of the same kind, or after all entries.
 void add(std::vector<Objects>& to, Objects objects);
 
-// A mechanism's own notes on where the objects are, so that remove() need not list everything again for each piece.
+// A mechanism's own notes about where the objects are, so that remove() need not list everything again for each piece.
 class LeftoverNotes {
  public:
   virtual ~LeftoverNotes() = default;
 };
 
 struct Leftovers {
-  std::vector<Objects> objects;         // what remove() would take away
-  std::vector<std::string> unsure{};    // what may be ours and stays, each with the reason and the way to remove it
+  std::vector<Objects> objects;         // what remove() would remove
+  std::vector<std::string> unsure{};    // what may be ours and stays, each with the reason and how to remove it
   std::vector<std::string> problems{};  // what could not be looked at, and why
   // Connections that go on through these objects and end when they are removed. Whoever is in no hurry waits until
-  // there are none, but no longer than drain_timeout after the mechanism took no new ones.
+  // there are none, but no longer than drain_timeout after the mechanism stopped accepting new ones.
   std::uint64_t connections = 0;
   std::chrono::milliseconds drain_timeout{0};
   std::unique_ptr<LeftoverNotes> notes{};  // for the mechanism that made them
 
-  // Nothing of this mode is left, and all of it was looked at.
+  // Nothing of this mode is left, and everything was examined.
   [[nodiscard]] bool none() const { return objects.empty() && unsure.empty() && problems.empty(); }
 };
 
@@ -86,7 +86,7 @@ struct Leftovers {
 struct Removal {
   std::vector<Objects> removed{};
   std::vector<std::string> problems{};  // what this call could not remove, and why
-  Leftovers left{};                     // for the next call; without objects when all was tried
+  Leftovers left{};                     // for the next call; without objects when all were tried
 };
 
 class Mechanism {
@@ -98,23 +98,23 @@ class Mechanism {
   // A data plane that has written nothing yet. It may be opened while another one, of this or of another mechanism,
   // serves the same family.
   virtual Result<std::unique_ptr<DataPlane>> open(const PlaneSettings& settings) = 0;
-  // Makes the settings of the node that the mode needs, with their guards, and nothing else: for a process that runs with
-  // fewer rights afterwards (--init-only). Otherwise the first apply() of a data plane makes them.
+  // Changes the settings of the node that the mode needs, with their guards, and nothing else: for a process that runs
+  // with fewer rights afterwards (--init-only). Otherwise the first apply() of a data plane does.
   virtual Result<> prepare_node(const PlaneSettings&) { return {}; }
-  // How the mode is done here, as of the last open(): "nft", "legacy", "kernel". Empty before.
+  // How the mode is implemented here, as of the last open(): "nft", "legacy", "kernel". Empty before.
   [[nodiscard]] virtual std::string flavour() const = 0;
 
-  // What earlier processes left of this mode, while its data planes serve these families. No entry of it is an error of
-  // the call: what could not be looked at stands in `problems`, the rest is complete.
+  // What earlier processes left of this mode, while its data planes serve these families. None of its entries is an
+  // error of the call: what could not be examined is in `problems`, the rest is complete.
   virtual Leftovers leftovers(std::span<const Family> serving) = 0;
-  // Takes away the next piece. Each object is tried once: one that is refused is reported and left out of
-  // Removal::left, so that it does not save the others, and calling until no objects are left ends. One that went in
-  // the meantime, by whatever hand, is no problem. Called with what leftovers() of this mechanism returned, or with
-  // Removal::left, while the same families are served as then.
+  // Removes the next piece. Each object is tried once: one that is refused is reported and left out of
+  // Removal::left, so that it does not keep the others, and calling until no objects are left terminates. One that was
+  // removed in the meantime, by any program, is no problem. Called with what leftovers() of this mechanism returned,
+  // or with Removal::left, while the same families are served as then.
   virtual Removal remove(Leftovers leftovers) = 0;
 };
 
-// Removes piece after piece until nothing more can be done, at once and without regard to connections.
+// Removes piece after piece until nothing more can be done, at once and without waiting for connections.
 Removal remove_all(Mechanism& mechanism, Leftovers leftovers);
 
 }  // namespace sluice::dataplane

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // An endpoint's change arrives as an Update of one slice. The Snapshot says which Service it belongs to, the Planner
-// works that one Service out again and answers what differs, the family concerned notes it and programs it at once if
-// the last sync is long enough ago. With ten thousand Services that is still one Service's work: nothing here walks
-// over all of them, but for a full sync.
+// plans that Service again and returns what differs, the family concerned notes it and programs it at once if
+// the last sync is long enough ago. With ten thousand Services that is still one Service's work: nothing here iterates
+// over all of them, except a full sync.
 //
-// Turn by turn: take in everything that was posted (so that a list that came in pieces is programmed whole), let each
+// Turn by turn: take everything that was posted (so that a list that arrived in pieces is programmed whole), let each
 // family do what is due, publish what both share (health-check node ports, gauges), delete stale UDP flows last,
 // because the dump of a large connection table must not delay the other family's rules.
 #include "sync/control_loop.h"
@@ -23,12 +23,12 @@ namespace sluice::sync {
 namespace {
 
 constexpr std::size_t kComparisonsMax = 8;
-// Far enough to mean "when something is posted", near enough for any clock arithmetic.
+// Far enough to mean "when something is posted", near enough for clock arithmetic.
 constexpr auto kIdle = std::chrono::hours(1);
 // The cluster autoscaler's announcement that the node goes: load balancers shall send no more new connections.
 constexpr std::string_view kToBeDeletedTaint = "ToBeDeletedByClusterAutoscaler";
 
-// Why load balancers must send this node no new connections; empty where they may.
+// Why load balancers must send this node no new connections; empty if they may.
 std::string problem_of(const model::Node& node) {
   if (node.deleting) return fmt::format("Node \"{}\" is being deleted", node.name);
   if (std::find(node.taint_keys.begin(), node.taint_keys.end(), kToBeDeletedTaint) == node.taint_keys.end()) return "";
@@ -52,7 +52,7 @@ std::set<model::ObjectKey> services_in(const model::Update& update) {
   return keys;
 }
 
-// Periods too short to be meant would make the loop spin.
+// Periods that are too short would make the loop spin.
 LoopSettings sane(LoopSettings settings) {
   constexpr std::chrono::nanoseconds kShortest = std::chrono::milliseconds(10);
   settings.sync_period = std::max(settings.sync_period, kShortest);
@@ -62,7 +62,7 @@ LoopSettings sane(LoopSettings settings) {
   return settings;
 }
 
-// A balancer could not ask this node whether it has endpoints. The API server allocates the port, so its lack is a
+// A load balancer could not ask this node whether it has endpoints. The API server allocates the port, so its lack is a
 // fault of the object.
 void report_missing_health_check_port(const model::Service& service) {
   if (service.type != model::ServiceType::kLoadBalancer || service.headless ||
@@ -288,7 +288,7 @@ void ControlLoop::sync_families() {
 void ControlLoop::publish(bool synced) {
   const auto waits = [](const auto& family) { return family->waiting(); };
   const bool all_done = planned_ && std::none_of(families_.begin(), families_.end(), waits);
-  // What a health-check node port answers may change without any port that would have to be programmed.
+  // What a health-check node port reports may change without any port that must be programmed.
   const bool checks_changed = all_done && planner_.health_checks_generation() != health_checks_generation_;
   if (synced || checks_changed) {
     health_checks_generation_ = planner_.health_checks_generation();

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The control loop: one thread that owns the Snapshot, the plan and the data planes, and with them time. Sources post
-// Updates from any thread; the loop works through all that waits, then programs what changed. Reference:
+// Updates from any thread; the loop processes all that wait, then programs what changed. Reference:
 // docs/update.md.
 //
 // Nothing is programmed before both Services and EndpointSlices were listed completely: what an earlier process left in
-// the kernel goes on serving until then, and after the loop has stopped.
+// the kernel keeps serving until then, and after the loop has stopped.
 #pragma once
 
 #include <array>
@@ -46,19 +46,19 @@ class ControlLoop {
 
   // Ends run() as soon as a running apply is over. All rules stay. May be called from hooks.
   void stop();
-  // Never blocks for longer than it takes to queue.
+  // Blocks only as long as queueing takes.
   void post(model::Update&& update);
   [[nodiscard]] LoopStatus status() const;
 
   // Reads back what is live in each family and compares it with the plan, on the loop's thread, after what is due was
-  // programmed. `done` is called on the loop's thread; at once, with errors, where the loop has stopped or too many
+  // programmed. `done` is called on the loop's thread; at once, with errors, if the loop has stopped or too many
   // wait already.
   using ComparisonDone = std::function<void(std::vector<FamilyComparison>)>;
   void compare(ComparisonDone done);
   [[nodiscard]] std::future<std::vector<FamilyComparison>> compare();
 
-  // One turn of the loop: takes in what was posted, does what is due, and answers when the next turn shall be unless
-  // something is posted before. run() is made of this; tests call it in its place.
+  // One turn of the loop: takes what was posted, does what is due, and returns when the next turn is due unless
+  // something is posted before. run() repeats this; tests call it instead.
   Clock::SteadyTime step();
 
  private:
@@ -83,7 +83,7 @@ class ControlLoop {
   observe::Health& health_;
   const SyncContext context_;
 
-  // The loop thread's own.
+  // Only for the loop's thread.
   bool started_ = false;
   bool planned_ = false;
   bool fatal_called_ = false;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A cluster with one Service port that the kernel refuses for ever: what that costs all others, which is nothing.
+// A cluster with one Service port that the kernel refuses forever: it costs all others nothing.
 #include <gmock/gmock.h>
 
 #include "sync/loop_fixture.h"
@@ -66,7 +66,7 @@ TEST_F(ControlLoopRefusedTest, TheFamilyIsSyncedHealthyAndSwept) {
 TEST_F(ControlLoopRefusedTest, OtherChangesCostWhatTheyCostWithoutIt) {
   start_with_refused();
   for (int i = 2; i < 10; ++i) {
-    clock_.advance(100ms);  // the first further try is not due
+    clock_.advance(100ms);  // the first retry is not due
     post(with({}, {web_slice({"10.1.0." + std::to_string(i)})}));
     step();
     EXPECT_FALSE(v4().last().full);
@@ -76,7 +76,7 @@ TEST_F(ControlLoopRefusedTest, OtherChangesCostWhatTheyCostWithoutIt) {
   EXPECT_EQ(loop_->status().families[0].full_syncs, 1u);
 }
 
-TEST_F(ControlLoopRefusedTest, ItIsTriedAgainByItselfLessAndLessOften) {
+TEST_F(ControlLoopRefusedTest, ItIsRetriedAloneLessAndLessOften) {
   start_with_refused();
   std::vector<std::chrono::nanoseconds> waits;
   auto last = clock_.steady_now();
@@ -108,7 +108,7 @@ TEST_F(ControlLoopRefusedTest, ItIsTriedAtOnceWhenItsPlanChanged) {
   EXPECT_EQ(v4().applied.size(), 3u) << "the waiting begins anew with another plan";
 }
 
-TEST_F(ControlLoopRefusedTest, ADueTryComesWithAChangeThatIsProgrammedAnyway) {
+TEST_F(ControlLoopRefusedTest, ADueRetryIsPartOfAChangeThatIsProgrammedAnyway) {
   start_with_refused();
   post(with({}, {web_slice({"10.1.0.2"})}));
   step_after(1s);
@@ -116,7 +116,7 @@ TEST_F(ControlLoopRefusedTest, ADueTryComesWithAChangeThatIsProgrammedAnyway) {
   EXPECT_EQ(v4().applied.size(), 2u);
 }
 
-TEST_F(ControlLoopRefusedTest, ItServesAsSoonAsTheKernelTakesIt) {
+TEST_F(ControlLoopRefusedTest, ItIsServedAsSoonAsTheKernelAcceptsIt) {
   start_with_refused();
   reason_.clear();
   EXPECT_EQ(metric4("sluice_refused_service_ports"), 1.0);
@@ -129,7 +129,7 @@ TEST_F(ControlLoopRefusedTest, ItServesAsSoonAsTheKernelTakesIt) {
   EXPECT_EQ(v4().applied.size(), before);
 }
 
-TEST_F(ControlLoopRefusedTest, ItIsToldOncePerReason) {
+TEST_F(ControlLoopRefusedTest, ItIsReportedOncePerReason) {
   start_with_refused();
   EXPECT_THAT(told_, ElementsAre(HasSubstr("sctp:p: protocol not supported")));
   step_after(1s);
@@ -150,7 +150,7 @@ TEST_F(ControlLoopRefusedTest, ItIsToldOncePerReason) {
   EXPECT_EQ(told_.size(), 3u) << "it was served in between";
 }
 
-TEST_F(ControlLoopRefusedTest, APortThatGoesIsForgotten) {
+TEST_F(ControlLoopRefusedTest, ARemovedPortIsForgotten) {
   start_with_refused();
   model::Update update;
   update.services_removed = {sctp().key};
@@ -162,7 +162,7 @@ TEST_F(ControlLoopRefusedTest, APortThatGoesIsForgotten) {
   EXPECT_EQ(v4().applied.size(), before);
 }
 
-TEST_F(ControlLoopRefusedTest, AFailedTryIsAFailedSync) {
+TEST_F(ControlLoopRefusedTest, AFailedRetryIsAFailedSync) {
   start_with_refused();
   v4().failures = 1;
   step_after(1s);
@@ -171,7 +171,7 @@ TEST_F(ControlLoopRefusedTest, AFailedTryIsAFailedSync) {
   EXPECT_TRUE(v4().last().full);
 }
 
-TEST_F(ControlLoopRefusedTest, DriftIsNotSeenInIt) {
+TEST_F(ControlLoopRefusedTest, ItDoesNotCountAsDrift) {
   settings_.drift_repair_interval = 1min;
   start_with_refused();
   step_after(1min);

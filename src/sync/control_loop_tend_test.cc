@@ -13,7 +13,7 @@ using namespace test;
 
 class ControlLoopTendTest : public LoopFixture {};
 
-TEST_F(ControlLoopTendTest, ADataPlaneIsAskedAgainWhenItSaidSo) {
+TEST_F(ControlLoopTendTest, ADataPlaneIsCalledAgainWhenItAskedFor) {
   start_with_web();
   EXPECT_EQ(v4().tended, 1U);
   v4().tend_again = 5s;
@@ -32,7 +32,7 @@ TEST_F(ControlLoopTendTest, ADataPlaneIsAskedAgainWhenItSaidSo) {
   EXPECT_EQ(v4().applied.size(), applied) << "looking after drains is no sync";
 }
 
-TEST_F(ControlLoopTendTest, WhatCouldNotBeFinishedIsTriedAgainAfterASyncPeriod) {
+TEST_F(ControlLoopTendTest, WhatCouldNotBeFinishedIsRetriedAfterASyncPeriod) {
   settings_.sync_period = 30s;
   start_with_web();
   v4().tend_fails = true;
@@ -47,7 +47,7 @@ TEST_F(ControlLoopTendTest, WhatCouldNotBeFinishedIsTriedAgainAfterASyncPeriod) 
   EXPECT_EQ(v4().tended, 3U);
 }
 
-TEST_F(ControlLoopTendTest, ARefusedAddressIsToldOnceAndCountedUntilItIsServed) {
+TEST_F(ControlLoopTendTest, ARefusedAddressIsReportedOnceAndCountedUntilItIsServed) {
   std::vector<std::string> told;
   hooks_.address_refused = [&told](const dataplane::Refusal& refusal) {
     told.push_back(refusal.port.printed_name() + " " + plan::to_string(refusal.frontend));

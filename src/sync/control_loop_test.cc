@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// When the loop programs what: start, batching, failures, interference by others. What it tells the rest:
+// When the loop programs what: start, batching, failures, interference by others. What it reports to the rest:
 // control_loop_report_test.cc.
 #include "sync/control_loop.h"
 
@@ -65,7 +65,7 @@ TEST_F(ControlLoopTest, AFirstListThatComesInPiecesIsProgrammedWhole) {
   EXPECT_THAT(v4().last().ports, SizeIs(100));
 }
 
-TEST_F(ControlLoopTest, AnEmptyClusterIsProgrammedAsWell) {
+TEST_F(ControlLoopTest, AnEmptyClusterIsProgrammedToo) {
   make_loop();
   post(complete());
   step();
@@ -121,7 +121,7 @@ TEST_F(ControlLoopTest, APortThatIsBackWhereItWasIsNotProgrammed) {
   step();
   EXPECT_THAT(v4().applied, SizeIs(1));
   step_after(61s);
-  EXPECT_TRUE(health_.healthy()) << "nothing waits any more";
+  EXPECT_TRUE(health_.healthy()) << "nothing is waiting any more";
 }
 
 TEST_F(ControlLoopTest, WhatDoesNotChangeForwardingIsNotProgrammed) {
@@ -148,7 +148,7 @@ TEST_F(ControlLoopTest, ADeletedServiceIsAChangeWithoutAfter) {
   EXPECT_THAT(kernels_[1].live, IsEmpty());
 }
 
-TEST_F(ControlLoopTest, AFailedFamilyRetriesInFullAfterTheSyncPeriodAndTheOtherGoesOn) {
+TEST_F(ControlLoopTest, AFailedFamilyRetriesInFullAfterTheSyncPeriodAndTheOtherContinues) {
   start_with_web();
   v4().failures = 1;
   post(with({make_service("more", {service_port("p", 81)}, {"10.96.0.2", "fd00::2"})}));
@@ -210,7 +210,7 @@ TEST_F(ControlLoopTest, AfterAFailureARevertedChangeIsStillProgrammed) {
   EXPECT_THAT(endpoints(kernels_[0].live.begin()->second), testing::ElementsAre("10.1.0.1:8080"));
 }
 
-TEST_F(ControlLoopTest, FlushedRulesAreWrittenAnewWithinASyncPeriod) {
+TEST_F(ControlLoopTest, FlushedRulesAreRewrittenWithinASyncPeriod) {
   start_with_web();
   kernels_[0].flush();
   step_after(28s);
@@ -234,7 +234,7 @@ TEST_F(ControlLoopTest, ACanaryThatCannotBeReadIsNotTakenAsGone) {
   EXPECT_THAT(v4().applied, SizeIs(1));
 }
 
-TEST_F(ControlLoopTest, OnceAnHourEverythingIsWrittenAnew) {
+TEST_F(ControlLoopTest, OnceAnHourEverythingIsRewritten) {
   start_with_web();
   for (int i = 0; i < 118; ++i) step_after(30s);
   EXPECT_THAT(v4().applied, SizeIs(1));
@@ -350,7 +350,7 @@ TEST_F(ControlLoopTest, OtherChangesOfTheNodeProgramNothing) {
   EXPECT_THAT(v4().applied, SizeIs(1));
 }
 
-TEST_F(ControlLoopTest, ChangedPodCidrsAreFatalOnceWhereTheDetectorsWereMadeOfThem) {
+TEST_F(ControlLoopTest, ChangedPodCidrsAreFatalOnceIfTheDetectorsUseThem) {
   settings_.pod_cidrs = std::vector<Cidr>{cidr("10.1.0.0/24")};
   start_with_web();
   model::Node node = this_node();
@@ -364,7 +364,7 @@ TEST_F(ControlLoopTest, ChangedPodCidrsAreFatalOnceWhereTheDetectorsWereMadeOfTh
   }
 }
 
-TEST_F(ControlLoopTest, ChangedPodCidrsAreNobodysBusinessOtherwise) {
+TEST_F(ControlLoopTest, ChangedPodCidrsDoNotMatterOtherwise) {
   start_with_web();
   for (const char* cidr : {"10.1.0.0/24", "10.9.0.0/24"}) {
     model::Update update;

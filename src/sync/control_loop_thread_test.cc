@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The control loop on a thread of its own and on the machine's clock. Nothing here depends on how long things take:
-// what is waited for comes, or the test fails after a generous bound.
+// The control loop on its own thread and on the machine's clock. Nothing here depends on how long things take:
+// each awaited event happens, or the test fails after a generous bound.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -72,7 +72,7 @@ TEST_F(ControlLoopThreadTest, WhatManyThreadsPostIsAllProgrammed) {
   EXPECT_THAT(kernels_[0].live, SizeIs(200));
 }
 
-TEST_F(ControlLoopThreadTest, ARetryComesByItself) {
+TEST_F(ControlLoopThreadTest, ARetryHappensByItself) {
   settings_.sync_period = 20ms;
   run();
   post(complete());
@@ -134,7 +134,7 @@ TEST_F(ControlLoopThreadTest, AFatalHookMayStopTheLoop) {
   thread_.join();
 }
 
-TEST_F(ControlLoopThreadTest, ComparisonsAreAnsweredFromAnyThreadAndRefusedAfterTheEnd) {
+TEST_F(ControlLoopThreadTest, ComparisonsWorkFromAnyThreadAndAreRefusedAfterTheEnd) {
   run();
   post(complete(with({web()})));
   ASSERT_TRUE(eventually([this] { return loop_->status().served.size() == 2; }));

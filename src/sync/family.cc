@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A family hands each change to its planes and deals with what a sync means outside of them. UDP flows to endpoints that
-// went are deleted after the rules have changed (conntrack_cleaner.h): before, a client's next packet would bring the
-// same flow back.
+// A family hands each change to its planes and handles the effects of a sync outside of them. UDP flows to endpoints
+// that are gone are deleted after the rules have changed (conntrack_cleaner.h): before, a client's next packet would
+// bring the same flow back.
 #include "sync/family.h"
 
 #include <algorithm>
@@ -13,7 +13,7 @@
 namespace sluice::sync {
 namespace {
 
-// Trigger times kept for a family that cannot be programmed; more say nothing new.
+// Trigger times kept for a family that cannot be programmed; more add nothing.
 constexpr std::size_t kTriggersMax = 10'000;
 
 double to_seconds(std::chrono::nanoseconds duration) {
@@ -92,7 +92,7 @@ bool ServedFamily::step(const plan::Planner& planner) {
 std::optional<Clock::SteadyTime> ServedFamily::next_wake() const {
   if (!planned_) return std::nullopt;
   auto wake = planes_.next_wake();
-  // With what waits to be programmed the flows are cleaned anyway.
+  // What waits to be programmed will clean the flows anyway.
   if (clean_again_ && !waiting() && (!wake || *clean_again_ < *wake)) wake = clean_again_;
   return wake;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What belongs to one address family, whichever data plane serves it: when the API server said what changed, the flows
-// that go to endpoints which are gone, its health. Its planes are the succession's. The two families share a plan and
-// nothing else: one that fails does not hold up the other.
+// What belongs to one address family, whichever data plane serves it: when the API server reported a change, the flows
+// to endpoints that are gone, its health. Its planes are in the succession. The two families share a plan and
+// nothing else: one that fails does not delay the other.
 #pragma once
 
 #include <cstdint>
@@ -16,28 +16,28 @@
 
 namespace sluice::sync {
 
-// Everything but status() and append_served() is for the loop's thread alone.
+// Everything except status() and append_served() is only for the loop's thread.
 class ServedFamily {
  public:
   ServedFamily(const SyncContext& context, std::unique_ptr<dataplane::DataPlane> data_plane);
 
   [[nodiscard]] Family family() const { return family_; }
-  void start();  // the loop runs
+  void start();  // the loop is running
 
   // The plan changed: one call per Change of this family, in order, and changed() after the last of a batch.
   void note(const plan::Change& change);
-  // When the slices of `service` changed, in the API server's words; measured against the sync that programs the
+  // When the slices of `service` changed, according to the API server; measured against the sync that programs the
   // change.
   void note_triggers(const plan::ObjectKey& service, const std::vector<std::int64_t>& trigger_times_ns);
   void forget_triggers(const plan::ObjectKey& service);
   void changed();
-  // The plan is whole for the first time: from now on the kernel is programmed.
+  // The plan is complete for the first time: from now on the kernel is programmed.
   void plan_ready();
 
   // Does what is due; true if it left the kernel forwarding by the plan. May block in a data plane.
   bool step(const plan::Planner& planner);
-  // Deletes stale UDP flows, if the last sync may have left some. Apart from step() so that no family waits for another
-  // one's.
+  // Deletes stale UDP flows, if the last sync may have left some. Separate from step() so that no family waits for
+  // another one's.
   void clean_conntrack();
   [[nodiscard]] std::optional<Clock::SteadyTime> next_wake() const;
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A node that changes its mode serves by the new one before anything of the old one goes: new connections take the new
-// way, old ones end on the old way. Only IPVS must be waited for, whose connections live in its own table; those of
-// connection tracking need no rules any more. Nobody waits longer than the mode's own drain timeout.
+// A node that changes its mode serves by the new one before anything of the old one is removed: new connections use the
+// new one, old ones end on the old one. Only IPVS needs a wait, since its connections are in its own table; those of
+// connection tracking need no rules any more. The wait is at most the mode's own drain timeout.
 #include "sync/leftover_sweep.h"
 
 #include <algorithm>
@@ -82,7 +82,7 @@ void LeftoverSweep::report(Work& work, const std::vector<std::string>& texts) {
                        {"err", text});
     work.reported.push_back(text);
   }
-  // A bound for texts that never come twice.
+  // A bound for texts that never repeat.
   constexpr std::size_t kReportedMax = 100;
   if (work.reported.size() > kReportedMax) work.reported.clear();
 }

@@ -22,7 +22,7 @@ class LeftoverSweep {
   };
   // Between two looks at whether connections still go on there.
   static constexpr std::chrono::seconds kLookInterval{10};
-  // After a removal that left something: the first time, doubled each time, and at most.
+  // After a removal that left something: the first interval, doubled each time, and the largest.
   static constexpr std::chrono::minutes kRetryMin{1};
   static constexpr std::chrono::minutes kRetryMax{60};
 
@@ -41,7 +41,7 @@ class LeftoverSweep {
     std::optional<dataplane::Leftovers> removing{};
     std::vector<dataplane::Objects> removed{};
     std::vector<std::string> problems{};
-    std::vector<std::string> reported{};  // said before, and not again
+    std::vector<std::string> reported{};  // already logged, and not again
     std::chrono::nanoseconds retry{kRetryMin};
     bool done = false;
   };

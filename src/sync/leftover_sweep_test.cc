@@ -33,7 +33,7 @@ class LeftoverSweepTest : public testing::Test {
   FakeMechanism ipvs_{"ipvs"};
 };
 
-TEST_F(LeftoverSweepTest, EveryMechanismIsAskedOnceWhereNothingIsLeft) {
+TEST_F(LeftoverSweepTest, EveryMechanismIsAskedOnceIfNothingIsLeft) {
   LeftoverSweep sweep = this->sweep();
   EXPECT_EQ(run(sweep), std::nullopt);
   EXPECT_EQ(iptables_.looks, 1u);
@@ -57,7 +57,7 @@ TEST_F(LeftoverSweepTest, EachStepIsOneLookOrOnePiece) {
   EXPECT_EQ(iptables_.looks, 1u);
 }
 
-TEST_F(LeftoverSweepTest, ConnectionsAreWaitedForWhileOthersGo) {
+TEST_F(LeftoverSweepTest, ConnectionsAreWaitedForWhileOthersAreRemoved) {
   iptables_.objects = {"a"};
   ipvs_.objects = {"v"};
   ipvs_.connections = 7;
@@ -72,7 +72,7 @@ TEST_F(LeftoverSweepTest, ConnectionsAreWaitedForWhileOthersGo) {
   EXPECT_THAT(ipvs_.objects, IsEmpty());
 }
 
-TEST_F(LeftoverSweepTest, NobodyIsWaitedForBeyondTheDrainTimeout) {
+TEST_F(LeftoverSweepTest, NoWaitExceedsTheDrainTimeout) {
   ipvs_.objects = {"v"};
   ipvs_.connections = 1;
   ipvs_.drain_timeout = 25s;
@@ -88,7 +88,7 @@ TEST_F(LeftoverSweepTest, NobodyIsWaitedForBeyondTheDrainTimeout) {
   EXPECT_THAT(ipvs_.objects, IsEmpty());
 }
 
-TEST_F(LeftoverSweepTest, WhatIsRefusedIsTriedAgainLessAndLessOften) {
+TEST_F(LeftoverSweepTest, WhatIsRefusedIsRetriedLessAndLessOften) {
   iptables_.objects = {"a", "b"};
   iptables_.refused["a"] = "in use";
   LeftoverSweep sweep = this->sweep();
@@ -104,7 +104,7 @@ TEST_F(LeftoverSweepTest, WhatIsRefusedIsTriedAgainLessAndLessOften) {
   EXPECT_EQ(iptables_.looks, 3u) << "done is done";
 }
 
-TEST_F(LeftoverSweepTest, TheIntervalOfTriesHasABound) {
+TEST_F(LeftoverSweepTest, TheRetryIntervalHasABound) {
   iptables_.objects = {"a"};
   iptables_.refused["a"] = "in use";
   LeftoverSweep sweep = this->sweep();

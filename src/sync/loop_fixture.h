@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// For tests: a control loop on a clock that stands still, over two fake data planes, with hooks that remember their
+// For tests: a control loop on a clock that the test moves, over two fake data planes, with hooks that record their
 // calls.
 #pragma once
 

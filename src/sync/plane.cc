@@ -5,10 +5,10 @@
 // - Frequency. Changes come in bursts; the runner decides when the next sync may begin (runner.h).
 // - Failure. A sync that fails leaves a prefix of its changes live. What was wanted is kept, and the next attempt is a
 //   full one, which reads what is live; it comes after syncPeriod or with the next change, whichever is first.
-// - Refusal. A Service port that the kernel does not take stops no other and is tried again by itself
+// - Refusal. A Service port that the kernel does not accept stops no other and is retried alone
 //   (refused_ports.h).
 // - Others. A firewall's reload flushes our tables. Every syncPeriod the data plane is asked whether it is intact, once
-//   an hour everything is written anew, and with drift repair everything is compared now and then.
+//   an hour everything is rewritten, and with drift repair everything is compared at intervals.
 // - Things that end later. A data plane may have work left after apply(), such as a drain; it is called when it asked
 //   to be.
 #include "sync/plane.h"
@@ -27,7 +27,7 @@ namespace {
 // kube-proxy's threshold of large cluster mode, in which it gives up the hourly full sync.
 constexpr std::size_t kLargeClusterEndpoints = 1000;
 constexpr std::size_t kExamplesLogged = 3;
-// Refused Service ports that one apply() tries again. A bound, so that a cluster full of them delays no change by more
+// Refused Service ports that one apply() retries. A bound, so that a cluster full of them delays no change by more
 // than what these cost.
 constexpr std::size_t kRetriedMax = 32;
 
@@ -70,7 +70,7 @@ Plane::Plane(const SyncContext& context, std::unique_ptr<dataplane::DataPlane> d
 }
 
 void Plane::note(const plan::Change& change) {
-  // Before the first sync the plan itself says what is new. What went is worth knowing: its flows may be stale.
+  // Before the first sync the plan itself has what is new. Removals matter: their flows may be stale.
   if (!synced_ && !change.before && !pending_.contains(change.key())) return;
   pending_.add(change);
 }
@@ -124,7 +124,7 @@ void Plane::check_integrity(const plan::Planner& planner) {
     case dataplane::Integrity::kDamaged:
       break;
   }
-  // Only for the words: whoever did it should find it again.
+  // Only for the log: the operator should recognise the change.
   dataplane::Difference difference;
   if (const auto compared = compare(planner); compared && !waiting()) difference = *compared;
   report_drift("Our rules are not as they were written, writing them anew", difference, "flushed");
@@ -237,7 +237,7 @@ Plane::Turn Plane::sync(const plan::Planner& planner) {
   return {};
 }
 
-// Those whose plan waits to be programmed come with that.
+// Those whose plan waits to be programmed are included there.
 void Plane::add_due_refused(const plan::Planner& planner, std::vector<plan::Change>& ports) const {
   const std::size_t before = ports.size();
   for (const plan::ServicePortKey& key : refused_.due(context_.clock.steady_now(), kRetriedMax)) {
@@ -297,7 +297,7 @@ Plane::Turn Plane::succeeded(const dataplane::Changes& changes, const dataplane:
   need_full_ = false;
   if (changes.full) {
     last_full_ = now;
-    release_freed_memory();  // of the lists that were decoded and of the rules as text
+    release_freed_memory();  // of the decoded lists and of the rules as text
   }
   applied_addresses_ = changes.node_port_addresses;
   Turn turn{.synced = true, .programmed = true, .full = changes.full, .changes = pending_.list()};
@@ -321,7 +321,7 @@ Result<dataplane::Difference> Plane::compare(const plan::Planner& planner) {
   return data_plane_->compare(whole_plan(planner, *applied_addresses_));
 }
 
-// ---- what people and metrics are told
+// ---- reports to users and metrics
 
 std::vector<plan::Change> Plane::note_outcome(const dataplane::Changes& changes, const dataplane::Outcome& outcome) {
   const RefusedPorts::News news = refused_.note(changes, outcome.refused, context_.clock);
@@ -388,7 +388,7 @@ void Plane::set_applied(const plan::ServicePortKey& key, const plan::ServicePort
   }
   if (port) {
     status_.real_servers += port->real_servers.size();
-    applied_.insert(applied_.end(), port);  // the hint is right for a full sync, where keys come in order
+    applied_.insert(applied_.end(), port);  // the hint is right for a full sync, where keys are in order
   }
   status_.service_ports = applied_.size();
 }

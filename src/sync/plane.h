@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Plane: one data plane in sync's hands. What waits to be programmed there, when and whether in part or in full, what
-// the kernel refused, and what to do when programming fails or others interfere.
+// Plane: one data plane as managed by sync: what waits to be programmed, when and whether in part or in full, what
+// the kernel refused, and what to do when programming fails or other programs interfere.
 #pragma once
 
 #include <cstddef>
@@ -34,7 +34,7 @@ struct SyncContext {
   observe::Health& health;
 };
 
-// Everything but status() and append_served() is for the loop's thread alone.
+// Everything except status() and append_served() is only for the loop's thread.
 class Plane {
  public:
   Plane(const SyncContext& context, std::unique_ptr<dataplane::DataPlane> data_plane);
@@ -49,9 +49,9 @@ class Plane {
   // What one turn did.
   struct Turn {
     bool synced = false;                  // the kernel forwards by the whole plan
-    bool programmed = false;              // something was written for that; false where nothing differed any more
-    bool full = false;                    // of what was live before nothing was known
-    std::vector<plan::Change> changes{};  // by which packets go now, and did not before
+    bool programmed = false;              // something was written for that; false if nothing differed any more
+    bool full = false;                    // it was not known what was live before
+    std::vector<plan::Change> changes{};  // by which packets are now forwarded, and were not before
   };
   // Does what is due. May block in the data plane.
   Turn step(const plan::Planner& planner);
@@ -65,7 +65,7 @@ class Plane {
   }
   Result<dataplane::Difference> compare(const plan::Planner& planner);
 
-  // Hands the data plane over, for it to retire. Nothing may be called any more but status() and append_served().
+  // Releases the data plane so that it can retire. Afterwards only status() and append_served() may be called.
   std::unique_ptr<dataplane::DataPlane> release() && { return std::move(data_plane_); }
 
   [[nodiscard]] FamilyStatus status() const;
@@ -86,7 +86,7 @@ class Plane {
   Turn retry_refused(const plan::Planner& planner);
   void failed(const dataplane::Changes& changes, const Error& error, double seconds);
   Turn succeeded(const dataplane::Changes& changes, const dataplane::Outcome& outcome, double seconds);
-  // Returns the changes of ports that were refused and are served now.
+  // Returns the changes of ports that were refused and are now served.
   std::vector<plan::Change> note_outcome(const dataplane::Changes& changes, const dataplane::Outcome& outcome);
   void note_refusals(const plan::Planner& planner);
   void export_rules(const dataplane::ApplyStats& stats);
@@ -113,7 +113,7 @@ class Plane {
   std::vector<dataplane::Refusal> refusals_;  // sorted
   std::set<std::string> unremoved_;
 
-  // Ordered by the keys that stand in the plans themselves.
+  // Ordered by the keys in the plans themselves.
   struct ByKey {
     using is_transparent = void;
     bool operator()(const plan::ServicePortPlanPtr& a, const plan::ServicePortPlanPtr& b) const {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the control loop is told once, at its making: periods from the configuration, and hooks to the rooms that it
+// What the control loop gets once, when it is made: periods from the configuration, and hooks to the rooms that it
 // must not know.
 #pragma once
 
@@ -21,34 +21,34 @@ namespace sluice::sync {
 
 struct LoopSettings {
   std::chrono::nanoseconds sync_period{
-      std::chrono::seconds(30)};  // between two looks at the canary; also the retry interval
+      std::chrono::seconds(30)};  // between two checks of the canary; also the retry interval
   std::chrono::nanoseconds min_sync_period{std::chrono::seconds(1)};   // between the end of one sync and the next
   std::chrono::nanoseconds full_sync_interval{std::chrono::hours(1)};  // not in large cluster mode
   // How often everything that is live is read back and compared, and repaired where it differs; 0 = never.
   std::chrono::nanoseconds drift_repair_interval{0};
   plan::Settings plan;
-  plan::NodeFacts facts;  // as known before the Node is heard of; the zone follows the Node
-  // Set where the local detectors were made of the Node's podCIDRs (detectLocalMode NodeCIDR): other ones need a new
+  plan::NodeFacts facts;  // as known before the Node is reported; the zone follows the Node
+  // Set if the local detectors were made from the Node's podCIDRs (detectLocalMode NodeCIDR): other ones need a new
   // process.
   std::optional<std::vector<Cidr>> pod_cidrs;
-  // Endpoints that changed before are not this process' latency. Absent: since the control loop was made.
+  // Endpoints that changed earlier do not count for this process' latency. Absent: since the control loop was made.
   std::optional<Clock::WallTime> process_start;
 };
 
-// All are called on the loop's thread and must not call the loop back. Any may be empty.
+// All are called on the loop's thread and must not call back into the loop. Any may be empty.
 struct LoopHooks {
-  // Which health-check node ports shall be open, after a sync.
+  // Which health-check node ports must be open, after a sync.
   std::function<void(std::vector<observe::HealthCheck>)> sync_health_checks;
-  // Where node ports answer now; asked at every sync and every sync period. Empty: on every local address.
+  // Where node ports are served now; called at every sync and every sync period. Empty: on every local address.
   std::function<dataplane::NodePortAddresses(Family)> node_port_addresses;
-  // The process cannot go on with these settings and wants to be started anew. Called at most once.
+  // The process cannot continue with these settings and must be restarted. Called at most once.
   std::function<void(std::string)> fatal;
   // Every family has been programmed, so what other modes left serves no one any more: takes one piece of it away, and
   // returns how long until it wants to be called again. Nothing when all is done.
   std::function<std::optional<std::chrono::nanoseconds>()> sweep;
   // The plan or a data plane declines to serve an address of a Service; once for each until it serves it.
   std::function<void(const dataplane::Refusal&)> address_refused;
-  // The kernel refuses a Service port; once for each reason until it takes the port.
+  // The kernel refuses a Service port; once for each reason until it accepts the port.
   std::function<void(const dataplane::RefusedPort&)> port_refused;
   // Deletes the UDP flows of a family that the predicate says yes to; answers how many. Empty: flows are left alone.
   std::function<Result<std::size_t>(Family, const std::function<bool(const sys::Flow&)>&)> delete_udp_flows;
@@ -56,7 +56,7 @@ struct LoopHooks {
   std::function<Result<std::vector<IpAddress>>()> local_addresses;
 };
 
-// delete_udp_flows and local_addresses as the kernel has them; the others are empty.
+// delete_udp_flows and local_addresses on the real kernel; the others are empty.
 LoopHooks kernel_hooks();
 
 }  // namespace sluice::sync

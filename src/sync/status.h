@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the control loop knows of its work, as plain values; room view makes of them what people read.
+// What the control loop reports about its work, as plain values; room view turns them into output for users.
 #pragma once
 
 #include <cstddef>
@@ -17,7 +17,7 @@
 
 namespace sluice::sync {
 
-// A Service port that the kernel does not take, or not wholly.
+// A Service port that the kernel does not accept, or not wholly.
 struct RefusedPortStatus {
   plan::ServicePortKey port;
   std::string reason;
@@ -25,8 +25,8 @@ struct RefusedPortStatus {
   std::size_t attempts = 0;
 };
 
-// Of a data plane's life (succession.h). Before it is programmed it is absent, after its last connection it is gone, and
-// neither is shown.
+// The stage of a data plane (succession.h). Before it is programmed it is absent, after its last connection it is gone,
+// and neither is shown.
 enum class Stage : std::uint8_t { kProgramming, kServing, kRetiring };
 inline std::string_view to_string(Stage stage) {
   return stage == Stage::kProgramming ? "programming" : stage == Stage::kServing ? "serving" : "retiring";
@@ -44,7 +44,7 @@ struct FamilyStatus {
   bool synced = false;                       // the kernel has been programmed by this process at least once
   std::optional<Clock::WallTime> last_sync;  // the last one that succeeded
   std::optional<Clock::WallTime> last_attempt;
-  std::string last_error;  // why the last attempt failed; empty where it succeeded
+  std::string last_error;  // why the last attempt failed; empty if it succeeded
   double last_duration_seconds = 0;
   std::size_t full_syncs = 0;
   std::size_t partial_syncs = 0;
@@ -53,10 +53,10 @@ struct FamilyStatus {
   std::size_t changes_waiting = 0;           // Service ports that differ from what was programmed last
   std::size_t service_ports = 0;             // programmed
   std::size_t real_servers = 0;              // programmed
-  std::vector<dataplane::Refusal> refusals;  // addresses that neither plan nor data plane lets a Service have, in order
+  std::vector<dataplane::Refusal> refusals;  // addresses that the plan or the data plane refuses a Service, in order
   std::vector<RefusedPortStatus> refused_ports;  // in order of their keys
   dataplane::Capabilities capabilities;
-  std::vector<PlaneStage> planes;  // the serving one first, then its successor, then those that retire
+  std::vector<PlaneStage> planes;  // the serving one first, then its successor, then the retiring ones
 };
 
 struct LoopStatus {

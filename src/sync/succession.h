@@ -22,7 +22,7 @@
 
 namespace sluice::sync {
 
-// All but status() and append_served() is for the loop's thread alone.
+// Everything except status() and append_served() is only for the loop's thread.
 class Succession {
  public:
   // `first` is programmed, and then serves.

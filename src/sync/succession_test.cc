@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One data plane takes over from another, on a clock that stands still.
+// One data plane takes over from another, on a clock that the test moves.
 #include "sync/succession.h"
 
 #include <gmock/gmock.h>
@@ -123,7 +123,7 @@ TEST_F(SuccessionTest, TheOldPlaneServesUntilTheNewOneIsProgrammed) {
   EXPECT_THAT(stages(), ElementsAre(PlaneStage{"new", Stage::kServing}));
 }
 
-TEST_F(SuccessionTest, ARetiringPlaneIsTendedWhenItAskedToBeAndGoesWithItsLastConnection) {
+TEST_F(SuccessionTest, ARetiringPlaneIsTendedWhenDueAndEndsWithItsLastConnection) {
   start();
   succeed();
   first_->tend_again = 10s;
@@ -140,7 +140,7 @@ TEST_F(SuccessionTest, ARetiringPlaneIsTendedWhenItAskedToBeAndGoesWithItsLastCo
   const std::size_t applied = first_->applied.size();
   endpoints({"10.1.0.3"});
   planes().step(planner_);
-  EXPECT_EQ(first_->applied.size(), applied) << "nothing new for one that retires";
+  EXPECT_EQ(first_->applied.size(), applied) << "nothing new for a retiring plane";
   first_->tend_again.reset();
   clock_.advance(10s);
   planes().step(planner_);
@@ -148,7 +148,7 @@ TEST_F(SuccessionTest, ARetiringPlaneIsTendedWhenItAskedToBeAndGoesWithItsLastCo
   EXPECT_THAT(stages(), ElementsAre(PlaneStage{"new", Stage::kServing}));
 }
 
-TEST_F(SuccessionTest, ARetirementThatFailsIsTriedEverySyncPeriod) {
+TEST_F(SuccessionTest, ARetirementThatFailsIsRetriedEverySyncPeriod) {
   start();
   succeed();
   first_->retire_fails = true;
@@ -180,7 +180,7 @@ TEST_F(SuccessionTest, ASuccessorThatNeverServedGivesWayToTheNext) {
   EXPECT_TRUE(old_kernel_.retired);
 }
 
-TEST_F(SuccessionTest, WhatIsServedIsTheServingPlanes) {
+TEST_F(SuccessionTest, WhatIsServedIsThatOfTheServingPlane) {
   start();
   succeed();
   second_->failures = 1;

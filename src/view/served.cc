@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The addresses are the plan's frontends, which the data planes program: who reads them here reads what the kernel was
-// given. One address may come in twice, as when a cloud's load-balancer IP was also written into externalIPs; to a
+// The addresses are the plan's frontends, which the data planes program: so this is what the kernel was
+// given. One address may occur twice, as when a cloud's load-balancer IP was also written into externalIPs; to a
 // packet that is one address, so it is one here.
 #include "view/served.h"
 

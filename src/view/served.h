@@ -13,8 +13,8 @@ namespace sluice::view {
 
 struct ServedAddress {
   std::string address;                    // "10.96.0.10:53"; for a node port "*:30053"
-  std::vector<plan::FrontendKind> kinds;  // several where, say, an external IP is the load balancer's as well
-  std::string refused;                    // why it is not served, by the plan or by the data plane; empty where it is
+  std::vector<plan::FrontendKind> kinds;  // several if, for example, an external IP is also the load balancer's
+  std::string refused;                    // why it is not served, by the plan or by the data plane; empty if it is
 };
 
 struct ServedPort {
@@ -28,7 +28,7 @@ struct ServedPort {
   bool external_local = false;
 };
 
-// `refusals` are those of the port's family; those of other ports are passed over.
+// `refusals` are those of the port's family; those of other ports are ignored.
 ServedPort served_port(const plan::ServicePortPlan& port, std::span<const dataplane::Refusal> refusals);
 
 }  // namespace sluice::view

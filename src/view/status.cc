@@ -22,7 +22,7 @@ FamilyView family_view(const sync::FamilyStatus& status, const std::vector<sync:
   return view;
 }
 
-// By Service port: with many refusals a search of all for every port would be a square.
+// By Service port: with many refusals a search of all for every port would be quadratic.
 std::map<plan::ServicePortKey, std::vector<dataplane::Refusal>> refusals_by_port(const sync::LoopStatus& loop) {
   std::map<plan::ServicePortKey, std::vector<dataplane::Refusal>> by_port;
   for (const sync::FamilyStatus& family : loop.families) {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// An operator asks three things of a node's proxy: does it hear of changes, is the kernel as it wants it, and where
+// An operator asks three questions about a node's proxy: does it get changes, does the kernel match them, and where
 // does this Service go? The first lines answer the first two, the table the third. Example of its rows:
 //
 //   default/web               TCP   10.104.247.10:80  *:31947        10.244.169.161:80 10.244.169.163:80
 //
 // A terminal is some 100 to 200 characters wide and a Service may have thousands of endpoints, so a cell holds the
-// first few and says how many there are besides, and no column is padded beyond a bound: a long cell moves the rest of
+// first few and the number of the others, and no column is padded beyond a bound: a long cell moves the rest of
 // its own row and nothing else.
 #include "view/status_text.h"
 
@@ -108,7 +108,7 @@ std::vector<std::string> real_server_items(const ServedPort& port) {
   std::vector<std::string> items;
   for (const plan::RealServer& server : port.real_servers) {
     std::string item = server.to_string();
-    // Where policies differ by client, say whose choice a real server is.
+    // If policies differ by client, show which one selects a real server.
     if (port.internal_local || port.external_local)
       item += server.in_local_pool ? (server.in_cluster_pool ? "" : "(local)") : "(cluster)";
     items.push_back(std::move(item));
@@ -123,7 +123,7 @@ Cells cells_of(const ServedPort& port) {
           real_server_items(port)};
 }
 
-// The lines of one row: one where long lists are cut, else as many as its longest list has items.
+// The lines of one row: one if long lists are cut, else as many as its longest list has items.
 std::vector<std::array<std::string, kColumns>> lines_of(Cells cells, Width width) {
   std::size_t height = 1;
   for (std::vector<std::string>& items : cells) {

@@ -154,7 +154,7 @@ TEST(StatusText, WideShowsEveryAddressAndRealServerOnALineOfItsOwn) {
   EXPECT_THAT(text, Not(HasSubstr("more")));
 }
 
-TEST(StatusText, APortWithoutRealServersSaysWhatBecomesOfItsPackets) {
+TEST(StatusText, APortWithoutRealServersSaysWhatHappensToItsPackets) {
   plan::PortDraft nobody = web_port();
   nobody.real_servers.clear();
   plan::PortDraft elsewhere = nobody;
@@ -164,7 +164,7 @@ TEST(StatusText, APortWithoutRealServersSaysWhatBecomesOfItsPackets) {
   EXPECT_THAT(narrow(serving_status({elsewhere})), testing::EndsWith("*:31947  (none on this node: dropped)\n"));
 }
 
-TEST(StatusText, WhereClientsDifferItSaysWhoseChoiceARealServerIs) {
+TEST(StatusText, IfClientsDifferItShowsWhichPolicySelectsARealServer) {
   plan::PortDraft port = web_port();
   port.external_local = true;
   port.real_servers = {real_server("10.0.0.1"), real_server("10.0.0.2"), real_server("10.0.0.3")};
@@ -175,7 +175,7 @@ TEST(StatusText, WhereClientsDifferItSaysWhoseChoiceARealServerIs) {
               testing::EndsWith("10.0.0.1:80(cluster)  10.0.0.2:80  10.0.0.3:80(local)\n"));
 }
 
-TEST(StatusText, ARefusedAddressIsMarkedAndItsReasonStands) {
+TEST(StatusText, ARefusedAddressIsMarkedAndItsReasonIsShown) {
   plan::PortDraft port = web_port();
   port.external_ips = {*IpAddress::parse("192.0.2.7")};
   sync::LoopStatus loop = loop_status({port});

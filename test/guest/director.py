@@ -110,7 +110,7 @@ def remove():
 
 @contextlib.contextmanager
 def director(traffic=False):
-    """The lab, for as long as the block lasts; with `traffic`, the commands of bin/ can make some. There is one: a second block waits."""
+    """The lab, for as long as the block lasts; with `traffic`, the commands of bin/ can make some. There is only one: a second block waits."""
     with open(LOCK, "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with lab(traffic):
@@ -141,13 +141,13 @@ def lab(traffic):
 
 
 def inside(function, *arguments):
-    """What the function answers, called in the director's namespace; programs that it starts are there, too."""
+    """The result of the function, called in the director's namespace; programs that it starts are there too."""
     with concurrent.futures.ThreadPoolExecutor(1, initializer=enter, initargs=(DIRECTOR,)) as thread:
         return thread.submit(function, *arguments).result()
 
 
 def use_recorded_names():
-    """The hosts and services files of the recordings. In the guest alone, whose /etc is its own."""
+    """The hosts and services files of the recordings. Only in the guest, whose /etc is its own."""
     for name in ("hosts", "services", "nsswitch.conf"):
         shutil.copyfile(GOLDEN / "env" / name, f"/etc/{name}")
 

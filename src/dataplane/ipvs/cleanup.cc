@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// kube-proxy's own cleanup empties the whole table of IPVS, also of virtual servers that an administrator made by hand or
-// that another program balances. What is ours can be told from the rest: it stands on an address that kube-ipvs0
-// carries, or that our nftables table lists, or it is a node port's, on an address of the node with a port that we, or
-// kube-proxy's IP sets, have on record. The table is asked, too, because operators have learnt to delete the device by
+// kube-proxy's own cleanup empties the whole table of IPVS, including virtual servers that an administrator made by
+// hand or that another program balances. Ours can be recognised: they are on an address that kube-ipvs0 has, or that
+// our nftables table lists, or they belong to a node port, on an address of the node with a port that we, or
+// kube-proxy's IP sets, have recorded. The table is used too, because operators have learnt to delete the device by
 // hand, and because a file is lost with its folder.
 #include "dataplane/ipvs/cleanup.h"
 

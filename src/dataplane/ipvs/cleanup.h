@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which virtual servers are ours, or the real kube-proxy's, when nobody knows the Services any more.
+// Which virtual servers are ours, or the real kube-proxy's, when the Services are no longer known.
 #pragma once
 
 #include <set>
@@ -13,12 +13,12 @@
 
 namespace sluice::dataplane::ipvs {
 
-// What tells them from those of others.
+// What distinguishes them from those of others.
 struct Evidence {
   std::set<IpAddress> service_addresses;  // on kube-ipvs0, or listed by our nftables table
   std::set<IpAddress> node_addresses;
-  std::set<NodePort> node_ports;  // on record: our file, our table, kube-proxy's IP sets
-  // One of the records was there, so a port that is in none is nobody's of ours.
+  std::set<NodePort> node_ports;  // recorded: in our file, our table, kube-proxy's IP sets
+  // One of the records exists, so a port that is in none is not ours.
   bool node_ports_known = false;
   std::vector<std::string> problems{};  // what could not be read
 };
@@ -28,8 +28,8 @@ Evidence find_evidence(ServiceDevice& device, const std::string& state_folder);
 // Pure. Virtual servers of firewall marks are never ours.
 bool is_owned(const sluice::ipvs::VirtualServerKey& key, const Evidence& evidence);
 
-// Those on the node's own addresses that look like node ports, where no record was left to tell: every real server of
-// theirs is one of a Service's.
+// Those on the node's own addresses that look like node ports, if no record was left: every real server of
+// theirs belongs to a Service.
 std::vector<sluice::ipvs::VirtualServerKey> suspects(const std::vector<sluice::ipvs::VirtualServerState>& live,
                                                      const Evidence& evidence);
 

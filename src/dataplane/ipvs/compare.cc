@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// What `sluice status` prints and repairs act on. The words name the object as ipvsadm and ip(8) show it, so that a
-// reader can look for himself. What is being drained is neither wanted nor wrong: a real server of weight 0 that nobody
-// wants is left out, also where it was drained by an earlier life of this process.
+// What `sluice status` prints and repairs act on. The texts name the object as ipvsadm and ip(8) show it, so that a
+// reader can check. What is being drained is neither wanted nor wrong: a real server of weight 0 that no plan
+// wants is left out, also if an earlier process was draining it.
 //
-// kube-proxy writes everything anew every syncPeriod, so whoever emptied the table by hand is used to seeing it back
-// within half a minute. Here that look costs one list of the virtual servers and one of the sets, some ten milliseconds
-// at ten thousand Services. The kernel tells real servers only of one virtual server at a time, 30 microseconds each,
-// so of these a look takes a part.
+// kube-proxy rewrites everything every syncPeriod, so operators who empty the table by hand expect to see it back
+// within half a minute. Here that check costs one list of the virtual servers and one of the sets, some ten
+// milliseconds at ten thousand Services. The kernel lists real servers only for one virtual server at a time, 30
+// microseconds each, so each check covers a part of these.
 #include <fmt/format.h>
 
 #include <algorithm>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The data plane under the contract suite, over the fake engine, which the contract suite of engines holds to what the
-// kernel's does, and over a table and a device of maps, whose real counterparts have tests of their own.
+// The data plane under the contract suite, over the fake engine, which the contract suite of engines checks against
+// what the kernel's does, and over a table and a device of maps, whose real counterparts have tests of their own.
 #include "dataplane/contract_suite.h"
 
 #include <fstream>
@@ -67,7 +67,7 @@ class WorldRig : public PlaneRig {
   void end_connections() override { world_.clock.advance(std::chrono::minutes(1)); }
 
  private:
-  // Of a firewall mark, and of the other family: never ours.
+  // With a firewall mark, and of the other family: never ours.
   static std::vector<VirtualServerKey> foreign() {
     return {VirtualServerKey::of_mark(Family::kIPv4, 7), tcp("2001:db8::77", 80)};
   }

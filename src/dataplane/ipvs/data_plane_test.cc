@@ -400,7 +400,7 @@ TEST(IpvsDataPlane, AForeignChangeIsNoticedByTheNextChangeAndRepaired) {
               ElementsAre("10.2.0.1:8080 w1", "10.2.0.2:8080 w1", "10.2.0.3:8080 w1"));
   EXPECT_THAT(virtual_servers(world), Contains("TCP 172.30.10.21:80"));
   ASSERT_EQ(world.warnings.size(), 1u);
-  EXPECT_THAT(world.warnings[0].what, HasSubstr("somebody else"));
+  EXPECT_THAT(world.warnings[0].what, HasSubstr("another program"));
 }
 
 TEST(IpvsDataPlane, AnAddressOfTwoServicesIsRemovedWithTheLast) {

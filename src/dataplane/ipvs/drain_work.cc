@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a data plane does later than apply(): it takes away real servers whose connections have ended. A plane that
-// retires does the same with all its real servers: at weight 0 the kernel gives them no new connections, and goes on
-// with those that exist.
+// What a data plane does later than apply(): it removes real servers whose connections have ended. A plane that
+// retires does the same with all its real servers: at weight 0 the kernel gives them no new connections, and continues
+// those that exist.
 #include <fmt/format.h>
 
 #include <algorithm>

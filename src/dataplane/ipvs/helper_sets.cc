@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// An element's key is what the rules put into registers (helper_rules.cc): nft/keys.h says how it stands there.
+// An element's key is what the rules put into registers (helper_rules.cc): nft/keys.h defines its layout.
 #include "dataplane/ipvs/helper_sets.h"
 
 #include "dataplane/ipvs/helper_rules.h"

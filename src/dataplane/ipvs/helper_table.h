@@ -24,21 +24,21 @@ struct HelperSettings {
 class HelperTable {
  public:
   virtual ~HelperTable() = default;
-  // Makes the table what it must be, in one transaction: written anew where it is missing or its rules differ,
-  // otherwise only the elements that differ. Answers how many objects (rules, sets, elements) were written.
+  // Makes the table what it must be, in one transaction: rewritten if it is missing or its rules differ,
+  // otherwise only the elements that differ. Returns how many objects (rules, sets, elements) were written.
   virtual Result<std::size_t> replace(const HelperElements& wanted) = 0;
-  // Adds and removes elements in one transaction. An element that is there, or is not, is no error.
+  // Adds and removes elements in one transaction. Adding an existing element, or removing a missing one, is no error.
   virtual Result<std::size_t> change(const HelperElements& add, const HelperElements& remove) = 0;
-  // Are table, chains and rules there as written? Cheap; elements are not looked at.
+  // Whether table, chains and rules exist as written. Cheap; elements are not checked.
   virtual Result<bool> intact() = 0;
   virtual Result<Difference> compare(const HelperElements& wanted) = 0;
   [[nodiscard]] virtual std::size_t rules() const = 0;
 };
 
-// By netlink (libnftnl), in the calling thread's network namespace. kUnsupported where the kernel has no nf_tables for
+// By netlink (libnftnl), in the calling thread's network namespace. kUnsupported if the kernel has no nf_tables for
 // the family.
 Result<std::unique_ptr<HelperTable>> open_helper_table(const HelperSettings& settings);
-// Removes the family's table; answers whether there was one.
+// Removes the family's table; returns whether there was one.
 Result<bool> remove_helper_table(Family family);
 
 }  // namespace sluice::dataplane::ipvs

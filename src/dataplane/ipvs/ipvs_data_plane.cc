@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // One change of a Service touches four things: elements of the helper table, virtual servers, addresses on kube-ipvs0,
-// and drains. The order is always the same, and each step leaves the node serving: elements come before the traffic
-// that needs them and go after it; virtual servers before their addresses; what is no longer wanted goes last.
+// and drains. The order is always the same, and each step leaves the node serving: elements are added before the
+// traffic that needs them and removed after it; virtual servers before addresses; unwanted objects are removed last.
 //
 // What is live is read once by a full apply and known from then on, so an incremental one reads nothing: the number of
-// its requests depends on the change alone. Where the kernel then refuses something that can only mean that somebody
-// else was here, everything is compared at once, and the change is served within the same call. What it refuses for
-// other reasons is remembered (incomplete_, unbound_), and read back when it is tried again.
+// its requests depends on the change alone. If the kernel then refuses something and that can only mean that another
+// program changed our objects, everything is compared at once, and the change is served within the same call. What it
+// refuses for other reasons is remembered (incomplete_, unbound_), and read back when it is tried again.
 #include "dataplane/ipvs/ipvs_data_plane.h"
 
 #include <fmt/format.h>
@@ -26,7 +26,7 @@ using sluice::ipvs::Engine;
 using sluice::ipvs::RemoveRealServer;
 using sluice::ipvs::RemoveVirtualServer;
 
-// First those that others wait for; then by address, so that an address is bound when all its ports are there.
+// First those that others wait for; then by address, so that an address is bound once all its ports exist.
 void put_in_order(std::vector<Served::VirtualServerChange>& changes) {
   const auto rank = [](const Served::VirtualServerChange& change) {
     return std::make_tuple(!change.first, change.key.address);
@@ -144,7 +144,7 @@ Result<Outcome> IpvsDataPlane::apply(const Changes& changes) {
   } else {
     SLUICE_CHECK_OK(apply_incremental(changes.ports, run));
     if (run.surprise) {
-      warn_once(std::nullopt, run.surprise->what + "; somebody else changed what is ours, so everything is compared");
+      warn_once(std::nullopt, run.surprise->what + "; another program changed our objects, so everything is compared");
       run.begin_again();
       SLUICE_CHECK_OK(apply_full(served_->all_ports(), run));
     }
@@ -292,7 +292,7 @@ Result<> IpvsDataPlane::carry_out(const Work& work, Run& run) {
     SLUICE_CHECK_OK(write(piece.changes, run));
     SLUICE_CHECK_OK(bind(piece.addresses, run));
   }
-  // Beyond this point all that is wanted is served; what follows takes away.
+  // Beyond this point all that is wanted is served; what follows removes.
   SLUICE_CHECK_OK(write(work.removals, run));
   SLUICE_CHECK_OK(finish_drains({work.drained.begin(), work.drained.end()}, run));
   return unbind(work.superfluous, run);
@@ -369,7 +369,7 @@ Result<> IpvsDataPlane::bind(const std::vector<IpAddress>& addresses, Run& run) 
   } else {
     auto refused = device_->add(addresses);
     ++run.stats.kernel_transactions;
-    if (!refused) {  // the device went since it was last seen
+    if (!refused) {  // the device was deleted since it was last seen
       if (!run.surprise) run.surprise = refused.error();
       return {};
     }
@@ -426,7 +426,7 @@ void IpvsDataPlane::warn_of_annotations(const std::vector<plan::Change>& ports) 
 }
 
 void IpvsDataPlane::warn_once(const std::optional<plan::ObjectKey>& service, std::string what) {
-  // Texts about no Service name addresses now and then; a bound for those that never end.
+  // Texts that concern no Service may name addresses; a bound in case they never end.
   constexpr std::size_t kTextsMax = 100;
   std::set<std::string>& told = warned_[service];
   if (told.size() >= kTextsMax) told.clear();

@@ -27,7 +27,7 @@
 
 namespace sluice::dataplane::ipvs {
 
-// Something that people should know and that stops nothing. Told once per Service, or once where it is about none.
+// Something that users should know and that stops nothing. Reported once per Service, or once if it concerns none.
 struct Warning {
   std::optional<plan::ObjectKey> service;
   std::string what;
@@ -36,16 +36,16 @@ struct Warning {
 struct Options {
   Family family = Family::kIPv4;
   std::string scheduler;            // ipvs.scheduler; empty is rr
-  std::vector<Cidr> exclude_cidrs;  // virtual servers in these that nobody wants are left alone
+  std::vector<Cidr> exclude_cidrs;  // unwanted virtual servers in these are left alone
   std::chrono::milliseconds drain_timeout{std::chrono::minutes(15)};  // 0: cut at once
   bool localhost_node_ports = true;
-  // Never served as external or load-balancer addresses. Nor are the endpoints of default/kubernetes, which are the API
-  // servers' addresses, too.
+  // Never served as external or load-balancer addresses. Nor are the endpoints of default/kubernetes, which are also
+  // the API servers' addresses.
   std::vector<IpAddress> api_server_addresses;
   sluice::ipvs::Timeouts timeouts;  // seconds; 0 leaves the kernel's
   std::string state_folder;         // "/run/sluice"; empty: cleanup will not know our node ports
   std::function<void(const Warning&)> warn = [](const Warning&) {};
-  // Before a full apply writes anything: the settings of the node that the mode needs.
+  // Called before a full apply writes anything: the settings of the node that the mode needs.
   std::function<void()> before_full = [] {};
 };
 
@@ -65,12 +65,12 @@ class IpvsDataPlane : public DataPlane {
   [[nodiscard]] const Capabilities& capabilities() const override;
   // A port that is refused serves with all but the virtual servers, addresses and real servers that were.
   Result<Outcome> apply(const Changes& changes) override;
-  // Looks at all that is live, but at the real servers of so many virtual servers at once; those of the next ones the
-  // next time. Which addresses may be served, and where node ports answer, depends on the node's own.
+  // Checks all that is live, but the real servers of only this many virtual servers at once; those of the next ones the
+  // next time. Which addresses may be served, and where node ports are served, depends on the node's own.
   static constexpr std::size_t kLookedAtMost = 1000;
   Result<Integrity> intact() override;
   Result<Difference> compare(const Changes& wanted) override;
-  // Every real server rests until its connections have ended, no longer than the drain timeout.
+  // Every real server is drained until its connections have ended, at most for the drain timeout.
   Result<> retire() override;
   Result<std::optional<std::chrono::milliseconds>> tend() override;
   [[nodiscard]] std::vector<Refusal> refusals() const override {
@@ -88,10 +88,10 @@ class IpvsDataPlane : public DataPlane {
   Result<> apply_incremental(const std::vector<plan::Change>& ports, Run& run);
   Result<> carry_out(const Work& work, Run& run);
   Result<> write(const std::vector<TableChange>& changes, Run& run);
-  // What is live of a virtual server, from what is known or, where part of it was refused, from the engine.
+  // The live part of a virtual server, from what is known or, if part of it was refused, from the engine.
   Result<std::optional<LiveVirtualServer>> live_of(const VirtualServerKey& key,
                                                    const std::optional<WantedVirtualServer>& known);
-  // Of ports that were refused: what their unchanged plans still lack.
+  // For refused ports: what their unchanged plans still lack.
   void add_what_is_missing(const std::vector<plan::Change>& ports, Served::Delta& delta,
                            std::set<IpAddress>& to_bind) const;
   std::optional<TableChange> with_fallback(const TableChange& change, const Error& error);
@@ -99,7 +99,7 @@ class IpvsDataPlane : public DataPlane {
   Result<> bind(const std::vector<IpAddress>& addresses, Run& run);
   void refuse_addresses(const std::map<IpAddress, std::string>& reasons, Run& run);
   Result<> unbind(const std::vector<IpAddress>& addresses, Run& run);
-  // Takes away what is drained, at these virtual servers.
+  // Removes what is drained, at these virtual servers.
   Result<> finish_drains(const std::vector<VirtualServerKey>& keys, Run& run);
   Result<NodeAddresses> read_node(const NodePortAddresses& node_ports,
                                   const std::vector<sys::InterfaceAddress>& listed);
@@ -125,7 +125,7 @@ class IpvsDataPlane : public DataPlane {
   std::set<VirtualServerKey> incomplete_;      // they, or some of their real servers
   std::set<IpAddress> unbound_;                // addresses on kube-ipvs0
   std::optional<Error> device_refused_;        // why there is no kube-ipvs0 at all
-  std::optional<VirtualServerKey> looked_at_;  // the last whose real servers intact() saw; nothing: begin anew
+  std::optional<VirtualServerKey> looked_at_;  // the last whose real servers intact() saw; nothing: start again
   std::map<std::optional<plan::ObjectKey>, std::set<std::string>> warned_;
 };
 

@@ -68,10 +68,10 @@ std::string unsure_text(const std::string& server) {
 struct IpvsMechanism::Notes : LeftoverNotes {
   struct OfEngine {
     std::unique_ptr<Engine> engine;
-    std::vector<VirtualServerKey> keys;  // those that go
+    std::vector<VirtualServerKey> keys;  // those to remove
   };
   std::vector<OfEngine> engines;
-  std::vector<std::string> suspects;  // all that stand in the notes from now on
+  std::vector<std::string> suspects;  // all that are in the notes from now on
   bool suspects_differ = false;       // from the notes
   bool device = false;
   std::vector<IpAddress> addresses;  // of families that are not served, where the other one is
@@ -224,8 +224,8 @@ void IpvsMechanism::find_rules(bool serves, Notes& notes, Leftovers& leftovers) 
       if (there.contains(name)) notes.sets.push_back(std::move(name));
     }
   }
-  // kube-proxy's mode ipvs has the sets with or without Services: without them, all rules of a node that serves are not
-  // read for nothing.
+  // kube-proxy's mode ipvs has the sets with or without Services: without them, the rules of a node that serves are not
+  // read in vain.
   if (surroundings_.kube_proxys_rules == nullptr || (serves && notes.sets.empty())) return;
   notes.rules = surroundings_.kube_proxys_rules->leftovers();
   std::move(notes.rules.problems.begin(), notes.rules.problems.end(), std::back_inserter(leftovers.problems));

@@ -18,11 +18,11 @@
 namespace sluice::dataplane::ipvs {
 
 struct MechanismSettings {
-  Options plane;  // what open() does not know better
+  Options plane;  // defaults for what open() is not given
   bool masquerade_all = false;
   unsigned masquerade_bit = 14;
   bool strict_arp = false;
-  // What a data plane changed of the node's settings, or could not; called from apply().
+  // Reports which of the node's settings a data plane changed, or could not; called from apply().
   std::function<void(const sys::SysctlReport&)> settings_changed = [](const sys::SysctlReport&) {};
 };
 
@@ -30,7 +30,7 @@ struct MechanismSettings {
 struct Surroundings {
   using OpenEngine = std::function<Result<std::unique_ptr<sluice::ipvs::Engine>>()>;
   OpenEngine open_engine;  // the one that serves
-  // Every engine that may hold something here, without making it: a module that is not loaded holds nothing.
+  // Every engine that may have objects here, without loading it: a module that is not loaded has none.
   std::function<std::vector<OpenEngine>()> engines_in_use;
   std::unique_ptr<RulesInIptables> kube_proxys_rules;
   sys::NotesAccess notes = sys::kernel_notes();
@@ -38,7 +38,7 @@ struct Surroundings {
 
 class IpvsMechanism : public Mechanism {
  public:
-  // How many virtual servers one call of remove() takes away.
+  // How many virtual servers one call of remove() removes.
   static constexpr std::size_t kPiece = 1000;
 
   IpvsMechanism(MechanismSettings settings, Surroundings surroundings, sys::SysctlJournal journal);

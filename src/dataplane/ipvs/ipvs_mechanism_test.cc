@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Against the kernel, in a network namespace of the test's own, but for the engine, the settings and the notes.
+// Against the kernel, in the test's own network namespace, except for the engine, the settings and the notes.
 #include "dataplane/ipvs/ipvs_mechanism.h"
 
 #include <gmock/gmock.h>
@@ -29,7 +29,7 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Not;
 
-// kube-proxy's rules in iptables: so many chains, one a piece.
+// kube-proxy's rules in iptables: so many chains, one per piece.
 class FakeRules : public RulesInIptables {
  public:
   explicit FakeRules(std::size_t& chains, std::size_t& looks) : chains_(chains), looks_(looks) {}
@@ -113,7 +113,7 @@ class IpvsMechanismTest : public testing::Test {
   std::size_t looks_ = 0;
 };
 
-TEST_F(IpvsMechanismTest, TakesWhatStandsOnTheDeviceOrOnARecordedNodePortOfEveryEngine) {
+TEST_F(IpvsMechanismTest, RemovesWhatIsOnTheDeviceOrOnARecordedNodePortOfEveryEngine) {
   in_fresh_netns([this] {
     make_node();
     ASSERT_TRUE(NodePortRecord(folder_, Family::kIPv4).before({{Protocol::kTcp, 30080}}));
@@ -172,12 +172,12 @@ TEST_F(IpvsMechanismTest, TheTableKnowsTheAddressesAlsoWhereTheDeviceWasDeleted)
     IpvsMechanism mechanism = this->mechanism();
     const Removal done = remove_all(mechanism, mechanism.leftovers({}));
     EXPECT_THAT(words(done.removed), ElementsAre("1 virtual server", "the nftables table ip6 sluice-ipvs"));
-    EXPECT_NE(first_.live(tcp("fd00::2", 443)), nullptr) << "nobody's on record";
+    EXPECT_NE(first_.live(tcp("fd00::2", 443)), nullptr) << "not recorded";
   });
 }
 
 // Neither file nor table: what looks like a node port is named, and is not removed, until it is gone.
-TEST_F(IpvsMechanismTest, WhatNoRecordTellsIsNamedAndStays) {
+TEST_F(IpvsMechanismTest, UnrecordedVirtualServersAreReportedAndStay) {
   in_fresh_netns([this] {
     make_node();
     add(first_, tcp("172.30.0.1", 80), {"10.1.0.2", "10.1.0.3"});
@@ -189,7 +189,7 @@ TEST_F(IpvsMechanismTest, WhatNoRecordTellsIsNamedAndStays) {
     EXPECT_THAT(remove_all(mechanism, mechanism.leftovers({})).problems, IsEmpty());
     EXPECT_NE(first_.live(tcp("192.0.2.1", 30080)), nullptr);
     EXPECT_NE(first_.live(tcp("192.0.2.1", 80)), nullptr);
-    // Nothing of a Service is left to compare with, and still it is named.
+    // Nothing of a Service is left to compare with, but it is still reported.
     IpvsMechanism another = this->mechanism();
     EXPECT_THAT(another.leftovers({}).unsure, ElementsAre(HasSubstr("TCP 192.0.2.1:30080")));
     EXPECT_FALSE(another.leftovers({}).none());
@@ -212,14 +212,14 @@ TEST_F(IpvsMechanismTest, ManyVirtualServersGoInPieces) {
       Removal removal = mechanism.remove(std::move(left));
       EXPECT_EQ(removal.left.objects.front(), (Objects{"virtual server", "virtual servers", expected}));
       left = std::move(removal.left);
-      EXPECT_TRUE(*sys::link_exists(kServiceDevice)) << "what takes packets in goes first";
+      EXPECT_TRUE(*sys::link_exists(kServiceDevice)) << "what receives packets is removed first";
     }
     (void)remove_all(mechanism, std::move(left));
     EXPECT_TRUE(mechanism.leftovers({}).none());
   });
 }
 
-TEST_F(IpvsMechanismTest, ConnectionsOfWhatGoesAreCounted) {
+TEST_F(IpvsMechanismTest, ConnectionsOfLeftoversAreCounted) {
   in_fresh_netns([this] {
     make_node();
     for (const char* address : {"172.30.0.1", "192.0.2.1"}) {
@@ -231,7 +231,7 @@ TEST_F(IpvsMechanismTest, ConnectionsOfWhatGoesAreCounted) {
   });
 }
 
-TEST_F(IpvsMechanismTest, SettingsAreMadeByTheFirstApplyAndPutBackByRemoval) {
+TEST_F(IpvsMechanismTest, SettingsAreChangedByTheFirstApplyAndRestoredByRemoval) {
   in_fresh_netns([this] {
     IpvsMechanism mechanism = this->mechanism();
     auto plane = mechanism.open({.family = Family::kIPv4, .detector = {}});
@@ -274,7 +274,7 @@ TEST_F(IpvsMechanismTest, TheFamilyThatIsNotServedIsLeftOver) {
 }
 
 // kube-proxy's rules are read where its IP sets are, or where nothing serves; the sets go last.
-TEST_F(IpvsMechanismTest, KubeProxysRulesAndIpSetsGo) {
+TEST_F(IpvsMechanismTest, KubeProxysRulesAndIpSetsAreRemoved) {
   for (const bool serves : {false, true}) {
     for (const bool sets : {false, true}) {
       SCOPED_TRACE(testing::Message() << serves << " " << sets);

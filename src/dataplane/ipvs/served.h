@@ -32,19 +32,19 @@ class Served {
     HelperElements removed;
     std::set<IpAddress> first_addresses;  // of those added
   };
-  // Takes in the `after` sides. What was known of these ports before is known here; the `before` sides are not looked
-  // at.
+  // Takes in the `after` sides. The previous state of these ports is known here; the `before` sides are not
+  // used.
   Delta update(const std::vector<plan::Change>& changes, const WantedSettings& settings);
 
   // Every port that is served, as changes from nothing.
   [[nodiscard]] std::vector<plan::Change> all_ports() const;
-  // Who has the virtual server; null where nobody wants it.
+  // The port that has the virtual server; null if none wants it.
   [[nodiscard]] const plan::ServicePortKey* owner(const VirtualServerKey& key) const;
   [[nodiscard]] std::size_t virtual_servers() const { return claims_.size(); }
   // Every port that wants a virtual server on one of the addresses.
   [[nodiscard]] std::map<IpAddress, std::set<plan::ServicePortKey>> ports_on(
       const std::set<IpAddress>& addresses) const;
-  // The first virtual servers behind `after` as they are wanted, at most so many, in order of their keys.
+  // The first wanted virtual servers after `after`, at most so many, in order of their keys.
   [[nodiscard]] std::vector<WantedVirtualServer> wanted_after(const std::optional<VirtualServerKey>& after,
                                                               std::size_t most, const WantedSettings& settings) const;
   // Those that `port` wants and has.
@@ -73,8 +73,8 @@ class Served {
 
   NodeAddresses node_;
   std::map<plan::ServicePortKey, plan::ServicePortPlanPtr> ports_;
-  // Who wants a virtual server. By one plan that is one Service port (plan/claims.h); but where one takes it over from
-  // another and only the first half is done, both want it, and the smaller key has it.
+  // Which ports want a virtual server. In one plan that is one Service port (plan/claims.h); but if one takes it over
+  // from another and only the first half is done, both want it, and the smaller key gets it.
   std::map<VirtualServerKey, std::set<plan::ServicePortKey>> claims_;
   nft::ElementCounts<NodePort> node_ports_;
   std::map<plan::ServicePortKey, std::vector<Refusal>> refusals_;

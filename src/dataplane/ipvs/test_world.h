@@ -19,7 +19,7 @@
 
 namespace sluice::dataplane::ipvs {
 
-// Everything that is asked of the kernel goes through here, and is written down in `events`, in order.
+// All requests to the kernel go through here, and are recorded in `events`, in order.
 struct World {
   sluice::ipvs::FakeEngine engine;
   HelperElements elements;
@@ -36,7 +36,7 @@ struct World {
   std::size_t messages = 0;  // netlink messages: changes, finds, elements, addresses
   std::size_t lists = 0;
   static constexpr std::size_t kNever = static_cast<std::size_t>(-1);
-  std::size_t changes_left = kNever;  // then the process has ended: nothing it writes has an effect
+  std::size_t changes_left = kNever;  // after these the process has ended: nothing it writes has an effect
   FakeClock clock;
   std::vector<Warning> warnings;
 
@@ -223,8 +223,8 @@ inline plan::PortDraft service_port(std::string_view name, std::string_view addr
   return port;
 }
 
-// Of the routes, mode ipvs reads those of sources outside, which no detector changes but for cluster IPs' masquerading,
-// and that the helper table does.
+// Of the routes, mode ipvs reads those of sources outside, which no detector changes except for the masquerading of
+// cluster IPs, and that the helper table does.
 inline plan::ServicePortPlan planned(plan::PortDraft port) {
   return plan::finish(std::move(port), {});
 }

@@ -43,7 +43,7 @@ std::string field_text(NftField field, std::span<const std::uint8_t> bytes) {
   return {};
 }
 
-// "10.0.0.0-10.255.255.255 . tcp"; `last` is empty where there is no range.
+// "10.0.0.0-10.255.255.255 . tcp"; `last` is empty if there is no range.
 std::string fields_text(std::span<const NftField> fields, std::span<const std::uint8_t> first,
                         std::span<const std::uint8_t> last) {
   std::string text;

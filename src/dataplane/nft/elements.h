@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Elements of nf_tables' sets and maps: which ones a change adds and removes, and what they read like.
+// Elements of nf_tables' sets and maps: which ones a change adds and removes, and their text form.
 #pragma once
 
 #include <algorithm>
@@ -33,9 +33,9 @@ Elements elements_with_keys(const Values& values, Encode encode) {
   std::ranges::sort(elements);
   return elements;
 }
-// What `left` has and `right` lacks.
+// The elements of `left` that are not in `right`.
 Elements subtract(const Elements& left, const Elements& right);
-// As nft prints it: "10.96.0.10 . udp . 53", "10.96.0.10 . 53 . 0x00000001 : 10.244.1.9 . 5353",
+// In nft's notation: "10.96.0.10 . udp . 53", "10.96.0.10 . 53 . 0x00000001 : 10.244.1.9 . 5353",
 // "10.96.0.10 . tcp . 80 : goto balance". Empty where the bytes are too few for the set's fields.
 std::string element_text(const sys::NftSet& set, const sys::NftElement& element);
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the sets and maps of our nf_tables tables are keyed by, and how a key stands in them: each field in network
+// The keys of the sets and maps in our nf_tables tables, and their layout: each field in network
 // order, with zeros up to four bytes. 10.96.0.10, UDP, 53 is 0a 60 00 0a, 11 00 00 00, 00 35 00 00.
 #pragma once
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The real ipvsadm and ours side by side: the same command lines must say and do the same, and each must read what the other wrote.
+"""The real ipvsadm and ours side by side: the same command lines must print and do the same, and each must read what the other wrote.
 
     30_side_by_side.py [--random SEED COUNT]
 
@@ -34,7 +34,7 @@ LIST_SETTINGS = ["-n", "-n", "--stats", "--rate", "--thresholds", "--persistent-
                  "--sort", "--syncid 1"]
 DAEMON_SETTINGS = ["--syncid 3", "--syncid 300", "--mcast-interface eth1", "--mcast-interface none", "--mcast-group 239.0.0.9", "--mcast-ttl 3",
                    "--mcast-port 9000", "--sync-maxlen 1200", "-n"]
-COMMANDS = [  # weight, word, what must stand there, what may
+COMMANDS = [  # weight, word, required words, optional words
     (10, "-A", [SERVICES], SERVICE_SETTINGS), (4, "-E", [SERVICES], SERVICE_SETTINGS), (2, "-D", [SERVICES], []),
     (14, "-a", [SERVICES, REALS], REAL_SETTINGS), (6, "-e", [SERVICES, REALS], REAL_SETTINGS), (2, "-d", [SERVICES, REALS], []),
     (8, "-L", [], LIST_SETTINGS), (3, "-l", [SERVICES], LIST_SETTINGS), (2, "-S", [], ["-n"]), (1, "-Z", [], SERVICES),
