@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // kube-proxy's mode nftables has one table per family, "kube-proxy", and nothing else: no device, no settings of the
-// node. A table is removed in one transaction, which the kernel does not let us split.
+// node. A table goes in one transaction, which the kernel does not let anybody divide.
 #include "dataplane/nftables/nftables_mechanism.h"
 
 #include <fmt/format.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Mode nftables as a mechanism. This version does not serve it, but knows what kube-proxy's mode leaves.
+// Mode nftables as a mechanism. This version does not serve it; what kube-proxy's mode leaves is known all the same.
 #pragma once
 
 #include "dataplane/mechanism.h"
