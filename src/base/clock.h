@@ -12,7 +12,7 @@ class Clock {
   using WallTime = std::chrono::system_clock::time_point;
   virtual ~Clock() = default;
   [[nodiscard]] virtual SteadyTime steady_now() const = 0;  // for intervals; never goes back
-  [[nodiscard]] virtual WallTime wall_now() const = 0;      // for people and for metrics
+  [[nodiscard]] virtual WallTime wall_now() const = 0;      // for users and for metrics
 };
 
 // The machine's clocks.

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// In a cluster of 10,000 Services something changes every second, and all but one Service stay what they were. So the
+// In a cluster of 10,000 Services something changes every second, and all but one Service stay the same. So the
 // Planner keeps the plan of each Service port behind a pointer. A touched Service is planned again as a whole (a slice
 // may feed several ports), compared port by port with what was, and ports that came out equal keep their old object:
-// equal pointers mean "nothing to do" to everybody below. Sums over the whole plan are kept by taking off the old port
-// and adding the new.
+// equal pointers mean "nothing to do" for all users of the plan. Sums over the whole plan are kept by subtracting the
+// old port and adding the new one.
 #include "plan/planner.h"
 
 #include <algorithm>
@@ -18,7 +18,7 @@ bool drops(const ServicePortPlan& port, Traffic traffic) {
   return port.externally_accessible && port.external.outside.verdict == Verdict::kDrop;
 }
 
-// What the Service claims by its plan: it is served there, or somebody else is.
+// What the Service claims by its plan: it is served there, or another one is.
 std::vector<Claim> claims_made(const ServicePlan& service) {
   std::vector<Claim> claims;
   for (const ServicePortPlanPtr& port : service.ports) {
@@ -110,7 +110,7 @@ void Planner::note_claims(const model::Snapshot& snapshot, const ObjectKey& key)
   auto known = plan_.services.find(key);
   const std::vector<Claim> before = known != plan_.services.end() ? claims_made(known->second) : std::vector<Claim>();
   if (before.empty() && after.empty()) return;
-  // Whoever claims something is in the plan from here on, since the claim refers to its key there.
+  // Every claimant is in the plan from here on, since the claim refers to its key there.
   if (known == plan_.services.end()) known = plan_.services.try_emplace(key).first;
   const Claims::Claimant old{known->second.created, &known->first};
   const Claims::Claimant now{service != nullptr ? service->created : old.created, &known->first};

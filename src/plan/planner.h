@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Planner: keeps the Plan up to date as the Snapshot changes. It looks only at the Services it is told of, and at those
+// Planner: keeps the Plan up to date as the Snapshot changes. It reads only the given Services, and those
 // that claim what one of these claims: one changed slice costs what its Service costs, whatever the size of the
 // cluster. Pure: no clock, no I/O.
 #pragma once
@@ -19,25 +19,25 @@
 
 namespace sluice::plan {
 
-// What planning reads of the node beside the Snapshot. Changing any of it needs replan_all().
+// What planning needs to know about the node beside the Snapshot. Changing any of it needs replan_all().
 struct NodeFacts {
   std::string zone;                                 // label topology.kubernetes.io/zone; empty = unknown
   std::array<std::optional<IpAddress>, 2> node_ip;  // by Family
   friend bool operator==(const NodeFacts&, const NodeFacts&) = default;
 };
 
-// Works out one Service. `slices` are its slices of both families, in any order. Not served: no ports. What another
-// Service has by `claims` is refused; without them there is no other.
+// Plans one Service. `slices` are its slices of both families, in any order. Not served: no ports. What another
+// Service has by `claims` is refused; without `claims` there are no other Services.
 ServicePlan plan_service(const model::Service& service, const std::vector<const model::EndpointSlice*>& slices,
                          const Settings& settings, const NodeFacts& facts, const Claims* claims = nullptr);
 
-// Everything that the Service would be served at if it were alone; sorted, each once.
+// Every destination of the Service if it were alone; sorted, each once.
 std::vector<Claim> claims_of(const model::Service& service, const Settings& settings);
 
-// What a Service's health-check node port answers, in the families that serve the Service.
+// What a Service's health-check node port reports, in the families that serve the Service.
 struct HealthCheckPlan {
   std::uint16_t port = 0;
-  std::array<bool, 2> served{};              // by Family: does the Service have ports of that family?
+  std::array<bool, 2> served{};              // by Family: whether the Service has ports of that family
   std::array<std::size_t, 2> local_ready{};  // by Family: see ServicePlan
   friend bool operator==(const HealthCheckPlan&, const HealthCheckPlan&) = default;
 };
@@ -49,7 +49,7 @@ class Planner {
  public:
   explicit Planner(Settings settings) : settings_(std::move(settings)) {}
 
-  // Works out `services` again and returns which ports differ from before, of theirs and of Services that win or lose
+  // Plans `services` again and returns which ports differ from before, of theirs and of Services that win or lose
   // by them, in order of their keys. `Change`s whose two sides are equal are left out.
   std::vector<Change> update(const model::Snapshot& snapshot, const std::set<ObjectKey>& services);
   // The same for every Service, after the facts about the node changed.
@@ -68,8 +68,8 @@ class Planner {
   [[nodiscard]] std::size_t no_local_endpoints(Family family, Traffic traffic) const {
     return no_local_endpoints_[static_cast<std::size_t>(family)][static_cast<std::size_t>(traffic)];
   }
-  // The Services with a health-check node port. What one of them answers may change without a Change of any port, so
-  // whoever serves them compares the generation: it grows with each change of this map, and only then.
+  // The Services with a health-check node port. What one of them reports may change without a Change of any port, so
+  // their server compares the generation: it grows with each change of this map, and only then.
   [[nodiscard]] const std::map<ObjectKey, HealthCheckPlan>& health_checks() const { return health_checks_; }
   [[nodiscard]] std::uint64_t health_checks_generation() const { return health_checks_generation_; }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Objects as bad luck, controllers in a hurry and people with a text editor make them: endpoints that wander through a
-// hundred slices, Services that go and come back otherwise, two that claim the same address. The rule is the same each
-// time: what can be served is served, and nobody suffers for another one's mistake.
+// Objects as made by bad luck, hasty controllers and users with a text editor: endpoints that wander through a
+// hundred slices, Services that are removed and come back different, two that claim the same address. The rule is the
+// same each time: what can be served is served, and no Service suffers from another one's mistake.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -43,7 +43,7 @@ class HostileCluster : public testing::Test {
     }
     return nullptr;
   }
-  // What a Planner makes of the Snapshot that knows nothing of its history.
+  // The plan that a fresh Planner makes of the Snapshot, without its history.
   void expect_no_memory_of_the_way() const {
     Planner fresh(kSettings);
     (void)fresh.replan_all(snapshot_, planner_.facts());
@@ -63,9 +63,9 @@ model::Service web(const std::vector<std::string>& cluster_ips = {"10.96.0.1"}) 
   return make_service("web", {service_port("p", 80)}, cluster_ips);
 }
 
-// The controller moves an endpoint by writing the slice that gains it and the one that loses it, and tells nobody in
-// which order; a copy may stay behind for a while, also one that terminates. While at least one slice holds a ready
-// copy, the endpoint is served, and it stands in the list once.
+// The controller moves an endpoint by writing the slice that gains it and the one that loses it, in unknown
+// order; a copy may stay behind for a while, also one that terminates. While at least one slice holds a ready
+// copy, the endpoint is served, and it is in the list once.
 TEST_F(HostileCluster, EndpointsThatWanderThroughAHundredSlicesAreServedAllTheWhile) {
   constexpr std::size_t kSlices = 100;
   constexpr unsigned kEndpoints = 60;
@@ -105,7 +105,7 @@ TEST_F(HostileCluster, EndpointsThatWanderThroughAHundredSlicesAreServedAllTheWh
     held[to][number] = Copy::kReady;
     set(write(to));
     ASSERT_EQ(reachable_text(*port("web")), everybody);
-    // What is left behind either goes at once or terminates there first.
+    // A copy that is left behind is either removed at once or terminates there first.
     if (below(2) == 0) {
       held[from][number] = Copy::kTerminating;
     } else {
@@ -131,7 +131,7 @@ TEST_F(HostileCluster, AFamilyWhoseSlicesComeLateIsRefusedWhileTheOtherIsServed)
   EXPECT_EQ(port("web"), four) << "the other family's plan is the same object";
 }
 
-TEST_F(HostileCluster, AServiceThatIsMadeAnewMayHaveAnotherAddressOrFamily) {
+TEST_F(HostileCluster, ARecreatedServiceMayHaveAnotherAddressOrFamily) {
   struct Row {
     const char* name;
     std::vector<std::string> before;
@@ -174,7 +174,7 @@ TEST_F(HostileCluster, AServiceThatIsMadeAnewMayHaveAnotherAddressOrFamily) {
   }
 }
 
-TEST_F(HostileCluster, SlicesMayGoBeforeOrAfterTheirServiceOrWithIt) {
+TEST_F(HostileCluster, SlicesMayBeRemovedBeforeOrAfterTheirServiceOrWithIt) {
   struct Row {
     const char* name;
     std::vector<const char*> steps;
@@ -220,7 +220,7 @@ TEST_F(HostileCluster, ASliceMayMoveToAServiceThatIsNotThereYetAndBack) {
   EXPECT_EQ(reachable_text(*port("web")), "") << "a slice without the label is nobody's";
 }
 
-TEST_F(HostileCluster, ASliceMadeAnewMayBeOfTheOtherFamily) {
+TEST_F(HostileCluster, ARecreatedSliceMayBeOfTheOtherFamily) {
   set(web({"10.96.0.1", "fd00::1"}));
   set(make_slice("s", "web", {slice_port("p", 80)}, {"10.1.0.1"}));
   Update update;
@@ -231,8 +231,8 @@ TEST_F(HostileCluster, ASliceMadeAnewMayBeOfTheOtherFamily) {
   EXPECT_EQ(reachable_text(*port("web", Family::kIPv6)), "[fd01::1]:80");
 }
 
-// Kubernetes leaves open who has an address that two Services claim; here it is the older one (planner_claims_test.cc).
-// The other is served at what is left, and its end leaves the first as it was.
+// Kubernetes does not define which Service gets an address that two Services claim; here it is the older one
+// (planner_claims_test.cc). The other is served at the rest, and its end leaves the first unchanged.
 TEST_F(HostileCluster, AServiceThatClaimsWhatAnOlderOneHasIsServedAtTheRest) {
   const auto greedy = [](const char* name, const char* cluster_ip) {
     model::Service service = make_service(name, {service_port("p", 80, Protocol::kTcp, 30080)}, {cluster_ip});

@@ -136,7 +136,7 @@ void expect_same_plan(const Planner& followed, const Planner& fresh) {
   }
 }
 
-// Plays the Changes as a data plane would; each must start from what is there, and lead somewhere else.
+// Applies the Changes like a data plane; each must start from what exists, and change it.
 void play(const std::vector<Change>& changes, Ports& ports) {
   const ServicePortKey* previous = nullptr;
   for (const Change& change : changes) {

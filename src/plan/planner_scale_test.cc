@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What one change touches in a large cluster: the objects of all other Services stay the very same.
+// What one change touches in a large cluster: the objects of all other Services stay the same ones.
 #include <gtest/gtest.h>
 
 #include "plan/planner.h"
@@ -79,8 +79,8 @@ TEST_F(PlannerAtScale, OneSliceChangesOneServiceAndLeavesAllOtherObjectsAlone) {
   EXPECT_EQ(planner_.endpoints_known(Family::kIPv4), kServices * kEndpointsEach + 1);
 }
 
-TEST_F(PlannerAtScale, NobodyLooksAtAServiceThatTheUpdateDoesNotName) {
-  // The Snapshot of every Service but one is altered behind the Planner's back: it would notice if it looked there.
+TEST_F(PlannerAtScale, OnlyServicesThatTheUpdateNamesAreRead) {
+  // The Snapshot of every Service but one is altered without an Update: the Planner would notice if it read them.
   model::Update all;
   for (std::size_t i = 0; i < kServices; ++i) all.slices.push_back(numbered_slice(i, true));
   snapshot_.apply(std::move(all));
@@ -89,7 +89,7 @@ TEST_F(PlannerAtScale, NobodyLooksAtAServiceThatTheUpdateDoesNotName) {
   EXPECT_EQ(replaced(before_, planner_.plan()), std::vector<ObjectKey>({{"load", "s17"}}));
 }
 
-TEST_F(PlannerAtScale, EqualPlansKeepTheirObjectsWhenAllIsPlannedAgain) {
+TEST_F(PlannerAtScale, EqualPlansKeepTheirObjectsWhenEverythingIsPlannedAgain) {
   EXPECT_TRUE(planner_.replan_all(snapshot_, {}).empty());
   EXPECT_TRUE(replaced(before_, planner_.plan()).empty());
   EXPECT_EQ(planner_.endpoints_known(Family::kIPv4), kServices * kEndpointsEach);

@@ -23,7 +23,7 @@ model::EndpointSlice web_slice(const std::vector<std::string>& endpoints, std::s
   return make_slice(std::move(name), "web", {slice_port("p", number)}, endpoints);
 }
 
-TEST(Planner, AnswersWhatASlicesEventsChange) {
+TEST(Planner, ReturnsWhatASlicesEventsChange) {
   Follower f;
   EXPECT_EQ(texts(f.set(web())), Lines{"+shop/web:p []"});
   EXPECT_EQ(texts(f.set(web_slice({"10.1.0.1"}))), Lines{"~shop/web:p [] [10.1.0.1:80]"}) << "none to one";
@@ -41,7 +41,7 @@ TEST(Planner, AnswersWhatASlicesEventsChange) {
   EXPECT_EQ(texts(f.remove_slice("web-1")), Lines{"~shop/web:p [10.1.0.1:81 10.1.0.2:81 10.1.0.3:80] [10.1.0.3:80]"})
       << "a slice less";
   EXPECT_EQ(texts(f.set(web_slice({"10.1.0.3 unready serving terminating"}, "web-2"))), Lines{})
-      << "ready to terminating, but nobody else is there: the same plan";
+      << "ready to terminating, but there is no other: the same plan";
   EXPECT_EQ(texts(f.set(web_slice({}, "web-2"))), Lines{"~shop/web:p [10.1.0.3:80] []"}) << "terminating to none";
   EXPECT_EQ(texts(f.set(make_slice("web-2", "web", {slice_port("q", 80)}, {"10.1.0.3"}))), Lines{})
       << "a port that the Service does not name";
@@ -61,7 +61,7 @@ TEST(Planner, MovesEndpointsWithALabelChange) {
             (Lines{"~shop/api:p [] [10.1.0.1:80]", "~shop/web:p [10.1.0.1:80] []"}));
 }
 
-TEST(Planner, TakesASliceBeforeItsServiceAndAServiceMadeAnew) {
+TEST(Planner, HandlesASliceBeforeItsServiceAndARecreatedService) {
   Follower f;
   EXPECT_EQ(texts(f.set(web_slice({"10.1.0.1"}))), Lines{}) << "no Service, nothing to serve";
   EXPECT_EQ(texts(f.set(web())), Lines{"+shop/web:p [10.1.0.1:80]"});
@@ -93,7 +93,7 @@ TEST(Planner, FollowsDuplicatesAcrossSlicesInBothOrders) {
   }
 }
 
-TEST(Planner, TellsPortsOfOneServiceApart) {
+TEST(Planner, DistinguishesPortsOfOneService) {
   Follower f;
   model::Service service = make_service("web", {service_port("a", 80), service_port("b", 81), service_port("c", 82)},
                                         {"10.96.0.1", "fd00::1"});
@@ -146,7 +146,7 @@ TEST(Planner, FollowsServicesThroughTheirTypes) {
   EXPECT_EQ(f.health_text("web"), "none");
 }
 
-TEST(Planner, KeepsHealthChecksAndSaysWhenTheyChange) {
+TEST(Planner, KeepsHealthChecksAndReportsWhenTheyChange) {
   Follower f;
   model::Service service = make_service("web", {service_port("p", 80)}, {"10.96.0.1", "fd00::1"});
   service.type = ServiceType::kLoadBalancer;
@@ -200,7 +200,7 @@ TEST(Planner, KeepsHealthChecksAndSaysWhenTheyChange) {
   EXPECT_TRUE(f.planner.health_checks().empty());
 }
 
-TEST(Planner, CountsPortsWhosePolicyFindsNobodyHere) {
+TEST(Planner, CountsPortsWhosePolicyFindsNoEndpointHere) {
   struct Row {
     const char* name;
     bool internal_local;
@@ -243,7 +243,7 @@ TEST(Planner, CountsPortsWhosePolicyFindsNobodyHere) {
   }
 }
 
-TEST(Planner, PlansAllAgainWhenTheNodeChanges) {
+TEST(Planner, PlansEverythingAgainWhenTheNodeChanges) {
   Follower f;
   f.set(web());
   f.set(make_service("api", {service_port("p", 80)}, {"10.96.0.2"}));
@@ -261,7 +261,7 @@ TEST(Planner, PlansAllAgainWhenTheNodeChanges) {
   EXPECT_EQ(texts(f.planner.replan_all(f.snapshot, facts)), Lines{"~shop/web:p [10.1.0.3:80] [10.1.0.2:80]"});
 }
 
-TEST(Planner, PlansAllAgainAlsoWhereAServiceWentUnnoticed) {
+TEST(Planner, PlansEverythingAgainEvenIfARemovalWasMissed) {
   Follower f;
   f.set(web());
   Update unnoticed;

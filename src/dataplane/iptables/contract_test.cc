@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The data plane under the contract suite, on the real kernel and by the real programs, in both flavours.
+// The data plane under the contract suite, on the real kernel and with the real programs, in both flavours.
 #include "dataplane/contract_suite.h"
 
 #include <fmt/format.h>
@@ -19,7 +19,7 @@ class KernelRig : public PlaneRig {
   explicit KernelRig(const std::string& flavour) : flavour_(flavour), tool_(tool_for(Family::kIPv4, flavour)) {
     run({"ip", "link", "set", "lo", "up"});
     run({"ip", "address", "add", "192.0.2.1/24", "dev", "lo"});
-    // Some of the tables appear with the first look at them.
+    // Some of the tables appear when they are first read.
     for (const char* table : {"nat", "filter", "mangle"}) run({tool_.command, "-t", table, "-S"});
   }
 
@@ -71,7 +71,7 @@ class KernelRig : public PlaneRig {
            lines_with(lines, "filter -A FORWARD -s 198.51.100.0/24 -j DROP").size() == 1;
   }
   void damage() override { run({tool_.command, "-w", "5", "-t", "nat", "-F"}); }
-  // Where node ports are served comes with each apply(); no other address matters.
+  // Where node ports are served is given with each apply(); no other address matters.
   bool change_node() override {
     run({"ip", "address", "add", fmt::format("192.0.2.{}/24", ++last_address_), "dev", "lo"});
     return false;

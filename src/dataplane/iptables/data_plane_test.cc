@@ -47,7 +47,7 @@ plan::PortDraft random_service(std::mt19937& random, Family family, unsigned ind
 
 INSTANTIATE_TEST_SUITE_P(All, DataPlaneTest, every_ground(), ground_name);
 
-TEST_P(DataPlaneTest, WorkedExampleIsListedAsAfterKubeProxy) {
+TEST_P(DataPlaneTest, WorkedExampleIsListedLikeKubeProxys) {
   if (GetParam().family != Family::kIPv4) return;  // the reference's listing is IPv4's
   in_fresh_netns([this] {
     const auto plane = open_plane(GetParam());
@@ -81,7 +81,7 @@ TEST_P(DataPlaneTest, ASecondFullApplyTouchesNothing) {
     ASSERT_TRUE(plane);
     EXPECT_GT(must_apply(*plane, full(ports)).kernel_transactions, 0u);
     const std::vector<std::string> before = saved_lines(tool());
-    // Also by another process, which knows nothing.
+    // Nor does another process, which knows nothing.
     const auto restarted = open_plane(GetParam());
     ASSERT_TRUE(restarted);
     for (IptablesDataPlane* each : {plane.get(), restarted.get()}) {
@@ -157,7 +157,7 @@ TEST_P(DataPlaneTest, CostFollowsTheChange) {
     EXPECT_EQ(stats.rules_written, 7u);
     EXPECT_EQ(stats.kernel_transactions, 1u);
 
-    // And gone again: one chain is written, one deleted.
+    // And removed again: one chain is written, one deleted.
     stats = must_apply(*plane, one_change(grown, ports[5]));
     EXPECT_EQ(stats.chains_written, 1u);
     EXPECT_EQ(stats.rules_written, 4u);
@@ -170,13 +170,13 @@ TEST_P(DataPlaneTest, CostFollowsTheChange) {
     EXPECT_EQ(stats.rules_written, 2 + 2 + 1u);
     EXPECT_EQ(stats.kernel_transactions, 1u);
 
-    // And gone: one rule deleted, no chain written.
+    // And removed: one rule deleted, no chain written.
     stats = must_apply(*plane, one_change(added, nullptr));
     EXPECT_EQ(stats.chains_written, 0u);
     EXPECT_EQ(stats.rules_written, 1u);
     EXPECT_EQ(stats.kernel_transactions, 1u);
 
-    // Without endpoints a Service is one refusal; with its first one that goes.
+    // Without endpoints a Service is one refusal, which its first one removes.
     const auto empty = shared(simple_service(family, 41, 0));
     stats = must_apply(*plane, one_change(nullptr, empty));
     EXPECT_EQ(stats.rules_written, 1u);
@@ -184,7 +184,7 @@ TEST_P(DataPlaneTest, CostFollowsTheChange) {
     EXPECT_EQ(stats.rules_written, 2 + 2 + 1 + 1u);
     EXPECT_EQ(stats.kernel_transactions, 2u);
 
-    // Some that go together are still deleted one by one.
+    // A few that are removed together are still deleted one by one.
     Changes some;
     for (unsigned i = 10; i < 15; ++i) some.ports.push_back({ports[i], nullptr});
     EXPECT_EQ(must_apply(*plane, some).rules_written, 5u);
@@ -220,7 +220,7 @@ TEST_P(DataPlaneTest, ManyRemovalsAtOnceRewriteTheDispatchChains) {
     ports.pop_back();
     Changes changes;
     for (unsigned i = 0; i < 200; ++i) changes.ports.push_back({ports[i], nullptr});
-    // nft: 49 rules and the one for node ports are written anew in nat, 50 in filter; legacy: 200 are deleted one by
+    // nft: 49 rules and the one for node ports are rewritten in nat, 50 in filter; legacy: 200 are deleted one by
     // one.
     EXPECT_EQ(must_apply(*plane, changes).rules_written, GetParam().flavour == std::string("nft") ? 50 + 50u : 200u);
     const std::vector<plan::ServicePortPlanPtr> left(ports.begin() + 200, ports.end());
@@ -258,7 +258,7 @@ TEST_P(DataPlaneTest, RepairsWhatOthersBroke) {
   settings.family = GetParam().family;
   std::vector<std::string> tail_first{"-t", "nat", "-I", "KUBE-SERVICES", "-m", "comment", "--comment"};
   {
-    // Taken apart by its quotes; the comment is the only quoted word.
+    // Split by its quotes; the comment is the only quoted word.
     const std::string rule = Encoder(settings).node_port_rules(everywhere).front();
     const std::size_t open_quote = rule.find('"');
     const std::size_t close_quote = rule.rfind('"');
@@ -309,14 +309,14 @@ TEST_P(DataPlaneTest, RepairsWhatOthersBroke) {
   });
 }
 
-TEST_P(DataPlaneTest, CanaryTellsAFlush) {
+TEST_P(DataPlaneTest, CanaryRevealsAFlush) {
   in_fresh_netns([this] {
     const auto plane = open_plane(GetParam());
     ASSERT_TRUE(plane);
     EXPECT_EQ(*plane->intact(), Integrity::kDamaged) << "nothing applied yet";
     must_apply(*plane, full({}));
     EXPECT_EQ(*plane->intact(), Integrity::kKept);
-    // The canary goes with its chain; a flush of another table alone leaves it, and takes our jumps.
+    // The canary is lost with its chain; a flush of only another table leaves it, and removes our jumps.
     for (const std::vector<std::string>& flush :
          {std::vector<std::string>{"-t", "mangle", "-X", "KUBE-PROXY-CANARY"}, {"-t", "nat", "-F"}, {"-F"}}) {
       std::vector<std::string> command{tool().command, "-w", "5"};
@@ -349,7 +349,7 @@ TEST_P(DataPlaneTest, ForeignRulesAreLeftAlone) {
     must_apply(*plane, full({}));
     const std::vector<std::string> after = saved_lines(tool());
     for (const std::string& line : before) EXPECT_THAT(after, Contains(line));
-    // The jump to KUBE-FIREWALL that was there is not made twice.
+    // The existing jump to KUBE-FIREWALL is not added twice.
     EXPECT_EQ(lines_with(after, "filter -A INPUT -j KUBE-FIREWALL").size(), 1u);
   });
 }
@@ -400,7 +400,7 @@ TEST_P(DataPlaneTest, WhatKubeProxy1_20LeftIsReplaced) {
 }
 
 // Upstream's TestSyncProxyRulesLargeClusterMode.
-TEST_P(DataPlaneTest, CommentsOfALargeClusterAreNoReasonToRewrite) {
+TEST_P(DataPlaneTest, CommentsOfALargeClusterCauseNoRewrite) {
   in_fresh_netns([this] {
     const Family family = GetParam().family;
     const auto port = shared(simple_service(family, 0, 3));
@@ -442,7 +442,7 @@ TEST_P(DataPlaneTest, CountsOfRulesAreThoseThatExist) {
   });
 }
 
-TEST_P(DataPlaneTest, NodePortAddressesComeAndGoWithAFullApply) {
+TEST_P(DataPlaneTest, NodePortAddressesChangeWithAFullApply) {
   in_fresh_netns([this] {
     const Family family = GetParam().family;
     const auto plane = open_plane(GetParam());
@@ -471,7 +471,7 @@ TEST(DataPlane, InvalidPacketsPassWhereConntrackIsLiberal) {
   });
 }
 
-TEST(DataPlane, SctpAndUdpServicesAreServedInEveryGround) {
+TEST(DataPlane, SctpAndUdpServicesAreServedInEveryCase) {
   for (const Ground& ground :
        {Ground{Family::kIPv4, "nft"}, Ground{Family::kIPv4, "legacy"}, Ground{Family::kIPv6, "nft"}}) {
     in_fresh_netns([&] {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The two ways to apply. Full: nothing is known, so everything live is read and compared, and only what differs is
-// written; after a restart over right rules that is nothing at all. Incremental: what is live is known from the plan
-// before, so nothing is read.
+// There are two ways to apply. Full: nothing is known, so everything live is read and compared, and only what differs
+// is written; after a restart over correct rules that is nothing. Incremental: what is live is known from the previous
+// plan, so nothing is read.
 //
 // kube-proxy recognises a flush by a canary, an empty chain in mangle that vanishes with everything else; so do we. But
-// people flush single tables, too ("iptables -t nat -F"), which takes no canary away; the jumps go with every flush.
+// users also flush single tables ("iptables -t nat -F"), which leaves the canary; every flush removes the jumps.
 #include "dataplane/iptables/iptables_data_plane.h"
 
 #include <fmt/format.h>
@@ -47,7 +47,7 @@ std::vector<PortUpdate> none_unchanged() {
   return {};
 }
 
-// Takes away the jumps that are live, but for those to chains that connections need which exist already.
+// Removes the live jumps, except those to chains that existing connections need.
 class JumpRemoval : public ItemSource {
  public:
   explicit JumpRemoval(const LiveState& live) {
@@ -129,7 +129,7 @@ Result<Outcome> IptablesDataPlane::apply_full(const Changes& changes) {
   return outcome;
 }
 
-// What is live of each port of `changes`, and what is wanted.
+// The live and the wanted state of each port of `changes`.
 std::vector<PortUpdate> IptablesDataPlane::updates_of(const Changes& changes) const {
   std::vector<PortUpdate> updates;
   updates.reserve(changes.ports.size());
@@ -160,7 +160,7 @@ Result<Outcome> IptablesDataPlane::apply_incremental(const Changes& changes) {
   Outcome outcome;
   SLUICE_TRY(const auto refusals, try_script(tool_, update.blocks(), update, outcome.stats));
   const auto refused = update.refused(refusals);
-  // Where others flushed our chains, every rule is refused for want of its chain.
+  // If other programs flushed our chains, every rule is refused for lack of its chain.
   bool damaged = update.surprised(refusals);
   if (!refused.empty() && !damaged) {
     SLUICE_TRY(const Integrity integrity, intact());

@@ -31,8 +31,8 @@ struct Options {
 
 class IptablesDataPlane : public DataPlane {
  public:
-  // Finds the programs, asks whether they work here, and reads nf_conntrack_tcp_be_liberal, all once. kUnsupported
-  // where the family cannot be served.
+  // Finds the programs, checks whether they work here, and reads nf_conntrack_tcp_be_liberal, all once. kUnsupported
+  // if the family cannot be served.
   static Result<std::unique_ptr<IptablesDataPlane>> open(const Options& options);
 
   [[nodiscard]] std::string_view name() const override { return "iptables"; }
@@ -42,8 +42,8 @@ class IptablesDataPlane : public DataPlane {
   Result<Outcome> apply(const Changes& changes) override;
   Result<Integrity> intact() override;
   Result<Difference> compare(const Changes& wanted) override;
-  // Takes away the jumps for new packets. Those of established connections are translated by conntrack and need no rule
-  // of nat; the rules that let them through the node's filter stay, so there is nothing to tend.
+  // Removes the jumps for new packets. Those of established connections are translated by conntrack and need no rule
+  // of nat; the rules that let them pass the node's filter stay, so there is nothing to tend.
   Result<> retire() override;
   Result<std::optional<std::chrono::milliseconds>> tend() override {
     return std::optional<std::chrono::milliseconds>();

@@ -13,7 +13,7 @@
 
 namespace sluice::dataplane::iptables {
 
-// Whose the settings of the node are in the journal.
+// The owner of the node's settings in the journal.
 inline constexpr const char* kSysctlOwner = "iptables";
 // Packets from and to 127.0.0.0/8 may cross interfaces: needed for node ports on loopback, and never set without the
 // martian rule of KUBE-FIREWALL, which keeps neighbours out (CVE-2020-8558).
@@ -22,13 +22,13 @@ inline constexpr const char* kRouteLocalnet = "net/ipv4/conf/all/route_localnet"
 struct MechanismSettings {
   std::string flavour = "auto";  // nft, legacy, auto
   unsigned masquerade_bit = 14;
-  // What a data plane changed of the node's settings, or could not; called from apply().
+  // Reports which of the node's settings a data plane changed, or could not; called from apply().
   std::function<void(const sys::SysctlReport&)> settings_changed = [](const sys::SysctlReport&) {};
 };
 
 class IptablesMechanism : public Mechanism {
  public:
-  // `sysctls` are how settings outside of the journal are read and written, too.
+  // Settings outside of the journal are also read and written through `sysctls`.
   IptablesMechanism(MechanismSettings settings, sys::SysctlJournal journal,
                     sys::SysctlAccess sysctls = sys::system_sysctls());
 

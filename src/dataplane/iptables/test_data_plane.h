@@ -77,7 +77,7 @@ inline void expect_no_difference(DataPlane& plane, const Changes& wanted) {
   EXPECT_THAT(difference->unexpected, testing::IsEmpty());
 }
 
-// An address of the family, told by two numbers.
+// An address of the family, given by two numbers.
 inline std::string address(Family family, const char* v4_prefix, unsigned high, unsigned low) {
   return family == Family::kIPv4
              ? fmt::format("{}.{}.{}", v4_prefix, high, low)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// For this room's tests: a network namespace of one's own, and what the real programs say there.
+// For this room's tests: a private network namespace, and the output of the real programs there.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -48,7 +48,7 @@ inline std::vector<std::string> sorted(std::vector<std::string> lines) {
   return lines;
 }
 
-// Lines that hold `part`.
+// Lines that contain `part`.
 inline std::vector<std::string> lines_with(const std::vector<std::string>& lines, std::string_view part) {
   std::vector<std::string> found;
   for (const std::string& line : lines) {

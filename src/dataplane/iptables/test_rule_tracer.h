@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Leads packets through the rules of one Service port. What the tracer knows of netfilter is what the rules use: a
+// Traces packets through the rules of one Service port. What the tracer knows about netfilter is what the rules use: a
 // packet that nat translates is forwarded, and passes filter with its new destination, which no rule of a Service port
 // matches. One that nat leaves alone meets filter's KUBE-PROXY-FIREWALL, KUBE-SERVICES and KUBE-EXTERNAL-SERVICES with
-// its own. Dice and remembered clients may fall either way, so both ways are followed.
+// its own. Random choices and remembered clients may go either way, so both ways are followed.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -35,7 +35,7 @@ inline std::vector<std::string> words_of(const std::string& rule) {
   std::istringstream in(rule);
   std::string word;
   while (in >> word) {
-    if (word.starts_with('"')) {  // a comment: nobody looks into it
+    if (word.starts_with('"')) {  // a comment, which is ignored
       while (!word.ends_with('"') && in >> word) continue;
       word = "(comment)";
     }
@@ -46,7 +46,7 @@ inline std::vector<std::string> words_of(const std::string& rule) {
 
 struct ParsedRule {
   bool matches = true;
-  bool maybe = false;  // depends on dice or memory
+  bool maybe = false;  // depends on chance or memory
   std::string jump;
   std::string translated;  // --to-destination
 };
@@ -152,7 +152,7 @@ class Tracer {
     friend auto operator<=>(const State&, const State&) = default;
   };
 
-  // The states in which packets fall out of the chain's end.
+  // The states in which packets reach the chain's end.
   std::set<State> walk(const std::string& chain, const Packet& packet, std::set<State> states,
                        std::set<Outcome>& outcomes, bool last = false) {
     for (const auto& rule : nat_[chain]) {

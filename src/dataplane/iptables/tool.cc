@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // One command line, two kernels. Since 1.8 `iptables` comes in two flavours that do not see each other's rules:
 // "legacy" replaces whole tables by setsockopt(2), "nft" translates to nf_tables. Both are in the kernel at once and
-// packets pass both, so a node whose kubelet uses one and whose proxy uses the other does strange things. kubelet
+// packets pass both, so a node whose kubelet uses one and whose proxy uses the other behaves strangely. kubelet
 // leaves a chain in mangle as a hint (KEP-3178), of one family or of both; without it, and without anything of
 // Kubernetes, the flavour with more rules in it is the one that this node uses.
 //
-// Looking must not change anything: any use of a legacy table loads it, with its hooks in every packet's way, so the
-// kernel's list of loaded tables is asked first. (iptables-legacy-save without -t does the same.)
+// Reading must not change anything: any use of a legacy table loads it, with its hooks in every packet's path, so the
+// kernel's list of loaded tables is read first. (iptables-legacy-save without -t does the same.)
 #include "dataplane/iptables/tool.h"
 
 #include <fmt/format.h>
@@ -49,7 +49,7 @@ std::array<unsigned, 3> parse_version(std::string_view text) {
   return version;
 }
 
-// The programs called `command`, `command`-save and `command`-restore, if they are there.
+// The programs called `command`, `command`-save and `command`-restore, if they exist.
 std::optional<Tool> tool_named(Family family, const std::string& command) {
   const auto answer = sys::run_and_collect({command, "--version"});
   if (!answer || answer->exit_status != 0) return std::nullopt;
@@ -74,7 +74,7 @@ Error missing(Family family, std::string_view what) {
 }
 
 std::vector<std::string> loaded_legacy_tables(Family family) {
-  // Of this thread's network namespace; /proc/net would be that of the process' first thread.
+  // From this thread's network namespace; /proc/net would be that of the process' first thread.
   std::ifstream file(family == Family::kIPv4 ? "/proc/thread-self/net/ip_tables_names"
                                              : "/proc/thread-self/net/ip6_tables_names");
   std::vector<std::string> names;
@@ -83,12 +83,12 @@ std::vector<std::string> loaded_legacy_tables(Family family) {
 }
 
 bool table_loaded(const Tool& tool, Table table) {
-  if (tool.flavour == Flavour::kNft) return true;  // looking at a table that is not there creates nothing in nf_tables
+  if (tool.flavour == Flavour::kNft) return true;  // reading a missing table creates nothing in nf_tables
   const std::vector<std::string> names = loaded_legacy_tables(tool.family);
   return std::find(names.begin(), names.end(), to_string(table)) != names.end();
 }
 
-// Lines of the tool's stderr that say something, as one line.
+// The meaningful lines of the tool's stderr, as one line.
 std::string condensed(std::string_view text) {
   std::string result;
   while (!text.empty()) {
@@ -126,7 +126,7 @@ Result<> read_once(const Tool& tool, SaveVisitor& visitor, std::optional<Table> 
     return fail(Errc::kInternal, fmt::format("{} failed with status {}: {}", tool.save, outcome.exit_status,
                                              condensed(outcome.error_output)));
   }
-  // Taking it for empty would make us insert the same jumps again and again.
+  // Taking it for empty would make us insert the same jumps repeatedly.
   if (!reader.unreadable_table().empty()) {
     return fail(Errc::kUnsupported, fmt::format("{} cannot show table {}: nft made it what iptables has no words for",
                                                 tool.save, reader.unreadable_table()));
@@ -134,7 +134,7 @@ Result<> read_once(const Tool& tool, SaveVisitor& visitor, std::optional<Table> 
   return {};
 }
 
-// What speaks for a flavour.
+// Evidence for a flavour.
 class Evidence : public SaveVisitor {
  public:
   void begin() override { *this = Evidence(); }
@@ -178,14 +178,14 @@ Result<Ground> look(const Tool& nft, const Tool& legacy, std::optional<Table> on
 Result<Tool> pick(const Tool& nft, const Tool& legacy) {
   SLUICE_TRY(const Ground mangle, look(nft, legacy, Table::kMangle));
   std::vector<Ground> grounds{mangle};
-  // One node, one flavour: what only the other family shows counts, too. That it cannot be read is no reason to fail.
+  // One node, one flavour: what only the other family shows counts too. A failure to read it is ignored.
   const Family other = nft.family == Family::kIPv4 ? Family::kIPv6 : Family::kIPv4;
   const auto other_nft = tool_of(other, Flavour::kNft);
   const auto other_legacy = tool_of(other, Flavour::kLegacy);
   if (other_nft && other_legacy) {
     if (const auto seen = look(*other_nft, *other_legacy, Table::kMangle)) grounds.push_back(*seen);
   }
-  // A proxy before us is asked second; that also keeps a restart from counting a large rule set.
+  // An earlier proxy is considered second; that also keeps a restart from counting a large rule set.
   for (bool Evidence::* const sign : {&Evidence::kubelet, &Evidence::proxy}) {
     for (const Ground& ground : grounds) {
       if (ground.nft.*sign != ground.legacy.*sign) return ground.nft.*sign ? nft : legacy;
@@ -213,7 +213,7 @@ std::vector<Tool> installed_tools(Family family) {
 }
 
 bool rules_without_programs(Family family) {
-  if (!loaded_legacy_tables(family).empty()) return true;  // which chains are in them only the programs can tell
+  if (!loaded_legacy_tables(family).empty()) return true;  // only the programs can list their chains
   for (const Table table : kTables) {
     const auto read = sys::read_nft_table(family, std::string(to_string(table)));
     if (!read && read.error().code != Errc::kUnsupported) return true;
@@ -302,9 +302,9 @@ Result<> read_live(const Tool& tool, SaveVisitor& visitor, std::optional<Table> 
   visitor.begin();
   if (only && !table_loaded(tool, *only)) return {};
   if (tool.flavour == Flavour::kLegacy) return read_once(tool, visitor, only);  // one system call reads a whole table
-  // iptables-nft-save lists a long chain in several parts and does not look whether they belong together: where a chain
-  // is written anew meanwhile, rules come twice or not at all. A second copy of a rule that is there once would cost us
-  // the rule itself. Where others change something all the time, the last reading must do.
+  // iptables-nft-save lists a long chain in several parts and does not check whether they belong together: if a chain
+  // is rewritten meanwhile, rules are listed twice or not at all. A second copy of a rule that exists once would cost
+  // us the rule itself. If others change something all the time, the last reading must do.
   auto before = sys::nft_generation();
   for (int attempt = 1;; ++attempt) {
     SLUICE_CHECK_OK(read_once(tool, visitor, only));
@@ -326,7 +326,7 @@ Result<RestoreOutcome> restore(const Tool& tool, const std::function<std::string
   if (outcome.exit_status == 0) return RestoreOutcome{true, std::nullopt, ""};
   const std::string message = condensed(outcome.error_output);
   const auto line = line_number(message);
-  // Status 4 is "resource problem", mostly the lock; but the nft flavour also says 4 for a rule that the kernel
+  // Status 4 is "resource problem", mostly the lock; but the nft flavour also returns 4 for a rule that the kernel
   // refused, with a line.
   if (!line) {
     return fail(outcome.exit_status == 4 ? Errc::kUnavailable : Errc::kInternal,
@@ -337,7 +337,7 @@ Result<RestoreOutcome> restore(const Tool& tool, const std::function<std::string
 
 Result<bool> chain_exists(const Tool& tool, Table table, std::string_view chain) {
   if (tool.flavour == Flavour::kLegacy) {
-    // Waiting seconds for the lock, every sync period, to look at one chain would hold up what there is to write.
+    // Waiting seconds for the lock, every sync period, to check one chain would delay pending writes.
     ChainSearch search(chain);
     SLUICE_CHECK_OK(read_live(tool, search, table));
     return search.found();

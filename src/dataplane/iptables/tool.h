@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The iptables programs of this node: which flavour, where, how to read and how to write with them.
+// The iptables programs of this node: which flavour, where they are, and how to read and write with them.
 #pragma once
 
 #include <array>
@@ -20,7 +20,7 @@ std::string_view to_string(Flavour flavour);  // "nft", "legacy"
 struct Tool {
   Family family = Family::kIPv4;
   Flavour flavour = Flavour::kNft;
-  std::string command;  // "iptables-nft", or "iptables" where there is but one flavour
+  std::string command;  // "iptables-nft", or "iptables" if there is only one flavour
   std::string save;
   std::string restore;
   std::array<unsigned, 3> version{};
@@ -34,25 +34,25 @@ Result<Tool> find_tool(Family family, std::string_view wanted);
 // Every flavour that is installed, for cleaning up. None is no error.
 std::vector<Tool> installed_tools(Family family);
 
-// Without programs nothing can be read or written. Is there anything that they would show and that may be ours? True
-// also where it cannot be told.
+// Without programs nothing can be read or written. Returns whether there is anything that they would show and that may
+// be ours. True also if that is unknown.
 bool rules_without_programs(Family family);
 
-// Does this kernel serve the family with these programs (IPv6 may be switched off)? kUnsupported says why not. Who
-// holds the xtables lock does not matter.
+// Checks that this kernel serves the family with these programs (IPv6 may be switched off). kUnsupported says why not.
+// A held xtables lock does not matter.
 Result<> probe(const Tool& tool);
 
-// What iptables-save tells, line by line. Table names other than ours occur.
+// The output of iptables-save, line by line. Table names other than ours occur.
 class SaveVisitor {
  public:
   virtual ~SaveVisitor() = default;
-  // Before the first line. Called again where the tables changed while they were read: forget what was told.
+  // Before the first line. Called again if the tables changed while they were read: drop what was reported.
   virtual void begin() = 0;
   virtual void chain(std::string_view table, std::string_view name) = 0;
   virtual void rule(std::string_view table, std::string_view chain, std::string_view rule) = 0;
 };
 
-// Cuts what iptables-save prints into lines and hands them on; input may come in pieces.
+// Splits the output of iptables-save into lines and passes them on; input may come in pieces.
 class SaveReader {
  public:
   explicit SaveReader(SaveVisitor& visitor) : visitor_(visitor) {}
@@ -70,24 +70,24 @@ class SaveReader {
 };
 
 // Reads all tables that exist, or one. Creates none, unlike iptables-legacy-save -t. Reads again, a few times at most,
-// where somebody changes nf_tables meanwhile.
+// if another process changes nf_tables meanwhile.
 Result<> read_live(const Tool& tool, SaveVisitor& visitor, std::optional<Table> only = std::nullopt);
 
 // One run of iptables-restore over `input`, pulled piece by piece.
 struct RestoreOutcome {
   bool ok = false;
-  std::optional<std::size_t> line;  // of the input, from 1, where the tool said so
+  std::optional<std::size_t> line;  // of the input, from 1, if the tool named one
   std::string message;              // the tool's
 };
-// An Error where nothing can be said about the input: the program is missing, hangs, or does not get the lock
+// An Error if nothing is known about the input: the program is missing, hangs, or does not get the lock
 // (kUnavailable).
 Result<RestoreOutcome> restore(const Tool& tool, const std::function<std::string_view()>& input);
 
-// Does a chain exist in a table? Creates neither. Takes no lock.
+// Whether a chain exists in a table. Creates neither. Takes no lock.
 Result<bool> chain_exists(const Tool& tool, Table table, std::string_view chain);
 
-// May a chain of the kernel's own still hold a jump to `to`? False after a flush. Cheap whatever the table's size, so
-// of a legacy table it only tells whether the chain holds anything.
+// Whether a chain of the kernel's own may still have a jump to `to`. False after a flush. Cheap whatever the table's
+// size, so for a legacy table it only returns whether the chain has any rule.
 struct BuiltInChain {
   Table table = Table::kFilter;
   std::string_view name;

@@ -120,7 +120,7 @@ TEST(Tool, FlavourIsWhatThisNodeUses) {
   }
 }
 
-TEST(Tool, WhatTheOtherFamilyShowsCountsWhereOnesOwnShowsNothing) {
+TEST(Tool, TheOtherFamilyCountsIfTheOwnShowsNothing) {
   struct Row {
     const char* name;
     const char* other;  // what IPv4 holds in legacy
@@ -142,9 +142,9 @@ TEST(Tool, WhatTheOtherFamilyShowsCountsWhereOnesOwnShowsNothing) {
   }
 }
 
-// The legacy programs wait for one lock per machine. Somebody who holds it for minutes must not make a family look as
-// if the kernel lacked it, nor hold up the look at the canary.
-TEST(Tool, LookingDoesNotWaitForTheLock) {
+// The legacy programs wait for one lock per machine. A process that holds it for minutes must not make a family look as
+// if the kernel lacked it, nor delay the check of the canary.
+TEST(Tool, ReadingDoesNotWaitForTheLock) {
   in_fresh_netns([] {
     const Tool tool = tool_for(Family::kIPv4, "legacy");
     const char* const lock = std::getenv("XTABLES_LOCKFILE");  // test_main.cc's
@@ -192,7 +192,7 @@ TEST(Tool, WithoutProgramsRulesAreSuspectedOnlyWhereThereMayBeSome) {
   }
 }
 
-TEST(Tool, LookingCreatesNoTable) {
+TEST(Tool, ReadingCreatesNoTable) {
   in_fresh_netns([] {
     const Flavour flavour = auto_flavour();
     EXPECT_EQ(flavour,
@@ -267,7 +267,7 @@ TEST(Tool, RestoreOutcomesByStatusAndLine) {
   }
 }
 
-TEST(Tool, RestoreIsAskedAsKubeProxyAsks) {
+TEST(Tool, RestoreIsCalledAsByKubeProxy) {
   Programs programs(false);
   programs.add("iptables-fake-restore", "echo \"line 1: $*\" >&2; exit 1");
   for (const auto& [version, arguments] : std::vector<std::pair<std::array<unsigned, 3>, std::string>>{

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// iptables-nft-save lists a chain in parts. Where somebody writes it anew in between, rules come twice or not at all.
+// iptables-nft-save lists a chain in parts. If it is rewritten in between, rules are listed twice or not at all.
 #include <gmock/gmock.h>
 
 #include "dataplane/iptables/iptables_data_plane.h"
@@ -40,7 +40,7 @@ TEST(TornReading, IsReadAgain) {
   });
 }
 
-TEST(TornReading, IsTakenAsItIsWhereTheTablesNeverRest) {
+TEST(TornReading, IsUsedAsItIsIfTheTablesChangeAllTheTime) {
   in_fresh_netns([] {
     Programs programs(false);
     programs.add("iptables-fake-save", torn_save(programs, 1000, "echo '*nat'; echo \":CALL$calls - [0:0]\""));

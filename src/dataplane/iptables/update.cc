@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// The order of writing. A packet must never meet a jump to a chain that is not there, nor a virtual server whose old
+// The order of writing. A packet must never meet a jump to a missing chain, nor a virtual server whose old
 // rules are gone while its new ones are not yet in. So:
 //
-//   filter  fixed chains and jumps; refusals that come. A packet that nat redirects no longer matches them: early is
+//   filter  fixed chains and jumps; new refusals. A packet that nat redirects no longer matches them: early is
 //           harmless.
 //   nat     fixed chains and jumps; the chains of the ports, each emptied and filled within one COMMIT; then dispatch
 //           rules; then chains that nobody refers to any more are deleted.
-//   filter  refusals that go: only now does nat serve what they refused.
+//   filter  removed refusals: only now does nat serve what they refused.
 //   mangle  the canary.
 //
-// The cost must follow the change. One changed endpoint rewrites its port's chains and nothing else. A port that comes
-// or goes costs its own dispatch rules: "-I" at the head (the rules for node ports must stay last), "-D" by their
-// words. But the nft flavour compares every rule of the chain for each "-D" (5 ms in a chain of 5,000 rules, against
-// 0.08 ms for writing one anew), so beyond some dozens of removals the chain is rewritten as a whole. How blocks are
-// cut depends on the flavour, too:
+// The cost must follow the change. One changed endpoint rewrites its port's chains and nothing else. A port that is
+// added or removed costs its own dispatch rules: "-I" at the head (the rules for node ports must stay last), "-D" by
+// their text. But the nft flavour compares every rule of the chain for each "-D" (5 ms in a chain of 5,000 rules,
+// against 0.08 ms for rewriting one), so beyond some dozens of removals the chain is rewritten as a whole. How blocks are
+// cut also depends on the flavour:
 //
 //   nft     costs more the larger the block (restore_script.h), so there are blocks of kNftChainsPerBlock.
 //   legacy  reads and replaces the whole table at each COMMIT (0.8 s at that size), so there is one block per table.
@@ -32,8 +32,8 @@ namespace {
 constexpr std::size_t kNftRemovalsMax = 64;
 constexpr std::size_t kLegacyRemovalsMax = 4096;  // comparing in memory: cheap beside replacing the table
 
-// So many Service ports of one protocol, with or without affinity, are tried and refused; the others of that kind are
-// then set aside: a kernel without SCTP must not cost one run of iptables-restore for each port that has it.
+// After so many refused Service ports of one protocol, with or without affinity, the others of that kind are
+// set aside: a kernel without SCTP must not cost one run of iptables-restore for each port that has it.
 constexpr std::size_t kTriedAlikeMax = 3;
 
 constexpr std::size_t kNobody = static_cast<std::size_t>(-1);
@@ -178,7 +178,7 @@ bool Update::any_rewritten(Table table) const {
   return false;
 }
 
-// What a rewritten dispatch chain must hold of a port; of an excluded one, what it holds now.
+// A port's rules in a rewritten dispatch chain; for an excluded port, its current ones.
 std::vector<DispatchRule> Update::final_dispatch(std::size_t port) const {
   const bool excluded = excluded_ports_.contains(port) || port >= changed_;
   if (excluded && ports_[port].remains != nullptr) return ports_[port].remains->dispatch;
@@ -200,7 +200,7 @@ ItemText Update::fixed_text(Table table) const {
     if (live.has_chain(table, chain.name)) text.declare.emplace_back(chain.name);
     for (const std::string& rule : chain.rules) text.rules.push_back(line("-A", chain.name, rule));
   }
-  // KUBE-FIREWALL is kubelet's too, so it is added to and never emptied.
+  // KUBE-FIREWALL is kubelet's too, so rules are added to it, and it is never emptied.
   if (table == Table::kFilter && !live.has_martian_rule()) {
     text.rules.push_back(line("-A", kFirewallChain, context_.encoder.martian_rule(context_.addresses)));
   }
@@ -230,7 +230,7 @@ ItemText Update::dispatch_text(std::size_t port, Table table, bool adding_only, 
   ItemText text;
   const bool touched = port < changed_ && !excluded_ports_.contains(port);
   const Delta delta = touched ? this->delta(port, Detail::kDispatch) : Delta{};
-  // What is removed goes by "-D" unless its chain is emptied anyway.
+  // Rules are removed by "-D" unless their chain is emptied anyway.
   if (!adding_only) {
     for (const DispatchRule& rule : delta.remove) {
       if (table_of(rule.chain) == table && !rewritten(rule.chain))
@@ -238,7 +238,7 @@ ItemText Update::dispatch_text(std::size_t port, Table table, bool adding_only, 
     }
   }
   if (!removing_only) {
-    // Each goes to the head of nat KUBE-SERVICES, so the last one first.
+    // Each is added at the head of nat KUBE-SERVICES, so the last one first.
     for (auto rule = delta.add.rbegin(); rule != delta.add.rend(); ++rule) {
       if (table_of(rule->chain) != table || (table == Table::kNat && rewritten(rule->chain))) continue;
       text.rules.push_back(
@@ -361,7 +361,7 @@ void Update::add_nat_blocks(std::vector<Block>& blocks) const {
   }
   if (rewrite) block.items.push_back(item(Kind::kTail, 0));
   if (!one_block) end_block();
-  // Beyond this point packets go by the new rules; what follows is deleting what nobody refers to.
+  // Beyond this point packets go by the new rules; what follows only deletes what is no longer referenced.
   for (std::size_t i = 0; i < drops_.size(); ++i) add_chains(item(Kind::kDrop, i), 1);
   end_block();
 }
@@ -380,8 +380,8 @@ std::vector<Block> Update::blocks() const {
 }
 
 std::uint32_t Update::phase(Item item) const {
-  // Removing and adding single dispatch rules may be mixed; a rewritten chain stands and falls as a whole, from head to
-  // tail.
+  // Removing and adding single dispatch rules may be mixed; a rewritten chain succeeds or fails as a whole, from head
+  // to tail.
   const auto kind = static_cast<Kind>(item.kind);
   if (kind == Kind::kHead || kind == Kind::kUnexpected || kind == Kind::kTail)
     return static_cast<std::uint32_t>(Kind::kNatDispatch);

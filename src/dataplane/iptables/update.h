@@ -33,9 +33,9 @@ struct PortUpdate {
   const Remains* remains = nullptr;  // if set, this is what is live, and not `before`
 };
 
-// A Service port that was not taken, or not wholly.
+// A Service port that was not accepted, or not wholly.
 struct RefusedUpdate {
-  std::size_t port = 0;  // its index in what the Update was made of
+  std::size_t port = 0;  // its index in the Update's ports
   std::string reason;
   bool untried = false;  // set aside, since several like it were refused
   Remains remains;
@@ -45,11 +45,11 @@ class Update : public ItemSource {
  public:
   using ListUnchanged = std::function<std::vector<PortUpdate>()>;
   // `changed` are the ports to bring up to date (with a LiveState: all, without a before). `list_unchanged` returns all
-  // others that are served or have remains; it is called only where a dispatch chain has to be written as a whole.
+  // others that are served or have remains; it is called only if a dispatch chain must be written as a whole.
   Update(UpdateContext context, std::vector<PortUpdate> changed, const ListUnchanged& list_unchanged);
 
   [[nodiscard]] std::vector<Block> blocks() const;
-  // By how much the number of rules that exist by our will grows, or, with a LiveState, what it is (fixed rules left
+  // By how much the number of our rules grows, or, with a LiveState, that number (fixed rules left
   // out).
   [[nodiscard]] const std::array<std::ptrdiff_t, 2>& rule_count_change() const {
     return rule_count_change_;
@@ -65,14 +65,14 @@ class Update : public ItemSource {
 
   // After try_script(), with what it returned: the ports that are not live as wanted, in order of their indices.
   [[nodiscard]] std::vector<RefusedUpdate> refused(const std::vector<ItemRefusal>& refusals) const;
-  // Whether one of `refusals` can only mean that others changed what is ours: a rule to delete is not there.
+  // Whether one of `refusals` can only mean that others changed our rules: a rule to delete does not exist.
   [[nodiscard]] bool surprised(const std::vector<ItemRefusal>& refusals) const;
   // What could not be deleted, in words.
   [[nodiscard]] std::vector<std::string> unremoved(const std::vector<ItemRefusal>& refusals) const;
 
  private:
   enum class Kind : std::uint32_t;
-  // What one port needs, worked out again whenever it is asked for.
+  // What one port needs, computed again at each use.
   struct Delta {
     std::vector<PortChain> write;
     std::vector<StaleChain> drop;
@@ -83,13 +83,13 @@ class Update : public ItemSource {
   };
   struct Drop {
     StaleChain chain;
-    std::size_t port = 0;  // whose it was; the largest number = nobody's
+    std::size_t port = 0;  // the port that it belonged to; the largest number = none
   };
   struct Unexpected {
     DispatchChain chain;
     std::string rule;
   };
-  // What a port needs, in numbers, worked out once.
+  // What a port needs, in numbers, computed once.
   struct Summary {
     std::size_t chains_to_write = 0;
     bool nat_dispatch = false;

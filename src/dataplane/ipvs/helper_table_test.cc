@@ -262,7 +262,7 @@ TEST_P(HelperTableOf, ForeignChangesAreSeenAndRepaired) {
     const char* name;
     std::string script;
     std::string line;  // one of what compare() says
-    bool intact;       // elements are not looked at
+    bool intact;       // elements are not checked
   };
   const bool v4 = family_ == Family::kIPv4;
   const std::vector<Row> rows{

@@ -11,7 +11,7 @@
 
 namespace sluice::dataplane::nft {
 
-// Of one set or map: T is an element in words (ServedAddress), or as it is written (sys::NftElement). A range of
+// Of one set or map: T is an element as a value (ServedAddress), or as it is written (sys::NftElement). A range of
 // elements that is given must have none twice; one of them may still be counted many times, once for each call.
 template <typename T>
 class ElementCounts {
