@@ -12,8 +12,8 @@
 // The cost must follow the change. One changed endpoint rewrites its port's chains and nothing else. A port that is
 // added or removed costs its own dispatch rules: "-I" at the head (the rules for node ports must stay last), "-D" by
 // their text. But the nft flavour compares every rule of the chain for each "-D" (5 ms in a chain of 5,000 rules,
-// against 0.08 ms for rewriting one), so beyond some dozens of removals the chain is rewritten as a whole. How blocks are
-// cut also depends on the flavour:
+// against 0.08 ms for rewriting one), so beyond some dozens of removals the chain is rewritten as a whole. The cutting
+// of blocks also depends on the flavour:
 //
 //   nft     costs more the larger the block (restore_script.h), so there are blocks of kNftChainsPerBlock.
 //   legacy  reads and replaces the whole table at each COMMIT (0.8 s at that size), so there is one block per table.
