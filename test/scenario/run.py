@@ -16,6 +16,7 @@ serves TCP and UDP on 8080 and 8081. `client` is outside the cluster. The langua
   expect   one-of POD...                       the same single pod answers every time
   expect@MODE ...                              after an expect: what differs in that proxy mode
   removed  SERVICE                             from here on it is gone, with its slices, while the proxies run
+  refuse   SERVICE                             the kernel refuses it for ever, and this costs the others nothing (refusal.py); needs node statements
   only     MODE...                             the modes that the file is about; the others pass over it
 
 usage: run.py SLUICE [--mode MODE] [FILE...]   MODE: iptables (the default), ipvs
@@ -32,7 +33,8 @@ import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "cluster/lib"))
-from rig import ANSWER_PATIENCE, SILENCE, Rig, run, wait_for  # noqa: E402
+from refusal import Refusal  # noqa: E402
+from rig import ANSWER_PATIENCE, PATIENCE, SILENCE, Rig, run, wait_for  # noqa: E402
 
 NODES = {"a": ("192.168.231.122", "fd00:231::122"), "b": ("192.168.231.123", "fd00:231::123")}
 CLIENT = ("192.168.231.200", "fd00:231::200")
@@ -59,7 +61,7 @@ class Scenario:
     """One file: the objects it describes, and its packets with what is expected of each."""
 
     def __init__(self, path, mode):
-        self.path, self.mode, self.concerned = path, mode, True
+        self.path, self.mode, self.concerned, self.refusal = path, mode, True, None
         self.proxy, self.objects, self.slices = {"mode": mode, **DEFAULT_PROXY}, [], {}
         self.phases = [(None, [])]  # the Service that was removed before, and the checks
         for number, line in enumerate(path.read_text().splitlines(), 1):
@@ -96,6 +98,10 @@ class Scenario:
         if not any(o["kind"] == "Service" and o["metadata"]["name"] == name for o in self.objects):
             raise ValueError(f"there is no Service {name}")
         self.phases.append((name, []))
+
+    def read_refuse(self, words, _):
+        (name,) = words
+        self.refusal = Refusal(name, self.mode)
 
     def read_only(self, words, _):
         self.concerned = self.mode in words
@@ -229,6 +235,8 @@ class Runner:
         folder = self.folder / scenario.path.stem
         manifests = folder / "manifests"
         manifests.mkdir(parents=True)
+        nodes = [self.rig.ns(node) for node in NODES]
+        environment = scenario.refusal.prepare(nodes, folder, scenario.slices.values()) if scenario.refusal else {}
         write_manifests(manifests, scenario.items(set()))
         config = {"apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration", "conntrack": {"maxPerCore": 0}}
         for key, value in scenario.proxy.items():
@@ -239,7 +247,7 @@ class Runner:
             target[last] = {"null": None, "true": True, "false": False}.get(value, value.split(";") if ";" in value or last == "nodePortAddresses" else value)
         (folder / "config.yaml").write_text(json.dumps(config))
         proxies = [self.rig.spawn(node, [self.sluice, "proxy", f"--config={folder}/config.yaml", f"--manifests={manifests}", f"--hostname-override={node}"],
-                                  folder / f"{node}.log", {"XTABLES_LOCKFILE": f"{folder}/{node}.lock"}) for node in NODES]
+                                  folder / f"{node}.log", {"XTABLES_LOCKFILE": f"{folder}/{node}.lock", **environment}) for node in NODES]
         try:
             for node in NODES:
                 wait_for(f"the first sync of node {node}; its log:\n{(folder / f'{node}.log').read_text()}", lambda node=node: self.synced(node))
@@ -251,7 +259,9 @@ class Runner:
                     if name is not None:
                         removed.add(name)
                         write_manifests(manifests, scenario.items(removed))
-                    problems = self.check_all(scenario, checks, pool, 0 if name is None else 30)
+                    problems = self.check_all(lambda checks=checks: self.check_packets(scenario, checks, pool), 0 if name is None else 30)
+                    if scenario.refusal and not problems:
+                        problems = self.check_all(lambda: self.check_refusal(scenario.refusal, folder, removed), PATIENCE)
                     if problems:
                         break
         finally:
@@ -263,14 +273,21 @@ class Runner:
         if problems:
             raise Failure("\n".join(problems))
 
-    def check_all(self, scenario, checks, pool, patience):
+    @staticmethod
+    def check_all(check, patience):
         """The problems; those of a change that the proxies may not have heard of yet count after so many seconds."""
         deadline = time.monotonic() + patience
         while True:
-            problems = [problem for problem in pool.map(lambda check: self.check(scenario, *check), checks) if problem]
+            problems = check()
             if not problems or time.monotonic() > deadline:
                 return problems
             time.sleep(0.2)
+
+    def check_packets(self, scenario, checks, pool):
+        return [problem for problem in pool.map(lambda check: self.check(scenario, *check), checks) if problem]
+
+    def check_refusal(self, refusal, folder, removed):
+        return [problem for node in NODES for problem in refusal.problems(self.rig, node, self.sluice, folder / f"{node}.log", removed)]
 
     def synced(self, node):
         try:

@@ -5,6 +5,7 @@
 set -eu
 cd ../scenario
 exec python3 run.py --mode ipvs "$SLUICE" ipvs_*.scn \
+	a_refused_port_costs_the_others_nothing.scn \
 	cluster_ip_from_node_and_outside_is_masqueraded.scn \
 	dual_stack_serves_both_families.scn \
 	external_ip_is_served_from_everywhere.scn \
