@@ -68,7 +68,10 @@ std::string kept_manifests_folder(const std::string& data_dir) {
 
 void clean_up_modes(const Mechanisms& mechanisms, CleanupReport& report) {
   for (const auto& mechanism : mechanisms) {
-    dataplane::Removal removal = remove_all(*mechanism, mechanism->leftovers({}));
+    dataplane::Leftovers found = mechanism->leftovers({});
+    // The records go with the rest: the first look alone can say.
+    append(words(found.unrecognised), report.unrecognised);
+    dataplane::Removal removal = remove_all(*mechanism, std::move(found));
     append(words(removal.removed), report.removed);
     append(std::move(removal.problems), report.problems);
   }
@@ -89,6 +92,14 @@ CleanupReport clean_up_everything(const config::SluiceConfig& sluice) {
   return report;
 }
 
+std::string last_line(const CleanupReport& report) {
+  if (report.unrecognised.empty()) return "nothing of Sluice or kube-proxy is left";
+  return fmt::format(
+      "nothing that is known to be Sluice's or kube-proxy's is left; there is no record of whose these are: {} "
+      "(sluice ipvsadm -L -n)",
+      fmt::join(report.unrecognised, ", "));
+}
+
 int run_cleanup(const config::SluiceConfig& sluice) {
   const CleanupReport report = clean_up_everything(sluice);
   for (const std::string& text : report.removed) fmt::print("removed {}\n", text);
@@ -99,7 +110,7 @@ int run_cleanup(const config::SluiceConfig& sluice) {
     fmt::print(stderr, "sluice cleanup: encountered an error while tearing down rules\n");
   }
   if (!report.problems.empty() || !report.left.empty()) return 1;
-  fmt::print("nothing of Sluice or kube-proxy is left\n");
+  fmt::print("{}\n", last_line(report));
   return 0;
 }
 

@@ -11,9 +11,10 @@
 namespace sluice::daemon {
 
 struct CleanupReport {
-  std::vector<std::string> removed{};   // in words: "3 virtual servers"
-  std::vector<std::string> problems{};  // what could not be removed, and why
-  std::vector<std::string> left{};      // what a second look has found, when all was tried
+  std::vector<std::string> removed{};       // in words: "3 virtual servers"
+  std::vector<std::string> problems{};      // what could not be removed, and why
+  std::vector<std::string> left{};          // what a second look has found, when all was tried
+  std::vector<std::string> unrecognised{};  // what no record says whose it is: "3 virtual servers"
 };
 
 // Below a network namespace's own state folder: manifests as they were when they could last be read.
@@ -24,6 +25,8 @@ CleanupReport clean_up_everything(const config::SluiceConfig& sluice);
 // The part of it that modes put into the kernel.
 void clean_up_modes(const Mechanisms& mechanisms, CleanupReport& report);
 
+// What is said where all went well.
+std::string last_line(const CleanupReport& report);
 // Tells people what clean_up_everything() did. 0 = nothing of ours or kube-proxy's is left.
 int run_cleanup(const config::SluiceConfig& sluice);
 

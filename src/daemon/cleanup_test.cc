@@ -100,6 +100,19 @@ TEST_F(CleanupTest, WhatStaysIsNamed) {
   EXPECT_THAT(report.left, ElementsAre("1 object", "c may be ours"));
 }
 
+TEST_F(CleanupTest, TheFirstLookCountsWhatNoRecordExplains) {
+  auto mechanism = std::make_unique<FakeMechanism>("fake");
+  mechanism->unrecognised = 2;
+  Mechanisms mechanisms;
+  mechanisms.push_back(std::move(mechanism));
+  CleanupReport report;
+  clean_up_modes(mechanisms, report);
+  EXPECT_THAT(report.unrecognised, ElementsAre("2 objects"));
+  EXPECT_THAT(report.left, IsEmpty());
+  EXPECT_THAT(last_line(report), HasSubstr("no record of whose these are: 2 objects"));
+  EXPECT_EQ(last_line({}), "nothing of Sluice or kube-proxy is left");
+}
+
 TEST_F(CleanupTest, WhatCouldNotBeLookedAtIsAProblem) {
   auto mechanism = std::make_unique<FakeMechanism>("fake");
   mechanism->problems = {"ip_vs cannot be asked"};

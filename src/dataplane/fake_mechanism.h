@@ -37,6 +37,7 @@ class FakeMechanism : public Mechanism {
     Leftovers found;
     if (!objects.empty()) found.objects.push_back({"object", "objects", objects.size()});
     found.unsure = unsure;
+    if (unrecognised > 0) found.unrecognised.push_back({"object", "objects", unrecognised});
     found.problems = problems;
     found.connections = connections;
     found.drain_timeout = drain_timeout;
@@ -68,6 +69,7 @@ class FakeMechanism : public Mechanism {
 
   // ---- what exists
   std::vector<std::string> objects;
+  std::size_t unrecognised = 0;
   std::vector<std::string> unsure;
   std::vector<std::string> problems;
   std::uint64_t connections = 0;

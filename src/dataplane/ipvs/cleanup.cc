@@ -55,6 +55,7 @@ void add_from_table(Evidence& evidence) {
       if (!is_absence(addresses.error())) evidence.problems.push_back(addresses.error().what);
       continue;
     }
+    evidence.addresses_known.insert(family);
     for (const sys::NftElement& element : *addresses) {
       if (const auto address = IpAddress::from_bytes(element.key)) evidence.service_addresses.insert(*address);
     }
@@ -84,6 +85,11 @@ Evidence find_evidence(ServiceDevice& device, const std::string& state_folder) {
     }
   } else {
     evidence.problems.push_back(addresses.error().what);
+  }
+  if (const auto exists = device.exists(); !exists) {
+    evidence.problems.push_back(exists.error().what);
+  } else if (*exists) {
+    evidence.addresses_known.insert(kFamilies.begin(), kFamilies.end());
   }
   add_from_file(state_folder, evidence);
   add_from_table(evidence);
@@ -116,6 +122,20 @@ std::vector<VirtualServerKey> suspects(const std::vector<VirtualServerState>& li
       return of_services.contains({key.protocol, each.server.key});
     });
     if (alike && !state.real_servers.empty()) found.push_back(key);
+  }
+  return found;
+}
+
+std::vector<VirtualServerKey> strays(const std::vector<VirtualServerState>& live, const Evidence& evidence) {
+  std::vector<VirtualServerKey> found;
+  for (const VirtualServerState& state : live) {
+    const VirtualServerKey& key = state.server.key;
+    if (key.firewall_mark != 0 || evidence.addresses_known.contains(key.family)) continue;
+    if (evidence.service_addresses.contains(key.address) || evidence.node_addresses.contains(key.address)) continue;
+    const bool masqueraded = std::all_of(state.real_servers.begin(), state.real_servers.end(), [](const auto& each) {
+      return each.server.method == sluice::ipvs::ForwardMethod::kMasquerade;
+    });
+    if (masqueraded) found.push_back(key);
   }
   return found;
 }

@@ -20,6 +20,8 @@ struct Evidence {
   std::set<NodePort> node_ports;  // recorded: in our file, our table, kube-proxy's IP sets
   // One of the records exists, so a port that is in none is not ours.
   bool node_ports_known = false;
+  // Of these families, an address that is not in service_addresses is no Service's.
+  std::set<Family> addresses_known{};
   std::vector<std::string> problems{};  // what could not be read
 };
 // Of the calling thread's network namespace. `state_folder` is that of the data plane's Options; it may be empty.
@@ -32,5 +34,9 @@ bool is_owned(const sluice::ipvs::VirtualServerKey& key, const Evidence& evidenc
 // theirs belongs to a Service.
 std::vector<sluice::ipvs::VirtualServerKey> suspects(const std::vector<sluice::ipvs::VirtualServerState>& live,
                                                      const Evidence& evidence);
+// Those on addresses that the node does not have, as a Service's are whose address nothing records any more: every real
+// server of theirs is masqueraded to.
+std::vector<sluice::ipvs::VirtualServerKey> strays(const std::vector<sluice::ipvs::VirtualServerState>& live,
+                                                   const Evidence& evidence);
 
 }  // namespace sluice::dataplane::ipvs

@@ -57,9 +57,8 @@ bool contains(std::span<const Family> families, Family family) {
 
 std::string unsure_text(const std::string& server) {
   return fmt::format(
-      "virtual server {}: its real servers are those of Services, and no record is left that tells whose it is; remove "
-      "it "
-      "with `sluice ipvsadm -D` if nobody else made it",
+      "virtual server {}: it looks like a Service's, and no record is left that says whose it is; remove it with "
+      "`sluice ipvsadm -D` if nobody else made it",
       server);
 }
 
@@ -161,8 +160,8 @@ Leftovers IpvsMechanism::leftovers(std::span<const Family> serving) {
 void IpvsMechanism::find_virtual_servers(std::span<const Family> serving, Notes& notes, Leftovers& leftovers) {
   Evidence evidence = find_evidence(*open_service_device(), settings_.plane.state_folder);
   std::move(evidence.problems.begin(), evidence.problems.end(), std::back_inserter(leftovers.problems));
-  std::vector<VirtualServerState> on_node;  // and those of Services, to compare; where nothing is on record
-  std::set<std::string> live;
+  std::vector<VirtualServerState> to_judge;  // and those of Services, to compare; where a record is missing
+  std::set<std::string> others;              // which no record calls ours
   for (const auto& open_engine : surroundings_.engines_in_use()) {
     auto engine = open_engine();
     if (!engine) {
@@ -170,21 +169,30 @@ void IpvsMechanism::find_virtual_servers(std::span<const Family> serving, Notes&
       continue;
     }
     Notes::OfEngine of_engine;
+    const auto unclear = [&](const VirtualServerKey& key) {
+      return !evidence.node_ports_known || !evidence.addresses_known.contains(key.family);
+    };
     const auto wanted = [&](const VirtualServerKey& key) {
-      live.insert(sluice::ipvs::to_string(key));
-      return is_owned(key, evidence) ? !contains(serving, key.family) : !evidence.node_ports_known;
+      if (is_owned(key, evidence)) return !contains(serving, key.family);
+      if (key.firewall_mark == 0) others.insert(sluice::ipvs::to_string(key));
+      return unclear(key);
     };
     const auto listed = (*engine)->list(wanted, [&](VirtualServerState state) {
       if (is_owned(state.server.key, evidence)) {
         of_engine.keys.push_back(state.server.key);
         for (const auto& real_server : state.real_servers) leftovers.connections += real_server.active_connections;
       }
-      if (!evidence.node_ports_known) on_node.push_back(std::move(state));
+      if (unclear(state.server.key)) to_judge.push_back(std::move(state));
     });
     if (!listed) leftovers.problems.push_back(listed.error().what);
     of_engine.engine = std::move(*engine);
     notes.engines.push_back(std::move(of_engine));
   }
+  judge(to_judge, others, evidence, notes, leftovers);
+}
+
+void IpvsMechanism::judge(const std::vector<VirtualServerState>& servers, const std::set<std::string>& others,
+                          const Evidence& evidence, Notes& notes, Leftovers& leftovers) const {
   // Once named they stay named, as long as they are there: the next look has no Services to compare with.
   std::set<std::string> named;
   std::set<std::string> unsure;
@@ -192,8 +200,14 @@ void IpvsMechanism::find_virtual_servers(std::span<const Family> serving, Notes&
     const auto& texts = read->at(kUnsureKind);
     named.insert(texts.begin(), texts.end());
   }
-  std::set_intersection(named.begin(), named.end(), live.begin(), live.end(), std::inserter(unsure, unsure.end()));
-  for (const VirtualServerKey& key : suspects(on_node, evidence)) unsure.insert(sluice::ipvs::to_string(key));
+  std::set_intersection(named.begin(), named.end(), others.begin(), others.end(), std::inserter(unsure, unsure.end()));
+  for (const VirtualServerKey& key : suspects(servers, evidence)) unsure.insert(sluice::ipvs::to_string(key));
+  if (evidence.node_ports_known || !evidence.addresses_known.empty()) {
+    for (const VirtualServerKey& key : strays(servers, evidence)) unsure.insert(sluice::ipvs::to_string(key));
+  } else if (named.empty() && !others.empty()) {
+    // Of a node that this mode never served, most likely: that they are not ours cannot be proven all the same.
+    leftovers.unrecognised.push_back(virtual_servers(others.size()));
+  }
   notes.suspects.assign(unsure.begin(), unsure.end());
   notes.suspects_differ = unsure != named;
   for (const std::string& server : unsure) leftovers.unsure.push_back(unsure_text(server));
@@ -297,14 +311,15 @@ void IpvsMechanism::remove_addresses(Notes& notes, Removal& removal) const {
     if (refused && refused->size() < addresses.size())
       add(removal.removed, addresses_of_device(addresses.size() - refused->size()));
   }
+  // Before the tables: a file that is left alone says that the mode was here, and not with which addresses.
+  for (const Family family : std::exchange(notes.files, {})) {
+    if (const auto removed = NodePortRecord(settings_.plane.state_folder, family).remove(); !removed)
+      removal.problems.push_back(removed.error().what);
+  }
   for (const Family family : std::exchange(notes.tables, {})) {
     const auto removed = remove_helper_table(family);
     if (!removed) removal.problems.push_back(removed.error().what);
     if (removed && *removed) add(removal.removed, table_of(family));
-  }
-  for (const Family family : std::exchange(notes.files, {})) {
-    if (const auto removed = NodePortRecord(settings_.plane.state_folder, family).remove(); !removed)
-      removal.problems.push_back(removed.error().what);
   }
 }
 

@@ -55,6 +55,8 @@ class IpvsMechanism : public Mechanism {
   struct Notes;
 
   void find_virtual_servers(std::span<const Family> serving, Notes& notes, Leftovers& leftovers);
+  void judge(const std::vector<sluice::ipvs::VirtualServerState>& servers, const std::set<std::string>& others,
+             const Evidence& evidence, Notes& notes, Leftovers& leftovers) const;
   void find_addresses(std::span<const Family> serving, Notes& notes, Leftovers& leftovers) const;
   void find_rules(bool serves, Notes& notes, Leftovers& leftovers);
   void note_suspects(const Notes& notes, Removal& removal) const;

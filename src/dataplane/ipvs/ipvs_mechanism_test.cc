@@ -201,6 +201,62 @@ TEST_F(IpvsMechanismTest, UnrecordedVirtualServersAreReportedAndStay) {
   });
 }
 
+// The mode came back with its records: what was named for want of them is ours, and goes.
+TEST_F(IpvsMechanismTest, WhatWasNamedAndIsOnRecordNowGoes) {
+  in_fresh_netns([this] {
+    make_node();
+    add(first_, tcp("172.30.0.1", 80), {"10.1.0.2"});
+    add(first_, tcp("192.0.2.1", 30080), {"10.1.0.2"});
+    IpvsMechanism mechanism = this->mechanism();
+    (void)remove_all(mechanism, mechanism.leftovers({}));
+    EXPECT_THAT(mechanism.leftovers({}).unsure, ElementsAre(HasSubstr("TCP 192.0.2.1:30080")));
+    ASSERT_TRUE(NodePortRecord(folder_, Family::kIPv4).before({{Protocol::kTcp, 30080}}));
+    EXPECT_THAT(mechanism.leftovers({}).unsure, IsEmpty());
+    (void)remove_all(mechanism, mechanism.leftovers({}));
+    EXPECT_TRUE(mechanism.leftovers({}).none()) << "a second look";
+    EXPECT_EQ(first_.live(tcp("192.0.2.1", 30080)), nullptr);
+  });
+}
+
+// The device deleted by hand and nf_tables flushed: the folder says that the mode was here, nothing says on which addresses.
+TEST_F(IpvsMechanismTest, AddressesThatNoRecordExplainsAreNamed) {
+  in_fresh_netns([this] {
+    ASSERT_TRUE(sys::add_bridge("eth0"));
+    ASSERT_TRUE(sys::add_address("eth0", ip("192.0.2.1"), 24));
+    ASSERT_TRUE(NodePortRecord(folder_, Family::kIPv4).before({{Protocol::kTcp, 30080}}));
+    add(first_, tcp("172.30.0.1", 80), {"10.1.0.2"});
+    add(first_, tcp("172.30.0.2", 80));
+    add(first_, tcp("192.0.2.1", 30080), {"10.1.0.2"});
+    add(first_, tcp("192.0.2.1", 80), {"10.1.0.2"});
+    add(first_, VirtualServerKey::of_mark(Family::kIPv4, 7));
+    const sluice::ipvs::AddVirtualServer tunnelled{VirtualServer::of(tcp("172.30.0.3", 80))};
+    RealServer server;
+    server.key = RealServerKey::of(ip("10.1.0.2"), 80);
+    server.method = sluice::ipvs::ForwardMethod::kTunnel;
+    ASSERT_TRUE(first_.apply(std::vector<TableChange>{tunnelled, AddRealServer{tunnelled.server.key, server}}));
+    IpvsMechanism mechanism = this->mechanism();
+    const auto named = ElementsAre(HasSubstr("TCP 172.30.0.1:80"), HasSubstr("TCP 172.30.0.2:80"));
+    const Leftovers found = mechanism.leftovers({});
+    EXPECT_THAT(found.unsure, named);
+    EXPECT_THAT(found.unrecognised, IsEmpty());
+    EXPECT_THAT(words(remove_all(mechanism, mechanism.leftovers({})).removed), Contains("1 virtual server"));
+    EXPECT_THAT(mechanism.leftovers({}).unsure, named) << "a second look";
+    EXPECT_NE(first_.live(tcp("172.30.0.1", 80)), nullptr);
+  });
+}
+
+TEST_F(IpvsMechanismTest, WhereNothingIsOnRecordWhatStandsIsCounted) {
+  in_fresh_netns([this] {
+    for (const char* address : {"172.30.0.1", "172.30.0.2"}) add(first_, tcp(address, 80), {"10.1.0.2"});
+    add(first_, VirtualServerKey::of_mark(Family::kIPv4, 7));
+    const Leftovers found = mechanism().leftovers({});
+    EXPECT_THAT(words(found.unrecognised), ElementsAre("2 virtual servers"));
+    EXPECT_TRUE(found.none()) << "others' most likely";
+    make_node();
+    EXPECT_THAT(mechanism().leftovers({}).unrecognised, IsEmpty());
+  });
+}
+
 TEST_F(IpvsMechanismTest, ManyVirtualServersGoInPieces) {
   in_fresh_netns([this] {
     make_node();
