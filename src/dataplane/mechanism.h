@@ -71,11 +71,11 @@ class LeftoverNotes {
 struct Leftovers {
   std::vector<Objects> objects;         // what remove() would remove
   std::vector<std::string> unsure{};    // what may be ours and stays, each with the reason and how to remove it
-  std::vector<std::string> problems{};  // what could not be looked at, and why
+  std::vector<std::string> problems{};  // what could not be examined, and why
   // Of the kinds that this mode makes, where nothing is on record that it was ever here: others' most likely, and not
   // removed. Where a record says whose things are, they are in none of these lists.
   std::vector<Objects> unrecognised{};
-  // Connections that go on through these objects and end when they are removed. Whoever is in no hurry waits until
+  // Connections that continue through these objects and end when they are removed. A caller may wait until
   // there are none, but no longer than drain_timeout after the mechanism stopped accepting new ones.
   std::uint64_t connections = 0;
   std::chrono::milliseconds drain_timeout{0};

@@ -257,7 +257,7 @@ TEST_F(IpvsMechanismTest, WhereNothingIsOnRecordWhatStandsIsCounted) {
   });
 }
 
-TEST_F(IpvsMechanismTest, ManyVirtualServersGoInPieces) {
+TEST_F(IpvsMechanismTest, ManyVirtualServersAreRemovedInPieces) {
   in_fresh_netns([this] {
     make_node();
     constexpr std::size_t kServers = 2 * IpvsMechanism::kPiece + 1;
