@@ -14,7 +14,7 @@ build_packages=(
 	g++ cmake ninja-build ccache mold pkg-config
 	libexpected-dev libfmt-dev libspdlog-dev libgtest-dev libgmock-dev libbenchmark-dev libsimdjson-dev libyaml-cpp-dev
 	libboost-dev libboost-system-dev libssl-dev libmnl-dev libnftnl-dev libnetfilter-conntrack-dev libcli11-dev
-	prometheus-cpp-dev zlib1g-dev
+	prometheus-cpp-dev zlib1g-dev clang-19 libbpf-dev
 	iptables iproute2 procps openssl git python3 scdoc
 )
 test_packages=(

@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+// libbpf 1.1 does the work: it reads the ELF file, makes the maps, and relocates programs. It reports on a global print
+// function, with the verifier's whole log in one piece when a program is refused, which is up to 16 MB of every instruction
+// that was followed. People need one line of it, and that is picked out here.
+#include "sys/bpf.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <fmt/format.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstdarg>
+#include <cstdio>
+#include <cstring>
+#include <utility>
+
+namespace sluice::sys {
+namespace {
+
+constexpr std::size_t kReportMax = std::size_t{16} << 20;
+constexpr std::size_t kPacketMax = 65536;
+
+// What libbpf reports in this thread, while somebody listens.
+thread_local std::string* report = nullptr;
+
+__attribute__((format(printf, 2, 0))) int collect(libbpf_print_level level, const char* format, va_list arguments) {
+  if (level == LIBBPF_DEBUG || report == nullptr || report->size() > kReportMax) return 0;
+  va_list again;
+  va_copy(again, arguments);
+  const int size = std::vsnprintf(nullptr, 0, format, arguments);
+  if (size > 0) {
+    const std::size_t before = report->size();
+    report->resize(before + static_cast<std::size_t>(size) + 1);
+    std::vsnprintf(report->data() + before, static_cast<std::size_t>(size) + 1, format, again);
+    report->pop_back();
+  }
+  va_end(again);
+  return size;
+}
+
+class Listening {
+ public:
+  Listening() {
+    libbpf_set_print(&collect);
+    report = &text_;
+  }
+  ~Listening() { report = nullptr; }
+  Listening(const Listening&) = delete;
+  Listening& operator=(const Listening&) = delete;
+  [[nodiscard]] const std::string& text() const { return text_; }
+
+ private:
+  std::string text_;
+};
+
+Errc code_of(int error) {
+  switch (error) {
+    case EPERM:
+    case EACCES:
+      return Errc::kPermission;
+    case ENOSYS:
+    case EOPNOTSUPP:
+      return Errc::kUnsupported;
+    case ENOMEM:
+    case E2BIG:
+    case ENOSPC:
+      return Errc::kExhausted;
+    default:
+      return Errc::kInvalid;
+  }
+}
+
+tl::unexpected<Error> failed(const std::string& what, int error, const std::string& reason = {}) {
+  std::string text = fmt::format("bpf: {}: {}", what, reason.empty() ? std::strerror(error) : reason);
+  if (error == EPERM && reason.empty()) text += " (CAP_BPF and CAP_NET_ADMIN are needed)";
+  return fail(code_of(error), std::move(text), error);
+}
+
+constexpr std::string_view kLogBegins = "-- BEGIN PROG LOAD LOG --\n";
+constexpr std::string_view kLogEnds = "-- END PROG LOAD LOG --";
+
+// The reason in what libbpf has reported: the verifier's, or libbpf's own last line.
+std::string reason_in(std::string_view text) {
+  const std::size_t begin = text.find(kLogBegins);
+  if (begin != std::string_view::npos) {
+    text.remove_prefix(begin + kLogBegins.size());
+    return verifier_reason(text.substr(0, text.find(kLogEnds)));
+  }
+  return verifier_reason(text);
+}
+
+}  // namespace
+
+std::string verifier_reason(std::string_view log) {
+  std::string_view reason;
+  while (!log.empty()) {
+    const std::size_t end = log.find('\n');
+    std::string_view line = log.substr(0, end);
+    log.remove_prefix(end == std::string_view::npos ? log.size() : end + 1);
+    if (line.starts_with("libbpf: ")) line.remove_prefix(8);
+    const bool counts = line.starts_with("processed ") || line.starts_with("verification time ") ||
+                        line.starts_with("stack depth ") || line.starts_with("failed to load object");
+    if (!line.empty() && !counts) reason = line;
+  }
+  return std::string(reason);
+}
+
+BpfMemory::BpfMemory(BpfMemory&& other) noexcept : memory_(std::exchange(other.memory_, {})) {}
+
+BpfMemory& BpfMemory::operator=(BpfMemory&& other) noexcept {
+  std::swap(memory_, other.memory_);
+  return *this;
+}
+
+BpfMemory::~BpfMemory() {
+  if (!memory_.empty()) ::munmap(memory_.data(), memory_.size());
+}
+
+Result<BpfMemory> BpfMemory::of(int map_fd, std::size_t value_size) {
+  bpf_map_info info{};
+  std::uint32_t length = sizeof info;
+  if (const int error = bpf_obj_get_info_by_fd(map_fd, &info, &length); error != 0) return failed("read a map", -error);
+  if (info.value_size != value_size) {
+    return fail(Errc::kInvalid,
+                fmt::format("bpf: map {}: its elements have {} bytes, not {}", info.name, info.value_size, value_size));
+  }
+  const std::size_t size = value_size * info.max_entries;
+  void* memory = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, map_fd, 0);
+  if (memory == MAP_FAILED) return failed(fmt::format("map the memory of {}", info.name), errno);
+  return BpfMemory({static_cast<std::byte*>(memory), size});
+}
+
+void BpfObject::Close::operator()(bpf_object* object) const {
+  bpf_object__close(object);
+}
+
+Result<BpfObject> BpfObject::open(const BpfImage& image) {
+  Listening listening;
+  const std::string name(image.name);
+  bpf_object_open_opts options{};
+  options.sz = sizeof options;
+  options.object_name = name.c_str();
+  bpf_object* object = bpf_object__open_mem(image.bytes.data(), image.bytes.size(), &options);
+  if (object == nullptr) return failed("open " + name, errno, reason_in(listening.text()));
+  return BpfObject(name, object);
+}
+
+Result<> BpfObject::set_entries(const std::string& map, std::uint32_t entries) {
+  bpf_map* found = bpf_object__find_map_by_name(object_.get(), map.c_str());
+  const int error = found == nullptr ? -ENOENT : bpf_map__set_max_entries(found, entries);
+  if (error != 0) return failed(fmt::format("{}: set the size of map {}", name_, map), -error);
+  return {};
+}
+
+Result<> BpfObject::load() {
+  Listening listening;
+  const int error = bpf_object__load(object_.get());
+  if (error == 0) return {};
+  const std::string& text = listening.text();
+  if (text.find(kLogBegins) != std::string::npos) {
+    return fail(Errc::kInvalid, fmt::format("bpf: load {}: the kernel refuses a program: {}", name_, reason_in(text)),
+                -error);
+  }
+  return failed("load " + name_, -error, error == -EPERM ? "" : reason_in(text));
+}
+
+int BpfObject::map(const std::string& name) const {
+  const bpf_map* found = bpf_object__find_map_by_name(object_.get(), name.c_str());
+  return found == nullptr ? -1 : bpf_map__fd(found);
+}
+
+int BpfObject::program(const std::string& name) const {
+  const bpf_program* found = bpf_object__find_program_by_name(object_.get(), name.c_str());
+  return found == nullptr ? -1 : bpf_program__fd(found);
+}
+
+Result<BpfRun> run_bpf_program(int program_fd, std::span<const std::byte> packet) {
+  BpfRun run;
+  run.packet.resize(kPacketMax);
+  bpf_test_run_opts options{};
+  options.sz = sizeof options;
+  options.data_in = packet.data();
+  options.data_size_in = static_cast<std::uint32_t>(packet.size());
+  options.data_out = run.packet.data();
+  options.data_size_out = static_cast<std::uint32_t>(run.packet.size());
+  options.repeat = 1;
+  if (const int error = bpf_prog_test_run_opts(program_fd, &options); error != 0)
+    return failed("run a program", -error);
+  run.verdict = options.retval;
+  run.packet.resize(options.data_size_out);
+  return run;
+}
+
+}  // namespace sluice::sys
