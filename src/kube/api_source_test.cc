@@ -239,7 +239,11 @@ class EventSinkTest : public ApiFixture {
 
 TEST_F(EventSinkTest, PostsWhatHappened) {
   FakeApiServer& server = serve_tls();
-  server.intercept([](const Request&, Peer& peer) { return peer.send(net::test::answer(201, "{}")); });
+  server.intercept([](const Request& request, Peer& peer) {
+    if (request.method == "GET")
+      return peer.send(net::test::answer(200, R"({"items":[{"metadata":{"name":"web","uid":"s-7"}}]})"));
+    return peer.send(net::test::answer(201, "{}"));
+  });
   config_.token = "t-1";
   events_ = make_event_sink(loop_, config_, "node-a", hooks());
   EventNote node_event;
@@ -256,7 +260,7 @@ TEST_F(EventSinkTest, PostsWhatHappened) {
   service_event.regarding_kind = "Service";
   service_event.regarding = {"shop", "web"};
   events_->post(service_event);
-  ASSERT_TRUE(run_until([&] { return requests_.size() == 2; }));
+  ASSERT_TRUE(run_until([&] { return requests_.size() == 3; }));
   const auto requests = server.requests();
   EXPECT_EQ(requests[0].method, "POST");
   EXPECT_EQ(requests[0].path, "/apis/events.k8s.io/v1/namespaces/default/events");
@@ -267,11 +271,34 @@ TEST_F(EventSinkTest, PostsWhatHappened) {
                            R"("reportingController":"kube-proxy")", R"("reportingInstance":"kube-proxy-node-a")"}) {
     EXPECT_THAT(requests[0].body, HasSubstr(part));
   }
-  EXPECT_EQ(requests[1].path, "/apis/events.k8s.io/v1/namespaces/shop/events");
-  EXPECT_THAT(requests[1].body, HasSubstr(R"("type":"Warning")"));
-  EXPECT_THAT(requests[1].body, HasSubstr(R"("kind":"Service","namespace":"shop","name":"web")"));
-  EXPECT_LT(requests[1].body.size(), 1500U) << "the API takes 1 kB of note";
-  EXPECT_THAT(requests_[1], HasSubstr("201 POST"));
+  EXPECT_EQ(requests[1].path, "/api/v1/namespaces/shop/services");
+  EXPECT_EQ(requests[1].query_text, "fieldSelector=metadata.name%3Dweb");
+  EXPECT_EQ(requests[1].headers.at("authorization"), "Bearer t-1");
+  EXPECT_EQ(requests[2].path, "/apis/events.k8s.io/v1/namespaces/shop/events");
+  EXPECT_THAT(requests[2].body, HasSubstr(R"("type":"Warning")"));
+  EXPECT_THAT(requests[2].body, HasSubstr(R"("kind":"Service","namespace":"shop","name":"web","uid":"s-7")"))
+      << "kubectl describe service looks for it";
+  EXPECT_LT(requests[2].body.size(), 1500U) << "the API takes 1 kB of note";
+  EXPECT_THAT(requests_[1], HasSubstr("200 GET"));
+  EXPECT_THAT(requests_[2], HasSubstr("201 POST"));
+}
+
+TEST_F(EventSinkTest, AServiceWhoseUidCannotBeHadGetsItsEventAllTheSame) {
+  for (const char* listed : {"", "{", R"({"items":[]})", R"({"items":[{"metadata":{"uid":7}}]})"}) {
+    SCOPED_TRACE(listed);
+    requests_.clear();
+    FakeApiServer& server = serve();
+    server.intercept([&](const Request& request, Peer& peer) {
+      if (request.method == "GET") return peer.send(net::test::answer(*listed == '\0' ? 403 : 200, listed));
+      return peer.send(net::test::answer(201, "{}"));
+    });
+    events_ = make_event_sink(loop_, config_, "node-a", hooks());
+    EventNote event = note_about({"shop", "web"}, "Failed");
+    event.regarding_uid.clear();
+    events_->post(event);
+    ASSERT_TRUE(run_until([&] { return requests_.size() == 2; }));
+    EXPECT_THAT(server.requests()[1].body, HasSubstr(R"("name":"web","uid":"")"));
+  }
 }
 
 TEST_F(EventSinkTest, AnOldServerGetsTheEventInItsOldForm) {

@@ -465,4 +465,11 @@ Result<Decoder::ListMetadata> Decoder::decode_list_metadata(std::string_view jso
   return list;
 }
 
+std::string uid_of_first_item(std::string_view list) {
+  simdjson::dom::parser parser;
+  std::string_view uid;
+  const auto found = parser.parse(list.data(), list.size(), true).at_pointer("/items/0/metadata/uid").get(uid);
+  return found == simdjson::SUCCESS ? std::string(uid) : std::string();
+}
+
 }  // namespace sluice::kube

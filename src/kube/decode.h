@@ -71,4 +71,7 @@ class Decoder {
   std::unique_ptr<Impl> impl_;
 };
 
+// Of a whole list; empty where there is none.
+std::string uid_of_first_item(std::string_view list);
+
 }  // namespace sluice::kube

@@ -6,6 +6,10 @@
 // Servers up to about 1.20 accept an event about a Node (which has no namespace) in events.k8s.io/v1 only if it is in
 // kube-system, where no user looks for it, and return 422 otherwise; servers before 1.19 do not have that group. Both
 // get the event in its old form, core/v1, as their own kube-proxy sends it.
+//
+// `kubectl describe service` looks for events with the Service's uid; kube-proxy writes its name there and is not found.
+// We keep no uids: the server is asked for it when there is an event, which is rare. system:node-proxier may list
+// Services, not get one.
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 
@@ -19,6 +23,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/utf8.h"
+#include "kube/decode.h"
 #include "kube/source.h"
 
 namespace sluice::kube {
@@ -33,6 +38,8 @@ constexpr int kUnprocessable = 422;
 // k8s.io/kubernetes/pkg/apis/core/validation/events.go: longer ones are refused.
 constexpr std::size_t kNoteBytesMax = 1024;
 constexpr std::size_t kInstanceBytesMax = 128;
+// A Service's metadata is a few kB; an etcd without options takes no object above 1.5 MiB.
+constexpr std::size_t kMetadataBytesMax = 2 << 20;
 
 class Sink : public std::enable_shared_from_this<Sink> {
  public:
@@ -106,34 +113,71 @@ class Sink : public std::enable_shared_from_this<Sink> {
         event.warning ? "Warning" : "Normal");
   }
 
-  void send() {
-    const EventNote& event = waiting_.front();
-    const std::string where = event.regarding.namespace_name.empty() ? "default" : event.regarding.namespace_name;
+  [[nodiscard]] net::HttpClientRequest request(std::string_view method, std::string path) const {
     net::HttpClientRequest request;
-    request.method = "POST";
-    request.path = fmt::format("{}{}/namespaces/{}/events", config_.path_prefix,
-                               old_form_ ? "/api/v1" : "/apis/events.k8s.io/v1", where);
-    request.headers = {{"Content-Type", "application/json"},
-                       {"Accept", "application/json"},
-                       {"User-Agent", fmt::format("sluice/{}", SLUICE_VERSION)}};
+    request.method = method;
+    request.path = config_.path_prefix + std::move(path);
+    request.headers = {{"User-Agent", fmt::format("sluice/{}", SLUICE_VERSION)}};
     if (const auto token = authorization(config_); token && !token->empty())
       request.headers.emplace_back("Authorization", *token);
-    request.body = old_form_ ? old_body(event, where) : body(event, where);
+    return request;
+  }
+
+  void start(net::HttpClientRequest request, std::function<Result<>(std::string_view)> on_body,
+             std::function<void(const Result<>&)> on_done) {
     net::HttpCallbacks callbacks;
     status_ = 0;
     callbacks.on_head = [this](const net::HttpResponseHead& head) { status_ = head.status; };
-    callbacks.on_done = [this](const Result<>& outcome) { on_done(outcome); };
+    callbacks.on_body = std::move(on_body);
+    callbacks.on_done = [this, method = request.method, on_done = std::move(on_done)](const Result<>& outcome) {
+      if (hooks_.on_request) hooks_.on_request(status_text(), method, config_.target.host_header());
+      on_done(outcome);
+    };
     exchange_ = net::start_exchange(loop_, config_.target, std::move(request), std::move(callbacks));
+  }
+  [[nodiscard]] std::string status_text() const { return status_ == 0 ? "<error>" : std::to_string(status_); }
+
+  // Without an answer the event is sent as it is: `kubectl get events` shows it.
+  void find_uid() {
+    const model::ObjectKey& service = waiting_.front().regarding;
+    auto list = request("GET", fmt::format("/api/v1/namespaces/{}/services?fieldSelector=metadata.name%3D{}",
+                                           service.namespace_name, service.name));
+    list.headers.emplace_back("Accept",
+                              "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json");
+    listed_.clear();
+    start(
+        std::move(list),
+        [this](std::string_view piece) -> Result<> {
+          if (listed_.size() + piece.size() > kMetadataBytesMax) return fail(Errc::kExhausted, "the list is too long");
+          listed_ += piece;
+          return {};
+        },
+        [this](const Result<>&) {
+          uid_asked_ = true;
+          waiting_.front().regarding_uid = uid_of_first_item(listed_);
+          send();
+        });
+  }
+
+  void send() {
+    const EventNote& event = waiting_.front();
+    if (!uid_asked_ && event.regarding_kind == "Service" && event.regarding_uid.empty()) return find_uid();
+    const std::string where = event.regarding.namespace_name.empty() ? "default" : event.regarding.namespace_name;
+    auto create = request(
+        "POST", fmt::format("{}/namespaces/{}/events", old_form_ ? "/api/v1" : "/apis/events.k8s.io/v1", where));
+    create.headers.emplace_back("Content-Type", "application/json");
+    create.headers.emplace_back("Accept", "application/json");
+    create.body = old_form_ ? old_body(event, where) : body(event, where);
+    start(std::move(create), {}, [this](const Result<>& outcome) { on_done(outcome); });
   }
 
   void on_done(const Result<>& outcome) {
-    const std::string code = status_ == 0 ? "<error>" : std::to_string(status_);
-    if (hooks_.on_request) hooks_.on_request(code, "POST", config_.target.host_header());
     old_form_ = !old_form_ && (status_ == kNotFound || status_ == kUnprocessable);
     if (old_form_) return send();
     if (!outcome || status_ >= 300)
-      SLUICE_LOG_V(2, "An event could not be sent", {"reason", waiting_.front().reason}, {"status", code});
+      SLUICE_LOG_V(2, "An event could not be sent", {"reason", waiting_.front().reason}, {"status", status_text()});
     waiting_.pop_front();
+    uid_asked_ = false;
     if (!waiting_.empty()) return send();
     for (std::promise<void>& listener : std::exchange(listeners_, {})) listener.set_value();
   }
@@ -147,6 +191,8 @@ class Sink : public std::enable_shared_from_this<Sink> {
   std::map<std::tuple<std::string, model::ObjectKey, std::string>, std::chrono::steady_clock::time_point> said_;
   std::unique_ptr<net::HttpExchange> exchange_;
   int status_ = 0;
+  bool uid_asked_ = false;  // for the first one
+  std::string listed_;
   bool old_form_ = false;  // the first one is being sent again, in the old form
 };
 
