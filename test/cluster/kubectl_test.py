@@ -4,6 +4,7 @@
 traffic from pods, nodes and an outside client. Each test creates Services with kubectl and watches traffic follow."""
 
 import collections
+import json
 import os
 import pathlib
 import shutil
@@ -15,8 +16,10 @@ import threading
 import time
 import unittest
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "lib"))
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE / "lib"), str(HERE.parent / "scenario")]
 from objects import endpoint_slice, service, with_ingress  # noqa: E402
+from refusal import refused_by_xtables  # noqa: E402
 from rig import ANSWER_PATIENCE, PATIENCE, SILENCE, ControlPlane, Rig, inside, run, wait_for  # noqa: E402
 
 SLUICE = os.environ["SLUICE"]
@@ -105,9 +108,9 @@ class Cluster:
         for node in NODES:
             self.wait_synced(node)
 
-    def start_proxy(self, node, *more):
+    def start_proxy(self, node, *more, environment=None):
         return self.rig.spawn(node, [SLUICE, "proxy", f"--config={self.folder}/kube-proxy/config.conf", f"--hostname-override={node}", *more],
-                              self.folder / f"{node}.log", {"XTABLES_LOCKFILE": str(self.folder / f"{node}.lock")})
+                              self.folder / f"{node}.log", {"XTABLES_LOCKFILE": str(self.folder / f"{node}.lock"), **(environment or {})})
 
     def wait_synced(self, node):
         def synced():
@@ -363,6 +366,32 @@ class KubectlTest(unittest.TestCase):
         self.apply(service("odd", "10.96.6.6", ("p", "SCTP", 80)), endpoint_slice("odd", [("p", "SCTP", 8080)], [(PODS["web-a"][1], "node1")]),
                          service("well", "10.96.6.7", ("p", "TCP", 80)), self.endpoints("well", "web-a"))
         self.cluster.wait_answers("client-pod", "TCP", "10.96.6.7", 80, "web-a")
+
+    def test_a_service_that_the_kernel_refuses_has_one_event_however_often_it_is_tried(self):
+        """system:node-proxier may write it, who describes the Service sees it, and no further attempt makes another."""
+        self.rig.stop(self.cluster.proxies["node1"])
+        self.cluster.proxies["node1"] = self.cluster.start_proxy("node1", environment=refused_by_xtables("stuck", self.cluster.folder, ()))
+        try:
+            self.cluster.wait_synced("node1")
+            # Endpoints first: without them another rule is refused, which is another reason and another event.
+            self.apply(self.endpoints("stuck", "web-a"), service("beside", "10.96.6.9", ("p", "TCP", 80)), self.endpoints("beside", "web-a"))
+            self.cluster.wait_answers("client-pod", "TCP", "10.96.6.9", 80, "web-a")
+            self.apply(service("stuck", "10.96.6.8", ("p", "TCP", 80)))
+
+            def attempts():
+                status = json.loads(run("ip", "netns", "exec", self.rig.ns("node1"), SLUICE, "status", "-o", "json", check=False))
+                return [each["attempts"] for family in status["families"] for each in family["refusedPorts"]]
+            wait_for("it was tried four times", lambda: [n for n in attempts() if n >= 4])
+            listed = json.loads(self.plane.kubectl("get", "events", "-o", "json", "--field-selector", "involvedObject.name=stuck"))["items"]
+            self.assertEqual([(each["reason"], each["type"], each["involvedObject"]["kind"]) for each in listed], [("ServicePortRefused", "Warning", "Service")],
+                             [each["message"] for each in listed])
+            self.assertIn("node node1 does not serve port default/stuck:p (TCP) in IPv4", listed[0]["message"])
+            described = self.plane.kubectl("describe", "service", "stuck")
+            self.assertRegex(described, r"Warning +ServicePortRefused")
+        finally:
+            self.rig.stop(self.cluster.proxies["node1"])
+            self.cluster.proxies["node1"] = self.cluster.start_proxy("node1")
+            self.cluster.wait_synced("node1")
 
 
 def handles(ruleset):
