@@ -43,6 +43,10 @@ def ip(namespace, lines, *options):
     subprocess.run(["ip", *options, *where, "-batch", "-"], input="\n".join(lines) + "\n", text=True, check=True)
 
 
+def pids(namespace):
+    return [int(each) for each in subprocess.run(["ip", "netns", "pids", namespace], capture_output=True, text=True, check=True).stdout.split()]
+
+
 def sysctl(namespace, settings):
     words = [f"{name}={value}" for name, value in settings.items()]
     subprocess.run(["ip", "netns", "exec", namespace, "sysctl", "-qw", *words], check=True)

@@ -7,9 +7,13 @@
 Parts: the command lines of ../side_by_side.txt; random command lines made from ipvsadm's grammar (the seed is printed); tables saved by the
 one and restored by the other; connections, made through a table that ours wrote; lists beside the changes of another namespace.
 """
+import itertools
+import os
 import pathlib
 import random
+import signal
 import sys
+import time
 
 GUEST = pathlib.Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(GUEST), str(GUEST.parent / "golden" / "ipvsadm")]
@@ -19,7 +23,7 @@ import side_by_side  # noqa: E402
 
 SEED, COUNT = 20191224, 120
 LINES_PER_TABLE = 25
-SLOW_LISTS, SLOW_LISTS_MAX, LISTED = 2, 6, pathlib.Path("/run/listed")
+TRACE, STOPS_MAX = pathlib.Path("/run/list-trace"), 6
 
 # Words for random command lines: most are right, some are not.
 SERVICES = ["-t 10.0.0.1:80", "-t 10.0.0.1:80", "-u 10.0.0.1:53", "-t vip1:http", "-t [fd00:1::1]:80", "-f 1", "-f 1 -6", "-t 10.0.0.2",
@@ -138,35 +142,50 @@ def compare_connections(twins):
         twins.remove_side(director.DIRECTOR)
 
 
-def compare_beside_changes(twins):
-    """While another namespace adds virtual servers, ours lists each entry once; where the real one does not, this was put to the test.
+def stopped_process(namespace):
+    """The process of the namespace that is traced."""
+    for pid in director.pids(namespace):
+        if "TracerPid:\t0" not in pathlib.Path(f"/proc/{pid}/status").read_text():
+            return pid
+    raise RuntimeError(f"nothing is traced in {namespace}")
 
-    strace(1) makes both pause where the kernel has begun a list and they have not yet asked for the rest. On a busy machine the other namespace
-    may be late all the same: then there are more rounds, and at last a note.
+
+def list_with_pauses(twins, programs, meanwhile):
+    """A list by strace(1), which stops it behind each of its first requests; `meanwhile` is called at each stop."""
+    TRACE.write_bytes(b"")
+    stops = f"strace -q -o {TRACE} -e trace=sendmsg,sendto -e inject=sendmsg,sendto:signal=STOP:when=1..{STOPS_MAX}"
+    listed, seen = twins.on("twin-ours", programs, f"{stops} ipvsadm -Sn"), 0
+    while not listed.done():
+        if TRACE.read_bytes().count(b"stopped by SIGSTOP") > seen:
+            seen += 1
+            meanwhile()
+            os.kill(stopped_process("twin-ours"), signal.SIGCONT)
+        time.sleep(0.01)
+    return listed.result()
+
+
+def compare_beside_changes(twins):
+    """While another namespace adds virtual servers, ours lists each entry once.
+
+    The real one lists some twice, or this would prove nothing: its requests are stopped where the kernel has begun a list and has more to send.
     """
-    lines = "".join(f"-A -t 10.0.0.1:{port} -s rr\n-a -t 10.0.0.1:{port} -r 10.2.0.1:80 -m -w 1\n" for port in range(1, 41))
+    lines = "".join(f"-A -t 10.0.0.1:{port} -s rr\n" for port in range(1, 121))  # more than the kernel sends at once
     wanted = f"{lines}[rc=0]\n".encode()
     twins.reset()
     twins.on("twin-ours", twins.ours, "ipvsadm -R", lines.encode()).result()
-    pauses = "strace -qq -o /dev/null -e trace=sendmsg,sendto -e inject=sendmsg,sendto:delay_exit=1s:when=1..6"
-    add = f"for n in $(seq 4000); do [ ! -e {LISTED} ] || break; echo -A -u 10.0.0.$((n % 7)):$n; sleep 0.01; done"
-    seen_more = 0
-    for round_number in range(SLOW_LISTS_MAX):
-        if seen_more and round_number >= SLOW_LISTS:
-            break
-        for programs in (twins.real, twins.ours):
-            LISTED.unlink(missing_ok=True)
-            changes = twins.on("twin-real", twins.real, f"{add} | ipvsadm -R; ipvsadm -C")
-            listed = twins.on("twin-ours", programs, f"{pauses} ipvsadm -Sn").result()
-            LISTED.touch()
-            changes.result()
-            if programs == twins.ours:
-                twins.lists += 1
-                twins.report("ipvsadm -Sn beside the changes of another namespace", wanted, listed)
-            else:
-                seen_more += len(listed) > len(wanted)
-    if not seen_more:
-        print(f"NOTE in {SLOW_LISTS_MAX} lists the real ipvsadm printed nothing twice: ours was not put to the test by another namespace")
+    rounds = itertools.count()
+
+    def add():
+        # Ports that lie far apart: ip_vs_svc_hashkey() puts those of one address in order, and only what comes before the place counts.
+        first = next(rounds)
+        more = "".join(f"-A -u 10.0.0.2:{port}\n" for port in range(1 + first, 256 * STOPS_MAX, 4 * STOPS_MAX))
+        twins.report("ipvsadm -R", b"[rc=0]\n", twins.on("twin-real", twins.real, "ipvsadm -R", more.encode()).result())
+
+    by_real, by_ours = (list_with_pauses(twins, programs, add) for programs in (twins.real, twins.ours))
+    twins.lists += 2
+    twins.report("ipvsadm -Sn beside the changes of another namespace", wanted, by_ours)
+    if len(by_real) <= len(wanted):
+        twins.report("the real ipvsadm -Sn, which lists entries twice beside such changes,", b"more than\n" + wanted, by_real)
     twins.reset()
 
 
