@@ -8,17 +8,23 @@ export NPROC
 cxx_files = git ls-files '*.cc' '*.h' '*.c'
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test bench fmt lint install clean
+.PHONY: help deps build image demo test bench fmt lint install clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1|/p' Makefile | awk -F'|' '{printf "  make %-8s %s\n", $$1, $$2}'
-	@echo "Variables: NPROC (jobs at a time, now $(NPROC)), DESTDIR and PREFIX (of install, now $(PREFIX))"
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@echo "Variables: NPROC (jobs at a time, now $(NPROC)), DESTDIR and PREFIX (of install, now $(PREFIX)),"
+	@echo "  IMAGE (of image: NAME:TAG), IPTABLES=no (an image without iptables, for modes ipvs and nftables)"
 
 deps: ## install the Debian packages that building needs
 	@tools/setup/deps.sh build
 
 build: deps ## build the release binary, build/release/sluice, and its manual pages
 	@tools/setup/build.sh release sluice man
+
+image: ## build, then make a container image in build/image, without a container engine
+	@tools/setup/deps.sh build image
+	@tools/setup/build.sh release sluice
+	@tools/image/build.py $(if $(IMAGE),--name "$(IMAGE)") $(if $(filter no,$(IPTABLES)),--without-iptables)
 
 demo: ## build, then walk through a mode switch in a lab of network namespaces
 	@echo "make: the demo builds Sluice, a few minutes the first time, then runs sluice lab walkthrough"

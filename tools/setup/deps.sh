@@ -3,10 +3,11 @@
 #
 # Installs the Debian 12 packages that are missing, and changes nothing else.
 #
-#   tools/setup/deps.sh [build] [guest] [test] [lint]
+#   tools/setup/deps.sh [build] [image] [guest] [test] [lint]
 #
-# build (the default): compiler, libraries and the tools of `sluice lab`. guest: what test/guest/run.sh starts. test: what the tests start.
-# lint: what `make lint` and `make fmt` run. With nothing missing it does nothing, prints nothing, and needs no root.
+# build (the default): compiler, libraries and the tools of `sluice lab`. image: what `make image` copies besides. guest: what
+# test/guest/run.sh starts. test: what the tests start. lint: what `make lint` and `make fmt` run. With nothing missing it does nothing,
+# prints nothing, and needs no root.
 # shellcheck source=tools/setup/lib.sh
 . "$(dirname "$0")/lib.sh"
 
@@ -17,8 +18,11 @@ build_packages=(
 	prometheus-cpp-dev zlib1g-dev clang-19 libbpf-dev
 	iptables iproute2 procps openssl git python3 scdoc
 )
+image_packages=(ca-certificates)
+# The last three load the image, as people will.
 test_packages=(
 	conntrack nftables ipset ipvsadm strace etcd-server jq rsync golang-go python3-yaml curl
+	containerd skopeo podman
 )
 guest_packages=(qemu-system-x86 busybox-static kmod cpio ca-certificates)
 lint_packages=(clang-19 clang-tidy-19 clang-format-19 shellcheck codespell)
@@ -28,15 +32,16 @@ wanted=()
 for group in "$@"; do
 	case $group in
 	build) wanted+=("${build_packages[@]}") ;;
+	image) wanted+=("${image_packages[@]}") ;;
 	guest) wanted+=("${guest_packages[@]}") ;;
 	test)
-		wanted+=("${test_packages[@]}" "${guest_packages[@]}")
+		wanted+=("${test_packages[@]}" "${image_packages[@]}" "${guest_packages[@]}")
 		# Any kubectl will do. Debian's conflicts with the one of other package sources.
 		command -v kubectl >/dev/null || wanted+=(kubernetes-client)
 		;;
 	lint) wanted+=("${lint_packages[@]}") ;;
 	-h | --help) usage; exit 0 ;;
-	*) die "unknown group '$group': build, guest, test or lint" ;;
+	*) die "unknown group '$group': build, image, guest, test or lint" ;;
 	esac
 done
 
