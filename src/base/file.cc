@@ -36,4 +36,8 @@ Result<std::string> read_file(const std::string& path, std::size_t bytes_max) {
   }
 }
 
+std::string_view base_name(std::string_view path) {
+  return path.substr(path.rfind('/') + 1);
+}
+
 }  // namespace sluice

@@ -12,6 +12,14 @@
 namespace sluice {
 namespace {
 
+TEST(BaseName, IsWhatStandsBehindTheLastSlash) {
+  EXPECT_EQ(base_name("/usr/sbin/ipvsadm"), "ipvsadm");
+  EXPECT_EQ(base_name("./ipvsadm-save"), "ipvsadm-save");
+  EXPECT_EQ(base_name("ipvsadm"), "ipvsadm");
+  EXPECT_EQ(base_name("/usr/sbin/"), "");
+  EXPECT_EQ(base_name(""), "");
+}
+
 TEST(ReadFile, ReturnsAllOfItAndNamesErrors) {
   const std::filesystem::path folder = testing::TempDir() + "sluice-file-test";
   std::filesystem::create_directory(folder);

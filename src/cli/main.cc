@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/file.h"
 #include "daemon/commands.h"
 #include "ipvs/engines/command.h"
 #include "lab/command.h"
@@ -43,16 +44,12 @@ void print_usage(std::FILE* out) {
   fmt::print(out, "\n`sluice COMMAND --help` says more. Called under the name kube-proxy it is `sluice proxy`.\n");
 }
 
-std::string_view base_name(std::string_view path) {
-  return path.substr(path.rfind('/') + 1);
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
   sluice::sys::open_missing_standard_streams();
   const Arguments arguments(argv + (argc > 0 ? 1 : 0), argv + argc);
-  if (argc > 0 && base_name(argv[0]) == "kube-proxy") return sluice::daemon::run_proxy(arguments);
+  if (argc > 0 && sluice::base_name(argv[0]) == "kube-proxy") return sluice::daemon::run_proxy(arguments);
   if (argc > 0 && sluice::ipvs::engines::is_ipvsadm_name(argv[0]))
     return sluice::ipvs::engines::run_ipvsadm(argv[0], arguments);
   if (arguments.empty()) {

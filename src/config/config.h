@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "config/scalar.h"
+#include "ipvs/engine_choice.h"
 
 namespace sluice::config {
 
@@ -156,7 +157,7 @@ struct ProxyConfig {
 };
 
 enum class IptablesFlavour : std::uint8_t { kAuto, kNft, kLegacy };
-enum class IpvsEngine : std::uint8_t { kAuto, kKernel, kEbpf };
+using IpvsEngine = ipvs::EngineChoice;
 
 // What kube-proxy's configuration has no field for. Every field may be absent.
 struct SluiceConfig {

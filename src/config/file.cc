@@ -22,7 +22,7 @@
 #include "base/file.h"
 #include "base/yaml_scalar.h"
 #include "config/fields.h"
-#include "ipvs/engine_names.h"
+#include "ipvs/engine_choice.h"
 
 namespace sluice::config {
 namespace {
@@ -76,9 +76,8 @@ struct EnumNames<IptablesFlavour> {
 template <>
 struct EnumNames<IpvsEngine> {
   // An engine that this program lacks is a word of the format all the same; whoever opens it says so.
-  static std::string wanted() { return fmt::format("auto or {}", fmt::join(ipvs::kEngineNames, " or ")); }
-  static constexpr std::array<std::pair<std::string_view, IpvsEngine>, 3> kNames{
-      {{"auto", IpvsEngine::kAuto}, {"kernel", IpvsEngine::kKernel}, {"ebpf", IpvsEngine::kEbpf}}};
+  static std::string wanted() { return "auto or " + ipvs::built_in_engines(" or "); }
+  static constexpr auto kNames = ipvs::kEngineWords;
 };
 
 // Reads one document. `strict_problems` is filled on the way.

@@ -39,18 +39,6 @@ std::string_view option(config::IptablesFlavour flavour) {
   return "auto";
 }
 
-std::string_view option(config::IpvsEngine engine) {
-  switch (engine) {
-    case config::IpvsEngine::kAuto:
-      return "auto";
-    case config::IpvsEngine::kKernel:
-      return "kernel";
-    case config::IpvsEngine::kEbpf:
-      return "ebpf";
-  }
-  return "auto";
-}
-
 // Data planes look at their settings at every full apply; a problem is said once.
 std::function<void(const sys::SysctlReport&)> log_settings() {
   return [said = std::set<std::string>()](const sys::SysctlReport& report) mutable {
@@ -96,13 +84,11 @@ std::unique_ptr<dataplane::Mechanism> make_ipvs(const ProxyConfig& config, const
   settings.strict_arp = config.ipvs.strict_arp;
   settings.settings_changed = log_settings();
   ipvs_plane::Surroundings surroundings;
-  surroundings.open_engine = [engine = std::string(option(sluice.ipvs.engine))] {
-    return ipvs::engines::open_engine(engine);
-  };
+  surroundings.open_engine = [engine = sluice.ipvs.engine] { return ipvs::engines::open_engine(engine); };
   surroundings.engines_in_use = [] {
     std::vector<ipvs_plane::Surroundings::OpenEngine> engines;
-    for (const std::string_view name : ipvs::engines::engines_in_use())
-      engines.push_back([name] { return ipvs::engines::open_engine(name); });
+    for (const ipvs::EngineChoice engine : ipvs::engines::engines_in_use())
+      engines.push_back([engine] { return ipvs::engines::open_engine(engine); });
     return engines;
   };
   surroundings.kube_proxys_rules = dataplane::iptables::open_rules(ipvs_plane::kube_proxys_rules());

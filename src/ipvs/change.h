@@ -38,6 +38,12 @@ struct RemoveRealServer {
 using Change = std::variant<AddVirtualServer, EditVirtualServer, RemoveVirtualServer, AddRealServer, EditRealServer,
                             RemoveRealServer>;
 
+// The one that is changed, or whose real server is.
+const VirtualServerKey& virtual_server_of(const Change& change);
+// Of a virtual server that is added or edited; null for any other change.
+VirtualServer* settings_in(Change& change);
+const VirtualServer* settings_in(const Change& change);
+
 std::string to_string(const Change& change);  // "add real server 10.2.0.1:80 to TCP 10.0.0.1:80"
 
 }  // namespace sluice::ipvs

@@ -88,6 +88,20 @@ int errno_of(const Result<T>& result) {
   return result ? 0 : result.error().sys_errno;
 }
 
+// What callers branch on: engine.h's table.
+Errc kind_of(const Change& change, int error) {
+  switch (error) {
+    case EEXIST:
+      return Errc::kAlreadyExists;
+    case ESRCH:
+      return Errc::kNotFound;
+    case ENOENT:
+      return settings_in(change) != nullptr ? Errc::kUnsupported : Errc::kNotFound;
+    default:
+      return Errc::kInvalid;
+  }
+}
+
 // Polls until the counters are as wanted, or the time is over.
 template <typename Wanted>
 VirtualServerState await(Engine& engine, const VirtualServerKey& key, Wanted wanted) {
@@ -374,6 +388,7 @@ TEST_P(EngineContract, ARefusalCarriesItsErrnoAndChangesNothing) {
     ASSERT_EQ(failures->size(), 1U);
     EXPECT_EQ(failures->front().index, 0U);
     EXPECT_EQ(failures->front().error.sys_errno, row.error) << failures->front().error.what;
+    EXPECT_EQ(failures->front().error.code, kind_of(row.change, row.error)) << failures->front().error.what;
     EXPECT_NE(failures->front().error.what.find(to_string(row.change)), std::string::npos)
         << failures->front().error.what;
     EXPECT_EQ(settings_of(list()), before);

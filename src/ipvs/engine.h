@@ -8,16 +8,18 @@
 //   here is cached.
 // - A key is unique. Adding what exists fails and changes nothing; editing or removing what does not exist fails.
 // - An edit replaces every setting of its object and nothing else: connections and counters continue.
-// - Every refusal carries the kernel's errno in Error::sys_errno and, as text, what was requested and why it failed:
-//     EEXIST        added: it already exists
-//     ESRCH         the virtual server does not exist (also when one of its real servers is meant)
-//     ENOENT        of a virtual server: its scheduler or its persistence engine is unknown;
-//                   of a real server: it does not exist
-//     EINVAL        a value out of range; a gue tunnel without port; a real server's address that is neither unicast
-//                   nor local; a real server of the other family without kTunnel, or while a sync daemon runs
-//     ERANGE        a weight below 0; a lower threshold above the upper one
-//     ENODEV        a sync daemon's interface does not exist
-//     EPERM         the caller lacks permission (CAP_NET_ADMIN over the network namespace)
+// - Every refusal has text that names what was requested and why it failed. Callers branch on its code; its sys_errno
+//   is the kernel's, which ipvsadm shows:
+//     kAlreadyExists  EEXIST  added: it already exists
+//     kNotFound       ESRCH   the virtual server does not exist (also when one of its real servers is meant)
+//                     ENOENT  the real server does not exist
+//                     ENODEV  a sync daemon's interface does not exist
+//     kUnsupported    ENOENT  a virtual server's scheduler or persistence engine is unknown
+//     kInvalid        EINVAL  a value out of range; a gue tunnel without port; a real server's address that is neither
+//                             unicast nor local; a real server of the other family without kTunnel, or while a sync
+//                             daemon runs
+//                     ERANGE  a weight below 0; a lower threshold above the upper one
+//     kPermission     EPERM   the caller lacks permission (CAP_NET_ADMIN over the network namespace)
 //   Errors without these mean that the engine itself could not be reached.
 // - Calls are made from one thread. How long a call blocks depends on the size of the table.
 #pragma once

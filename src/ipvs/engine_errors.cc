@@ -54,6 +54,14 @@ std::string general_reason(int error) {
   return std::strerror(error);
 }
 
+// A scheduler or persistence engine that is not there is something this machine cannot do; anything else with ENOENT or
+// ESRCH is not there.
+Errc code_of(const Change& change, int error) {
+  if (settings_in(change) == nullptr) return code_of(error);
+  if (error == ENOENT) return Errc::kUnsupported;
+  return code_of(error) == Errc::kUnsupported ? Errc::kInvalid : code_of(error);
+}
+
 Error refusal(const std::string& what, const std::string& reason, int error) {
   return Error{code_of(error), fmt::format("ipvs: {}: {}", what, reason), error};
 }
@@ -111,24 +119,6 @@ const char* role_name(SyncRole role) {
 
 }  // namespace
 
-std::string to_string(const Change& change) {
-  return std::visit(Overloaded{
-                        [](const AddVirtualServer& c) { return fmt::format("add {}", to_string(c.server.key)); },
-                        [](const EditVirtualServer& c) { return fmt::format("edit {}", to_string(c.server.key)); },
-                        [](const RemoveVirtualServer& c) { return fmt::format("remove {}", to_string(c.key)); },
-                        [](const AddRealServer& c) {
-                          return fmt::format("add real server {} to {}", to_string(c.server.key), to_string(c.to));
-                        },
-                        [](const EditRealServer& c) {
-                          return fmt::format("edit real server {} of {}", to_string(c.server.key), to_string(c.of));
-                        },
-                        [](const RemoveRealServer& c) {
-                          return fmt::format("remove real server {} from {}", to_string(c.key), to_string(c.from));
-                        },
-                    },
-                    change);
-}
-
 Error refused(const Change& change, int error) {
   const std::string reason = std::visit(
       Overloaded{
@@ -138,7 +128,7 @@ Error refused(const Change& change, int error) {
           [&](const auto&) { return real_server_reason(error); },
       },
       change);
-  return refusal(to_string(change), reason, error);
+  return Error{code_of(change, error), fmt::format("ipvs: {}: {}", to_string(change), reason), error};
 }
 
 Error refused_key(const char* doing, const VirtualServerKey& key, int error) {

@@ -9,9 +9,7 @@
 #include <array>
 
 namespace sluice::ipvs {
-namespace {
-
-std::string protocol_text(std::uint16_t protocol) {
+std::optional<std::string_view> protocol_name(std::uint16_t protocol) {
   switch (protocol) {
     case IPPROTO_TCP:
       return "TCP";
@@ -20,11 +18,9 @@ std::string protocol_text(std::uint16_t protocol) {
     case IPPROTO_SCTP:
       return "SCTP";
     default:
-      return fmt::format("protocol {}", protocol);
+      return std::nullopt;
   }
 }
-
-}  // namespace
 
 std::string address_text(Family family, const IpAddress& address) {
   const auto& mapped = address.mapped_bytes();
@@ -49,7 +45,9 @@ std::string to_string(const VirtualServerKey& key) {
   const bool ipv6 = key.family == Family::kIPv6;
   if (key.firewall_mark != 0) return fmt::format("FWM {}{}", key.firewall_mark, ipv6 ? " IPv6" : "");
   const std::string address = address_text(key.family, key.address);
-  return fmt::format("{} {}{}{}:{}", protocol_text(key.protocol), ipv6 ? "[" : "", address, ipv6 ? "]" : "", key.port);
+  const auto name = protocol_name(key.protocol);
+  const std::string protocol = name ? std::string(*name) : fmt::format("protocol {}", key.protocol);
+  return fmt::format("{} {}{}{}:{}", protocol, ipv6 ? "[" : "", address, ipv6 ? "]" : "", key.port);
 }
 
 std::uint32_t whole_client_mask(Family family) {

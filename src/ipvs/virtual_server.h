@@ -5,6 +5,7 @@
 
 #include <compare>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -15,6 +16,9 @@ namespace sluice::ipvs {
 // "10.0.0.1" or "fd00::1", as inet_ntop(3) writes it. The family is separate because ::ffff:10.0.0.1 is an address of
 // its own in IPVS, while IpAddress holds it and 10.0.0.1 as the same bytes.
 std::string address_text(Family family, const IpAddress& address);
+
+// "TCP", "UDP", "SCTP"; nothing for protocols that no engine serves.
+std::optional<std::string_view> protocol_name(std::uint16_t protocol);
 
 // Which packets: those with a firewall mark, or those to one address, port and protocol. Port 0 means every port that
 // has no virtual server of its own; it needs persistence to be useful. IPv4 and IPv6 servers of one mark are two

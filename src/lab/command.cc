@@ -7,7 +7,6 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
 #include <cstdio>
 
@@ -160,7 +159,7 @@ int run_exec(const Words& words) {
   std::fflush(stdout);
   const Error error = sys::become_program(words.command).error();
   failed(error);
-  return error.sys_errno == ENOENT ? kNoProgram : kCannotRun;
+  return error.code == Errc::kNotFound ? kNoProgram : kCannotRun;
 }
 
 int run_probe(const Words& words) {

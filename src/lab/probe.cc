@@ -25,19 +25,17 @@ constexpr std::size_t kAnswerLengthMax = 8192;
 constexpr std::size_t kHttpLengthMax = 16 * 1024 * 1024;
 
 ProbeFailure reason_of(const Error& error) {
-  switch (error.sys_errno) {
-    case ECONNREFUSED:
-    case ECONNRESET:  // REJECT may come as a reset after the handshake
+  switch (sys::client_failure(error)) {
+    case sys::ClientFailure::kRefused:
       return ProbeFailure::kRefused;
-    case ETIMEDOUT:
+    case sys::ClientFailure::kTimedOut:
       return ProbeFailure::kTimedOut;
-    case EHOSTUNREACH:
-    case ENETUNREACH:
-    case EACCES:  // ICMP: administratively prohibited
+    case sys::ClientFailure::kUnreachable:
       return ProbeFailure::kUnreachable;
-    default:
+    case sys::ClientFailure::kOther:
       return ProbeFailure::kOther;
   }
+  return ProbeFailure::kOther;
 }
 
 sys::ConnectSpec connect_spec(const std::string& netns, const Target& target, const ProbeOptions& options) {

@@ -29,9 +29,9 @@ constexpr std::chrono::milliseconds kPatience = std::chrono::seconds(30);
 
 Error system_error(std::string_view doing, int error) {
   const Errc code = error == EPERM                           ? Errc::kPermission
-                    : error == ENOENT || error == ESRCH      ? Errc::kNotFound
+                    : error == ESRCH                         ? Errc::kNotFound
                     : error == EINVAL                        ? Errc::kInvalid
-                    : error == EOPNOTSUPP                    ? Errc::kUnsupported
+                    : error == EOPNOTSUPP || error == ENOENT ? Errc::kUnsupported
                     : error == ETIMEDOUT || error == ENOBUFS ? Errc::kUnavailable
                                                              : Errc::kInternal;
   return Error{code, fmt::format("generic netlink: {}: {}", doing, std::strerror(error)), error};

@@ -236,6 +236,22 @@ Result<UniqueFd> connect_socket(const ConnectSpec& spec) {
   return socket;
 }
 
+ClientFailure client_failure(const Error& error) {
+  switch (error.sys_errno) {
+    case ECONNREFUSED:
+    case ECONNRESET:
+      return ClientFailure::kRefused;
+    case ETIMEDOUT:
+      return ClientFailure::kTimedOut;
+    case EHOSTUNREACH:
+    case ENETUNREACH:
+    case EACCES:
+      return ClientFailure::kUnreachable;
+    default:
+      return ClientFailure::kOther;
+  }
+}
+
 Result<std::string> receive_within(const UniqueFd& socket, std::chrono::milliseconds timeout) {
   const auto deadline = SteadyClock::now() + timeout;
   while (true) {

@@ -50,8 +50,7 @@ Result<> reply_datagram(const UniqueFd& socket, const Datagram& request, std::st
 Result<std::optional<std::string>> read_some(const UniqueFd& socket);
 Result<std::size_t> write_some(const UniqueFd& socket, std::string_view data);
 
-// Clients. The kernel's reason is in Error::sys_errno: ECONNREFUSED, ETIMEDOUT, EHOSTUNREACH, ENETUNREACH, ECONNRESET
-// ...
+// Clients.
 struct ConnectSpec {
   std::string netns;  // by name; empty = the calling thread's
   Protocol protocol = Protocol::kTcp;
@@ -60,6 +59,14 @@ struct ConnectSpec {
   std::chrono::milliseconds timeout{1000};
 };
 Result<UniqueFd> connect_socket(const ConnectSpec& spec);
+// How a client experiences an Error of connect_socket(), receive_within() or send_within().
+enum class ClientFailure : std::uint8_t {
+  kRefused,      // or reset: REJECT may come as a reset after the handshake
+  kTimedOut,     // silence
+  kUnreachable,  // no route, or ICMP said so, "administratively prohibited" included
+  kOther
+};
+ClientFailure client_failure(const Error& error);
 // Waits for data; an empty text = the peer has closed. ETIMEDOUT after `timeout`.
 Result<std::string> receive_within(const UniqueFd& socket, std::chrono::milliseconds timeout);
 Result<> send_within(const UniqueFd& socket, std::string_view data, std::chrono::milliseconds timeout);

@@ -5,7 +5,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cerrno>
 
 #include "dataplane/ipvs/ipvs_data_plane.h"
 
@@ -19,7 +18,7 @@ Result<> IpvsDataPlane::finish_drains(const std::vector<VirtualServerKey>& keys,
   std::vector<TableChange> removals;
   for (const VirtualServerKey& key : keys) {
     const auto state = engine_->find(key);
-    if (!state && state.error().sys_errno != ESRCH) return tl::unexpected(state.error());
+    if (!state && state.error().code != Errc::kNotFound) return tl::unexpected(state.error());
     std::map<RealServerKey, std::uint32_t> connections;
     if (state) {
       for (const auto& each : state->real_servers)

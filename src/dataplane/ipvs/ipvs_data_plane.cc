@@ -12,19 +12,16 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <tuple>
 
 namespace sluice::dataplane::ipvs {
 namespace {
 
-using sluice::ipvs::AddRealServer;
 using sluice::ipvs::AddVirtualServer;
-using sluice::ipvs::EditRealServer;
-using sluice::ipvs::EditVirtualServer;
 using sluice::ipvs::Engine;
 using sluice::ipvs::RemoveRealServer;
 using sluice::ipvs::RemoveVirtualServer;
+using sluice::ipvs::virtual_server_of;
 
 // First those that others wait for; then by address, so that an address is bound once all its ports exist.
 void put_in_order(std::vector<Served::VirtualServerChange>& changes) {
@@ -34,26 +31,8 @@ void put_in_order(std::vector<Served::VirtualServerChange>& changes) {
   std::stable_sort(changes.begin(), changes.end(), [&](const auto& a, const auto& b) { return rank(a) < rank(b); });
 }
 
-const VirtualServerKey& virtual_server_of(const TableChange& change) {
-  struct Visitor {
-    const VirtualServerKey& operator()(const AddVirtualServer& c) const { return c.server.key; }
-    const VirtualServerKey& operator()(const EditVirtualServer& c) const { return c.server.key; }
-    const VirtualServerKey& operator()(const RemoveVirtualServer& c) const { return c.key; }
-    const VirtualServerKey& operator()(const AddRealServer& c) const { return c.to; }
-    const VirtualServerKey& operator()(const EditRealServer& c) const { return c.of; }
-    const VirtualServerKey& operator()(const RemoveRealServer& c) const { return c.from; }
-  };
-  return std::visit(Visitor{}, change);
-}
-
 bool is_removal(const TableChange& change) {
   return std::holds_alternative<RemoveVirtualServer>(change) || std::holds_alternative<RemoveRealServer>(change);
-}
-
-VirtualServer* virtual_server_in(TableChange& change) {
-  if (auto* added = std::get_if<AddVirtualServer>(&change)) return &added->server;
-  if (auto* edited = std::get_if<EditVirtualServer>(&change)) return &edited->server;
-  return nullptr;
 }
 
 std::set<IpAddress> endpoints_of(const plan::ServicePortPlanPtr& port) {
@@ -265,7 +244,7 @@ Result<std::optional<LiveVirtualServer>> IpvsDataPlane::live_of(const VirtualSer
   const auto found = engine_->find(key);
   if (found) {
     live = as_live(*found);
-  } else if (found.error().sys_errno != ESRCH) {
+  } else if (found.error().code != Errc::kNotFound) {
     return tl::unexpected(found.error());
   }
   return live;
@@ -300,8 +279,8 @@ Result<> IpvsDataPlane::carry_out(const Work& work, Run& run) {
 
 std::optional<TableChange> IpvsDataPlane::with_fallback(const TableChange& change, const Error& error) {
   TableChange changed = change;
-  VirtualServer* server = virtual_server_in(changed);
-  if (error.sys_errno != ENOENT || server == nullptr || server->scheduler == Scheduler{}.name) return std::nullopt;
+  VirtualServer* server = sluice::ipvs::settings_in(changed);
+  if (error.code != Errc::kUnsupported || server == nullptr || server->scheduler == Scheduler{}.name) return std::nullopt;
   const plan::ServicePortKey* port = served_->owner(server->key);
   const bool from_annotation = port != nullptr && server->scheduler != settings_.scheduler.name;
   settings_.missing_schedulers.insert(server->scheduler);
@@ -313,13 +292,13 @@ std::optional<TableChange> IpvsDataPlane::with_fallback(const TableChange& chang
 }
 
 void IpvsDataPlane::note_failure(const TableChange& change, const Error& error, Run& run) {
-  const bool missing = error.sys_errno == ESRCH || error.sys_errno == ENOENT;
+  const bool missing = error.code == Errc::kNotFound;
   if (is_removal(change) && missing) return;  // it is gone
   // What follows from an earlier refusal is not worth telling.
-  if (error.sys_errno == ESRCH && run.failed.contains(virtual_server_of(change))) return;
+  if (missing && run.failed.contains(virtual_server_of(change))) return;
   const VirtualServerKey& key = virtual_server_of(change);
   const bool adds_virtual_server = std::holds_alternative<AddVirtualServer>(change);
-  if (error.sys_errno == EEXIST || (missing && !adds_virtual_server)) {
+  if (error.code == Errc::kAlreadyExists || missing) {
     if (!run.surprise) run.surprise = error;
     return;
   }
@@ -345,7 +324,7 @@ Result<> IpvsDataPlane::write(const std::vector<TableChange>& changes, Run& run)
     if (auto fallback = with_fallback(change, failure.error)) {
       fallen_back.insert(virtual_server_of(change));
       again.push_back(*std::move(fallback));
-    } else if (failure.error.sys_errno == ESRCH && fallen_back.contains(virtual_server_of(change))) {
+    } else if (failure.error.code == Errc::kNotFound && fallen_back.contains(virtual_server_of(change))) {
       again.push_back(change);
     } else {
       note_failure(change, failure.error, run);

@@ -11,6 +11,7 @@
 #include <iterator>
 
 #include "base/ip.h"
+#include "dataplane/nft/keys.h"
 
 namespace sluice::dataplane::nft {
 namespace {
@@ -19,10 +20,8 @@ using sys::NftElement;
 using sys::NftField;
 
 std::string protocol_text(std::uint8_t number) {
-  for (const Protocol protocol : {Protocol::kTcp, Protocol::kUdp, Protocol::kSctp}) {
-    if (ip_protocol_number(protocol) == number) return std::string(lower_name(protocol));
-  }
-  return std::to_string(number);
+  const auto protocol = protocol_of(number);
+  return protocol ? std::string(lower_name(*protocol)) : std::to_string(number);
 }
 
 std::string field_text(NftField field, std::span<const std::uint8_t> bytes) {

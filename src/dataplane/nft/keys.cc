@@ -16,6 +16,13 @@ void append_protocol_and_port(Bytes& key, Protocol protocol, std::uint16_t port)
 
 }  // namespace
 
+std::optional<Protocol> protocol_of(std::uint8_t number) {
+  for (const Protocol protocol : {Protocol::kTcp, Protocol::kUdp, Protocol::kSctp}) {
+    if (ip_protocol_number(protocol) == number) return protocol;
+  }
+  return std::nullopt;
+}
+
 Bytes encode(const ServedAddress& served) {
   Bytes key;
   key.reserve(40);  // a source range appends another address
@@ -33,11 +40,9 @@ Bytes encode(const NodePort& node_port) {
 std::optional<NodePort> decode_node_port(std::span<const std::uint8_t> key) {
   constexpr std::size_t kPortAt = 4;
   if (key.size() < kPortAt + 2) return std::nullopt;
-  for (const Protocol protocol : {Protocol::kTcp, Protocol::kUdp, Protocol::kSctp}) {
-    if (ip_protocol_number(protocol) != key[0]) continue;
-    return NodePort{protocol, static_cast<std::uint16_t>(key[kPortAt] << 8 | key[kPortAt + 1])};
-  }
-  return std::nullopt;
+  const auto protocol = protocol_of(key[0]);
+  if (!protocol) return std::nullopt;
+  return NodePort{*protocol, static_cast<std::uint16_t>(key[kPortAt] << 8 | key[kPortAt + 1])};
 }
 
 Bytes encode(const IpAddress& address) {

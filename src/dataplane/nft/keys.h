@@ -32,6 +32,9 @@ struct NodePort {
   friend auto operator<=>(const NodePort&, const NodePort&) = default;
 };
 
+// Nothing for a number that is none of the three.
+std::optional<Protocol> protocol_of(std::uint8_t number);
+
 Bytes encode(const ServedAddress& served);  // address . protocol . port
 Bytes encode(const NodePort& node_port);    // protocol . port
 // Of what encode() makes; nothing where the bytes are too few or the protocol is none of ours.

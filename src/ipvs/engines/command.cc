@@ -4,15 +4,12 @@
 
 #include <cstdlib>
 
+#include "base/file.h"
 #include "ipvs/engines/open_engine.h"
 #include "ipvs/text/ipvsadm.h"
 
 namespace sluice::ipvs::engines {
 namespace {
-
-std::string_view base_name(std::string_view path) {
-  return path.substr(path.rfind('/') + 1);
-}
 
 std::string engine_of_environment() {
   const char* choice = std::getenv("SLUICE_IPVS_ENGINE");

@@ -1,21 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// An engine is one line here, and its name one in ipvs/engine_names.h.
+// An engine is one line here, and one word in ipvs/engine_choice.h.
 #include "ipvs/engines/open_engine.h"
 
-#include <fmt/format.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 
-#include "ipvs/engine_names.h"
+#include "ipvs/engine_choice.h"
 #include "ipvs/kernel/kernel_engine.h"
 
 namespace sluice::ipvs::engines {
 namespace {
 
 struct Entry {
-  std::string_view name;
+  EngineChoice choice;
   Result<std::unique_ptr<Engine>> (*open)();
   bool (*in_use)();
 };
@@ -29,37 +28,33 @@ bool kernel_in_use() {
   return ::access("/proc/thread-self/net/ip_vs", F_OK) == 0;
 }
 
-// In the order in which "auto" tries them.
-constexpr std::array kEngines{Entry{"kernel", &open_kernel, &kernel_in_use}};
+// In the order in which kAuto tries them.
+constexpr std::array kEngines{Entry{EngineChoice::kKernel, &open_kernel, &kernel_in_use}};
 
-static_assert(std::equal(kEngines.begin(), kEngines.end(), kEngineNames.begin(), kEngineNames.end(),
-                         [](const Entry& entry, std::string_view name) { return entry.name == name; }));
+static_assert(std::equal(kEngines.begin(), kEngines.end(), kBuiltInEngines.begin(), kBuiltInEngines.end(),
+                         [](const Entry& entry, EngineChoice choice) { return entry.choice == choice; }));
 
 }  // namespace
 
-Result<std::unique_ptr<Engine>> open_engine(std::string_view choice) {
-  if (choice == "auto") {
-    // Returns the error of the first one: what is missing for the engine that a node should have.
-    auto first = kEngines.front().open();
-    for (auto entry = kEngines.begin() + 1; !first && entry != kEngines.end(); ++entry) {
-      if (auto engine = entry->open()) return engine;
-    }
-    return first;
-  }
-  const auto entry =
-      std::find_if(kEngines.begin(), kEngines.end(), [choice](const Entry& each) { return each.name == choice; });
+Result<std::unique_ptr<Engine>> open_engine(EngineChoice choice) {
+  SLUICE_CHECK_OK(check_built_in(choice));
+  const auto* entry =
+      std::find_if(kEngines.begin(), kEngines.end(), [choice](const Entry& each) { return each.choice == choice; });
   if (entry != kEngines.end()) return entry->open();
-  if (choice == "ebpf") return fail(Errc::kUnsupported, "the IPVS engine 'ebpf' is not built into this program");
-  return fail(Errc::kInvalid, fmt::format("there is no IPVS engine '{}': it is one of {}, auto", choice,
-                                          fmt::join(kEngineNames, ", ")));
+  // Returns the error of the first one: what is missing for the engine that a node should have.
+  auto first = kEngines.front().open();
+  for (entry = kEngines.begin() + 1; !first && entry != kEngines.end(); ++entry) {
+    if (auto engine = entry->open()) return engine;
+  }
+  return first;
 }
 
-std::vector<std::string_view> engines_in_use() {
-  std::vector<std::string_view> names;
+std::vector<EngineChoice> engines_in_use() {
+  std::vector<EngineChoice> choices;
   for (const Entry& engine : kEngines) {
-    if (engine.in_use()) names.push_back(engine.name);
+    if (engine.in_use()) choices.push_back(engine.choice);
   }
-  return names;
+  return choices;
 }
 
 }  // namespace sluice::ipvs::engines

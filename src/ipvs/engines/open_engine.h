@@ -3,21 +3,20 @@
 #pragma once
 
 #include <memory>
-#include <string_view>
 #include <vector>
 
 #include "base/result.h"
 #include "ipvs/engine.h"
+#include "ipvs/engine_choice.h"
 
 namespace sluice::ipvs::engines {
 
-// "kernel", "ebpf", or "auto": the kernel's if available. kInvalid without sys_errno for any other word,
-// kUnsupported without sys_errno for an engine that was not built into this program; otherwise what opening that engine
-// returns.
-Result<std::unique_ptr<Engine>> open_engine(std::string_view choice);
+// kAuto: the kernel's if available. kUnsupported for an engine that is not built into this program; otherwise what
+// opening that engine returns.
+Result<std::unique_ptr<Engine>> open_engine(EngineChoice choice);
 
-// Of the engines that are built into this program, those that may have objects in this network namespace, by the names
-// that open_engine() takes. Creates nothing: a kernel module that is not loaded stays so.
-std::vector<std::string_view> engines_in_use();
+// Of the engines that are built into this program, those that may have objects in this network namespace, as
+// open_engine() takes them. Creates nothing: a kernel module that is not loaded stays so.
+std::vector<EngineChoice> engines_in_use();
 
 }  // namespace sluice::ipvs::engines

@@ -48,25 +48,6 @@ sys::GenericNetlink::Answer reader(Result<>& problem, Decode decode, Take take) 
   };
 }
 
-// The module that a change needs, if it is refused with ENOENT.
-const VirtualServer* server_of(const Change& change) {
-  if (const auto* add = std::get_if<AddVirtualServer>(&change)) return &add->server;
-  if (const auto* edit = std::get_if<EditVirtualServer>(&change)) return &edit->server;
-  return nullptr;
-}
-
-const VirtualServerKey& key_of(const Change& change) {
-  struct Key {
-    const VirtualServerKey& operator()(const AddVirtualServer& c) const { return c.server.key; }
-    const VirtualServerKey& operator()(const EditVirtualServer& c) const { return c.server.key; }
-    const VirtualServerKey& operator()(const RemoveVirtualServer& c) const { return c.key; }
-    const VirtualServerKey& operator()(const AddRealServer& c) const { return c.to; }
-    const VirtualServerKey& operator()(const EditRealServer& c) const { return c.of; }
-    const VirtualServerKey& operator()(const RemoveRealServer& c) const { return c.from; }
-  };
-  return std::visit(Key{}, change);
-}
-
 // Without permission to load modules it is unknown whether there is one.
 Error no_ipvs(const std::string& reason) {
   if (::geteuid() != 0) return refused_call("open the kernel's engine", EPERM);
@@ -76,7 +57,7 @@ Error no_ipvs(const std::string& reason) {
 
 Result<sys::GenericNetlink> open_family() {
   auto netlink = sys::GenericNetlink::open(kFamilyName);
-  if (!netlink && netlink.error().sys_errno == ENOENT) {
+  if (!netlink && netlink.error().code == Errc::kUnsupported) {
     if (const auto loaded = load_module(kModule); !loaded) return tl::unexpected(no_ipvs(loaded.error().what));
     netlink = sys::GenericNetlink::open(kFamilyName);
   }
@@ -87,7 +68,7 @@ Result<sys::GenericNetlink> open_family() {
 // Refused as unknown: an unknown scheduler, a missing real server, or no such family.
 bool all_unheard_of(std::span<const Change> changes, const std::vector<Failure>& failures) {
   return failures.size() == changes.size() && std::all_of(failures.begin(), failures.end(), [](const Failure& each) {
-           return each.error.sys_errno == ENOENT;
+           return each.error.code == Errc::kUnsupported || each.error.code == Errc::kNotFound;
          });
 }
 
@@ -107,17 +88,17 @@ Result<bool> KernelEngine::family_moved() {
   return true;
 }
 
-// None of our requests fails with ENOENT while the family exists.
+// kUnsupported: the kernel has no such family, or none of that number any more.
 Result<> KernelEngine::ask(const sys::GenericRequest& request, const sys::GenericNetlink::Answer& answer) {
   const Result<> asked = netlink_.ask(request, answer);
-  if (asked || asked.error().sys_errno != ENOENT) return asked;
+  if (asked || asked.error().code != Errc::kUnsupported) return asked;
   SLUICE_TRY(const bool moved, family_moved());
   return moved ? netlink_.ask(request, answer) : asked;
 }
 
 Result<> KernelEngine::dump(const sys::GenericRequest& request, const sys::GenericNetlink::Answer& answer) {
   const Result<> asked = netlink_.dump(request, answer);
-  if (asked || asked.error().sys_errno != ENOENT) return asked;
+  if (asked || asked.error().code != Errc::kUnsupported) return asked;
   SLUICE_TRY(const bool moved, family_moved());
   return moved ? netlink_.dump(request, answer) : asked;
 }
@@ -193,8 +174,8 @@ Result<std::vector<Failure>> KernelEngine::apply_once(std::span<const Change> ch
 void KernelEngine::load_missing_modules(std::span<const Change> changes, std::vector<Failure>& failures) {
   std::set<VirtualServerKey> servers;
   for (Failure& failure : failures) {
-    const VirtualServer* server = server_of(changes[failure.index]);
-    if (server == nullptr || failure.error.sys_errno != ENOENT) continue;
+    const VirtualServer* server = settings_in(changes[failure.index]);
+    if (server == nullptr || failure.error.code != Errc::kUnsupported) continue;
     std::vector<std::string> modules{"ip_vs_" + server->scheduler};
     if (!server->persistence_engine.empty()) modules.push_back("ip_vs_pe_" + server->persistence_engine);
     for (const std::string& module : modules) {
@@ -210,7 +191,7 @@ void KernelEngine::load_missing_modules(std::span<const Change> changes, std::ve
   std::vector<Failure> remaining;
   for (Failure& failure : failures) {
     const Change& change = changes[failure.index];
-    if (servers.contains(key_of(change))) {
+    if (servers.contains(virtual_server_of(change))) {
       const auto again = transact_one(encode(change));
       if (again && *again == 0) continue;
       if (again) failure.error = refused(change, *again);
@@ -288,7 +269,7 @@ Result<> KernelEngine::stop_sync_daemon(SyncRole role) {
       if (outcome->front() != 0) return tl::unexpected(refused_stop(role, outcome->front()));
       return {};
     }
-    if (outcome.error().sys_errno != ETIMEDOUT) return tl::unexpected(outcome.error());
+    if (outcome.error().code != Errc::kUnavailable) return tl::unexpected(outcome.error());
     SLUICE_TRY(const std::vector<SyncDaemon> running, sync_daemons());
     const bool runs =
         std::any_of(running.begin(), running.end(), [&](const SyncDaemon& each) { return each.role == role; });

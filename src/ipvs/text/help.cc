@@ -2,7 +2,7 @@
 // The help, made from the table of options so that it cannot list an option that does not exist.
 #include <fmt/format.h>
 
-#include "ipvs/engine_names.h"
+#include "ipvs/engine_choice.h"
 #include "ipvs/text/messages.h"
 
 namespace sluice::ipvs::text {
@@ -39,7 +39,7 @@ std::string help_text(const std::string& program) {
                               "--engine, before the command, says whose table is meant; SLUICE_IPVS_ENGINE in the "
                               "environment says the same.\n"
                               "auto, the default, takes the kernel's where there is one.\n",
-                              program, section(true), section(false), fmt::join(kEngineNames, "|"));
+                              program, section(true), section(false), built_in_engines("|"));
 }
 
 }  // namespace sluice::ipvs::text

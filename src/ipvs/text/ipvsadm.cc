@@ -97,11 +97,15 @@ int with_engine(Invocation invocation, const OpenEngine& open_engine, const Cons
     console.err(*problem + '\n');
     return kUsage;
   }
-  auto engine = open_engine(invocation.engine);
+  const auto choice = parse_engine_choice(invocation.engine);
+  const Result<> there = choice ? check_built_in(*choice) : tl::unexpected(choice.error());
+  if (!there) {
+    console.err(there.error().what + '\n');
+    return kUsage;
+  }
+  auto engine = open_engine(*choice);
   if (!engine) {
-    const bool choice = engine.error().sys_errno == 0;
-    if (choice) console.err(engine.error().what + '\n');
-    for (int i = 0; !choice && i < programs; ++i) console.err(opening_message(engine.error()) + '\n');
+    for (int i = 0; i < programs; ++i) console.err(opening_message(engine.error()) + '\n');
     return kUsage;
   }
   return use(invocation, **engine);

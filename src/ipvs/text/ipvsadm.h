@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "ipvs/engine.h"
+#include "ipvs/engine_choice.h"
 #include "ipvs/text/names.h"
 
 namespace sluice::ipvs::text {
@@ -26,14 +27,13 @@ struct Console {
 // stdin, stdout and stderr of this process. What cannot be written is lost silently, as in ipvsadm.
 Console standard_console();
 
-// Opens the engine of that name ("kernel", "ebpf", "auto"); called once, before any other argument is handled. An Error
-// without sys_errno is about the choice itself and is shown unchanged.
-using OpenEngine = std::function<Result<std::unique_ptr<Engine>>(std::string_view choice)>;
+// Opens an engine that is built into this program; called once, before any other argument is handled.
+using OpenEngine = std::function<Result<std::unique_ptr<Engine>>(EngineChoice choice)>;
 
 struct Invocation {
   std::string program;                 // its name in messages: "ipvsadm"
   std::vector<std::string> arguments;  // without the program
-  std::string engine = "auto";         // unless the first argument is --engine
+  std::string engine = "auto";         // its word; unless the first argument is --engine
 };
 
 int run_ipvsadm(const Invocation& invocation, const OpenEngine& open_engine, Names& names, const Console& console);

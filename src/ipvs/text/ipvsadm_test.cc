@@ -3,6 +3,7 @@
 // sessions (test/golden/ipvsadm).
 #include "ipvs/text/ipvsadm.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <cerrno>
@@ -43,8 +44,8 @@ class Ipvsadm : public testing::Test {
                             return line;
                           },
                           [&] { return input_comes_at_once_; }};
-    const OpenEngine open = [&](std::string_view choice) -> Result<std::unique_ptr<Engine>> {
-      outcome.asked_for = choice;
+    const OpenEngine open = [&](EngineChoice choice) -> Result<std::unique_ptr<Engine>> {
+      outcome.asked_for = to_string(choice);
       if (problem_) return tl::unexpected(*problem_);
       return std::make_unique<BorrowedEngine>(engine_);
     };
@@ -67,12 +68,11 @@ TEST_F(Ipvsadm, TheEngineIsThatOfTheFirstOptionElseOfTheCaller) {
   const std::vector<Row> rows{{{"-L"}, "auto"},
                               {{}, "auto"},
                               {{"--engine", "kernel", "-L"}, "kernel"},
-                              {{"--engine=ebpf", "-L"}, "ebpf"},
-                              {{"--engine=kernel"}, "kernel"},
-                              {{"--engine="}, ""}};
+                              {{"--engine=auto", "-L"}, "auto"},
+                              {{"--engine=kernel"}, "kernel"}};
   for (const Row& row : rows) EXPECT_EQ(run(row.arguments).asked_for, row.wanted);
   EXPECT_EQ(run({"-L"}, "kernel").asked_for, "kernel");
-  EXPECT_EQ(run({"--engine", "ebpf", "-L"}, "kernel").asked_for, "ebpf");
+  EXPECT_EQ(run({"--engine", "auto", "-L"}, "kernel").asked_for, "auto");
 }
 
 TEST_F(Ipvsadm, EngineIsNotAnOptionAfterACommand) {
@@ -105,11 +105,34 @@ TEST_F(Ipvsadm, WithoutRootItSaysSoLikeTheOriginal) {
             "Are you sure that IP Virtual Server is built in the kernel or as module?\n");
 }
 
-TEST_F(Ipvsadm, AnInvalidChoiceIsReportedUnchanged) {
-  problem_ = Error{Errc::kUnsupported, "the IPVS engine 'ebpf' is not built into this program", 0};
-  const Outcome outcome = run({"--engine", "ebpf", "-L"});
-  EXPECT_EQ(outcome.status, 2);
-  EXPECT_EQ(outcome.err, "the IPVS engine 'ebpf' is not built into this program\n");
+TEST_F(Ipvsadm, AnEngineThatThisProgramLacksIsNotAskedFor) {
+  for (const auto& [word, choice] : kEngineWords) {
+    if (check_built_in(choice)) continue;
+    for (Program program : {&run_ipvsadm, &run_ipvsadm_restore}) {
+      const Outcome outcome = run({fmt::format("--engine={}", word)}, "auto", program);
+      EXPECT_EQ(outcome.status, 2);
+      EXPECT_EQ(outcome.err, fmt::format("the IPVS engine '{}' is not built into this program\n", word));
+      EXPECT_EQ(outcome.asked_for, "");
+    }
+  }
+}
+
+TEST_F(Ipvsadm, AnotherWordIsNoEngine) {
+  for (const std::string& word : {std::string(), std::string("Kernel"), std::string("bpf")}) {
+    const Outcome outcome = run({"--engine=" + word, "-L"});
+    EXPECT_EQ(outcome.status, 2);
+    EXPECT_EQ(outcome.err, fmt::format("there is no IPVS engine '{}': it is one of kernel, auto\n", word));
+    EXPECT_EQ(outcome.asked_for, "");
+    EXPECT_EQ(run({"-L"}, word).err, outcome.err) << "from the environment";
+  }
+}
+
+// An engine of ours may fail to open without the kernel having said anything.
+TEST_F(Ipvsadm, WhatHasNoErrnoIsSaidInItsOwnWords) {
+  problem_ = Error{Errc::kUnavailable, "there is no bpffs", 0};
+  EXPECT_EQ(run({"-L"}).err,
+            "Can't initialize ipvs: there is no bpffs\n"
+            "Are you sure that IP Virtual Server is built in the kernel or as module?\n");
 }
 
 TEST_F(Ipvsadm, CompanionsAcceptTheEngineToo) {

@@ -5,7 +5,6 @@
 
 #include <arpa/inet.h>
 #include <fmt/format.h>
-#include <netinet/in.h>
 
 #include <array>
 
@@ -18,19 +17,6 @@ constexpr std::size_t kAddressTextMax = 59;
 constexpr std::size_t kServiceWidth = 33;
 constexpr std::size_t kServerWidth = 28;
 constexpr std::uint32_t kAllSchedulerFlags = kSchedulerFlag1 | kSchedulerFlag2 | kSchedulerFlag3;
-
-std::string_view protocol_column(std::uint16_t protocol) {
-  switch (protocol) {
-    case IPPROTO_TCP:
-      return "TCP";
-    case IPPROTO_UDP:
-      return "UDP";
-    case IPPROTO_SCTP:
-      return "SCTP";
-    default:
-      return "?";
-  }
-}
 
 // Methods without a name are printed like a null string in glibc.
 std::string_view method_column(ForwardMethod method) {
@@ -120,7 +106,7 @@ std::string service_column(const VirtualServerKey& key, AddressWriter& addresses
   const bool ipv6 = key.family == Family::kIPv6;
   if (key.firewall_mark != 0)
     return fmt::format("FWM  {}{}", static_cast<std::int32_t>(key.firewall_mark), ipv6 ? " IPv6" : "");
-  std::string text = fmt::format("{:<4} {}", protocol_column(key.protocol),
+  std::string text = fmt::format("{:<4} {}", protocol_name(key.protocol).value_or("?"),
                                  addresses.write(key.family, key.address, key.port, key.protocol));
   if (!ipv6 && text.size() > kServiceWidth) text.resize(kServiceWidth);
   return text;

@@ -10,19 +10,14 @@ namespace {
 
 // As /proc/net/ip_vs_conn spells it.
 std::string protocol_column(std::uint16_t protocol) {
+  if (const auto name = protocol_name(protocol)) return std::string(*name);
   switch (protocol) {
     case IPPROTO_IP:
       return "IP";
     case IPPROTO_ICMP:
       return "ICMP";
-    case IPPROTO_TCP:
-      return "TCP";
-    case IPPROTO_UDP:
-      return "UDP";
     case IPPROTO_ICMPV6:
       return "ICMPv6";
-    case IPPROTO_SCTP:
-      return "SCTP";
     default:
       return fmt::format("IP_{}", protocol);
   }

@@ -69,10 +69,11 @@ std::string engine_message(Command command, const Error& error) {
 
 // Without IPVS, the original lets modprobe print the reason first; we print it ourselves.
 std::string opening_message(const Error& error) {
-  const std::string why = error.sys_errno == ENOPROTOOPT ? error.what + '\n' : "";
+  const bool none = error.code == Errc::kUnavailable || error.code == Errc::kUnsupported;
+  const std::string why = none && error.sys_errno != 0 ? error.what + '\n' : "";
   return fmt::format(
       "{}Can't initialize ipvs: {}\nAre you sure that IP Virtual Server is built in the kernel or as module?", why,
-      general_text(error.sys_errno));
+      error.sys_errno == 0 ? error.what : general_text(error.sys_errno));
 }
 
 }  // namespace sluice::ipvs::text

@@ -11,7 +11,7 @@ namespace sluice::ipvs::text {
 
 // The one line for stderr, without its newline.
 std::string engine_message(Command command, const Error& error);
-// The same if the engine could not be opened: no command is known yet. For errors with sys_errno.
+// The same if the engine could not be opened: no command is known yet.
 std::string opening_message(const Error& error);
 // Help: our own text, from the table of options.
 std::string help_text(const std::string& program);

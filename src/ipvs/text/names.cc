@@ -14,7 +14,7 @@ namespace sluice::ipvs::text {
 namespace {
 
 // The services file lists protocols by name; ports of others have none.
-const char* protocol_name(std::uint16_t protocol) {
+const char* services_database(std::uint16_t protocol) {
   switch (protocol) {
     case IPPROTO_TCP:
       return "tcp";
@@ -38,7 +38,7 @@ std::optional<IpAddress> SystemNames::host_address(const std::string& name) {
 }
 
 std::optional<std::uint16_t> SystemNames::service_port(const std::string& name, std::uint16_t protocol) {
-  const char* database = protocol_name(protocol);
+  const char* database = services_database(protocol);
   const servent* service = database == nullptr ? nullptr : ::getservbyname(name.c_str(), database);
   if (service == nullptr) return std::nullopt;
   return ntohs(static_cast<std::uint16_t>(service->s_port));
@@ -53,7 +53,7 @@ std::optional<std::string> SystemNames::host_name(Family family, const IpAddress
 }
 
 std::optional<std::string> SystemNames::service_name(std::uint16_t port, std::uint16_t protocol) {
-  const char* database = protocol_name(protocol);
+  const char* database = services_database(protocol);
   const servent* service = database == nullptr ? nullptr : ::getservbyport(htons(port), database);
   if (service == nullptr) return std::nullopt;
   return service->s_name;

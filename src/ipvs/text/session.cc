@@ -5,7 +5,6 @@
 #include "ipvs/text/session.h"
 
 #include <algorithm>
-#include <cerrno>
 #include <optional>
 #include <utility>
 
@@ -199,8 +198,8 @@ Session::Ending Session::list_connections(const Request& request) {
     console_.out(connection_line(connection, engine_data, addresses));
   });
   if (!result) {
-    const int error = result.error().sys_errno;
-    if (error != ENOENT && error != EACCES) return answer(request.command, result, kListFailed);
+    const Errc code = result.error().code;
+    if (code != Errc::kNotFound && code != Errc::kPermission) return answer(request.command, result, kListFailed);
     console_.err("cannot open file /proc/net/ip_vs_conn\n");
     return {kListFailed, true};
   }

@@ -130,7 +130,7 @@ int perform(const Call& call, Engine& engine, text::Names& names, bool heard) {
   console.line_ready = [] { return true; };  // the standard one would read what this call's input is
   const std::string path = call.words.front();
   text::Invocation invocation{path.substr(path.rfind('/') + 1), {call.words.begin() + 1, call.words.end()}};
-  const auto open = [&](std::string_view) -> Result<std::unique_ptr<Engine>> {
+  const auto open = [&](sluice::ipvs::EngineChoice) -> Result<std::unique_ptr<Engine>> {
     return std::make_unique<sluice::ipvs::BorrowedEngine>(engine);
   };
   if (invocation.program == "ipvsadm-save") return text::run_ipvsadm_save(invocation, open, names, console);
