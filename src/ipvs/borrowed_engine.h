@@ -3,8 +3,6 @@
 // FakeEngine can be opened repeatedly, like the kernel's table.
 #pragma once
 
-#include <string_view>
-
 #include "ipvs/engine.h"
 
 namespace sluice::ipvs {
@@ -12,7 +10,7 @@ namespace sluice::ipvs {
 class BorrowedEngine : public Engine {
  public:
   explicit BorrowedEngine(Engine& engine) : engine_(engine) {}
-  [[nodiscard]] std::string_view name() const override { return engine_.name(); }
+  [[nodiscard]] Description description() const override { return engine_.description(); }
   Result<EngineInfo> info() override { return engine_.info(); }
   Result<> list(const Wanted& wanted, const std::function<void(VirtualServerState)>& visit) override {
     return engine_.list(wanted, visit);

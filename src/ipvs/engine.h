@@ -88,10 +88,35 @@ struct Failure {
   Error error;
 };
 
+// What sets engines apart for those who serve with one: what the node must provide for it, and what it does by itself.
+struct Description {
+  std::string_view name{};  // "kernel", "ebpf"
+  // It sees packets to this node only (ip_vs hooks into local input): the address of every virtual server must be on a
+  // device of the node. Otherwise it takes packets to a virtual server wherever they pass, and no others.
+  bool needs_local_addresses = false;
+  // It replaces destinations and does nothing else: rules must filter by source, masquerade, and reject. Otherwise it
+  // does all that by itself.
+  bool needs_helper_rules = false;
+  // It follows the kernel's settings net/ipv4/vs/..., which must be right for Services.
+  bool needs_ip_vs_settings = false;
+  // A client on a loopback address can reach real servers on other nodes.
+  bool serves_loopback_clients = false;
+  friend bool operator==(const Description&, const Description&) = default;
+};
+// That of an engine that is the kernel's ip_vs, or imitates it.
+constexpr Description describe_ip_vs(std::string_view name) {
+  return {.name = name,
+          .needs_local_addresses = true,
+          .needs_helper_rules = true,
+          .needs_ip_vs_settings = true,
+          .serves_loopback_clients = false};
+}
+
 class Engine {
  public:
   virtual ~Engine() = default;
-  [[nodiscard]] virtual std::string_view name() const = 0;  // "kernel", "ebpf"
+  [[nodiscard]] virtual Description description() const = 0;
+  [[nodiscard]] std::string_view name() const { return description().name; }
   virtual Result<EngineInfo> info() = 0;
 
   using Wanted = std::function<bool(const VirtualServerKey&)>;

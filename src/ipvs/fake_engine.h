@@ -27,7 +27,9 @@ class FakeEngine : public Engine {
  public:
   explicit FakeEngine(FakeHost host = {}) : host_(std::move(host)) {}
 
-  [[nodiscard]] std::string_view name() const override { return "fake"; }
+  [[nodiscard]] Description description() const override { return description_; }
+  // From now on it says so of itself; what it does stays the same.
+  void describe(const Description& description) { description_ = description; }
   Result<EngineInfo> info() override { return EngineInfo{0x010201, 4096}; }
   Result<> list(const Wanted& wanted, const std::function<void(VirtualServerState)>& visit) override;
   Result<VirtualServerState> find(const VirtualServerKey& key) override;
@@ -62,6 +64,7 @@ class FakeEngine : public Engine {
   [[nodiscard]] bool mixes_families() const;
 
   FakeHost host_;
+  Description description_ = describe_ip_vs("fake");
   std::map<VirtualServerKey, VirtualServerState> servers_;
   std::map<SyncRole, SyncDaemon> daemons_;
   Timeouts timeouts_{900, 120, 300};

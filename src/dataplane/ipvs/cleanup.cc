@@ -13,9 +13,10 @@
 #include "dataplane/ipvs/helper_rules.h"
 #include "dataplane/ipvs/helper_sets.h"
 #include "dataplane/ipvs/kube_proxy_names.h"
-#include "dataplane/ipvs/node_port_record.h"
+#include "dataplane/ipvs/record.h"
 #include "dataplane/ipvs/wanted.h"
 #include "dataplane/nft/keys.h"
+#include "sys/links.h"
 #include "sys/netfilter_objects.h"
 #include "sys/nf_tables.h"
 
@@ -28,12 +29,15 @@ bool is_absence(const Error& error) {
   return error.code == Errc::kNotFound || error.code == Errc::kUnsupported;
 }
 
-void add_from_file(const std::string& state_folder, Evidence& evidence) {
+void add_from_files(const std::string& state_folder, Evidence& evidence) {
   if (state_folder.empty()) return;
   for (const Family family : kFamilies) {
-    const NodePortRecord record(state_folder, family);
-    evidence.node_ports.insert(record.ports().begin(), record.ports().end());
-    evidence.node_ports_known = evidence.node_ports_known || record.exists();
+    const NodePortRecord ports(state_folder, family);
+    evidence.node_ports.insert(ports.entries().begin(), ports.entries().end());
+    evidence.node_ports_known = evidence.node_ports_known || ports.exists();
+    const AddressRecord addresses(state_folder, family);
+    if (addresses.exists()) evidence.addresses_known.insert(family);
+    evidence.service_addresses.insert(addresses.entries().begin(), addresses.entries().end());
   }
 }
 
@@ -76,9 +80,9 @@ void add_from_ip_sets(Evidence& evidence) {
 
 }  // namespace
 
-Evidence find_evidence(ServiceDevice& device, const std::string& state_folder) {
+Evidence find_evidence(node::Network& network, const std::string& state_folder) {
   Evidence evidence;
-  const auto addresses = device.list_addresses();
+  const auto addresses = network.list_addresses();
   if (addresses) {
     for (const sys::InterfaceAddress& entry : *addresses) {
       (entry.interface == kServiceDevice ? evidence.service_addresses : evidence.node_addresses).insert(entry.address);
@@ -86,12 +90,12 @@ Evidence find_evidence(ServiceDevice& device, const std::string& state_folder) {
   } else {
     evidence.problems.push_back(addresses.error().what);
   }
-  if (const auto exists = device.exists(); !exists) {
+  if (const auto exists = sys::link_exists(kServiceDevice); !exists) {
     evidence.problems.push_back(exists.error().what);
   } else if (*exists) {
     evidence.addresses_known.insert(kFamilies.begin(), kFamilies.end());
   }
-  add_from_file(state_folder, evidence);
+  add_from_files(state_folder, evidence);
   add_from_table(evidence);
   add_from_ip_sets(evidence);
   return evidence;

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "dataplane/ipvs/helper_table.h"
-#include "dataplane/ipvs/service_device.h"
+#include "dataplane/node/network.h"
 #include "ipvs/engine.h"
 
 namespace sluice::dataplane::ipvs {
@@ -25,7 +25,7 @@ struct Evidence {
   std::vector<std::string> problems{};  // what could not be read
 };
 // Of the calling thread's network namespace. `state_folder` is that of the data plane's Options; it may be empty.
-Evidence find_evidence(ServiceDevice& device, const std::string& state_folder);
+Evidence find_evidence(node::Network& network, const std::string& state_folder);
 
 // Pure. Virtual servers of firewall marks are never ours.
 bool is_owned(const sluice::ipvs::VirtualServerKey& key, const Evidence& evidence);

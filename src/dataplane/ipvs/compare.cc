@@ -60,23 +60,27 @@ void compare_real_servers(const WantedVirtualServer& wanted, const LiveVirtualSe
   }
 }
 
-// The kernel's own, should the device be up.
-bool is_kernels_own(const IpAddress& address) {
-  return address.is_loopback() || (address.family() == Family::kIPv6 && address.is_link_local());
-}
-
 }  // namespace
 
-bool IpvsDataPlane::addresses_intact(const std::vector<sys::InterfaceAddress>& listed) const {
+Result<bool> IpvsDataPlane::addresses_intact(const std::vector<sys::InterfaceAddress>& listed) {
+  if (device_ == nullptr) return true;
+  SLUICE_TRY(const bool there, device_->exists());
+  if (!there && !device_refused_) return false;
   const auto& wanted = served_->service_addresses();
   std::size_t bound = 0;
-  for (const sys::InterfaceAddress& entry : listed) {
-    if (entry.interface != kServiceDevice || entry.address.family() != settings_.family) continue;
-    if (is_kernels_own(entry.address)) continue;
-    if (!wanted.contains(entry.address)) return false;
-    if (!unbound_.contains(entry.address)) ++bound;
+  for (const IpAddress& address : bound_in(listed)) {
+    if (!wanted.contains(address)) return false;
+    if (!unbound_.contains(address)) ++bound;
   }
   return bound + unbound_.size() >= wanted.size();
+}
+
+Result<bool> IpvsDataPlane::table_intact() {
+  if (table_ == nullptr) return true;
+  SLUICE_TRY(const bool rules, table_->intact());
+  if (!rules) return false;
+  SLUICE_TRY(const Difference elements, table_->compare(served_->elements()));
+  return elements.empty();
 }
 
 Result<bool> IpvsDataPlane::virtual_servers_intact() {
@@ -108,13 +112,11 @@ Result<bool> IpvsDataPlane::virtual_servers_intact() {
 
 Result<Integrity> IpvsDataPlane::intact() {
   if (!served_) return Integrity::kDamaged;
-  SLUICE_TRY(const bool table, table_->intact());
-  SLUICE_TRY(const bool device, device_->exists());
-  if (!table || (!device && !device_refused_)) return Integrity::kDamaged;
-  SLUICE_TRY(const auto listed, device_->list_addresses());
-  if (!addresses_intact(listed)) return Integrity::kDamaged;
-  SLUICE_TRY(const Difference elements, table_->compare(served_->elements()));
-  if (!elements.empty()) return Integrity::kDamaged;
+  SLUICE_TRY(const auto listed, network_->list_addresses());
+  SLUICE_TRY(const bool addresses, addresses_intact(listed));
+  if (!addresses) return Integrity::kDamaged;
+  SLUICE_TRY(const bool table, table_intact());
+  if (!table) return Integrity::kDamaged;
   SLUICE_TRY(const bool virtual_servers, virtual_servers_intact());
   if (!virtual_servers) return Integrity::kDamaged;
   SLUICE_TRY(const NodeAddresses node, read_node(node_port_addresses_, listed));
@@ -122,12 +124,15 @@ Result<Integrity> IpvsDataPlane::intact() {
 }
 
 Result<Difference> IpvsDataPlane::compare(const Changes& wanted) {
-  SLUICE_TRY(const auto listed, device_->list_addresses());
+  SLUICE_TRY(const auto listed, network_->list_addresses());
   SLUICE_TRY(NodeAddresses node, read_node(wanted.node_port_addresses, listed));
   SLUICE_TRY(LiveTable live, list_live(*engine_, settings_.family));
   Served served(std::move(node));
   const Served::Delta delta = served.update(wanted.ports, settings_);
-  SLUICE_TRY(Difference difference, table_->compare(delta.added));
+  Difference difference;
+  if (table_ != nullptr) {
+    SLUICE_TRY(difference, table_->compare(delta.added));
+  }
 
   for (const Served::VirtualServerChange& change : delta.virtual_servers) {
     const auto there = live.find(change.key);
@@ -147,12 +152,10 @@ Result<Difference> IpvsDataPlane::compare(const Changes& wanted) {
     if (!excluded(key.address)) difference.unexpected.push_back(name_of(key));
   }
 
-  std::set<IpAddress> unbound = delta.added.service_addresses;
-  for (const sys::InterfaceAddress& entry : listed) {
-    if (entry.interface != kServiceDevice || entry.address.family() != settings_.family) continue;
-    if (is_kernels_own(entry.address)) continue;
-    unbound.erase(entry.address);
-    if (!delta.added.service_addresses.contains(entry.address)) difference.unexpected.push_back(name_of(entry.address));
+  std::set<IpAddress> unbound = to_bind(delta.added);
+  for (const IpAddress& address : bound_in(listed)) {
+    unbound.erase(address);
+    if (!delta.added.service_addresses.contains(address)) difference.unexpected.push_back(name_of(address));
   }
   for (const IpAddress& address : unbound_) unbound.erase(address);
   for (const IpAddress& address : unbound) difference.missing.push_back(name_of(address));

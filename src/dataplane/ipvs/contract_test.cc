@@ -12,8 +12,11 @@
 namespace sluice::dataplane::ipvs {
 namespace {
 
+using sluice::ipvs::RemoveVirtualServer;
+
 class WorldRig : public PlaneRig {
  public:
+  explicit WorldRig(const sluice::ipvs::Description& engine) { world_.engine.describe(engine); }
   std::unique_ptr<DataPlane> open() override { return open_plane(world_); }
 
   std::vector<std::string> everything() override {
@@ -37,7 +40,7 @@ class WorldRig : public PlaneRig {
   std::set<std::string> reached_by(const IpAddress& address, std::uint16_t port) override {
     std::set<std::string> reached;
     const auto* state = world_.engine.live(tcp(address.to_string(), port));
-    if (state == nullptr || !world_.bound.contains(address)) return reached;
+    if (state == nullptr || (binds() && !world_.bound.contains(address))) return reached;
     for (const auto& each : state->real_servers) {
       if (each.server.weight > 0) reached.insert(sluice::ipvs::to_string(each.server.key));
     }
@@ -54,14 +57,18 @@ class WorldRig : public PlaneRig {
     const auto keys = foreign();
     return std::all_of(keys.begin(), keys.end(), [&](const auto& key) { return world_.engine.live(key) != nullptr; });
   }
-  void damage() override { world_.bound.clear(); }
+  void damage() override {
+    world_.bound.clear();
+    if (binds()) return;
+    EXPECT_TRUE(world_.engine.apply(std::vector<TableChange>{RemoveVirtualServer{ours().front()}}));
+  }
   bool change_node() override {
     world_.interfaces.push_back({"eth0", IpAddress::from_v4(0xc0a80100 + ++last_address_), 24});
     return true;
   }
 
-  void refuse(model::Service& service) override { world_.unbindable.insert(service.cluster_ips.front()); }
-  void let_in(model::Service& service) override { world_.unbindable.erase(service.cluster_ips.front()); }
+  void refuse(model::Service& service) override { refused().insert(service.cluster_ips.front()); }
+  void let_in(model::Service& service) override { refused().erase(service.cluster_ips.front()); }
 
   void end_process_after(std::size_t changes) override { world_.changes_left = changes; }
   void end_connections() override { world_.clock.advance(std::chrono::minutes(1)); }
@@ -72,16 +79,35 @@ class WorldRig : public PlaneRig {
     return {VirtualServerKey::of_mark(Family::kIPv4, 7), tcp("2001:db8::77", 80)};
   }
 
+  [[nodiscard]] bool binds() const { return world_.engine.description().needs_local_addresses; }
+  std::set<IpAddress>& refused() { return binds() ? world_.unbindable : world_.unservable; }
+  // On addresses of Services.
+  std::vector<VirtualServerKey> ours() {
+    std::vector<VirtualServerKey> keys;
+    const auto foreigners = foreign();
+    const auto listed = world_.engine.list(sluice::ipvs::every_virtual_server, [&](const auto& state) {
+      const VirtualServerKey& key = state.server.key;
+      if (std::find(foreigners.begin(), foreigners.end(), key) == foreigners.end()) keys.push_back(key);
+    });
+    EXPECT_TRUE(listed);
+    return keys;
+  }
+
   World world_;
   std::uint32_t last_address_ = 100;
 };
 
+// With all that the kernel's engine needs, and with nothing.
+PlaneUnderTest under_test(const char* name, const sluice::ipvs::Description& engine) {
+  return {name, [engine](const auto& body) {
+            WorldRig rig(engine);
+            body(rig);
+          }};
+}
+
 INSTANTIATE_TEST_SUITE_P(Ipvs, PlaneContract,
-                         testing::Values(PlaneUnderTest{"ipvs",
-                                                        [](const auto& body) {
-                                                          WorldRig rig;
-                                                          body(rig);
-                                                        }}),
+                         testing::Values(under_test("ipvs", sluice::ipvs::describe_ip_vs("fake")),
+                                         under_test("ipvs_bare_engine", kBareEngine)),
                          plane_name);
 
 TEST(IpvsCapabilities, EveryGapStandsInTheDocumentation) {
@@ -89,7 +115,8 @@ TEST(IpvsCapabilities, EveryGapStandsInTheDocumentation) {
   std::ifstream file(source_path("docs/differences.md"));
   const std::string text(std::istreambuf_iterator<char>(file), {});
   ASSERT_NE(text, "");
-  for (const Limitation& each : open_plane(world)->capabilities().lacks) {
+  const auto plane = open_plane(world);
+  for (const Limitation& each : plane->capabilities().lacks) {
     EXPECT_NE(text.find(each.why), std::string::npos) << each.why;
     EXPECT_NE(text.find(fmt::format("`{}`", to_string(each.gap))), std::string::npos) << to_string(each.gap);
   }

@@ -450,9 +450,7 @@ TEST(IpvsDataPlaneOpen, SetsTimeoutsAndRefusesABadScheduler) {
   (void)open_plane(world, options);
   ASSERT_EQ(world.warnings.size(), 1u) << "refused timeouts stop nothing";
   options.scheduler = "two words";
-  const auto bad =
-      IpvsDataPlane::open(options, std::make_unique<WorldEngine>(world), std::make_unique<WorldTable>(world),
-                          std::make_unique<WorldDevice>(world), world.clock);
+  const auto bad = IpvsDataPlane::open(options, parts_of(world), world.clock);
   ASSERT_FALSE(bad);
   EXPECT_THAT(bad.error().what, HasSubstr("ipvs.scheduler"));
 }

@@ -42,6 +42,19 @@ std::set<IpAddress> endpoints_of(const plan::ServicePortPlanPtr& port) {
   return addresses;
 }
 
+// Whatever the engine: its contract has one list of real servers for a virtual server.
+Capabilities capabilities_of(const sluice::ipvs::Description& engine) {
+  Capabilities capabilities{{
+      {Gap::kDropByPolicy,
+       "a virtual server without local endpoints sends to the others: it has one list of real servers for all clients"},
+      {Gap::kPoolBySource, "a virtual server has one list of real servers, whoever the client is"},
+  }};
+  if (!engine.serves_loopback_clients)
+    capabilities.lacks.push_back(
+        {Gap::kSourceFromLoopback, "ip_vs sends nothing from a loopback address to another machine"});
+  return capabilities;
+}
+
 bool node_ports_differ(const plan::Change& change) {
   const auto node_port = [](const plan::ServicePortPlanPtr& port) {
     return port ? port->served_node_port() : std::uint16_t{0};
@@ -51,25 +64,20 @@ bool node_ports_differ(const plan::Change& change) {
 
 }  // namespace
 
-IpvsDataPlane::IpvsDataPlane(Options options, WantedSettings settings, std::unique_ptr<Engine> engine,
-                             std::unique_ptr<HelperTable> table, std::unique_ptr<ServiceDevice> device,
-                             const Clock& clock)
+IpvsDataPlane::IpvsDataPlane(Options options, WantedSettings settings, Parts parts, const Clock& clock)
     : options_(std::move(options)),
       settings_(std::move(settings)),
-      engine_(std::move(engine)),
-      table_(std::move(table)),
-      device_(std::move(device)),
+      engine_(std::move(parts.engine)),
+      network_(std::move(parts.network)),
+      table_(std::move(parts.table)),
+      device_(std::move(parts.device)),
       clock_(clock),
-      node_port_record_(options_.state_folder, options_.family) {}
+      node_port_record_(options_.state_folder, options_.family),
+      address_record_(table_ == nullptr && device_ == nullptr ? options_.state_folder : "", options_.family),
+      capabilities_(capabilities_of(engine_->description())) {}
 
-Result<std::unique_ptr<IpvsDataPlane>> IpvsDataPlane::open(Options options, std::unique_ptr<Engine> engine,
-                                                           std::unique_ptr<HelperTable> table) {
-  return open(std::move(options), std::move(engine), std::move(table), open_service_device(), system_clock());
-}
-
-Result<std::unique_ptr<IpvsDataPlane>> IpvsDataPlane::open(Options options, std::unique_ptr<Engine> engine,
-                                                           std::unique_ptr<HelperTable> table,
-                                                           std::unique_ptr<ServiceDevice> device, const Clock& clock) {
+Result<std::unique_ptr<IpvsDataPlane>> IpvsDataPlane::open(Options options, Parts parts, const Clock& clock) {
+  SLUICE_CHECK_OK(check_complete(parts));
   WantedSettings settings;
   settings.family = options.family;
   auto scheduler = parse_default_scheduler(options.scheduler);
@@ -77,9 +85,10 @@ Result<std::unique_ptr<IpvsDataPlane>> IpvsDataPlane::open(Options options, std:
   settings.scheduler = *std::move(scheduler);
   settings.drain_timeout = options.drain_timeout;
   settings.localhost_node_ports = options.localhost_node_ports;
+  settings.binds_addresses = parts.device != nullptr;
   settings.api_server_addresses = options.api_server_addresses;
-  std::unique_ptr<IpvsDataPlane> opened(new IpvsDataPlane(std::move(options), std::move(settings), std::move(engine),
-                                                          std::move(table), std::move(device), clock));
+  std::unique_ptr<IpvsDataPlane> opened(
+      new IpvsDataPlane(std::move(options), std::move(settings), std::move(parts), clock));
   if (opened->options_.timeouts != sluice::ipvs::Timeouts{}) {
     if (auto set = opened->engine_->set_timeouts(opened->options_.timeouts); !set) {
       opened->warn_once(std::nullopt, set.error().what + "; keeping the timeouts as they are");
@@ -134,7 +143,7 @@ Result<Outcome> IpvsDataPlane::apply(const Changes& changes) {
 
 Result<NodeAddresses> IpvsDataPlane::read_node(const NodePortAddresses& node_ports,
                                                const std::vector<sys::InterfaceAddress>& listed) {
-  SLUICE_TRY(const auto gateways, device_->list_gateways(settings_.family));
+  SLUICE_TRY(const auto gateways, network_->list_gateways(settings_.family));
   return node::node_addresses(settings_.family, {node_ports, settings_.localhost_node_ports}, listed, gateways);
 }
 
@@ -143,18 +152,44 @@ bool IpvsDataPlane::excluded(const IpAddress& address) const {
                      [&](const Cidr& cidr) { return cidr.contains(address); });
 }
 
-void IpvsDataPlane::count_elements(std::size_t elements, Run& run) {
+Result<> IpvsDataPlane::write_elements(const std::function<Result<std::size_t>(HelperTable&)>& write, Run& run) {
+  if (table_ == nullptr) return {};
+  SLUICE_TRY(const std::size_t elements, write(*table_));
   ++run.stats.kernel_transactions;
   run.stats.rules_written += elements;
   auto& by_table = run.stats.written_by_table;
   if (by_table.empty()) by_table.emplace_back("nftables", 0);
   by_table.front().second += elements;
+  return {};
+}
+
+void IpvsDataPlane::record_before() {
+  if (auto kept = node_port_record_.before(served_->node_ports()); !kept) warn_once(std::nullopt, kept.error().what);
+  if (auto kept = address_record_.before(served_->addresses()); !kept) warn_once(std::nullopt, kept.error().what);
+}
+
+void IpvsDataPlane::record_after() {
+  if (auto kept = node_port_record_.after(served_->node_ports()); !kept) warn_once(std::nullopt, kept.error().what);
+  if (auto kept = address_record_.after(served_->addresses()); !kept) warn_once(std::nullopt, kept.error().what);
+}
+
+std::set<IpAddress> IpvsDataPlane::to_bind(const HelperElements& added) const {
+  return device_ == nullptr ? std::set<IpAddress>() : added.service_addresses;
+}
+
+std::vector<IpAddress> IpvsDataPlane::bound_in(const std::vector<sys::InterfaceAddress>& listed) const {
+  std::vector<IpAddress> bound;
+  if (device_ == nullptr) return bound;
+  for (const sys::InterfaceAddress& entry : listed) {
+    if (is_bound_address(entry) && entry.address.family() == settings_.family) bound.push_back(entry.address);
+  }
+  return bound;
 }
 
 Result<> IpvsDataPlane::apply_full(const std::vector<plan::Change>& ports, Run& run) {
   // A module may have been installed since.
   settings_.missing_schedulers.clear();
-  SLUICE_TRY(const auto listed, device_->list_addresses());
+  SLUICE_TRY(const auto listed, network_->list_addresses());
   SLUICE_TRY(NodeAddresses node, read_node(node_port_addresses_, listed));
   SLUICE_TRY(LiveTable live, list_live(*engine_, settings_.family));
   Served served(std::move(node));
@@ -162,26 +197,24 @@ Result<> IpvsDataPlane::apply_full(const std::vector<plan::Change>& ports, Run& 
   served_ = std::move(served);
   std::erase_if(warned_, [&](const auto& entry) { return entry.first && !served_->has_service(*entry.first); });
   warn_of_annotations(ports);
-  if (auto kept = node_port_record_.before(served_->node_ports()); !kept) warn_once(std::nullopt, kept.error().what);
+  record_before();
 
-  SLUICE_TRY(const std::size_t elements, table_->replace(delta.added));
-  count_elements(elements, run);
+  SLUICE_CHECK_OK(write_elements([&](HelperTable& table) { return table.replace(delta.added); }, run));
   incomplete_.clear();
   unbound_.clear();
   device_refused_.reset();
-  if (auto ensured = device_->ensure(); !ensured) device_refused_ = ensured.error();
+  if (device_ != nullptr) {
+    if (auto ensured = device_->ensure(); !ensured) device_refused_ = ensured.error();
+  }
 
-  std::set<IpAddress> to_bind = delta.added.service_addresses;
+  std::set<IpAddress> missing = to_bind(delta.added);
   std::vector<IpAddress> superfluous;
-  for (const sys::InterfaceAddress& entry : listed) {
-    if (entry.interface != kServiceDevice || entry.address.family() != settings_.family) continue;
-    // The kernel's own, should the device be up.
-    if (entry.address.is_loopback() || (settings_.family == Family::kIPv6 && entry.address.is_link_local())) continue;
-    to_bind.erase(entry.address);
-    if (!delta.added.service_addresses.contains(entry.address)) superfluous.push_back(entry.address);
+  for (const IpAddress& address : bound_in(listed)) {
+    missing.erase(address);
+    if (!delta.added.service_addresses.contains(address)) superfluous.push_back(address);
   }
   drains_.end_unless([&](const VirtualServerKey& key) { return live.contains(key); });
-  WorkBuilder builder(drains_, clock_.steady_now(), std::move(to_bind));
+  WorkBuilder builder(drains_, clock_.steady_now(), std::move(missing));
   put_in_order(delta.virtual_servers);
   bool first = true;
   for (const Served::VirtualServerChange& change : delta.virtual_servers) {
@@ -194,43 +227,36 @@ Result<> IpvsDataPlane::apply_full(const std::vector<plan::Change>& ports, Run& 
     if (!excluded(key.address)) builder.add(key, &server, nullptr);
   }
   SLUICE_CHECK_OK(carry_out(std::move(builder).take(std::move(superfluous)), run));
-  if (auto kept = node_port_record_.after(served_->node_ports()); !kept) warn_once(std::nullopt, kept.error().what);
+  record_after();
   return {};
 }
 
 Result<> IpvsDataPlane::apply_incremental(const std::vector<plan::Change>& ports, Run& run) {
   Served::Delta delta = served_->update(ports, settings_);
   warn_of_annotations(ports);
-  const bool record = std::any_of(ports.begin(), ports.end(), node_ports_differ);
-  if (record) {
-    if (auto kept = node_port_record_.before(served_->node_ports()); !kept) warn_once(std::nullopt, kept.error().what);
-  }
-  if (delta.added != HelperElements{}) {
-    SLUICE_TRY(const std::size_t elements, table_->change(delta.added, {}));
-    count_elements(elements, run);
-  }
-  std::set<IpAddress> to_bind = delta.added.service_addresses;
-  add_what_is_missing(ports, delta, to_bind);
-  WorkBuilder builder(drains_, clock_.steady_now(), to_bind);
+  const bool record = std::any_of(ports.begin(), ports.end(), node_ports_differ) ||
+                      !delta.added.service_addresses.empty() || !delta.removed.service_addresses.empty();
+  if (record) record_before();
+  if (delta.added != HelperElements{})
+    SLUICE_CHECK_OK(write_elements([&](HelperTable& table) { return table.change(delta.added, {}); }, run));
+  std::set<IpAddress> missing = to_bind(delta.added);
+  add_what_is_missing(ports, delta, missing);
+  WorkBuilder builder(drains_, clock_.steady_now(), missing);
   put_in_order(delta.virtual_servers);
   for (const Served::VirtualServerChange& change : delta.virtual_servers) {
     SLUICE_TRY(const auto live, live_of(change.key, change.before));
     incomplete_.erase(change.key);
     builder.add(change.key, live ? &*live : nullptr, change.after ? &*change.after : nullptr);
   }
-  for (const IpAddress& address : to_bind) unbound_.erase(address);
+  for (const IpAddress& address : missing) unbound_.erase(address);
   std::vector<IpAddress> superfluous;
-  for (const IpAddress& address : delta.removed.service_addresses) {
+  for (const IpAddress& address : to_bind(delta.removed)) {
     if (unbound_.erase(address) == 0) superfluous.push_back(address);
   }
   SLUICE_CHECK_OK(carry_out(std::move(builder).take(std::move(superfluous)), run));
-  if (delta.removed != HelperElements{}) {
-    SLUICE_TRY(const std::size_t elements, table_->change({}, delta.removed));
-    count_elements(elements, run);
-  }
-  if (record) {
-    if (auto kept = node_port_record_.after(served_->node_ports()); !kept) warn_once(std::nullopt, kept.error().what);
-  }
+  if (delta.removed != HelperElements{})
+    SLUICE_CHECK_OK(write_elements([&](HelperTable& table) { return table.change({}, delta.removed); }, run));
+  if (record) record_after();
   return {};
 }
 
@@ -280,7 +306,8 @@ Result<> IpvsDataPlane::carry_out(const Work& work, Run& run) {
 std::optional<TableChange> IpvsDataPlane::with_fallback(const TableChange& change, const Error& error) {
   TableChange changed = change;
   VirtualServer* server = sluice::ipvs::settings_in(changed);
-  if (error.code != Errc::kUnsupported || server == nullptr || server->scheduler == Scheduler{}.name) return std::nullopt;
+  if (error.code != Errc::kUnsupported || server == nullptr || server->scheduler == Scheduler{}.name)
+    return std::nullopt;
   const plan::ServicePortKey* port = served_->owner(server->key);
   const bool from_annotation = port != nullptr && server->scheduler != settings_.scheduler.name;
   settings_.missing_schedulers.insert(server->scheduler);
@@ -380,17 +407,8 @@ Result<> IpvsDataPlane::unbind(const std::vector<IpAddress>& addresses, Run& run
   return {};
 }
 
-const Capabilities& IpvsDataPlane::capabilities() const {
-  static const Capabilities capabilities{{
-      {Gap::kDropByPolicy,
-       "a virtual server without local endpoints sends to the others: it has one list of real servers for all clients"},
-      {Gap::kPoolBySource, "a virtual server has one list of real servers, whoever the client is"},
-      {Gap::kSourceFromLoopback, "ip_vs sends nothing from a loopback address to another machine"},
-  }};
-  return capabilities;
-}
-
 std::vector<std::pair<std::string, std::size_t>> IpvsDataPlane::rules_by_table() const {
+  if (table_ == nullptr) return {};
   return {{"nftables", table_->rules()}};
 }
 

@@ -17,11 +17,10 @@
 #include "base/clock.h"
 #include "dataplane/dataplane.h"
 #include "dataplane/ipvs/drain.h"
-#include "dataplane/ipvs/helper_table.h"
-#include "dataplane/ipvs/node_port_record.h"
+#include "dataplane/ipvs/parts.h"
+#include "dataplane/ipvs/record.h"
 #include "dataplane/ipvs/run.h"
 #include "dataplane/ipvs/served.h"
-#include "dataplane/ipvs/service_device.h"
 #include "dataplane/ipvs/work.h"
 #include "ipvs/engine.h"
 
@@ -51,18 +50,13 @@ struct Options {
 
 class IpvsDataPlane : public DataPlane {
  public:
-  // Sets the timeouts. kInvalid for a scheduler that cannot be one. Each family needs an engine and a helper table of
-  // its own.
-  static Result<std::unique_ptr<IpvsDataPlane>> open(Options options, std::unique_ptr<sluice::ipvs::Engine> engine,
-                                                     std::unique_ptr<HelperTable> table);
-  // With another device and clock than the node's; the clock must outlive the data plane.
-  static Result<std::unique_ptr<IpvsDataPlane>> open(Options options, std::unique_ptr<sluice::ipvs::Engine> engine,
-                                                     std::unique_ptr<HelperTable> table,
-                                                     std::unique_ptr<ServiceDevice> device, const Clock& clock);
+  // Sets the timeouts. kInvalid for a scheduler that cannot be one, and if a part that the engine needs is missing. Each
+  // family needs parts of its own; the clock must outlive the data plane.
+  static Result<std::unique_ptr<IpvsDataPlane>> open(Options options, Parts parts, const Clock& clock = system_clock());
 
   [[nodiscard]] std::string_view name() const override { return "ipvs"; }
   [[nodiscard]] Family family() const override { return settings_.family; }
-  [[nodiscard]] const Capabilities& capabilities() const override;
+  [[nodiscard]] const Capabilities& capabilities() const override { return capabilities_; }
   // A port that is refused serves with all but the virtual servers, addresses and real servers that were.
   Result<Outcome> apply(const Changes& changes) override;
   // Checks all that is live, but the real servers of only this many virtual servers at once; those of the next ones the
@@ -79,8 +73,7 @@ class IpvsDataPlane : public DataPlane {
   [[nodiscard]] std::vector<std::pair<std::string, std::size_t>> rules_by_table() const override;
 
  private:
-  IpvsDataPlane(Options options, WantedSettings settings, std::unique_ptr<sluice::ipvs::Engine> engine,
-                std::unique_ptr<HelperTable> table, std::unique_ptr<ServiceDevice> device, const Clock& clock);
+  IpvsDataPlane(Options options, WantedSettings settings, Parts parts, const Clock& clock);
 
   [[nodiscard]] bool api_servers_change(const std::vector<plan::Change>& ports) const;
   void note_api_servers(const std::vector<plan::Change>& ports);
@@ -103,20 +96,31 @@ class IpvsDataPlane : public DataPlane {
   Result<> finish_drains(const std::vector<VirtualServerKey>& keys, Run& run);
   Result<NodeAddresses> read_node(const NodePortAddresses& node_ports,
                                   const std::vector<sys::InterfaceAddress>& listed);
-  [[nodiscard]] bool addresses_intact(const std::vector<sys::InterfaceAddress>& listed) const;
+  Result<bool> addresses_intact(const std::vector<sys::InterfaceAddress>& listed);
+  Result<bool> table_intact();
   Result<bool> virtual_servers_intact();
   [[nodiscard]] bool excluded(const IpAddress& address) const;
-  void count_elements(std::size_t elements, Run& run);
+  // Nothing, if the engine needs no helper rules.
+  Result<> write_elements(const std::function<Result<std::size_t>(HelperTable&)>& write, Run& run);
+  void record_before();
+  void record_after();
+  // Those that a device must carry; none, if the engine needs no local addresses.
+  [[nodiscard]] std::set<IpAddress> to_bind(const HelperElements& added) const;
+  // Of this family, on the device.
+  [[nodiscard]] std::vector<IpAddress> bound_in(const std::vector<sys::InterfaceAddress>& listed) const;
   void warn_of_annotations(const std::vector<plan::Change>& ports);
   void warn_once(const std::optional<plan::ObjectKey>& service, std::string what);
 
   Options options_;
   WantedSettings settings_;
   std::unique_ptr<sluice::ipvs::Engine> engine_;
-  std::unique_ptr<HelperTable> table_;
-  std::unique_ptr<ServiceDevice> device_;
+  std::unique_ptr<node::Network> network_;
+  std::unique_ptr<HelperTable> table_;     // null: the engine needs none
+  std::unique_ptr<ServiceDevice> device_;  // null: the engine needs none
   const Clock& clock_;
   NodePortRecord node_port_record_;
+  AddressRecord address_record_;  // without a folder where table or device list the addresses
+  Capabilities capabilities_;
   NodePortAddresses node_port_addresses_;                            // as of the last full apply
   std::optional<Served> served_;                                     // nothing before the first apply
   std::map<plan::ServicePortKey, std::set<IpAddress>> api_servers_;  // by port of default/kubernetes

@@ -27,6 +27,7 @@
 namespace sluice::dataplane::ipvs {
 namespace {
 
+using sluice::ipvs::Description;
 using sluice::ipvs::Engine;
 using sluice::ipvs::VirtualServerState;
 
@@ -47,8 +48,16 @@ Objects device() {
 Objects table_of(Family family) {
   return {fmt::format("the nftables table {} {}", family == Family::kIPv4 ? "ip" : "ip6", kHelperTableName), "", 1};
 }
+Objects address_files() {
+  return {"our record of addresses", "", 1};
+}
 Objects node_port_files() {
   return {"our record of node ports", "", 1};
+}
+
+// Neither a device nor a table lists its Services' addresses.
+bool records_addresses(const Description& engine) {
+  return !engine.needs_local_addresses && !engine.needs_helper_rules;
 }
 
 bool contains(std::span<const Family> families, Family family) {
@@ -75,7 +84,8 @@ struct IpvsMechanism::Notes : LeftoverNotes {
   bool device = false;
   std::vector<IpAddress> addresses;  // of families that are not served, where the other one is
   std::vector<Family> tables;
-  std::vector<Family> files;
+  std::vector<Family> node_port_files;
+  std::vector<Family> address_files;
   std::vector<Objects> settings;
   Leftovers rules;
   std::vector<std::string> sets;
@@ -91,7 +101,8 @@ struct IpvsMechanism::Notes : LeftoverNotes {
     if (device) objects.push_back(ipvs::device());
     if (!addresses.empty()) objects.push_back(addresses_of_device(addresses.size()));
     for (const Family family : tables) objects.push_back(table_of(family));
-    if (!files.empty() || suspects_differ) objects.push_back(node_port_files());
+    if (!node_port_files.empty() || suspects_differ) objects.push_back(ipvs::node_port_files());
+    if (!address_files.empty()) objects.push_back(ipvs::address_files());
     objects.insert(objects.end(), settings.begin(), settings.end());
     for (const Objects& each : rules.objects) add(objects, each);
     if (!sets.empty()) objects.push_back(ip_sets(sets.size()));
@@ -103,9 +114,10 @@ IpvsMechanism::IpvsMechanism(MechanismSettings settings, Surroundings surroundin
     : settings_(std::move(settings)), surroundings_(std::move(surroundings)), journal_(std::move(journal)) {}
 
 Result<> IpvsMechanism::probe(Family family) {
-  SLUICE_CHECK_OK(surroundings_.open_engine());
+  SLUICE_TRY(const auto engine, surroundings_.open_engine());
   if (family == Family::kIPv6 && ::access("/proc/net/if_inet6", F_OK) != 0)
     return fail(Errc::kUnsupported, "this kernel has no IPv6");
+  if (!engine->description().needs_helper_rules) return {};
   HelperSettings settings;
   settings.family = family;
   SLUICE_CHECK_OK(open_helper_table(settings));
@@ -117,25 +129,41 @@ Result<std::unique_ptr<DataPlane>> IpvsMechanism::open(const PlaneSettings& sett
   options.family = settings.family;
   options.localhost_node_ports = settings.localhost_node_ports;
   options.api_server_addresses = settings.api_server_addresses;
-  options.before_full = [this, settings] { (void)prepare_node(settings); };
   SLUICE_TRY(auto engine, surroundings_.open_engine());
-  flavour_ = engine->name();
+  const Description description = engine->description();
+  options.before_full = [this, description] { make_settings(description); };
   HelperSettings helper;
   helper.family = settings.family;
   helper.masquerade = {settings.detector, settings_.masquerade_all};
   helper.masquerade_bit = settings_.masquerade_bit;
-  SLUICE_TRY(auto table, open_helper_table(helper));
-  SLUICE_TRY(auto data_plane, IpvsDataPlane::open(std::move(options), std::move(engine), std::move(table)));
+  SLUICE_TRY(auto parts, open_parts(std::move(engine), helper));
+  SLUICE_TRY(auto data_plane, IpvsDataPlane::open(std::move(options), std::move(parts)));
+  flavour_ = description.name;
+  opened_.insert_or_assign(settings.family, description);
   return data_plane;
 }
 
 Result<> IpvsMechanism::prepare_node(const PlaneSettings&) {
-  const sys::SysctlReport report = journal_.apply(kSysctlOwner, wanted_sysctls(settings_.strict_arp, kernel_version()));
-  if (!report.changed.empty() || !report.problems.empty()) settings_.settings_changed(report);
+  SLUICE_TRY(const auto engine, surroundings_.open_engine());
+  make_settings(engine->description());
   return {};
 }
 
+void IpvsMechanism::make_settings(const Description& engine) {
+  const sys::SysctlReport report =
+      journal_.apply(kSysctlOwner, wanted_sysctls(engine, settings_.strict_arp, kernel_version()));
+  if (!report.changed.empty() || !report.problems.empty()) settings_.settings_changed(report);
+}
+
 // ---- looking
+
+// A family that is served without our having opened a plane for it is served by whatever engine, with all there is.
+bool IpvsMechanism::serves(std::span<const Family> serving, Family family,
+                           const std::function<bool(const Description&)>& with) const {
+  if (!contains(serving, family)) return false;
+  const auto opened = opened_.find(family);
+  return opened == opened_.end() || with(opened->second);
+}
 
 Leftovers IpvsMechanism::leftovers(std::span<const Family> serving) {
   Leftovers found;
@@ -144,11 +172,15 @@ Leftovers IpvsMechanism::leftovers(std::span<const Family> serving) {
   find_virtual_servers(serving, *notes, found);
   find_addresses(serving, *notes, found);
   for (const Family family : kFamilies) {
-    if (contains(serving, family)) continue;
-    const auto table = sys::read_nft_table(family, kHelperTableName);
-    if (table && *table) notes->tables.push_back(family);
-    if (!table && table.error().code != Errc::kUnsupported) found.problems.push_back(table.error().what);
-    if (NodePortRecord(settings_.plane.state_folder, family).exists()) notes->files.push_back(family);
+    if (!serves(serving, family, [](const Description& engine) { return engine.needs_helper_rules; })) {
+      const auto table = sys::read_nft_table(family, kHelperTableName);
+      if (table && *table) notes->tables.push_back(family);
+      if (!table && table.error().code != Errc::kUnsupported) found.problems.push_back(table.error().what);
+    }
+    if (!contains(serving, family) && NodePortRecord(settings_.plane.state_folder, family).exists())
+      notes->node_port_files.push_back(family);
+    if (!serves(serving, family, records_addresses) && AddressRecord(settings_.plane.state_folder, family).exists())
+      notes->address_files.push_back(family);
   }
   if (serving.empty()) notes->settings = recorded_settings(journal_, kSysctlOwner);
   find_rules(!serving.empty(), *notes, found);
@@ -158,7 +190,7 @@ Leftovers IpvsMechanism::leftovers(std::span<const Family> serving) {
 }
 
 void IpvsMechanism::find_virtual_servers(std::span<const Family> serving, Notes& notes, Leftovers& leftovers) {
-  Evidence evidence = find_evidence(*open_service_device(), settings_.plane.state_folder);
+  Evidence evidence = find_evidence(*node::open_network(), settings_.plane.state_folder);
   std::move(evidence.problems.begin(), evidence.problems.end(), std::back_inserter(leftovers.problems));
   std::vector<VirtualServerState> to_judge;  // and those of Services, to compare; where a record is missing
   std::set<std::string> others;              // which no record calls ours
@@ -173,7 +205,8 @@ void IpvsMechanism::find_virtual_servers(std::span<const Family> serving, Notes&
       return !evidence.node_ports_known || !evidence.addresses_known.contains(key.family);
     };
     const auto wanted = [&](const VirtualServerKey& key) {
-      if (is_owned(key, evidence)) return !contains(serving, key.family);
+      if (is_owned(key, evidence))
+        return !serves(serving, key.family, [&](const Description& each) { return each.name == (*engine)->name(); });
       if (key.firewall_mark == 0) others.insert(sluice::ipvs::to_string(key));
       return unclear(key);
     };
@@ -217,14 +250,15 @@ void IpvsMechanism::find_addresses(std::span<const Family> serving, Notes& notes
   const auto exists = sys::link_exists(kServiceDevice);
   if (!exists) return leftovers.problems.push_back(exists.error().what);
   if (!*exists) return;
-  notes.device = serving.empty();
+  const auto carries = [&](Family family) {
+    return serves(serving, family, [](const Description& engine) { return engine.needs_local_addresses; });
+  };
+  notes.device = std::none_of(kFamilies.begin(), kFamilies.end(), carries);
   if (notes.device) return;
-  const auto addresses = open_service_device()->list_addresses();
+  const auto addresses = node::open_network()->list_addresses();
   if (!addresses) return leftovers.problems.push_back(addresses.error().what);
   for (const sys::InterfaceAddress& entry : *addresses) {
-    const bool kernels_own = entry.address.is_loopback() || entry.address.is_link_local();
-    if (entry.interface == kServiceDevice && !kernels_own && !contains(serving, entry.address.family()))
-      notes.addresses.push_back(entry.address);
+    if (is_bound_address(entry) && !carries(entry.address.family())) notes.addresses.push_back(entry.address);
   }
 }
 
@@ -255,7 +289,8 @@ Removal IpvsMechanism::remove(Leftovers leftovers) {
   notes->suspects_differ = false;
   if (notes->servers() > 0) {
     remove_virtual_servers(*notes, removal);
-  } else if (notes->device || !notes->addresses.empty() || !notes->tables.empty() || !notes->files.empty()) {
+  } else if (notes->device || !notes->addresses.empty() || !notes->tables.empty() || !notes->node_port_files.empty() ||
+             !notes->address_files.empty()) {
     remove_addresses(*notes, removal);
   } else if (!notes->settings.empty()) {
     restore_settings(*notes, removal);
@@ -312,8 +347,12 @@ void IpvsMechanism::remove_addresses(Notes& notes, Removal& removal) const {
       add(removal.removed, addresses_of_device(addresses.size() - refused->size()));
   }
   // Before the tables: a file that is left alone says that the mode was here, and not with which addresses.
-  for (const Family family : std::exchange(notes.files, {})) {
+  for (const Family family : std::exchange(notes.node_port_files, {})) {
     if (const auto removed = NodePortRecord(settings_.plane.state_folder, family).remove(); !removed)
+      removal.problems.push_back(removed.error().what);
+  }
+  for (const Family family : std::exchange(notes.address_files, {})) {
+    if (const auto removed = AddressRecord(settings_.plane.state_folder, family).remove(); !removed)
       removal.problems.push_back(removed.error().what);
   }
   for (const Family family : std::exchange(notes.tables, {})) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -54,6 +55,10 @@ class IpvsMechanism : public Mechanism {
  private:
   struct Notes;
 
+  void make_settings(const sluice::ipvs::Description& engine);
+  // Whether the family is served, and by an engine of that kind.
+  [[nodiscard]] bool serves(std::span<const Family> serving, Family family,
+                            const std::function<bool(const sluice::ipvs::Description&)>& with) const;
   void find_virtual_servers(std::span<const Family> serving, Notes& notes, Leftovers& leftovers);
   void judge(const std::vector<sluice::ipvs::VirtualServerState>& servers, const std::set<std::string>& others,
              const Evidence& evidence, Notes& notes, Leftovers& leftovers) const;
@@ -70,6 +75,7 @@ class IpvsMechanism : public Mechanism {
   Surroundings surroundings_;
   sys::SysctlJournal journal_;
   std::string flavour_;
+  std::map<Family, sluice::ipvs::Description> opened_;  // the engine of the last plane
 };
 
 }  // namespace sluice::dataplane::ipvs

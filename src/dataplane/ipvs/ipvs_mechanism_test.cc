@@ -8,11 +8,12 @@
 
 #include <filesystem>
 
-#include "dataplane/ipvs/node_port_record.h"
+#include "dataplane/ipvs/record.h"
 #include "dataplane/ipvs/test_world.h"
 #include "ipvs/borrowed_engine.h"
 #include "sys/fake_sysctls.h"
 #include "sys/links.h"
+#include "sys/nf_tables.h"
 #include "sys/test_netns.h"
 
 namespace sluice::dataplane::ipvs {
@@ -325,6 +326,83 @@ TEST_F(IpvsMechanismTest, TheFamilyThatIsNotServedIsLeftOver) {
                 ElementsAre("1 virtual server", "1 address of kube-ipvs0", "the nftables table ip6 sluice-ipvs"));
     EXPECT_NE(first_.live(tcp("172.30.0.1", 443)), nullptr);
     EXPECT_TRUE(*sys::link_exists(kServiceDevice));
+    EXPECT_TRUE(mechanism.leftovers(serving).none());
+  });
+}
+
+// An engine that needs neither: nothing of either is made.
+TEST_F(IpvsMechanismTest, ABareEngineGetsNeitherDeviceNorTable) {
+  in_fresh_netns([this] {
+    first_.describe(kBareEngine);
+    IpvsMechanism mechanism = this->mechanism();
+    ASSERT_TRUE(mechanism.probe(Family::kIPv4));
+    auto plane = mechanism.open({.family = Family::kIPv4, .detector = {}});
+    ASSERT_TRUE(plane) << plane.error().what;
+    EXPECT_EQ(mechanism.flavour(), "bare");
+    const auto applied = (*plane)->apply(full({service_port("shop/web", "172.30.0.1")}));
+    ASSERT_TRUE(applied) << applied.error().what;
+    EXPECT_NE(first_.live(tcp("172.30.0.1", 80)), nullptr);
+    EXPECT_FALSE(*sys::link_exists(kServiceDevice));
+    EXPECT_FALSE(sys::read_nft_table(Family::kIPv4, "sluice-ipvs")->has_value());
+    EXPECT_EQ(sysctls_.values["net/ipv4/vs/conntrack"], "0") << "no setting of ip_vs";
+
+    add(first_, tcp("198.51.100.9", 80));
+    EXPECT_TRUE(mechanism.leftovers(kFamilies).none()) << "beside what serves";
+    const Removal done = remove_all(mechanism, mechanism.leftovers({}));
+    EXPECT_THAT(done.problems, IsEmpty());
+    EXPECT_THAT(words(done.removed), Contains("1 virtual server"));
+    EXPECT_EQ(first_.live(tcp("172.30.0.1", 80)), nullptr) << "the record knew its address";
+    EXPECT_NE(first_.live(tcp("198.51.100.9", 80)), nullptr) << "made by hand";
+    EXPECT_TRUE(std::filesystem::is_empty(folder_));
+    EXPECT_TRUE(mechanism.leftovers({}).none());
+  });
+}
+
+// ipvs.engine was changed: what the other engine needed goes, and only that.
+TEST_F(IpvsMechanismTest, WhatAnotherEngineNeededIsLeftOverWhileThisOneServes) {
+  in_fresh_netns([this] {
+    make_node();
+    HelperElements elements;
+    elements.service_addresses = {ip("172.30.0.1"), ip("172.30.0.2")};
+    const auto table = open_helper_table({});
+    ASSERT_TRUE(table && (*table)->replace(elements));
+    second_.describe(sluice::ipvs::describe_ip_vs("kernel"));
+    for (const char* address : {"172.30.0.1", "172.30.0.2"}) add(second_, tcp(address, 80));
+
+    first_.describe(kBareEngine);
+    IpvsMechanism mechanism = this->mechanism();
+    const std::vector<Family> serving{Family::kIPv4};
+    auto plane = mechanism.open({.family = Family::kIPv4, .detector = {}});
+    ASSERT_TRUE(plane && (*plane)->apply(full({service_port("shop/web", "172.30.0.1")})));
+    const Removal done = remove_all(mechanism, mechanism.leftovers(serving));
+    EXPECT_THAT(done.problems, IsEmpty());
+    EXPECT_THAT(words(done.removed),
+                ElementsAre("2 virtual servers", "the device kube-ipvs0", "the nftables table ip sluice-ipvs"));
+    EXPECT_NE(first_.live(tcp("172.30.0.1", 80)), nullptr);
+    EXPECT_TRUE(mechanism.leftovers(serving).none());
+  });
+}
+
+TEST_F(IpvsMechanismTest, WhatABareEngineServedIsLeftOverWhileTheKernelsServes) {
+  in_fresh_netns([this] {
+    make_node();
+    ASSERT_TRUE(AddressRecord(folder_, Family::kIPv4).before({ip("172.30.0.1"), ip("172.30.0.2")}));
+    second_.describe(kBareEngine);
+    for (const char* address : {"172.30.0.1", "172.30.0.2"}) add(second_, tcp(address, 80));
+
+    first_.describe(sluice::ipvs::describe_ip_vs("kernel"));
+    IpvsMechanism mechanism = this->mechanism();
+    const std::vector<Family> serving{Family::kIPv4};
+    auto plane = mechanism.open({.family = Family::kIPv4, .detector = {}});
+    ASSERT_TRUE(plane && (*plane)->apply(full({service_port("shop/web", "172.30.0.1")})));
+    const Removal done = remove_all(mechanism, mechanism.leftovers(serving));
+    EXPECT_THAT(done.problems, IsEmpty());
+    EXPECT_THAT(words(done.removed), ElementsAre("2 virtual servers", "1 address of kube-ipvs0"))
+        << "the address is one of the family that is not served";
+    EXPECT_NE(first_.live(tcp("172.30.0.1", 80)), nullptr);
+    EXPECT_EQ(second_.live(tcp("172.30.0.1", 80)), nullptr);
+    EXPECT_TRUE(*sys::link_exists(kServiceDevice));
+    EXPECT_FALSE(AddressRecord(folder_, Family::kIPv4).exists());
     EXPECT_TRUE(mechanism.leftovers(serving).none());
   });
 }

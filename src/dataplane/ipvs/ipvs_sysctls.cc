@@ -27,13 +27,17 @@ KernelVersion kernel_version() {
   return version;
 }
 
-std::vector<sys::SysctlSetting> wanted_sysctls(bool strict_arp, KernelVersion kernel) {
-  std::vector<sys::SysctlSetting> wanted{{"net/ipv4/vs/conntrack", "1"}};
-  if (kernel < kConnReuseMended) wanted.push_back({"net/ipv4/vs/conn_reuse_mode", "0"});
-  wanted.push_back({"net/ipv4/vs/expire_nodest_conn", "1"});
-  wanted.push_back({"net/ipv4/vs/expire_quiescent_template", "1"});
+std::vector<sys::SysctlSetting> wanted_sysctls(const sluice::ipvs::Description& engine, bool strict_arp,
+                                               KernelVersion kernel) {
+  std::vector<sys::SysctlSetting> wanted;
+  if (engine.needs_ip_vs_settings) {
+    wanted.push_back({"net/ipv4/vs/conntrack", "1"});
+    if (kernel < kConnReuseMended) wanted.push_back({"net/ipv4/vs/conn_reuse_mode", "0"});
+    wanted.push_back({"net/ipv4/vs/expire_nodest_conn", "1"});
+    wanted.push_back({"net/ipv4/vs/expire_quiescent_template", "1"});
+  }
   wanted.push_back({"net/ipv4/ip_forward", "1"});
-  if (strict_arp) {
+  if (strict_arp && engine.needs_local_addresses) {
     wanted.push_back({"net/ipv4/conf/all/arp_ignore", "1"});
     wanted.push_back({"net/ipv4/conf/all/arp_announce", "2"});
   }

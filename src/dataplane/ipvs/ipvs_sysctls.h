@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "ipvs/engine.h"
 #include "sys/sysctl_journal.h"
 
 namespace sluice::dataplane::ipvs {
@@ -20,6 +21,7 @@ struct KernelVersion {
 // The running kernel's.
 KernelVersion kernel_version();
 
-std::vector<sys::SysctlSetting> wanted_sysctls(bool strict_arp, KernelVersion kernel);
+std::vector<sys::SysctlSetting> wanted_sysctls(const sluice::ipvs::Description& engine, bool strict_arp,
+                                               KernelVersion kernel);
 
 }  // namespace sluice::dataplane::ipvs

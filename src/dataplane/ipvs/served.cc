@@ -9,26 +9,26 @@
 namespace sluice::dataplane::ipvs {
 namespace {
 
+// Counts each set of `elements` by change(counts, set), and returns what that returned.
+template <typename Change>
+HelperElements count(const HelperElements& elements, HelperCounts& counts, Change change) {
+  HelperElements changed;
+  const auto each = [&](const auto& set, auto& counted, auto& into) {
+    const auto differing = change(counted, set);
+    into.insert(differing.begin(), differing.end());
+  };
+  for_each_set(each, elements, counts, changed);
+  return changed;
+}
+
 // Returns the elements that appeared.
 HelperElements add(const HelperElements& elements, HelperCounts& counts) {
-  HelperElements appeared;
-  const auto each = [](const auto& set, auto& counted, auto& into) {
-    const auto fresh = counted.add(set);
-    into.insert(fresh.begin(), fresh.end());
-  };
-  for_each_set(each, elements, counts, appeared);
-  return appeared;
+  return count(elements, counts, [](auto& counted, const auto& set) { return counted.add(set); });
 }
 
 // Returns the elements that went.
 HelperElements remove(const HelperElements& elements, HelperCounts& counts) {
-  HelperElements gone;
-  const auto each = [](const auto& set, auto& counted, auto& into) {
-    const auto left = counted.remove(set);
-    into.insert(left.begin(), left.end());
-  };
-  for_each_set(each, elements, counts, gone);
-  return gone;
+  return count(elements, counts, [](auto& counted, const auto& set) { return counted.remove(set); });
 }
 
 // None or one.
@@ -181,6 +181,11 @@ std::vector<Refusal> Served::refusals() const {
   std::set<Refusal> all;
   for (const auto& [key, refusals] : refusals_) all.insert(refusals.begin(), refusals.end());
   return {all.begin(), all.end()};
+}
+
+std::set<IpAddress> Served::addresses() const {
+  const auto addresses = counts_.service_addresses.all();
+  return {addresses.begin(), addresses.end()};
 }
 
 std::set<NodePort> Served::node_ports() const {

@@ -58,6 +58,7 @@ class Served {
   [[nodiscard]] const NodeAddresses& node() const { return node_; }
   [[nodiscard]] std::vector<Refusal> refusals() const;  // in order
   [[nodiscard]] std::set<NodePort> node_ports() const;
+  [[nodiscard]] std::set<IpAddress> addresses() const;  // but those of node ports
   // In words, of each Service port that has any.
   [[nodiscard]] const std::map<plan::ServicePortKey, std::vector<std::string>>& bad_annotations() const {
     return bad_annotations_;

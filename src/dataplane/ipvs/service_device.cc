@@ -7,7 +7,6 @@
 
 #include "dataplane/ipvs/wanted.h"
 #include "sys/address_batch.h"
-#include "sys/gateways.h"
 #include "sys/links.h"
 
 namespace sluice::dataplane::ipvs {
@@ -37,9 +36,6 @@ class LinkDevice : public ServiceDevice {
     SLUICE_TRY(auto failures, sys::remove_host_addresses(kServiceDevice, addresses));
     return without(std::move(failures), Errc::kNotFound);
   }
-
-  Result<std::vector<sys::InterfaceAddress>> list_addresses() override { return sys::list_addresses(); }
-  Result<std::vector<IpAddress>> list_gateways(Family family) override { return sys::list_gateways(family); }
 
  private:
   static std::vector<sys::AddressFailure> without(std::vector<sys::AddressFailure> failures, Errc harmless) {

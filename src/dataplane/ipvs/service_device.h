@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // kube-ipvs0: the device with the addresses of Services, so that the kernel accepts packets to them as its own.
-// And what else the data plane needs of the node's links and routes: an interface, so that tests need neither.
+// An interface, so that tests need none. An engine without local addresses (ipvs::Description) does without it.
 #pragma once
 
 #include <memory>
@@ -10,7 +10,6 @@
 #include "base/ip.h"
 #include "base/result.h"
 #include "sys/address_batch.h"
-#include "sys/addresses.h"
 
 namespace sluice::dataplane::ipvs {
 
@@ -24,10 +23,6 @@ class ServiceDevice {
   // one, is no error.
   virtual Result<std::vector<sys::AddressFailure>> add(std::span<const IpAddress> addresses) = 0;
   virtual Result<std::vector<sys::AddressFailure>> remove(std::span<const IpAddress> addresses) = 0;
-
-  // Of all interfaces, this device among them.
-  virtual Result<std::vector<sys::InterfaceAddress>> list_addresses() = 0;
-  virtual Result<std::vector<IpAddress>> list_gateways(Family family) = 0;
 };
 
 // The real one, in the calling thread's network namespace.

@@ -10,7 +10,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "dataplane/ipvs/node_port_record.h"
+#include "dataplane/ipvs/record.h"
 #include "dataplane/ipvs/test_world.h"
 #include "sys/links.h"
 #include "sys/test_netns.h"
@@ -23,9 +23,9 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
-std::set<IpAddress> on_device(ServiceDevice& device) {
+std::set<IpAddress> on_device() {
   std::set<IpAddress> found;
-  const auto listed = device.list_addresses();
+  const auto listed = node::open_network()->list_addresses();
   EXPECT_TRUE(listed);
   for (const auto& entry : *listed) {
     if (entry.interface == kServiceDevice) found.insert(entry.address);
@@ -64,13 +64,13 @@ TEST(ServiceDevice, AddressesAreAddedAndRemovedAndRepeatingIsNoError) {
       const auto added = device->add(both);
       ASSERT_TRUE(added) << added.error().what;
       EXPECT_THAT(*added, IsEmpty());
-      EXPECT_EQ(on_device(*device), std::set<IpAddress>(both.begin(), both.end()));
+      EXPECT_EQ(on_device(), std::set<IpAddress>(both.begin(), both.end()));
     }
     for (int i = 0; i < 2; ++i) {
       const auto removed = device->remove(both);
       ASSERT_TRUE(removed) << removed.error().what;
       EXPECT_THAT(*removed, IsEmpty());
-      EXPECT_THAT(on_device(*device), IsEmpty());
+      EXPECT_THAT(on_device(), IsEmpty());
     }
   });
 }
@@ -100,19 +100,33 @@ TEST_F(NodePortRecordTest, KnowsAPortFromBeforeItIsServedUntilItIsNot) {
   NodePortRecord record(folder_, Family::kIPv4);
   ASSERT_TRUE(record.before({one}));
   ASSERT_TRUE(record.before({two}));
-  EXPECT_THAT(NodePortRecord(folder_, Family::kIPv4).ports(), ElementsAre(one, two));
+  EXPECT_THAT(NodePortRecord(folder_, Family::kIPv4).entries(), ElementsAre(one, two));
   ASSERT_TRUE(record.after({two}));
-  EXPECT_THAT(NodePortRecord(folder_, Family::kIPv4).ports(), ElementsAre(two));
-  EXPECT_THAT(NodePortRecord(folder_, Family::kIPv6).ports(), IsEmpty());
+  EXPECT_THAT(NodePortRecord(folder_, Family::kIPv4).entries(), ElementsAre(two));
+  EXPECT_THAT(NodePortRecord(folder_, Family::kIPv6).entries(), IsEmpty());
   ASSERT_TRUE(record.remove());
   EXPECT_TRUE(std::filesystem::is_empty(folder_));
 }
 
 TEST_F(NodePortRecordTest, SurvivesADamagedFileAndAFolderThatCannotBe) {
   std::ofstream(folder_ + "/ipvs-node-ports-ipv4") << "tcp 30080\nicmp 7\ntcp 99999\nudp x\nudp 30053\n";
-  EXPECT_THAT(NodePortRecord(folder_, Family::kIPv4).ports(), ElementsAre(NodePort{Protocol::kTcp, 30080}));
+  EXPECT_THAT(NodePortRecord(folder_, Family::kIPv4).entries(),
+              ElementsAre(NodePort{Protocol::kTcp, 30080}, NodePort{Protocol::kUdp, 30053}));
   NodePortRecord nowhere("/proc/no-such-folder", Family::kIPv4);
   EXPECT_FALSE(nowhere.before({{Protocol::kTcp, 30080}}));
+}
+
+TEST_F(StateFolder, AddressesAreKeptLikewise) {
+  AddressRecord record(folder_, Family::kIPv6);
+  ASSERT_TRUE(record.before({ip("fd00::1")}));
+  ASSERT_TRUE(record.before({ip("fd00::2")}));
+  EXPECT_THAT(AddressRecord(folder_, Family::kIPv6).entries(), ElementsAre(ip("fd00::1"), ip("fd00::2")));
+  ASSERT_TRUE(record.after({ip("fd00::2")}));
+  std::ofstream(folder_ + "/ipvs-addresses-ipv6", std::ios::app) << "no address\nfd00::3\n";
+  EXPECT_THAT(AddressRecord(folder_, Family::kIPv6).entries(), ElementsAre(ip("fd00::2"), ip("fd00::3")));
+  EXPECT_THAT(AddressRecord(folder_, Family::kIPv4).entries(), IsEmpty());
+  ASSERT_TRUE(record.remove());
+  EXPECT_TRUE(std::filesystem::is_empty(folder_));
 }
 
 }  // namespace

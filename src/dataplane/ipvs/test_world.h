@@ -32,6 +32,7 @@ struct World {
                                                 {"eth0", ip("fe80::2"), 64},     {"lo", ip("::1"), 128}};
   std::vector<IpAddress> gateways{ip("192.168.0.1"), ip("2001:db8::1")};
   std::set<IpAddress> unbindable;  // refused by the kernel
+  std::set<IpAddress> unservable;  // the engine refuses virtual servers on them
   std::vector<std::string> events;
   std::size_t messages = 0;  // netlink messages: changes, finds, elements, addresses
   std::size_t lists = 0;
@@ -65,6 +66,7 @@ struct World {
 class WorldEngine : public sluice::ipvs::FakeEngine {
  public:
   explicit WorldEngine(World& world) : world_(world) {}
+  [[nodiscard]] sluice::ipvs::Description description() const override { return world_.engine.description(); }
   Result<> list(const Wanted& wanted, const std::function<void(sluice::ipvs::VirtualServerState)>& visit) override {
     ++world_.lists;
     return world_.engine.list(wanted, visit);
@@ -79,9 +81,9 @@ class WorldEngine : public sluice::ipvs::FakeEngine {
     for (const TableChange& change : changes) world_.events.push_back(sluice::ipvs::to_string(change));
     if (world_.changes_left >= changes.size()) {
       if (world_.changes_left != World::kNever) world_.changes_left -= changes.size();
-      return world_.engine.apply(changes);
+      return tried(changes);
     }
-    if (auto part = world_.engine.apply(changes.first(world_.changes_left)); !part) return part;
+    if (auto part = tried(changes.first(world_.changes_left)); !part) return part;
     world_.changes_left = 0;
     return World::ended();
   }
@@ -90,6 +92,20 @@ class WorldEngine : public sluice::ipvs::FakeEngine {
   }
 
  private:
+  Result<std::vector<sluice::ipvs::Failure>> tried(std::span<const TableChange> changes) {
+    std::vector<sluice::ipvs::Failure> failures;
+    for (std::size_t i = 0; i < changes.size(); ++i) {
+      const auto* added = std::get_if<sluice::ipvs::AddVirtualServer>(&changes[i]);
+      if (added != nullptr && world_.unservable.contains(added->server.key.address)) {
+        failures.push_back({i, {Errc::kExhausted, sluice::ipvs::to_string(changes[i]) + ": no memory"}});
+        continue;
+      }
+      SLUICE_TRY(const auto refused, world_.engine.apply(changes.subspan(i, 1)));
+      for (const sluice::ipvs::Failure& each : refused) failures.push_back({i, each.error});
+    }
+    return failures;
+  }
+
   World& world_;
 };
 
@@ -168,6 +184,14 @@ class WorldDevice : public ServiceDevice {
     }
     return std::vector<sys::AddressFailure>();
   }
+
+ private:
+  World& world_;
+};
+
+class WorldNetwork : public node::Network {
+ public:
+  explicit WorldNetwork(World& world) : world_(world) {}
   Result<std::vector<sys::InterfaceAddress>> list_addresses() override {
     auto all = world_.interfaces;
     for (const IpAddress& address : world_.bound)
@@ -185,11 +209,27 @@ class WorldDevice : public ServiceDevice {
   World& world_;
 };
 
+// What the description of the world's engine demands, and nothing more.
+inline Parts parts_of(World& world) {
+  const sluice::ipvs::Description description = world.engine.description();
+  Parts parts;
+  parts.engine = std::make_unique<WorldEngine>(world);
+  parts.network = std::make_unique<WorldNetwork>(world);
+  if (description.needs_helper_rules) parts.table = std::make_unique<WorldTable>(world);
+  if (description.needs_local_addresses) parts.device = std::make_unique<WorldDevice>(world);
+  return parts;
+}
+
+// An engine that does everything by itself.
+constexpr sluice::ipvs::Description kBareEngine{.name = "bare",
+                                                .needs_local_addresses = false,
+                                                .needs_helper_rules = false,
+                                                .needs_ip_vs_settings = false,
+                                                .serves_loopback_clients = true};
+
 inline std::unique_ptr<IpvsDataPlane> open_plane(World& world, Options options = {}) {
   options.warn = [&world](const Warning& warning) { world.warnings.push_back(warning); };
-  auto opened =
-      IpvsDataPlane::open(std::move(options), std::make_unique<WorldEngine>(world), std::make_unique<WorldTable>(world),
-                          std::make_unique<WorldDevice>(world), world.clock);
+  auto opened = IpvsDataPlane::open(std::move(options), parts_of(world), world.clock);
   if (!opened) {
     ADD_FAILURE() << opened.error().what;
     std::abort();

@@ -28,6 +28,7 @@ using sluice::ipvs::RealServerKey;
 using sluice::ipvs::VirtualServer;
 using sluice::ipvs::VirtualServerKey;
 
+using node::is_bound_address;
 using node::kServiceDevice;
 using node::NodeAddresses;
 
@@ -36,6 +37,8 @@ struct WantedSettings {
   Scheduler scheduler;
   std::chrono::milliseconds drain_timeout{0};
   bool localhost_node_ports = false;
+  // Addresses of Services become addresses of this node, so it must not lose its own by them.
+  bool binds_addresses = true;
   std::vector<IpAddress> api_server_addresses;
   // Schedulers that the engine does not have: rr is wanted instead.
   std::set<std::string> missing_schedulers;

@@ -31,6 +31,12 @@ std::vector<sys::InterfaceAddress> own_addresses(std::vector<sys::InterfaceAddre
   return listed;
 }
 
+bool is_bound_address(const sys::InterfaceAddress& entry) {
+  const IpAddress& address = entry.address;
+  const bool kernels_own = address.is_loopback() || (address.family() == Family::kIPv6 && address.is_link_local());
+  return entry.interface == kServiceDevice && !kernels_own;
+}
+
 Result<std::vector<IpAddress>> list_own_addresses() {
   SLUICE_TRY(auto listed, sys::list_addresses());
   std::vector<IpAddress> addresses;

@@ -25,6 +25,9 @@ std::vector<sys::InterfaceAddress> own_addresses(std::vector<sys::InterfaceAddre
 // The same from the kernel's current list, both families, loopback and link-local ones too.
 Result<std::vector<IpAddress>> list_own_addresses();
 
+// Whether it is an address that we put on kServiceDevice. The kernel's own, should the device be up, are not.
+bool is_bound_address(const sys::InterfaceAddress& entry);
+
 // What matters about this node for the Services of one family.
 struct NodeAddresses {
   std::vector<IpAddress> node_ports;            // where node ports are served, sorted

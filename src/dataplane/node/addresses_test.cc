@@ -28,6 +28,14 @@ TEST(NodeAddresses, AddressesOfServicesAreNotTheNodes) {
   EXPECT_FALSE(of(Family::kIPv4).own.contains(ip("10.96.0.1")));
 }
 
+TEST(NodeAddresses, TheKernelsOwnOnTheDeviceAreNotOurs) {
+  EXPECT_TRUE(is_bound_address({kServiceDevice, ip("10.96.0.1"), 32}));
+  EXPECT_TRUE(is_bound_address({kServiceDevice, ip("169.254.20.10"), 32})) << "no kernel gives itself one";
+  EXPECT_FALSE(is_bound_address({kServiceDevice, ip("fe80::1"), 64}));
+  EXPECT_FALSE(is_bound_address({kServiceDevice, ip("127.0.0.1"), 8}));
+  EXPECT_FALSE(is_bound_address({"eth0", ip("10.96.0.1"), 32}));
+}
+
 TEST(NodeAddresses, NodePortsAreServedOnAllOrTheChosenOnes) {
   EXPECT_THAT(of(Family::kIPv4).node_ports, ElementsAre(ip("10.244.1.1"), ip("169.254.1.1"), ip("192.0.2.7"),
                                                         ip("198.51.100.129"), ip("203.0.113.0")));

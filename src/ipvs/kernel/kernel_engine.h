@@ -19,7 +19,7 @@ class KernelEngine : public Engine {
   // missing. Errors: EPERM without CAP_NET_ADMIN; ENOPROTOOPT if this kernel has no IPVS, with the reason as text.
   static Result<std::unique_ptr<Engine>> open();
 
-  [[nodiscard]] std::string_view name() const override { return "kernel"; }
+  [[nodiscard]] Description description() const override { return describe_ip_vs("kernel"); }
   Result<EngineInfo> info() override;
   Result<> list(const Wanted& wanted, const std::function<void(VirtualServerState)>& visit) override;
   Result<VirtualServerState> find(const VirtualServerKey& key) override;

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// What has virtual servers by our doing and is not recorded elsewhere, in small files: cleaning up needs it when the
+// Services are no longer known. Node ports always; addresses if the engine needs neither a device nor rules that list
+// them.
+#pragma once
+
+#include <set>
+#include <string>
+
+#include "base/result.h"
+#include "dataplane/ipvs/helper_elements.h"
+
+namespace sluice::dataplane::ipvs {
+
+// T is NodePort or IpAddress.
+template <typename T>
+class Record {
+ public:
+  // An empty folder: nothing is kept. What the file holds from before counts as live.
+  Record(const std::string& folder, Family family);
+  // Entries will be added: the file must have them before the kernel does.
+  Result<> before(const std::set<T>& wanted);
+  // All is done, only these are left.
+  Result<> after(const std::set<T>& wanted);
+  [[nodiscard]] const std::set<T>& entries() const { return recorded_; }
+  [[nodiscard]] bool exists() const;
+  Result<> remove();
+
+ private:
+  Result<> write(const std::set<T>& wanted);
+  std::string path_;
+  std::set<T> recorded_;
+};
+
+using NodePortRecord = Record<NodePort>;
+using AddressRecord = Record<IpAddress>;
+
+}  // namespace sluice::dataplane::ipvs
