@@ -21,7 +21,7 @@ namespace {
 using std::chrono::steady_clock;
 
 // Counters may be two seconds old, and an emulated machine is slow.
-constexpr auto kStatisticsPatience = std::chrono::seconds(20);
+constexpr auto kStatisticsPatience = std::chrono::seconds(60);
 constexpr auto kStatisticsPause = std::chrono::milliseconds(50);
 
 VirtualServerKey tcp(const char* address, std::uint16_t port) {

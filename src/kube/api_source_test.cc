@@ -359,7 +359,7 @@ TEST_F(EventSinkTest, WhoEndsCanWaitForWhatItSaidLast) {
   loop_.restart();
   std::thread thread([this] { loop_.run(); });
   for (const char* note : {"1", "2", "3"}) events_->post(note_about({"", "node-a"}, "Failed", note));
-  events_->flush(20s);
+  events_->flush(60s);
   EXPECT_EQ(server.requests().size(), 3U);
   hanging = true;
   events_->post(note_about({"", "node-a"}, "Failed", "4"));
@@ -391,7 +391,7 @@ TEST_F(EventSinkTest, MayBeDestroyedWhileEventsAreUnderWay) {
   events_->post({});
   events_.reset();
   loop_.restart();
-  loop_.run_for(10s);
+  loop_.run_for(60s);
   EXPECT_TRUE(loop_.stopped()) << "something of the sink is still waiting";
 }
 

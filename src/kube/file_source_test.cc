@@ -61,7 +61,7 @@ class FileSourceTest : public testing::Test {
   void write(const std::string& name, const std::string& text) { std::ofstream(folder_ / name) << text; }
 
   [[nodiscard]] bool run_until(const std::function<bool()>& holds) {
-    const auto deadline = std::chrono::steady_clock::now() + 20s;
+    const auto deadline = std::chrono::steady_clock::now() + 60s;
     while (!holds()) {
       if (std::chrono::steady_clock::now() > deadline) return false;
       loop_.restart();
@@ -550,6 +550,7 @@ TEST_F(FileSourceTest, OfAnObjectInTwoFilesTheFirstFileCounts) {
 TEST_F(FileSourceTest, AFolderThatComesLaterIsFoundAndOneThatGoesTakesNothingAway) {
   fs::remove(folder_);
   start();
+  ASSERT_TRUE(run_until([this] { return !source_->waiting().empty(); }));
   loop_.restart();
   loop_.run_for(100ms);
   EXPECT_EQ(updates_, 0) << "an absent folder is no empty list";

@@ -106,7 +106,8 @@ TEST_F(LabCommand, AListOfManyHostsIsCut) {
 
 TEST_F(LabCommand, ALabHasTheRequestedNodesAndPods) {
   const std::string id = fresh_id();
-  const auto up = sys::run_and_collect({SLUICE_LAB_TOOL, "lab", "up", "--id", id, "--nodes", "3", "--pods", "1"});
+  const auto up =
+      sys::run_and_collect({SLUICE_LAB_TOOL, "lab", "up", "--id", id, "--nodes", "3", "--pods", "1"}, {}, kPatience);
   ASSERT_TRUE(up && up->exit_status == 0) << up->error_output;
   const auto lab = Lab::open(id);
   ASSERT_TRUE(lab) << lab.error().what;
@@ -153,8 +154,8 @@ TEST_F(LabCommand, ExecRunsInsideAndReturnsTheStatus) {
 
 TEST_F(LabCommand, ATourWhoseProxiesCrashFailsAndLeavesNothing) {
   const std::string id = fresh_id();
-  const auto tour =
-      sys::run_and_collect({SLUICE_LAB_TOOL, "lab", "walkthrough", "--id", id, "--program", "/bin/false"});
+  const auto tour = sys::run_and_collect({SLUICE_LAB_TOOL, "lab", "walkthrough", "--id", id, "--program", "/bin/false"},
+                                         {}, kPatience);
   ASSERT_TRUE(tour) << tour.error().what;
   EXPECT_EQ(tour->exit_status, 1);
   EXPECT_THAT(tour->error_output, HasSubstr("has ended"));
@@ -165,8 +166,8 @@ TEST_F(LabCommand, ATourFindsAFreeIdAndLeavesAKeptLabAlone) {
   EXPECT_EQ(in_private_run([] {
               auto kept = Lab::up({.id = "walkthrough", .topology = grid_topology({.nodes = 1, .pods_per_node = 0})});
               if (!kept || !kept->keep()) return 1;
-              const auto tour =
-                  sys::run_and_collect({SLUICE_LAB_TOOL, "lab", "walkthrough", "--program", "/bin/false"});
+              const auto tour = sys::run_and_collect({SLUICE_LAB_TOOL, "lab", "walkthrough", "--program", "/bin/false"},
+                                                     {}, kPatience);
               if (!tour || tour->output.find("lab walkthrough2 is up") == std::string::npos) return 2;
               if (*list_labs() != std::vector<std::string>{"walkthrough"}) return 3;
               return run_command({"down"});

@@ -25,8 +25,11 @@ inline Target udp(std::string_view address, std::uint16_t port) {
   return {Protocol::kUdp, ip(address), port};
 }
 
+// For what takes a quiet machine seconds.
+inline constexpr std::chrono::minutes kPatience{4};
+
 inline bool eventually(const std::function<bool()>& holds) {
-  for (int turn = 0; turn < 20000; ++turn) {
+  for (int turn = 0; turn < 60000; ++turn) {
     if (holds()) return true;
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }

@@ -225,8 +225,10 @@ TEST_F(LabTest, ALongConnectionEchoesLinesAndDiesWithItsServer) {
 TEST_F(LabTest, AClientThatSendsWithoutEndIsCutOffAndOthersAreServed) {
   const auto lab = up(grid_topology({.nodes = 1, .pods_per_node = 1}));
   ASSERT_TRUE(lab);
-  auto socket =
-      sys::connect_socket({.netns = *lab->netns("node1"), .to = {ip("10.244.1.1"), 80}, .from = std::nullopt});
+  auto socket = sys::connect_socket({.netns = *lab->netns("node1"),
+                                     .to = {ip("10.244.1.1"), 80},
+                                     .from = std::nullopt,
+                                     .timeout = std::chrono::minutes(1)});
   ASSERT_TRUE(socket);
   const std::string endless(1000, 'x');
   EXPECT_TRUE(eventually([&] { return !sys::send_within(*socket, endless, milliseconds(1000)); }))

@@ -220,7 +220,7 @@ TEST_F(HttpServerTest, AClientThatDoesNotReadIsDisconnected) {
   client.send("GET /large HTTP/1.1\r\nHost: h\r\n\r\n");
   // Not reading, we notice the end only by the reset: until then a byte can still be sent.
   ssize_t sent = 0;
-  for (int i = 0; i < 2000 && sent >= 0; ++i) {
+  for (int i = 0; i < 6000 && sent >= 0; ++i) {
     std::this_thread::sleep_for(10ms);
     sent = ::send(client.fd(), "x", 1, MSG_NOSIGNAL);
   }

@@ -23,7 +23,7 @@ TEST(LocalChannel, DeliversRequestAndResponse) {
       loop, name, [](const std::string& request, const LocalServer::Reply& reply) { reply("got " + request); });
   ASSERT_TRUE(server) << server.error().what;
   std::thread thread([&loop] { loop.run(); });
-  const auto answer = ask_local_server(name, "status json", std::chrono::seconds(10));
+  const auto answer = ask_local_server(name, "status json", std::chrono::seconds(60));
   loop.stop();
   thread.join();
   ASSERT_TRUE(answer) << answer.error().what;
@@ -40,7 +40,7 @@ TEST(LocalChannel, ALargeResponseFromAnotherThreadArrivesWhole) {
   });
   ASSERT_TRUE(server) << server.error().what;
   std::thread thread([&loop] { loop.run(); });
-  const auto answer = ask_local_server(name, "x", std::chrono::seconds(10));
+  const auto answer = ask_local_server(name, "x", std::chrono::seconds(60));
   loop.stop();
   thread.join();
   answering.join();
@@ -64,10 +64,10 @@ TEST(LocalChannel, SilentClientsMakeRoomForOthers) {
     silent.back().connect(boost::asio::local::stream_protocol::endpoint(std::string(1, '\0') + name));
   }
   // On a busy machine the client may itself be disconnected before it has written its line, so it retries. Without the
-  // limit its first request would wait for a response until its own 30 seconds are over.
+  // limit its first request would wait for a response until its own 60 seconds are over.
   Result<std::string> answer = fail(Errc::kUnavailable, "not asked");
   for (int i = 0; i < 20 && (!answer || answer->empty()); ++i) {
-    answer = ask_local_server(name, "status", std::chrono::seconds(30));
+    answer = ask_local_server(name, "status", std::chrono::seconds(60));
     if (!answer && answer.error().sys_errno == EAGAIN) break;
   }
   loop.stop();

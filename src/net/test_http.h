@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // For tests of HTTP servers: a thread that runs the loop, and a client that speaks plain bytes over loopback, so that
-// it can also send what no proper client would. Every wait has a bound of 20 s, after which the test fails instead of
+// it can also send what no proper client would. Every wait has a bound of 60 s, after which the test fails instead of
 // hanging.
 #pragma once
 
@@ -30,7 +30,7 @@
 
 namespace sluice::net::test {
 
-inline constexpr time_t kPatienceSeconds = 20;
+inline constexpr time_t kPatienceSeconds = 60;
 
 // Runs `loop` in a thread until stop().
 class LoopThread {

@@ -197,10 +197,10 @@ TEST_F(ServersTest, APortInUseIsRetriedUntilItIsFree) {
     if (++failures == 3) failed_thrice.set_value();
   };
   loop_.run([&] { EXPECT_EQ(keep(start_healthz_server(loop_.loop, options, health_, metrics_)), 0); });
-  ASSERT_EQ(failed_thrice.get_future().wait_for(20s), std::future_status::ready);
+  ASSERT_EQ(failed_thrice.get_future().wait_for(60s), std::future_status::ready);
   loop_.run([&] { squatter->reset(); });
   int status = 0;
-  for (int i = 0; i < 2000 && status == 0; ++i) {
+  for (int i = 0; i < 6000 && status == 0; ++i) {
     status = ask(port, "/livez").status;
     if (status == 0) std::this_thread::sleep_for(10ms);
   }

@@ -45,7 +45,7 @@ class ControlLoopThreadTest : public LoopFixture {
 
   template <typename Condition>
   static bool eventually(Condition condition) {
-    const auto end = std::chrono::steady_clock::now() + 20s;
+    const auto end = std::chrono::steady_clock::now() + 60s;
     while (!condition()) {
       if (std::chrono::steady_clock::now() > end) return false;
       std::this_thread::yield();
@@ -139,7 +139,7 @@ TEST_F(ControlLoopThreadTest, ComparisonsWorkFromAnyThreadAndAreRefusedAfterTheE
   post(complete(with({web()})));
   ASSERT_TRUE(eventually([this] { return loop_->status().served.size() == 2; }));
   auto future = loop_->compare();
-  ASSERT_EQ(future.wait_for(20s), std::future_status::ready);
+  ASSERT_EQ(future.wait_for(60s), std::future_status::ready);
   EXPECT_TRUE(future.get().at(0).difference);
   stop();
   auto late = loop_->compare();

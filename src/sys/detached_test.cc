@@ -23,7 +23,7 @@ using testing::HasSubstr;
 using testing::Not;
 
 bool eventually(const std::function<bool()>& holds) {
-  for (int turn = 0; turn < 10000; ++turn) {
+  for (int turn = 0; turn < 60000; ++turn) {
     if (holds()) return true;
     std::this_thread::sleep_for(milliseconds(1));
   }

@@ -190,7 +190,7 @@ TEST_F(LinksTest, ALinkRunsOnceBothEndsAreUp) {
   ASSERT_TRUE(in_netns(there_, []() -> Result<> { return set_up("v1"); }));
   inside([] {
     bool running = false;
-    for (int i = 0; i < 5000 && !running; ++i) {
+    for (int i = 0; i < 60000 && !running; ++i) {
       running = *link_running("v0");
       if (!running) std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }

@@ -14,7 +14,7 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 SECTION = "### Serve a folder"
 NAMESPACE = f"sluice-readme-{os.getpid()}"
-LIMIT_S = 240
+LIMIT_S = 840
 
 
 def commands():

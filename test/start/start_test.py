@@ -46,12 +46,14 @@ status: {addresses: [{type: InternalIP, address: 192.0.2.1}]}
 """
 
 
-def wait_for(what, holds, seconds=90):
+def wait_for(what, holds, seconds=180):
+    """Returns what holds() returned."""
     end = time.monotonic() + seconds
-    while not holds():
+    while not (answer := holds()):
         if time.monotonic() > end:
             raise AssertionError(f"waited in vain for {what}")
         time.sleep(0.1)
+    return answer
 
 
 class FakeApiServer:
@@ -233,15 +235,14 @@ class AProxyThatWaits(Start):
         self.assertRegex(asked.stdout, rf'(?m)^waiting for Node "node-a" for \d+ s: .*no such Node; {words}')
         self.assertNotIn("assuming loopback", self.log.read_text(), "it is said at once, not after 30 seconds")
         self.assertIn("worker-1, worker-2", self.log.read_text())
-        wait_for("healthz", self.healthz_body)
-        answer = json.loads(self.healthz_body())
+        answer = json.loads(wait_for("healthz", self.healthz_body))
         self.assertFalse(answer["nodeEligible"])
         self.assertIn(words, answer["nodeProblem"])
         self.assertIn(words, self.status().stdout)
 
     def healthz_body(self):
         try:
-            with urllib.request.urlopen("http://127.0.0.1:10256/healthz", timeout=5) as answer:
+            with urllib.request.urlopen("http://127.0.0.1:10256/healthz", timeout=60) as answer:
                 return answer.read()
         except urllib.error.HTTPError as error:
             return error.read()

@@ -36,7 +36,7 @@ using std::chrono::milliseconds;
 
 // How long a connection must stay without an answer to count as dropped. TCP retries only after a second.
 constexpr milliseconds kSilence{400};
-constexpr milliseconds kPatience{10'000};
+constexpr milliseconds kPatience{60'000};
 
 struct Addresses {
   unsigned host_length;

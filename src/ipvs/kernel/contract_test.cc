@@ -21,7 +21,7 @@
 namespace sluice::ipvs::kernel {
 namespace {
 
-constexpr int kClientPatience_s = 10;
+constexpr int kClientPatience_s = 60;
 
 constexpr const char* kSetup =
     "link set lo up\n"
