@@ -44,6 +44,10 @@ class LoopbackGuardTest : public testing::TestWithParam<const char*> {
   [[nodiscard]] dataplane::Mechanism& iptables(const Mechanisms& mechanisms) const {
     return **mechanism_named(mechanisms, "iptables");
   }
+  static dataplane::iptables::Flavour flavour() {
+    using dataplane::iptables::Flavour;
+    return GetParam() == std::string("legacy") ? Flavour::kLegacy : Flavour::kNft;
+  }
   config::SluiceConfig sluice_;
 };
 
@@ -69,7 +73,7 @@ TEST_P(LoopbackGuardTest, LoopbackIsGuardedWhenItIsOpenedAndWhenItIsClosed) {
       EXPECT_FALSE(neighbour.reaches_loopback()) << "after " << value;
       return written;
     };
-    dataplane::iptables::IptablesMechanism mechanism({.flavour = GetParam()},
+    dataplane::iptables::IptablesMechanism mechanism({.flavour = flavour()},
                                                      sys::SysctlJournal(sluice_.data_dir, watched), watched);
     serve(mechanism);
     EXPECT_EQ(setting(), "1");

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <chrono>
 #include <functional>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -27,16 +28,16 @@ namespace {
 using config::ProxyConfig;
 using config::SluiceConfig;
 
-std::string_view option(config::IptablesFlavour flavour) {
+std::optional<dataplane::iptables::Flavour> named(config::IptablesFlavour flavour) {
   switch (flavour) {
     case config::IptablesFlavour::kNft:
-      return "nft";
+      return dataplane::iptables::Flavour::kNft;
     case config::IptablesFlavour::kLegacy:
-      return "legacy";
+      return dataplane::iptables::Flavour::kLegacy;
     case config::IptablesFlavour::kAuto:
-      return "auto";
+      break;
   }
-  return "auto";
+  return std::nullopt;
 }
 
 // Data planes look at their settings at every full apply; a problem is said once.
@@ -54,7 +55,7 @@ std::function<void(const sys::SysctlReport&)> log_settings() {
 
 std::unique_ptr<dataplane::Mechanism> make_iptables(const ProxyConfig& config, const SluiceConfig& sluice) {
   dataplane::iptables::MechanismSettings settings;
-  settings.flavour = option(sluice.iptables.flavour);
+  settings.flavour = named(sluice.iptables.flavour);
   settings.masquerade_bit = static_cast<unsigned>(masquerade_bit(config));
   settings.settings_changed = log_settings();
   return std::make_unique<dataplane::iptables::IptablesMechanism>(std::move(settings), open_journal(sluice));

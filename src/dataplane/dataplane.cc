@@ -11,6 +11,8 @@ std::string_view to_string(Gap gap) {
       return "pool-by-source";
     case Gap::kSourceFromLoopback:
       return "source-from-loopback";
+    case Gap::kRefuseOwnPackets:
+      return "refuse-own-packets";
   }
   return "";
 }

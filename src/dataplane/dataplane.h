@@ -17,6 +17,8 @@
 //   may be live what the kernel accepted, or what was live before, and the plane records which. The port's next Change
 //   has as `before` what was refused. Where `after` is the same, that is one more attempt, which costs that port. Neither
 //   intact() nor compare() reports its absence.
+// - An object that is no longer wanted and that the kernel does not let go is reported in the same way: it stands in
+//   Outcome::unremoved, costs the others nothing, and is not drift. The next full apply tries to remove it again.
 // - An Error of apply() means that nobody knows what is live, which may be any prefix of the changes; a full apply is
 //   right then. kUnsupported is returned before anything is touched.
 // - retire() ends a plane's service and not its connections: new ones are no longer accepted, existing ones continue
@@ -57,7 +59,6 @@ struct Changes {
   bool full = false;
   std::vector<plan::Change> ports;        // of this data plane's family, in order of their keys
   NodePortAddresses node_port_addresses;  // a change of these comes with full
-  std::size_t endpoints_known = 0;        // of this family: above 1000 kube-proxy's large cluster mode is on
 };
 
 struct ApplyStats {
@@ -80,8 +81,8 @@ struct RefusedPort {
 struct Outcome {
   ApplyStats stats;
   std::vector<RefusedPort> refused;  // sorted, each port once; everything else is live
-  // Objects of ours that are no longer wanted and that the kernel does not let go, each with its reason. Every full
-  // apply tries again.
+  // Objects of ours that are no longer wanted and that the kernel does not let go, each with its reason: all of them
+  // after a full apply, else those of this call. Neither intact() nor compare() reports them.
   std::vector<std::string> unremoved;
 };
 
@@ -107,8 +108,10 @@ enum class Gap : std::uint8_t {
   kDropByPolicy,        // to drop what a traffic policy leaves without an endpoint, instead of sending it elsewhere
   kPoolBySource,        // different endpoints for different clients of one address and port
   kSourceFromLoopback,  // a client on 127.0.0.1 or ::1 that reaches an endpoint on another node
+  kRefuseOwnPackets,    // to refuse what the node itself sends to an external address without endpoint
 };
-inline constexpr std::array kGaps{Gap::kDropByPolicy, Gap::kPoolBySource, Gap::kSourceFromLoopback};
+inline constexpr std::array kGaps{Gap::kDropByPolicy, Gap::kPoolBySource, Gap::kSourceFromLoopback,
+                                  Gap::kRefuseOwnPackets};
 std::string_view to_string(Gap gap);  // "drop-by-policy"
 
 struct Limitation {
@@ -144,6 +147,8 @@ class DataPlane {
   // Called after every apply() and retire().
   virtual Result<std::optional<std::chrono::milliseconds>> tend() = 0;
 
+  // Whether everything is to be applied anew once an hour although nothing seems to be wrong. As of the last apply().
+  [[nodiscard]] virtual bool full_by_time() const { return true; }
   // As of the last apply(), in order.
   [[nodiscard]] virtual std::vector<Refusal> refusals() const { return {}; }
   // The number of our rules, by table, for the metrics.

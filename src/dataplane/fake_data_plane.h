@@ -122,6 +122,7 @@ class FakeDataPlane : public DataPlane {
     if (tend_fails) return fail(Errc::kUnavailable, "the fake kernel does not answer");
     return tend_again;
   }
+  [[nodiscard]] bool full_by_time() const override { return wants_full_by_time; }
   [[nodiscard]] std::vector<Refusal> refusals() const override { return refused; }
 
   [[nodiscard]] const Changes& last() const { return applied.back(); }
@@ -141,6 +142,7 @@ class FakeDataPlane : public DataPlane {
   bool tend_fails = false;
   bool retire_fails = false;
   std::optional<std::chrono::milliseconds> tend_again;
+  bool wants_full_by_time = true;
   std::vector<Refusal> refused;
   Capabilities abilities;
   std::function<std::string(const plan::ServicePortKey&)> refuse;  // why the kernel does not take a port, or ""

@@ -47,8 +47,6 @@ void Planner::add_change(ServicePortPlanPtr before, ServicePortPlanPtr after, st
   } else {
     with_refusals_.erase(after ? after->key : before->key);
   }
-  if (before) endpoints_known_[family] -= before->endpoints_known;
-  if (after) endpoints_known_[family] += after->endpoints_known;
   for (const Traffic traffic : {Traffic::kInternal, Traffic::kExternal}) {
     std::size_t& count = no_local_endpoints_[family][static_cast<std::size_t>(traffic)];
     if (before && drops(*before, traffic)) --count;

@@ -59,12 +59,9 @@ class Planner {
   // What the plan itself refuses to serve, in every mode, in order.
   [[nodiscard]] std::vector<Refusal> refusals(Family family) const;
   [[nodiscard]] const NodeFacts& facts() const { return facts_; }
-  // Kept as changes come in, so that asking costs nothing.
-  [[nodiscard]] std::size_t endpoints_known(Family family) const {
-    return endpoints_known_[static_cast<std::size_t>(family)];
-  }
   // Service ports whose policy for that traffic is Local, that have endpoints elsewhere and none here: their traffic is
-  // dropped. The value of kube-proxy's sync_proxy_rules_no_local_endpoints_total.
+  // dropped. The value of kube-proxy's sync_proxy_rules_no_local_endpoints_total. Kept as changes come in, so that
+  // asking costs nothing.
   [[nodiscard]] std::size_t no_local_endpoints(Family family, Traffic traffic) const {
     return no_local_endpoints_[static_cast<std::size_t>(family)][static_cast<std::size_t>(traffic)];
   }
@@ -84,7 +81,6 @@ class Planner {
   NodeFacts facts_;
   Plan plan_;
   std::map<ServicePortKey, ServicePortPlanPtr> with_refusals_;
-  std::array<std::size_t, 2> endpoints_known_{};
   std::array<std::array<std::size_t, 2>, 2> no_local_endpoints_{};  // by Family and Traffic
   std::map<ObjectKey, HealthCheckPlan> health_checks_;
   std::uint64_t health_checks_generation_ = 0;

@@ -129,7 +129,6 @@ void expect_same_plan(const Planner& followed, const Planner& fresh) {
   for (const Family family : kFamilies) ASSERT_EQ(followed.refusals(family), fresh.refusals(family));
   ASSERT_EQ(followed.health_checks(), fresh.health_checks());
   for (const Family family : kFamilies) {
-    ASSERT_EQ(followed.endpoints_known(family), fresh.endpoints_known(family));
     for (const Traffic traffic : {Traffic::kInternal, Traffic::kExternal}) {
       ASSERT_EQ(followed.no_local_endpoints(family, traffic), fresh.no_local_endpoints(family, traffic));
     }

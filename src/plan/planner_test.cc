@@ -115,8 +115,6 @@ TEST(Planner, LooksAtOneFamilyWhenItsSliceChanges) {
   f.set(web_slice({"10.1.0.1"}));
   EXPECT_EQ(texts(f.set(make_slice("web-6", "web", {slice_port("p", 80)}, {"fd01::1"}, Family::kIPv6))),
             Lines{"~shop/web:p/6 [] [[fd01::1]:80]"});
-  EXPECT_EQ(f.planner.endpoints_known(Family::kIPv4), 1U);
-  EXPECT_EQ(f.planner.endpoints_known(Family::kIPv6), 1U);
 }
 
 TEST(Planner, FollowsServicesThroughTheirTypes) {
@@ -235,11 +233,9 @@ TEST(Planner, CountsPortsWhosePolicyFindsNoEndpointHere) {
     EXPECT_EQ(f.planner.no_local_endpoints(Family::kIPv4, Traffic::kInternal), row.internal);
     EXPECT_EQ(f.planner.no_local_endpoints(Family::kIPv4, Traffic::kExternal), row.external);
     EXPECT_EQ(f.planner.no_local_endpoints(Family::kIPv6, Traffic::kInternal), 0U);
-    EXPECT_EQ(f.planner.endpoints_known(Family::kIPv4), row.endpoints.size());
     f.remove_service("web");
     EXPECT_EQ(f.planner.no_local_endpoints(Family::kIPv4, Traffic::kInternal), 0U) << "all is taken back";
     EXPECT_EQ(f.planner.no_local_endpoints(Family::kIPv4, Traffic::kExternal), 0U) << "all is taken back";
-    EXPECT_EQ(f.planner.endpoints_known(Family::kIPv4), 0U) << "all is taken back";
   }
 }
 

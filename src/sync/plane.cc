@@ -24,8 +24,6 @@
 namespace sluice::sync {
 namespace {
 
-// kube-proxy's threshold of large cluster mode, in which it gives up the hourly full sync.
-constexpr std::size_t kLargeClusterEndpoints = 1000;
 constexpr std::size_t kExamplesLogged = 3;
 // Refused Service ports that one apply() retries. A bound, so that a cluster full of them delays no change by more
 // than what these cost.
@@ -175,8 +173,8 @@ void Plane::run_checks(const plan::Planner& planner) {
     next_check_ = now + context_.settings.sync_period;
     if (!need_full_) check_integrity(planner);
     if (!need_full_ && node_port_addresses() != applied_addresses_) request_full("node port addresses");
-    const bool large = planner.endpoints_known(family_) > kLargeClusterEndpoints;
-    if (!need_full_ && now - last_full_ >= context_.settings.full_sync_interval && !large) request_full("hourly");
+    const bool due = now - last_full_ >= context_.settings.full_sync_interval && data_plane_->full_by_time();
+    if (!need_full_ && due) request_full("hourly");
   }
   if (next_drift_check_ && now >= *next_drift_check_) {
     // What waits to be programmed would look like drift.
@@ -204,7 +202,6 @@ dataplane::Changes Plane::whole_plan(const plan::Planner& planner, dataplane::No
     }
   }
   changes.node_port_addresses = std::move(addresses);
-  changes.endpoints_known = planner.endpoints_known(family_);
   return changes;
 }
 
@@ -223,7 +220,6 @@ Plane::Turn Plane::sync(const plan::Planner& planner) {
     changes.ports = pending_.list();
     add_due_refused(planner, changes.ports);
     changes.node_port_addresses = std::move(addresses);
-    changes.endpoints_known = planner.endpoints_known(family_);
   }
   const Clock::SteadyTime start = context_.clock.steady_now();
   // Beyond this point the kernel forwards by the new plan, or by a part of it.
@@ -254,7 +250,6 @@ Plane::Turn Plane::retry_refused(const plan::Planner& planner) {
   add_due_refused(planner, changes.ports);
   if (changes.ports.empty()) return {};
   changes.node_port_addresses = *applied_addresses_;
-  changes.endpoints_known = planner.endpoints_known(family_);
   const Clock::SteadyTime start = context_.clock.steady_now();
   const Result<dataplane::Outcome> outcome = data_plane_->apply(changes);
   if (!outcome) {

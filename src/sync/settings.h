@@ -23,7 +23,7 @@ struct LoopSettings {
   std::chrono::nanoseconds sync_period{
       std::chrono::seconds(30)};  // between two checks of the canary; also the retry interval
   std::chrono::nanoseconds min_sync_period{std::chrono::seconds(1)};   // between the end of one sync and the next
-  std::chrono::nanoseconds full_sync_interval{std::chrono::hours(1)};  // not in large cluster mode
+  std::chrono::nanoseconds full_sync_interval{std::chrono::hours(1)};  // where the data plane wants it
   // How often everything that is live is read back and compared, and repaired where it differs; 0 = never.
   std::chrono::nanoseconds drift_repair_interval{0};
   plan::Settings plan;

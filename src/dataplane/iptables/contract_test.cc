@@ -25,7 +25,7 @@ class KernelRig : public PlaneRig {
 
   std::unique_ptr<DataPlane> open() override {
     Options options;
-    options.flavour = flavour_;
+    options.flavour = flavour_named(flavour_);
     auto plane = IptablesDataPlane::open(options);
     if (!plane) {
       ADD_FAILURE() << plane.error().what;

@@ -407,16 +407,26 @@ TEST_P(DataPlaneTest, CommentsOfALargeClusterCauseNoRewrite) {
     const auto plane = open_plane(GetParam());
     ASSERT_TRUE(plane);
     must_apply(*plane, full({port}));
-    Changes large = full({port});
-    large.endpoints_known = 1001;
-    EXPECT_EQ(must_apply(*plane, large).kernel_transactions, 0u);
+    EXPECT_TRUE(plane->full_by_time());
+    // Endpoints count, real servers or not, on both ways to apply.
+    plan::PortDraft crowd = simple_service(family, 2, 0);
+    crowd.endpoints_known = 1000 - 3;
+    must_apply(*plane, one_change(nullptr, shared(crowd)));
+    EXPECT_TRUE(plane->full_by_time()) << "1,000 are not many yet";
+    plan::PortDraft larger = crowd;
+    ++larger.endpoints_known;
+    must_apply(*plane, one_change(shared(crowd), shared(larger)));
+    EXPECT_FALSE(plane->full_by_time());
+    EXPECT_EQ(must_apply(*plane, full({port, shared(larger)})).kernel_transactions, 0u);
+    EXPECT_FALSE(plane->full_by_time());
+
     const auto other = shared(simple_service(family, 1, 1));
-    Changes added = one_change(nullptr, other);
-    added.endpoints_known = 1001;
-    must_apply(*plane, added);
+    must_apply(*plane, one_change(nullptr, other));
     EXPECT_EQ(lines_with(lines_with(saved_lines(tool()), "ns/svc-1:p"), "--comment").size(), 2u)
         << "dispatch and masquerading only";
     EXPECT_EQ(lines_with(saved_lines(tool()), "ns/svc-0:p ->").size(), 3u);
+    must_apply(*plane, one_change(shared(larger), nullptr));
+    EXPECT_TRUE(plane->full_by_time());
   });
 }
 

@@ -20,12 +20,9 @@
 namespace sluice::dataplane::iptables {
 namespace {
 
-// kube-proxy's large cluster mode: so many endpoints that comments cost more than they tell.
+// Above this number of endpoints kube-proxy's large cluster mode is on: comments cost more than they tell, and so does
+// an hourly full sync.
 constexpr std::size_t kLargeClusterEndpoints = 1000;
-
-bool with_comments(const Changes& changes) {
-  return changes.endpoints_known <= kLargeClusterEndpoints;
-}
 
 std::vector<plan::ServicePortPlanPtr> wanted_ports(const Changes& changes) {
   std::vector<plan::ServicePortPlanPtr> ports;
@@ -108,12 +105,25 @@ Result<Outcome> IptablesDataPlane::apply(const Changes& changes) {
   return changes.full ? apply_full(changes) : apply_incremental(changes);
 }
 
+bool IptablesDataPlane::large_cluster() const {
+  return endpoints_ > kLargeClusterEndpoints;
+}
+
+void IptablesDataPlane::count_endpoints(const Changes& changes) {
+  if (changes.full) endpoints_ = 0;
+  for (const plan::Change& change : changes.ports) {
+    if (change.before) endpoints_ -= change.before->endpoints_known;
+    if (change.after) endpoints_ += change.after->endpoints_known;
+  }
+}
+
 Result<Outcome> IptablesDataPlane::apply_full(const Changes& changes) {
   const std::vector<plan::ServicePortPlanPtr> ports = wanted_ports(changes);
   LiveState live(encoder_, changes.node_port_addresses, ports);
   SLUICE_CHECK_OK(read_live(tool_, live));
-  Update update({encoder_, tool_.flavour, changes.node_port_addresses, with_comments(changes), &live},
-                as_updates(ports), none_unchanged);
+  count_endpoints(changes);
+  Update update({encoder_, tool_.flavour, changes.node_port_addresses, !large_cluster(), &live}, as_updates(ports),
+                none_unchanged);
   Outcome outcome;
   applied_ = true;
   const bool guard_was_there = live.has_martian_rule();
@@ -125,7 +135,8 @@ Result<Outcome> IptablesDataPlane::apply_full(const Changes& changes) {
   addresses_ = changes.node_port_addresses;
   port_rules_ = update.rule_count_change();
   note_refused(update.refused(refusals), [&](std::size_t i) { return ports[i]; }, outcome);
-  outcome.unremoved = update.unremoved(refusals);
+  unremoved_.clear();
+  note_unremoved(update.unremoved(refusals), outcome);
   return outcome;
 }
 
@@ -155,7 +166,8 @@ std::vector<PortUpdate> IptablesDataPlane::all_but(const Changes& changes) const
 }
 
 Result<Outcome> IptablesDataPlane::apply_incremental(const Changes& changes) {
-  Update update({encoder_, tool_.flavour, addresses_, with_comments(changes), nullptr}, updates_of(changes),
+  count_endpoints(changes);
+  Update update({encoder_, tool_.flavour, addresses_, !large_cluster(), nullptr}, updates_of(changes),
                 [&] { return all_but(changes); });
   Outcome outcome;
   SLUICE_TRY(const auto refusals, try_script(tool_, update.blocks(), update, outcome.stats));
@@ -174,22 +186,21 @@ Result<Outcome> IptablesDataPlane::apply_incremental(const Changes& changes) {
       served_.erase(change.key());
     }
   }
-  if (damaged) return apply_full(everything(changes.endpoints_known));
+  if (damaged) return apply_full(everything());
   for (std::size_t i = 0; i < port_rules_.size(); ++i) port_rules_[i] += update.rule_count_change()[i];
   note_refused(refused, [&](std::size_t i) { return changes.ports[i].after; }, outcome);
-  outcome.unremoved = update.unremoved(refusals);
+  note_unremoved(update.unremoved(refusals), outcome);
   return outcome;
 }
 
 // All that is wanted, as for a full apply.
-Changes IptablesDataPlane::everything(std::size_t endpoints_known) const {
+Changes IptablesDataPlane::everything() const {
   std::map<plan::ServicePortKey, plan::ServicePortPlanPtr> wanted = served_;
   for (const auto& [key, refused] : refused_) wanted.emplace(key, refused.tried);
   Changes changes;
   changes.full = true;
   for (const auto& [key, port] : wanted) changes.ports.push_back({nullptr, port});
   changes.node_port_addresses = addresses_;
-  changes.endpoints_known = endpoints_known;
   return changes;
 }
 
@@ -204,6 +215,13 @@ void IptablesDataPlane::note_refused(std::vector<RefusedUpdate> refused,
     refused_[port->key] = {port, std::move(each.remains)};
   }
   std::sort(outcome.refused.begin(), outcome.refused.end());
+}
+
+void IptablesDataPlane::note_unremoved(std::vector<UnremovedObject> unremoved, Outcome& outcome) {
+  for (UnremovedObject& each : unremoved) {
+    outcome.unremoved.push_back(fmt::format("{}: {}", each.object, each.reason));
+    unremoved_.insert(std::move(each.object));
+  }
 }
 
 // A plan knows nothing of the node's own addresses but where node ports are served, which comes with each apply().
@@ -226,8 +244,12 @@ Result<> IptablesDataPlane::retire() {
 }
 
 const Capabilities& IptablesDataPlane::capabilities() const {
-  static const Capabilities everything;
-  return everything;
+  static const Capabilities capabilities{{
+      {Gap::kRefuseOwnPackets,
+       "what the node itself sends passes KUBE-SERVICES alone, which refuses cluster IPs; for other addresses the "
+       "network answers"},
+  }};
+  return capabilities;
 }
 
 Result<Difference> IptablesDataPlane::compare(const Changes& wanted) {
@@ -237,9 +259,11 @@ Result<Difference> IptablesDataPlane::compare(const Changes& wanted) {
   for (const auto& [key, refused] : refused_) remains.push_back(&refused.remains);
   LiveState live(encoder_, wanted.node_port_addresses, ports, remains);
   SLUICE_CHECK_OK(read_live(tool_, live));
-  return Update({encoder_, tool_.flavour, wanted.node_port_addresses, with_comments(wanted), &live}, as_updates(ports),
-                none_unchanged)
-      .difference();
+  const bool comments = !large_cluster();
+  const UpdateContext context{encoder_, tool_.flavour, wanted.node_port_addresses, comments, &live};
+  Difference difference = Update(context, as_updates(ports), none_unchanged).difference();
+  std::erase_if(difference.unexpected, [&](const std::string& object) { return unremoved_.contains(object); });
+  return difference;
 }
 
 std::vector<std::pair<std::string, std::size_t>> IptablesDataPlane::rules_by_table() const {
@@ -251,7 +275,7 @@ std::vector<std::pair<std::string, std::size_t>> IptablesDataPlane::rules_by_tab
   return counts;
 }
 
-Result<> probe(Family family, std::string_view flavour) {
+Result<> probe(Family family, std::optional<Flavour> flavour) {
   SLUICE_TRY(const Tool tool, find_tool(family, flavour));
   return probe(tool);
 }

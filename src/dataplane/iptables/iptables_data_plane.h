@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -23,7 +24,7 @@ struct Options {
   plan::LocalDetector detector;  // the same that the plan is made with
   unsigned masquerade_bit = 14;
   bool localhost_node_ports = true;
-  std::string flavour = "auto";  // nft, legacy, auto
+  std::optional<Flavour> flavour;  // absent: the one that this node uses
   // After each full apply that left the martian rule in force, which keeps neighbours from 127.0.0.0/8; was it there
   // before? Only now may the node be told to route such addresses.
   std::function<void(bool guard_was_there)> guarded = [](bool) {};
@@ -48,6 +49,8 @@ class IptablesDataPlane : public DataPlane {
   Result<std::optional<std::chrono::milliseconds>> tend() override {
     return std::optional<std::chrono::milliseconds>();
   }
+  // As kube-proxy: not in large cluster mode.
+  [[nodiscard]] bool full_by_time() const override { return !large_cluster(); }
   [[nodiscard]] std::vector<std::pair<std::string, std::size_t>> rules_by_table() const override;
 
   [[nodiscard]] const Tool& tool() const { return tool_; }
@@ -59,9 +62,12 @@ class IptablesDataPlane : public DataPlane {
   Result<Outcome> apply_incremental(const Changes& changes);
   [[nodiscard]] std::vector<PortUpdate> updates_of(const Changes& changes) const;
   [[nodiscard]] std::vector<PortUpdate> all_but(const Changes& changes) const;
-  [[nodiscard]] Changes everything(std::size_t endpoints_known) const;
+  [[nodiscard]] Changes everything() const;
+  [[nodiscard]] bool large_cluster() const;
+  void count_endpoints(const Changes& changes);
   void note_refused(std::vector<RefusedUpdate> refused,
                     const std::function<plan::ServicePortPlanPtr(std::size_t)>& port_at, Outcome& outcome);
+  void note_unremoved(std::vector<UnremovedObject> unremoved, Outcome& outcome);
 
   Tool tool_;
   Encoder encoder_;
@@ -74,11 +80,14 @@ class IptablesDataPlane : public DataPlane {
   };
   std::map<plan::ServicePortKey, Refused> refused_;
   bool applied_ = false;  // or tried to
+  // As a comparison would name them; they are not wanted, and the kernel does not let them go.
+  std::set<std::string> unremoved_;
+  std::size_t endpoints_ = 0;  // of all ports that are wanted, also those not ready
   NodePortAddresses addresses_;
   std::array<std::ptrdiff_t, 2> port_rules_{};  // filter, nat
 };
 
 // Whether this node can run the iptables mode for `family` at all; kUnsupported says what is missing.
-Result<> probe(Family family, std::string_view flavour = "auto");
+Result<> probe(Family family, std::optional<Flavour> flavour = std::nullopt);
 
 }  // namespace sluice::dataplane::iptables

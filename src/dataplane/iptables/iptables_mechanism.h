@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "dataplane/iptables/tool.h"
@@ -20,7 +21,7 @@ inline constexpr const char* kSysctlOwner = "iptables";
 inline constexpr const char* kRouteLocalnet = "net/ipv4/conf/all/route_localnet";
 
 struct MechanismSettings {
-  std::string flavour = "auto";  // nft, legacy, auto
+  std::optional<Flavour> flavour{};  // absent: the one that this node uses
   unsigned masquerade_bit = 14;
   // Reports which of the node's settings a data plane changed, or could not; called from apply().
   std::function<void(const sys::SysctlReport&)> settings_changed = [](const sys::SysctlReport&) {};

@@ -57,9 +57,9 @@ void note(Cleaned& cleaned, Removal&& removal) {
 // Mode iptables on a node whose settings are a map.
 struct Node {
   sys::FakeSysctls sysctls{{{kRouteLocalnet, "0"}}, {}};
-  IptablesMechanism mechanism(const std::string& flavour = "auto") {
+  IptablesMechanism mechanism(std::string_view flavour = "auto") {
     MechanismSettings settings;
-    settings.flavour = flavour;
+    settings.flavour = flavour_named(flavour);
     return {settings, sysctls.journal(), sysctls.access()};
   }
 };
@@ -112,7 +112,7 @@ TEST(Cleanup, LeavesTheNodeAsItWasInBothFlavours) {
         before.push_back(saved_lines(tool));
         Options options;
         options.family = family;
-        options.flavour = to_string(tool.flavour);
+        options.flavour = tool.flavour;
         options.localhost_node_ports =
             false;  // the martian rule would stay in kubelet's chain, as it does after kube-proxy
         const auto plane = IptablesDataPlane::open(options);
@@ -160,7 +160,7 @@ TEST(Cleanup, KubeFirewallIsRemovedOnlyIfItIsOnlyOurs) {
       const Tool tool = tool_for(Family::kIPv4, "nft");
       run({tool.restore, "--noflush"}, row.before);
       Options options;
-      options.flavour = "nft";
+      options.flavour = Flavour::kNft;
       const auto plane = IptablesDataPlane::open(options);
       ASSERT_TRUE(plane) << plane.error().what;
       ASSERT_TRUE((*plane)->apply(some_services(Family::kIPv4)));
@@ -331,7 +331,8 @@ TEST(Cleanup, TheServingFlavourLosesWhatTheIpvsModeLeftAndNothingElse) {
       in_fresh_netns([&] {
         const Tool tool = tool_for(Family::kIPv4, flavour);
         if (!before.empty()) run({tool.restore, "--noflush"}, before);
-        auto data_plane = IptablesDataPlane::open({.detector = pods_in("10.0.0.0/8"), .flavour = flavour});
+        auto data_plane =
+            IptablesDataPlane::open({.detector = pods_in("10.0.0.0/8"), .flavour = flavour_named(flavour)});
         ASSERT_TRUE(data_plane) << data_plane.error().what;
         Changes changes;
         changes.full = true;
@@ -380,7 +381,7 @@ TEST(Cleanup, AChainThatOthersUseStaysAndIsReported) {
     in_fresh_netns([&] {
       const Tool tool = tool_for(Family::kIPv4, flavour);
       Options options;
-      options.flavour = flavour;
+      options.flavour = flavour_named(flavour);
       const auto plane = IptablesDataPlane::open(options);
       ASSERT_TRUE(plane) << plane.error().what;
       ASSERT_TRUE((*plane)->apply(some_services(Family::kIPv4)));
@@ -413,7 +414,7 @@ TEST(RouteLocalnet, IsSetOnceTheGuardExistsAndRestoredBeforeItIsRemoved) {
   in_fresh_netns([] {
     Node node;
     std::vector<std::string> guards;  // at each write of the setting
-    IptablesMechanism mechanism({.flavour = "nft"},
+    IptablesMechanism mechanism({.flavour = Flavour::kNft},
                                 sys::SysctlJournal("",
                                                    {.read = node.sysctls.access().read,
                                                     .write =

@@ -33,7 +33,7 @@ inline auto every_ground() {
 inline std::unique_ptr<IptablesDataPlane> open_plane(const Ground& ground) {
   Options options;
   options.family = ground.family;
-  options.flavour = ground.flavour;
+  options.flavour = flavour_named(ground.flavour);
   options.detector = pods_in(ground.family == Family::kIPv4 ? "10.0.0.0/8" : "fd00:10::/32");
   auto plane = IptablesDataPlane::open(options);
   if (!plane) {
@@ -46,10 +46,7 @@ inline std::unique_ptr<IptablesDataPlane> open_plane(const Ground& ground) {
 inline Changes full(const std::vector<plan::ServicePortPlanPtr>& ports) {
   Changes changes;
   changes.full = true;
-  for (const auto& port : ports) {
-    changes.ports.push_back({nullptr, port});
-    changes.endpoints_known += port->endpoints_known;
-  }
+  for (const auto& port : ports) changes.ports.push_back({nullptr, port});
   return changes;
 }
 

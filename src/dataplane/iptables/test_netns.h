@@ -5,8 +5,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <optional>
 #include <sstream>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "dataplane/iptables/tool.h"
@@ -14,8 +16,17 @@
 
 namespace sluice::dataplane::iptables {
 
-inline Tool tool_for(Family family, const std::string& flavour) {
-  auto tool = find_tool(family, flavour);
+// "nft", "legacy", or "auto": the one that the node uses.
+inline std::optional<Flavour> flavour_named(std::string_view name) {
+  for (const Flavour flavour : {Flavour::kNft, Flavour::kLegacy}) {
+    if (name == to_string(flavour)) return flavour;
+  }
+  EXPECT_EQ(name, "auto");
+  return std::nullopt;
+}
+
+inline Tool tool_for(Family family, std::string_view flavour) {
+  auto tool = find_tool(family, flavour_named(flavour));
   if (!tool) {
     ADD_FAILURE() << tool.error().what;
     return {};

@@ -225,14 +225,11 @@ bool rules_without_programs(Family family) {
   return false;
 }
 
-Result<Tool> find_tool(Family family, std::string_view wanted) {
-  if (wanted == "nft" || wanted == "legacy") {
-    auto tool = tool_of(family, wanted == "nft" ? Flavour::kNft : Flavour::kLegacy);
-    if (!tool) return tl::unexpected(missing(family, base_name(family) + "-" + std::string(wanted)));
+Result<Tool> find_tool(Family family, std::optional<Flavour> wanted) {
+  if (wanted) {
+    auto tool = tool_of(family, *wanted);
+    if (!tool) return tl::unexpected(missing(family, fmt::format("{}-{}", base_name(family), to_string(*wanted))));
     return *std::move(tool);
-  }
-  if (wanted != "auto" && !wanted.empty()) {
-    return fail(Errc::kInvalid, fmt::format("iptables flavour \"{}\" is unknown; it is nft, legacy or auto", wanted));
   }
   const std::vector<Tool> tools = installed_tools(family);
   if (tools.empty()) return tl::unexpected(missing(family, base_name(family)));

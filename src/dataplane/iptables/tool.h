@@ -27,10 +27,10 @@ struct Tool {
   [[nodiscard]] bool newer_than_1_6_2() const { return version >= std::array<unsigned, 3>{1, 6, 2}; }
 };
 
-// Finds the programs. `wanted` is "nft", "legacy", or "auto": the flavour that kubelet uses here, else a proxy before
-// us, else the one that holds chains of Kubernetes, else the one that has more rules, else the one that plain
-// `iptables` is. Errc::kUnsupported names the missing package.
-Result<Tool> find_tool(Family family, std::string_view wanted);
+// Finds the programs. Where no flavour is named: the one that kubelet uses here, else a proxy before us, else the one
+// that holds chains of Kubernetes, else the one that has more rules, else the one that plain `iptables` is.
+// Errc::kUnsupported names the missing package.
+Result<Tool> find_tool(Family family, std::optional<Flavour> wanted);
 // Every flavour that is installed, for cleaning up. None is no error.
 std::vector<Tool> installed_tools(Family family);
 

@@ -54,7 +54,7 @@ TEST(TornReading, IsUsedAsItIsIfTheTablesChangeAllTheTime) {
 TEST(TornReading, CostsNoRule) {
   in_fresh_netns([] {
     Options options;
-    options.flavour = "nft";
+    options.flavour = Flavour::kNft;
     Changes changes;
     changes.full = true;
     changes.ports.push_back({nullptr, shared(worked_example())});

@@ -529,12 +529,22 @@ bool Update::surprised(const std::vector<ItemRefusal>& refusals) const {
          });
 }
 
-std::vector<std::string> Update::unremoved(const std::vector<ItemRefusal>& refusals) const {
-  std::vector<std::string> all;
+std::vector<UnremovedObject> Update::unremoved(const std::vector<ItemRefusal>& refusals) const {
+  std::vector<UnremovedObject> all;
   for (const ItemRefusal& each : refusals) {
-    if (!is_of_port(each.item)) all.push_back(fmt::format("{}: {}", label(each.item), each.reason));
+    if (is_of_port(each.item)) continue;
+    const bool chain = static_cast<Kind>(each.item.kind) == Kind::kDrop;
+    all.push_back({chain ? words(drops_[each.item.index]) : words(unexpected_[each.item.index]), each.reason});
   }
   return all;
+}
+
+std::string Update::words(const Drop& drop) {
+  return "nat chain " + drop.chain.name;
+}
+
+std::string Update::words(const Unexpected& rule) {
+  return fmt::format("{} {}", to_string(table_of(rule.chain)), line("-A", name_of(rule.chain), rule.rule));
 }
 
 Difference Update::difference() const {
@@ -564,11 +574,8 @@ Difference Update::difference() const {
           fmt::format("{} {}", to_string(table_of(rule.chain)), line("-A", name_of(rule.chain), rule.rule)));
     }
   }
-  for (const Unexpected& rule : unexpected_) {
-    difference.unexpected.push_back(
-        fmt::format("{} {}", to_string(table_of(rule.chain)), line("-A", name_of(rule.chain), rule.rule)));
-  }
-  for (const Drop& drop : drops_) difference.unexpected.push_back("nat chain " + drop.chain.name);
+  for (const Unexpected& rule : unexpected_) difference.unexpected.push_back(words(rule));
+  for (const Drop& drop : drops_) difference.unexpected.push_back(words(drop));
   return difference;
 }
 

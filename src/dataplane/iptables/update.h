@@ -41,6 +41,12 @@ struct RefusedUpdate {
   Remains remains;
 };
 
+// What is live, not wanted, and could not be removed.
+struct UnremovedObject {
+  std::string object;  // as Difference::unexpected names it
+  std::string reason;
+};
+
 class Update : public ItemSource {
  public:
   using ListUnchanged = std::function<std::vector<PortUpdate>()>;
@@ -67,8 +73,7 @@ class Update : public ItemSource {
   [[nodiscard]] std::vector<RefusedUpdate> refused(const std::vector<ItemRefusal>& refusals) const;
   // Whether one of `refusals` can only mean that others changed our rules: a rule to delete does not exist.
   [[nodiscard]] bool surprised(const std::vector<ItemRefusal>& refusals) const;
-  // What could not be deleted, in words.
-  [[nodiscard]] std::vector<std::string> unremoved(const std::vector<ItemRefusal>& refusals) const;
+  [[nodiscard]] std::vector<UnremovedObject> unremoved(const std::vector<ItemRefusal>& refusals) const;
 
  private:
   enum class Kind : std::uint32_t;
@@ -114,6 +119,9 @@ class Update : public ItemSource {
   [[nodiscard]] bool any_rewritten(Table table) const;
   [[nodiscard]] std::vector<DispatchRule> final_dispatch(std::size_t port) const;
   static bool is_of_port(Item item);
+  // As people read them in a Difference.
+  static std::string words(const Drop& drop);
+  static std::string words(const Unexpected& rule);
   bool exclude_port(std::size_t port);
   void set_aside_those_like(std::size_t port);
   [[nodiscard]] Remains remains_of(std::size_t port) const;
