@@ -11,6 +11,8 @@
 // drops the other two when it converts the file to its internal form, and prints them as 0s afterwards; so do we.
 #include "config/config.h"
 
+#include "base/check.h"
+
 namespace sluice::config {
 namespace {
 
@@ -98,7 +100,7 @@ void keep_effective_blocks(ProxyConfig& config) {
 void apply_platform_defaults(ProxyConfig& config) {
   fill(config.mode, std::string("iptables"));
   fill(config.detect_local_mode, std::string("ClusterCIDR"));
-  if (config.mode == "nftables" && config.node_port_addresses.empty()) config.node_port_addresses = {"primary"};
+  if (config.mode == "nftables" && items(config.node_port_addresses).empty()) config.node_port_addresses = {"primary"};
 }
 
 ProxyConfig default_config() {
@@ -124,6 +126,25 @@ ProxyMode proxy_mode(const ProxyConfig& config) {
   if (config.mode == "ipvs") return ProxyMode::kIpvs;
   if (config.mode == "nftables") return ProxyMode::kNftables;
   return ProxyMode::kIptables;
+}
+
+const std::vector<std::string>& items(const TextList& list) {
+  static const std::vector<std::string> none;
+  return list ? *list : none;
+}
+
+std::optional<DetectLocalMode> parse_detect_local_mode(std::string_view text) {
+  if (text == "ClusterCIDR" || text.empty()) return DetectLocalMode::kClusterCidr;
+  if (text == "NodeCIDR") return DetectLocalMode::kNodeCidr;
+  if (text == "BridgeInterface") return DetectLocalMode::kBridgeInterface;
+  if (text == "InterfaceNamePrefix") return DetectLocalMode::kInterfaceNamePrefix;
+  return std::nullopt;
+}
+
+DetectLocalMode detect_local_mode(const ProxyConfig& config) {
+  const auto mode = parse_detect_local_mode(config.detect_local_mode);
+  SLUICE_CHECK(mode);
+  return *mode;
 }
 
 SyncPeriods sync_periods(const ProxyConfig& config) {

@@ -17,6 +17,10 @@
 
 namespace sluice::config {
 
+// Absent and empty mean the same; a configuration that is written back tells them apart (null, []), as kube-proxy's.
+using TextList = std::optional<std::vector<std::string>>;
+const std::vector<std::string>& items(const TextList& list);
+
 struct ClientConnection {
   std::string kubeconfig;
   std::string accept_content_types;
@@ -78,7 +82,7 @@ struct IpvsConfig {
   Duration sync_period{0};
   Duration min_sync_period{0};
   std::string scheduler;
-  std::vector<std::string> exclude_cidrs;
+  TextList exclude_cidrs;
   bool strict_arp = false;
   Duration tcp_timeout{0};
   Duration tcp_fin_timeout{0};
@@ -147,7 +151,7 @@ struct ProxyConfig {
   std::string detect_local_mode;
   DetectLocal detect_local;
   std::string cluster_cidr;  // one, or several with commas
-  std::vector<std::string> node_port_addresses;
+  TextList node_port_addresses;
   std::optional<std::int32_t> oom_score_adj;
   ConntrackConfig conntrack;
   Duration config_sync_period{0};
@@ -191,6 +195,11 @@ enum class ProxyMode : std::uint8_t { kIptables, kIpvs, kNftables };
 std::string_view to_string(ProxyMode mode);
 // For a valid configuration.
 ProxyMode proxy_mode(const ProxyConfig& config);
+
+enum class DetectLocalMode : std::uint8_t { kClusterCidr, kNodeCidr, kBridgeInterface, kInterfaceNamePrefix };
+std::optional<DetectLocalMode> parse_detect_local_mode(std::string_view text);  // as written; empty is kClusterCidr
+// Of a valid configuration.
+DetectLocalMode detect_local_mode(const ProxyConfig& config);
 
 struct SyncPeriods {
   Duration period{0};

@@ -85,27 +85,30 @@ Result<std::vector<Family>> choose_families(Family primary, const ByFamily<bool>
 LocalDetectors local_detectors(const ProxyConfig& config, const std::vector<Cidr>& pod_cidrs, Family primary) {
   using Kind = plan::LocalDetector::Kind;
   LocalDetectors detectors;
-  const std::string& mode = config.detect_local_mode;
   std::string missing;
-  if (mode == "BridgeInterface") {
-    detectors.by_family.fill({Kind::kInterface, {}, config.detect_local.bridge_interface});
-  } else if (mode == "InterfaceNamePrefix") {
-    detectors.by_family.fill({Kind::kInterfacePrefix, {}, config.detect_local.interface_name_prefix});
-  } else if (mode == "NodeCIDR") {
-    detect_by_cidr(pod_cidrs, detectors.by_family);
-    missing = "Detect-local-mode set to NodeCIDR, but no PodCIDR defined at node for primary IP family";
-  } else if (mode == "ClusterCIDR" || mode.empty()) {
-    detect_by_cidr(parse_all(cluster_cidrs(config)), detectors.by_family);
-    missing = "Detect-local-mode set to ClusterCIDR, but no cluster CIDR specified for primary IP family";
-  } else {
-    missing = "Defaulting to no-op detect-local";
+  switch (detect_local_mode(config)) {
+    case DetectLocalMode::kBridgeInterface:
+      detectors.by_family.fill({Kind::kInterface, {}, config.detect_local.bridge_interface});
+      break;
+    case DetectLocalMode::kInterfaceNamePrefix:
+      detectors.by_family.fill({Kind::kInterfacePrefix, {}, config.detect_local.interface_name_prefix});
+      break;
+    case DetectLocalMode::kNodeCidr:
+      detect_by_cidr(pod_cidrs, detectors.by_family);
+      missing = "Detect-local-mode set to NodeCIDR, but no PodCIDR defined at node for primary IP family";
+      break;
+    case DetectLocalMode::kClusterCidr:
+      detect_by_cidr(parse_all(cluster_cidrs(config)), detectors.by_family);
+      missing = "Detect-local-mode set to ClusterCIDR, but no cluster CIDR specified for primary IP family";
+      break;
   }
   if (!of(detectors.by_family, primary).implemented()) detectors.notice = missing;
   return detectors;
 }
 
 std::vector<std::string> expand_node_port_addresses(const ProxyConfig& config, const NodeIps& ips) {
-  if (config.node_port_addresses != std::vector<std::string>{"primary"}) return config.node_port_addresses;
+  const std::vector<std::string>& wanted = items(config.node_port_addresses);
+  if (wanted != std::vector<std::string>{"primary"}) return wanted;
   std::vector<std::string> cidrs;
   for (const Family family : kFamilies) {
     const IpAddress& address = of(ips.by_family, family);

@@ -213,7 +213,6 @@ TEST(LocalDetectors, ByCidrTakeTheFirstOfEachFamily) {
        ""},
       {"node, several of a family", "NodeCIDR", "", {"10.0.1.0/24", "10.0.2.0/24"}, k4, "10.0.1.0/24", "", ""},
       {"node, none", "NodeCIDR", "10.0.0.0/14", {}, k4, "", "", no_pod},
-      {"unknown mode", "abcd", "10.0.0.0/14", {"10.0.0.0/24"}, k4, "", "", "Defaulting to no-op detect-local"},
   };
   for (const DetectorRow& row : rows) {
     ProxyConfig config;
@@ -248,12 +247,12 @@ TEST(NodePortAddresses, PrimaryIsReplacedByTheNodesOwn) {
   ProxyConfig config;
   NodeIps ips = detect_node_ips({"", ips_of({"192.0.2.1", "2001:db8::1"}), {}});
   EXPECT_THAT(expand_node_port_addresses(config, ips), IsEmpty());
-  config.node_port_addresses = {"primary"};
+  config.node_port_addresses = std::vector<std::string>{"primary"};
   EXPECT_THAT(expand_node_port_addresses(config, ips), ElementsAre("192.0.2.1/32", "2001:db8::1/128"));
   EXPECT_THAT(expand_node_port_addresses(config, detect_node_ips({"", ips_of({"2001:db8::1"}), {}})),
               ElementsAre("2001:db8::1/128"));
   EXPECT_THAT(expand_node_port_addresses(config, detect_node_ips({})), IsEmpty());
-  config.node_port_addresses = {"10.0.0.0/8"};
+  config.node_port_addresses = std::vector<std::string>{"10.0.0.0/8"};
   EXPECT_THAT(expand_node_port_addresses(config, ips), ElementsAre("10.0.0.0/8"));
 }
 

@@ -249,10 +249,10 @@ TEST(PlatformDefaults, NftablesListensOnPrimaryUnlessConfigured) {
   ProxyConfig config = default_config();
   config.mode = "nftables";
   apply_platform_defaults(config);
-  EXPECT_THAT(config.node_port_addresses, ElementsAre("primary"));
-  config.node_port_addresses = {"10.0.0.0/8"};
+  EXPECT_THAT(items(config.node_port_addresses), ElementsAre("primary"));
+  config.node_port_addresses = std::vector<std::string>{"10.0.0.0/8"};
   apply_platform_defaults(config);
-  EXPECT_THAT(config.node_port_addresses, ElementsAre("10.0.0.0/8"));
+  EXPECT_THAT(items(config.node_port_addresses), ElementsAre("10.0.0.0/8"));
 }
 
 // Upstream: TestLoadConfig.
@@ -295,7 +295,7 @@ clientConnection: {qps: 7.5}
 conntrack: {maxPerCore: 0, tcpEstablishedTimeout: 0s}
 )");
   EXPECT_EQ(config.feature_gates, (std::map<std::string, bool>{{"AllowServiceExternalIPs", false}, {"X", true}}));
-  EXPECT_THAT(config.node_port_addresses, ElementsAre("10.20.30.40/16", "fd00:1::5/64"));
+  EXPECT_THAT(items(config.node_port_addresses), ElementsAre("10.20.30.40/16", "fd00:1::5/64"));
   EXPECT_THAT(config.logging.vmodule, ElementsAre(VerbosityPattern{"gopher*", 3}));
   EXPECT_EQ(config.logging.options.text.info_buffer_size.text, "64Ki");
   EXPECT_TRUE(config.logging.options.text.split_stream);
@@ -310,7 +310,7 @@ TEST(File, MayBeJson) {
       "\t\"mode\":\"ipvs\",\"ipvs\":{\"excludeCIDRs\":[\"10.0.0.0/8\"],\"strictARP\":true,\"minSyncPeriod\":\"5s\"},\n"
       "\t\"oomScoreAdj\":-5,\"nodePortAddresses\":null\n}\n");
   EXPECT_EQ(config.mode, "ipvs");
-  EXPECT_THAT(config.ipvs.exclude_cidrs, ElementsAre("10.0.0.0/8"));
+  EXPECT_THAT(items(config.ipvs.exclude_cidrs), ElementsAre("10.0.0.0/8"));
   EXPECT_TRUE(config.ipvs.strict_arp);
   EXPECT_EQ(config.oom_score_adj, -5);
   EXPECT_EQ(sync_periods(config).min, 5s);

@@ -75,6 +75,11 @@ Result<> parse_into(std::string_view text, std::vector<std::string>& out) {
   return {};
 }
 
+Result<> parse_into(std::string_view text, TextList& out) {
+  if (!out) out.emplace();
+  return parse_into(text, *out);
+}
+
 Result<> parse_into(std::string_view text, std::map<std::string, bool>& out) {
   SLUICE_TRY(auto gates, parse_feature_gates(text));
   for (const auto& [name, enabled] : gates) out.insert_or_assign(name, enabled);
@@ -159,6 +164,9 @@ std::string text_of(const Quantity& value) {
 std::string text_of(const std::vector<std::string>& values) {
   return fmt::format("[{}]", fmt::join(values, ","));
 }
+std::string text_of(const TextList& values) {
+  return text_of(items(values));
+}
 std::string text_of(const std::map<std::string, bool>& values) {
   std::string out;
   for (const auto& [name, enabled] : values) out += fmt::format("{}{}={}", out.empty() ? "" : ",", name, enabled);
@@ -173,7 +181,7 @@ std::string text_of(const std::vector<VerbosityPattern>& values) {
 template <auto kAccess>
 std::optional<std::string> show(Flags& flags) {
   const auto& value = kAccess(flags);
-  if constexpr (requires { value.has_value(); }) {
+  if constexpr (requires { value.has_value(); } && !std::is_same_v<decltype(value), const TextList&>) {
     if (!value) return std::nullopt;
     return text_of(*value);
   } else {

@@ -58,7 +58,7 @@ const std::vector<Row>& rows() {
       {"iptables-min-sync-period", "9s", [](const Flags& f) { return f.iptables_min_sync_period == 9s; }},
       {"iptables-sync-period", "10s", [](const Flags& f) { return f.iptables_sync_period == 10s; }},
       {"ipvs-exclude-cidrs", "10.0.0.0/8,11.0.0.0/8",
-       [](const Flags& f) { return f.config.ipvs.exclude_cidrs == Texts{"10.0.0.0/8", "11.0.0.0/8"}; }},
+       [](const Flags& f) { return items(f.config.ipvs.exclude_cidrs) == Texts{"10.0.0.0/8", "11.0.0.0/8"}; }},
       {"ipvs-min-sync-period", "11s", [](const Flags& f) { return f.ipvs_min_sync_period == 11s; }},
       {"ipvs-scheduler", "mh", [](const Flags& f) { return f.config.ipvs.scheduler == "mh"; }},
       {"ipvs-strict-arp", "true", [](const Flags& f) { return f.config.ipvs.strict_arp; }},
@@ -76,7 +76,7 @@ const std::vector<Row>& rows() {
       {"metrics-bind-address", "[::1]:5", [](const Flags& f) { return f.config.metrics_bind_address == "[::1]:5"; }},
       {"metrics-port", "17", [](const Flags& f) { return f.metrics_port == 17; }},
       {"nodeport-addresses", "primary",
-       [](const Flags& f) { return f.config.node_port_addresses == Texts{"primary"}; }},
+       [](const Flags& f) { return items(f.config.node_port_addresses) == Texts{"primary"}; }},
       {"oom-score-adj", "-18", [](const Flags& f) { return f.config.oom_score_adj == -18; }},
       {"pod-bridge-interface", "br", [](const Flags& f) { return f.config.detect_local.bridge_interface == "br"; }},
       {"pod-interface-name-prefix", "veth",
@@ -187,7 +187,7 @@ TEST(ParseFlags, RepeatedListsAddUpAndRepeatedScalarsReplace) {
                                   "--feature-gates=A=true,B=true", "--feature-gates=B=false", "--proxy-mode=ipvs",
                                   "--proxy-mode=nftables"});
   ASSERT_TRUE(flags) << flags.error().what;
-  EXPECT_EQ(flags->config.node_port_addresses, (Texts{"10.0.0.0/8", "11.0.0.0/8", "fd00::/64"}));
+  EXPECT_EQ(items(flags->config.node_port_addresses), (Texts{"10.0.0.0/8", "11.0.0.0/8", "fd00::/64"}));
   EXPECT_EQ(flags->config.feature_gates, (std::map<std::string, bool>{{"A", true}, {"B", false}}));
   EXPECT_EQ(flags->config.mode, "nftables");
 }

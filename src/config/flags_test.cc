@@ -204,7 +204,7 @@ TEST(Complete, UnknownFieldsOfTheFileAreReportedAndTolerated) {
   const File file("udpIdleTimeout: 0s\nmode: nftables\n");
   const CommandLine line = completed({file.flag()});
   EXPECT_EQ(line.config.mode, "nftables");
-  EXPECT_THAT(line.config.node_port_addresses, ElementsAre("primary"));
+  EXPECT_THAT(items(line.config.node_port_addresses), ElementsAre("primary"));
   EXPECT_THAT(line.notices, ElementsAre(Notice{"Using lenient decoding as strict decoding failed", "err",
                                                "strict decoding error: unknown field \"udpIdleTimeout\" (line 3)"}));
 }

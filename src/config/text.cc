@@ -2,7 +2,7 @@
 // From typed fields to text, in two steps: first a small tree of values, then YAML or JSON from the tree.
 //
 // The YAML has to be what kube-proxy's library prints, to the byte, because people compare the two. Its habits:
-// mappings sorted by key, lists not indented below their key, an empty list is `null`, and a text gets quotes only
+// mappings sorted by key, lists not indented below their key, a list that nobody wrote is `null`, and a text gets quotes only
 // where it would otherwise be read as something else: double quotes if it looks like another type ("0", ""), single
 // ones if its characters have a meaning in YAML
 // ('[::]:10256').
@@ -71,16 +71,15 @@ template <Described T>
 Value value_of(const T& value);
 
 template <typename T>
-Value value_of(const std::optional<T>& value) {
-  return value ? value_of(*value) : Value{};
-}
-
-template <typename T>
 Value value_of(const std::vector<T>& value) {
-  if (value.empty()) return {};
   Value list{Value::Kind::kList, {}, {}, {}};
   for (const T& item : value) list.items.push_back(value_of(item));
   return list;
+}
+
+template <typename T>
+Value value_of(const std::optional<T>& value) {
+  return value ? value_of(*value) : Value{};
 }
 
 Value value_of(const std::map<std::string, bool>& value) {
@@ -187,7 +186,7 @@ void append_yaml(const Value& value, std::size_t indent, std::string& out) {
     out += value.members.empty() ? " {}\n" : "\n";
     append_yaml_members(value, indent + kStep, true, out);
   } else if (value.kind == Value::Kind::kList) {
-    out += "\n";
+    out += value.items.empty() ? " []\n" : "\n";
     for (const Value& item : value.items) {
       out.append(indent, ' ');
       out += "-";

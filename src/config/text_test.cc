@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "config/text.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 
 #include <algorithm>
@@ -261,6 +262,30 @@ TEST(Json, EveryFieldComesBackFromItsText) {
   ASSERT_TRUE(again) << again.error().what;
   EXPECT_EQ(again->strict_problems, "");
   EXPECT_EQ(again->proxy, config);
+}
+
+// As kube-proxy's, whose library tells a list that nobody wrote from an empty one.
+TEST(Yaml, AnEmptyListIsPrintedAsItWasWritten) {
+  struct Row {
+    const char* written;
+    const char* yaml;
+    const char* json;
+  };
+  for (const Row& row :
+       {Row{"", "null", "null"}, Row{"nodePortAddresses: null\nipvs: {excludeCIDRs: null}\n", "null", "null"},
+        Row{"nodePortAddresses: []\nipvs: {excludeCIDRs: []}\n", "[]", "[]"}}) {
+    const auto file =
+        parse_config_text(fmt::format("apiVersion: {}\nkind: {}\n{}", kProxyApiVersion, kProxyKind, row.written));
+    ASSERT_TRUE(file) << file.error().what;
+    const ProxyConfig config = completed(file->proxy);
+    EXPECT_THAT(config_yaml(config), HasSubstr(fmt::format("\nnodePortAddresses: {}\n", row.yaml)));
+    EXPECT_THAT(config_yaml(config), HasSubstr(fmt::format("\n  excludeCIDRs: {}\n", row.yaml)));
+    EXPECT_THAT(configz_json(config), HasSubstr(fmt::format(R"("nodePortAddresses":{},)", row.json)));
+    EXPECT_THAT(configz_json(config), HasSubstr(fmt::format(R"("excludeCIDRs":{},)", row.json)));
+    const auto again = parse_config_text(config_yaml(config));
+    ASSERT_TRUE(again);
+    EXPECT_EQ(again->proxy, config);
+  }
 }
 
 // Upstream: TestConfigz.

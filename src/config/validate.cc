@@ -77,9 +77,10 @@ void check_ipvs(const IpvsConfig& ipvs, Problems& problems) {
   problems.not_negative("KubeProxyIPVSConfiguration.TCPTimeout", ipvs.tcp_timeout);
   problems.not_negative("KubeProxyIPVSConfiguration.TCPFinTimeout", ipvs.tcp_fin_timeout);
   problems.not_negative("KubeProxyIPVSConfiguration.UDPTimeout", ipvs.udp_timeout);
-  for (std::size_t i = 0; i < ipvs.exclude_cidrs.size(); ++i) {
-    if (Cidr::parse(ipvs.exclude_cidrs[i])) continue;
-    problems.invalid(fmt::format("KubeProxyIPVSConfiguration.ExcludeCidrs[{}]", i), ipvs.exclude_cidrs[i],
+  const std::vector<std::string>& excluded = items(ipvs.exclude_cidrs);
+  for (std::size_t i = 0; i < excluded.size(); ++i) {
+    if (Cidr::parse(excluded[i])) continue;
+    problems.invalid(fmt::format("KubeProxyIPVSConfiguration.ExcludeCidrs[{}]", i), excluded[i],
                      "must be a valid CIDR");
   }
 }
@@ -174,20 +175,28 @@ void check_cluster_cidrs(const std::vector<std::string>& cidrs, Problems& proble
 }
 
 void check_detect_local(const ProxyConfig& config, Problems& problems) {
-  const std::string& mode = config.detect_local_mode;
-  if (mode == "BridgeInterface") {
-    if (config.detect_local.bridge_interface.empty()) {
-      problems.invalid("DetectLocalConfiguration.InterfaceName", std::string(), "must not be empty");
-    }
-  } else if (mode == "InterfaceNamePrefix") {
-    if (config.detect_local.interface_name_prefix.empty()) {
-      problems.invalid("DetectLocalConfiguration.InterfacePrefix", std::string(), "must not be empty");
-    }
-  } else if (mode == "ClusterCIDR") {
-    check_cluster_cidrs(cluster_cidrs(config), problems);
-  } else if (!mode.empty() && mode != "NodeCIDR") {
-    problems.other("DetectLocalMode", fmt::format("Unsupported value: {}", quoted(mode)),
+  const std::string& text = config.detect_local_mode;
+  const std::optional<DetectLocalMode> mode = parse_detect_local_mode(text);
+  if (!mode) {
+    problems.other("DetectLocalMode", fmt::format("Unsupported value: {}", quoted(text)),
                    R"(supported values: "ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNamePrefix", "")");
+    return;
+  }
+  switch (*mode) {
+    case DetectLocalMode::kBridgeInterface:
+      if (config.detect_local.bridge_interface.empty())
+        problems.invalid("DetectLocalConfiguration.InterfaceName", std::string(), "must not be empty");
+      return;
+    case DetectLocalMode::kInterfaceNamePrefix:
+      if (config.detect_local.interface_name_prefix.empty())
+        problems.invalid("DetectLocalConfiguration.InterfacePrefix", std::string(), "must not be empty");
+      return;
+    case DetectLocalMode::kClusterCidr:
+      if (!text.empty())
+        check_cluster_cidrs(cluster_cidrs(config), problems);  // as kube-proxy: not where none is named
+      return;
+    case DetectLocalMode::kNodeCidr:
+      return;
   }
 }
 
@@ -243,7 +252,7 @@ std::vector<std::string> config_problems(const ProxyConfig& config) {
   problems.not_negative("ClientConnection.Burst", config.client_connection.burst);
   check_periods(config, problems);
   check_addresses(config, problems);
-  check_node_port_addresses(config.node_port_addresses, problems);
+  check_node_port_addresses(items(config.node_port_addresses), problems);
   if (!config.show_hidden_metrics_for_version.empty() &&
       config.show_hidden_metrics_for_version != kPreviousMinorVersion) {
     problems.invalid("ShowHiddenMetricsForVersion", config.show_hidden_metrics_for_version,

@@ -66,7 +66,7 @@ Findings check_node_ports(const ProxyConfig& config, const ClusterFacts& facts) 
     return findings;
   }
   const bool any_dual_stack = count(cluster_cidrs(config)).both() || count(cidrs).both() ||
-                              count(config.ipvs.exclude_cidrs).both() || count(texts_of(facts.pod_cidrs)).both();
+                              count(items(config.ipvs.exclude_cidrs)).both() || count(texts_of(facts.pod_cidrs)).both();
   const Family other = other_family(facts.primary);
   if (any_dual_stack && count(cidrs).of_family(facts.primary) == cidrs.size()) {
     findings.problems.push_back(
@@ -98,15 +98,16 @@ Findings check_families(const ProxyConfig& config, const ClusterFacts& facts) {
     if (listens_on(address, bad))
       findings.problems.push_back(fmt::format("{} but {} is {}", cluster, what, to_string(bad)));
   };
-  if (tell_cidrs("clusterCIDRs", cluster_cidrs(config)) && config.detect_local_mode == "ClusterCIDR" &&
+  if (tell_cidrs("clusterCIDRs", cluster_cidrs(config)) && detect_local_mode(config) == DetectLocalMode::kClusterCidr &&
       !facts.dual_stack) {
     findings.fatal = true;
   }
-  if (tell_cidrs("node.spec.podCIDRs", texts_of(facts.pod_cidrs)) && config.detect_local_mode == "NodeCIDR") {
+  if (tell_cidrs("node.spec.podCIDRs", texts_of(facts.pod_cidrs)) &&
+      detect_local_mode(config) == DetectLocalMode::kNodeCidr) {
     findings.fatal = true;
   }
   if (facts.dual_stack) return findings;  // with both families present the rest is no contradiction
-  tell_cidrs("ipvs.excludeCIDRs", config.ipvs.exclude_cidrs);
+  tell_cidrs("ipvs.excludeCIDRs", items(config.ipvs.exclude_cidrs));
   tell_address("healthzBindAddress", config.healthz_bind_address);
   tell_address("metricsBindAddress", config.metrics_bind_address);
   return findings;

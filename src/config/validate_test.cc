@@ -49,7 +49,7 @@ TEST(Validate, BlocksOfTheModes) {
     c.ipvs.tcp_timeout = -1s;
     c.ipvs.tcp_fin_timeout = -2s;
     c.ipvs.udp_timeout = -3s;
-    c.ipvs.exclude_cidrs = {"10.0.0.0/8", "10.0.0.1", "x"};
+    c.ipvs.exclude_cidrs = std::vector<std::string>{"10.0.0.0/8", "10.0.0.1", "x"};
   };
   expect_rows({
       {"iptables bit too large",

@@ -78,7 +78,7 @@ Result<std::optional<OwnNode>> learn_own_node(const config::ProxyConfig& config,
       gate.wait({fmt::format("an address of Node \"{}\"", name), kAddressWait, files, [](const model::Node& object) {
                    return !object.internal_ips.empty() || !object.external_ips.empty();
                  }});
-  if (config.detect_local_mode == "NodeCIDR" && !gate.given_up()) {
+  if (detect_local_mode(config) == config::DetectLocalMode::kNodeCidr && !gate.given_up()) {
     node.object = gate.wait({fmt::format("podCIDRs of Node \"{}\" (detectLocalMode NodeCIDR)", name), kPodCidrWait,
                              files, [](const model::Node& object) { return !object.pod_cidrs.empty(); }});
     if (!gate.given_up() && node.pod_cidrs().empty()) {
