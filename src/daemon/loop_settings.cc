@@ -18,6 +18,7 @@ sync::LoopSettings loop_settings(const config::CommandLine& command, const OwnNo
   sync::LoopSettings settings;
   settings.sync_period = periods.period;
   settings.min_sync_period = periods.min;
+  settings.drain_timeout = command.sluice.ipvs.drain_timeout;
   settings.drift_repair_interval =
       command.sluice.drift_repair ? std::chrono::nanoseconds(kDriftRepairInterval) : std::chrono::nanoseconds(0);
   settings.plan.node_name = node.name;
@@ -29,7 +30,8 @@ sync::LoopSettings loop_settings(const config::CommandLine& command, const OwnNo
     config::of(settings.facts.node_ip, family) = config::of(node.ips.by_family, family);
   }
   settings.facts.zone = node.zone();
-  if (config.detect_local_mode == "NodeCIDR" && node.object) settings.pod_cidrs = node.object->pod_cidrs;
+  if (detect_local_mode(config) == config::DetectLocalMode::kNodeCidr && node.object)
+    settings.pod_cidrs = node.object->pod_cidrs;
   settings.process_start = process_start;
   return settings;
 }

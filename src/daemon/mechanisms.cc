@@ -69,7 +69,7 @@ std::unique_ptr<dataplane::Mechanism> make_ipvs(const ProxyConfig& config, const
   namespace ipvs_plane = dataplane::ipvs;
   ipvs_plane::MechanismSettings settings;
   settings.plane.scheduler = config.ipvs.scheduler;
-  for (const std::string& text : config.ipvs.exclude_cidrs) {
+  for (const std::string& text : items(config.ipvs.exclude_cidrs)) {
     if (const auto cidr = Cidr::parse(text)) settings.plane.exclude_cidrs.push_back(*cidr);  // validated before
   }
   settings.plane.drain_timeout = std::chrono::duration_cast<std::chrono::milliseconds>(sluice.ipvs.drain_timeout);
@@ -105,6 +105,12 @@ Mechanisms make_mechanisms(const ProxyConfig& config, const SluiceConfig& sluice
   mechanisms.push_back(make_iptables(config, sluice));
   mechanisms.push_back(std::make_unique<dataplane::nftables::NftablesMechanism>());
   return mechanisms;
+}
+
+std::vector<dataplane::Mechanism*> pointers_to(const Mechanisms& mechanisms) {
+  std::vector<dataplane::Mechanism*> pointers;
+  for (const auto& mechanism : mechanisms) pointers.push_back(mechanism.get());
+  return pointers;
 }
 
 Result<dataplane::Mechanism*> mechanism_named(const Mechanisms& mechanisms, std::string_view name) {

@@ -5,7 +5,6 @@
 
 #include <utility>
 
-#include "base/clock.h"
 #include "base/log.h"
 #include "config/detect.h"
 #include "config/validate_families.h"
@@ -97,13 +96,6 @@ Result<std::vector<std::unique_ptr<dataplane::DataPlane>>> open_data_planes(
     planes.push_back(std::move(plane));
   }
   return planes;
-}
-
-std::shared_ptr<sync::LeftoverSweep> make_sweep(const Serving& serving) {
-  std::vector<sync::LeftoverSweep::Party> parties;
-  for (const auto& mechanism : serving.mechanisms)
-    parties.push_back({mechanism.get(), mechanism.get() == serving.mode ? serving.families : std::vector<Family>{}});
-  return std::make_shared<sync::LeftoverSweep>(std::move(parties), system_clock());
 }
 
 dataplane::NodePortAddresses node_port_addresses_now(const Serving& serving, Family family) {

@@ -11,7 +11,6 @@
 #include "daemon/mechanisms.h"
 #include "daemon/own_node.h"
 #include "dataplane/dataplane.h"
-#include "sync/leftover_sweep.h"
 
 namespace sluice::daemon {
 
@@ -30,9 +29,6 @@ Result<> check_against_node(const config::ProxyConfig& config, const Serving& se
 Result<std::vector<std::unique_ptr<dataplane::DataPlane>>> open_data_planes(
     const config::CommandLine& command, const Serving& serving, const OwnNode& node,
     const std::vector<IpAddress>& api_server_addresses);
-
-// Takes away what every mode has left on this node, beside what it serves with. Refers to `serving`, which outlives it.
-std::shared_ptr<sync::LeftoverSweep> make_sweep(const Serving& serving);
 
 // Where node ports of a family are served, by this host's current addresses.
 dataplane::NodePortAddresses node_port_addresses_now(const Serving& serving, Family family);

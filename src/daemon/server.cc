@@ -143,7 +143,8 @@ class Server {
 
   void make_control_loop(const OwnNode& node, std::vector<std::unique_ptr<dataplane::DataPlane>> planes) {
     auto control = std::make_unique<sync::ControlLoop>(loop_settings(command_, node, serving_, started_), loop_hooks(),
-                                                       system_clock(), metrics_, health_, std::move(planes));
+                                                       system_clock(), metrics_, health_, std::move(planes),
+                                                       pointers_to(serving_.mechanisms));
     {
       const MutexLock lock(control_mutex_);
       control_ = std::move(control);
@@ -162,7 +163,6 @@ class Server {
     };
     if (!serving_.node_port_cidrs.empty())
       hooks.node_port_addresses = [this](Family family) { return node_port_addresses_now(serving_, family); };
-    hooks.sweep = [sweep = make_sweep(serving_)] { return sweep->step(); };
     hooks.address_refused = [this](const dataplane::Refusal& refusal) { events_->address_refused(refusal); };
     hooks.port_refused = [this](const dataplane::RefusedPort& refused) { events_->port_refused(refused); };
     hooks.fatal = [this](const std::string& why) { end(1, why); };

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Mechanism: one proxy mode on this node, from the question whether it can be served here to the removal of the last
-// object that it ever made. The modes know nothing of each other; whoever holds all of them (daemon's registry, the
-// succession in sync) decides which one serves, and takes away what the others left by asking each for its own.
+// object that it ever made. The modes know nothing of each other. Daemon's registry holds all of them; which plane serves
+// is the succession's decision (sync/succession.h), and what is left is taken away by asking each mode for its own
+// (sync/leftover_sweep.h).
 //
 // The contract.
 //
@@ -12,7 +13,8 @@
 // - Objects of others stay: the administrator's rules, kubelet's, a network plugin's, virtual servers that no record
 //   lists as ours. If an object's owner cannot be determined, it stays and is reported (Leftovers::unsure).
 // - leftovers() is beside what serves: of a family that a data plane of this mechanism serves, what that plane has is
-//   not left over; a second flavour's rules, or what kube-proxy left in the same place, is.
+//   not left over; a second flavour's rules, or what kube-proxy left in the same place, is. Not called while a plane of
+//   this mechanism is being programmed or retires: whose an object is, is not known then.
 // - remove() works in bounded pieces, so that whoever calls it can serve changes in between. Each piece leaves the node
 //   in a state that is safe: a guard is removed after what it guards (the martian rule after route_localnet is 0
 //   again), entry points before what they lead to. Killed after any piece, or within one, a later process finds the

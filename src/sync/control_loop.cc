@@ -96,19 +96,22 @@ LoopHooks kernel_hooks() {
 }
 
 ControlLoop::ControlLoop(LoopSettings settings, LoopHooks hooks, const Clock& clock, observe::Metrics& metrics,
-                         observe::Health& health, std::vector<std::unique_ptr<dataplane::DataPlane>> data_planes)
+                         observe::Health& health, std::vector<std::unique_ptr<dataplane::DataPlane>> data_planes,
+                         const std::vector<dataplane::Mechanism*>& mechanisms)
     : settings_(sane(std::move(settings))),
       hooks_(std::move(hooks)),
       clock_(clock),
       metrics_(metrics),
       health_(health),
       context_{settings_, hooks_, clock_, settings_.process_start.value_or(clock.wall_now()), metrics_, health_},
+      sweep_(mechanisms, clock_),
       planner_(settings_.plan),
       facts_(settings_.facts) {
-  for (auto& data_plane : data_planes)
-    families_.push_back(std::make_unique<ServedFamily>(context_, std::move(data_plane)));
+  for (const auto& data_plane : data_planes)
+    families_.push_back(std::make_unique<ServedFamily>(context_, data_plane->family()));
   SLUICE_CHECK(families_.size() < 2 || families_[0]->family() != families_[1]->family());
   SLUICE_CHECK(families_.size() <= kFamilies.size());
+  for (auto& data_plane : data_planes) begin(std::move(data_plane));
 }
 
 ControlLoop::~ControlLoop() {
@@ -118,6 +121,13 @@ ControlLoop::~ControlLoop() {
     left.swap(comparisons_);
   }
   refuse_comparisons(left, Errc::kUnavailable, "the control loop has ended");
+}
+
+void ControlLoop::begin(std::unique_ptr<dataplane::DataPlane> data_plane) {
+  const auto family = std::find_if(families_.begin(), families_.end(),
+                                   [&data_plane](const auto& each) { return each->family() == data_plane->family(); });
+  SLUICE_CHECK(family != families_.end());
+  (*family)->planes().begin(std::move(data_plane));
 }
 
 void ControlLoop::run() {
@@ -173,11 +183,17 @@ Clock::SteadyTime ControlLoop::step() {
   return next_wake();
 }
 
+bool ControlLoop::all_served() const {
+  return !families_.empty() &&
+         std::all_of(families_.begin(), families_.end(), [](const auto& family) { return family->served(); });
+}
+
+// What is left over in a family may be all that serves it, until a plane of ours does.
 void ControlLoop::sweep() {
-  if (!next_sweep_ || clock_.steady_now() < *next_sweep_ || stopping_) return;
-  const auto wait = hooks_.sweep();
-  next_sweep_.reset();
-  if (wait) next_sweep_ = clock_.steady_now() + *wait;
+  if (stopping_ || !all_served()) return;
+  ModesInUse modes;
+  for (const auto& family : families_) family->planes().add_in_use(modes);
+  sweep_.step(modes);
 }
 
 void ControlLoop::start() {
@@ -274,11 +290,6 @@ void ControlLoop::sync_families() {
     synced |= family->step(planner_);
   }
   publish(synced);
-  const auto has_synced = [](const auto& family) { return family->synced(); };
-  if (synced && !first_synced_called_ && std::all_of(families_.begin(), families_.end(), has_synced)) {
-    first_synced_called_ = true;
-    if (hooks_.sweep) next_sweep_ = clock_.steady_now();
-  }
   for (const auto& family : families_) {
     if (stopping_) return;
     family->clean_conntrack();
@@ -318,7 +329,7 @@ Clock::SteadyTime ControlLoop::next_wake() const {
   for (const auto& family : families_) {
     if (const auto next = family->next_wake()) wake = std::min(wake, *next);
   }
-  if (next_sweep_) wake = std::min(wake, *next_sweep_);
+  if (const auto next = sweep_.next_wake(); next && all_served()) wake = std::min(wake, *next);
   return wake;
 }
 

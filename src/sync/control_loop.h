@@ -24,6 +24,7 @@
 #include "model/snapshot.h"
 #include "plan/planner.h"
 #include "sync/family.h"
+#include "sync/leftover_sweep.h"
 #include "sync/settings.h"
 #include "sync/status.h"
 #include "sync/update_queue.h"
@@ -32,13 +33,19 @@ namespace sluice::sync {
 
 class ControlLoop {
  public:
-  // Neither starts threads nor touches the kernel. At most one data plane per family; `clock`, `metrics` and `health`
-  // outlive it.
+  // Neither starts threads nor touches the kernel. The families served are those of `data_planes`, which are begun, at
+  // most one of each. `mechanisms` are all modes of this program: what they have on this node beside what serves is
+  // taken away. Mechanisms, `clock`, `metrics` and `health` outlive it.
   ControlLoop(LoopSettings settings, LoopHooks hooks, const Clock& clock, observe::Metrics& metrics,
-              observe::Health& health, std::vector<std::unique_ptr<dataplane::DataPlane>> data_planes);
+              observe::Health& health, std::vector<std::unique_ptr<dataplane::DataPlane>> data_planes,
+              const std::vector<dataplane::Mechanism*>& mechanisms = {});
   ~ControlLoop();
   ControlLoop(const ControlLoop&) = delete;
   ControlLoop& operator=(const ControlLoop&) = delete;
+
+  // A data plane comes, of a family that is served: it is programmed, serves, and what served before retires
+  // (succession.h). On the loop's thread, or before run().
+  void begin(std::unique_ptr<dataplane::DataPlane> data_plane);
 
   // Works until stop(), on the calling thread. Needs the machine's clock: it sleeps.
   void run();
@@ -68,6 +75,7 @@ class ControlLoop {
   void count(const model::Touched& touched, const std::set<model::ObjectKey>& services);
   void distribute(const std::vector<plan::Change>& changes, const model::Touched& touched);
   void sync_families();
+  [[nodiscard]] bool all_served() const;
   void sweep();
   void publish(bool synced);
   void publish_pending();
@@ -87,8 +95,7 @@ class ControlLoop {
   bool started_ = false;
   bool planned_ = false;
   bool fatal_called_ = false;
-  bool first_synced_called_ = false;
-  std::optional<Clock::SteadyTime> next_sweep_;  // nothing before the first sync, and when all is swept
+  LeftoverSweep sweep_;
   model::Snapshot snapshot_;
   plan::Planner planner_;
   plan::NodeFacts facts_;

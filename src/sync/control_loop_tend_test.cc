@@ -73,32 +73,6 @@ TEST_F(ControlLoopTendTest, ARefusedAddressIsReportedOnceAndCountedUntilItIsServ
   EXPECT_TRUE(loop_->status().families[0].refusals.empty());
 }
 
-TEST_F(ControlLoopTendTest, TheSweepBeginsWhenEveryFamilyIsProgrammedAndGoesOnAsItAsks) {
-  using namespace std::chrono_literals;
-  int pieces = 0;
-  hooks_.sweep = [&pieces]() -> std::optional<std::chrono::nanoseconds> {
-    if (++pieces == 1) return 0ns;
-    if (pieces == 2) return 10s;
-    return std::nullopt;
-  };
-  make_loop();
-  v6().failures = 1;
-  post(complete(with({web()}, {web_slice({"10.1.0.1"}), web_slice6({"fd01::1"})})));
-  step();
-  EXPECT_EQ(pieces, 0) << "IPv6 is not programmed yet";
-  step_after(settings_.sync_period);
-  EXPECT_EQ(pieces, 1);
-  step();
-  EXPECT_EQ(pieces, 2) << "at once";
-  step_after(9s);
-  EXPECT_EQ(pieces, 2);
-  step_after(1s);
-  EXPECT_EQ(pieces, 3);
-  post(with({}, {web_slice({"10.1.0.2"})}));
-  step_after(1h);
-  EXPECT_EQ(pieces, 3) << "all is done";
-}
-
 // What the plan refuses goes the same way: reported once, listed, and forgotten when it is served.
 TEST_F(ControlLoopTendTest, AnAddressThatAnOlderServiceHasIsReportedUntilThatOneGoes) {
   std::vector<std::string> told;

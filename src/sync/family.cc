@@ -4,6 +4,8 @@
 // bring the same flow back.
 #include "sync/family.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <functional>
 #include <utility>
@@ -22,8 +24,8 @@ double to_seconds(std::chrono::nanoseconds duration) {
 
 }  // namespace
 
-ServedFamily::ServedFamily(const SyncContext& context, std::unique_ptr<dataplane::DataPlane> data_plane)
-    : context_(context), family_(data_plane->family()), planes_(context, std::move(data_plane)) {}
+ServedFamily::ServedFamily(const SyncContext& context, Family family)
+    : context_(context), family_(family), planes_(context, family) {}
 
 void ServedFamily::start() {
   context_.health.loop_started(family_);
@@ -64,6 +66,16 @@ void ServedFamily::plan_ready() {
   planned_ = true;
   batch_changed_ = true;
   changed();
+}
+
+bool ServedFamily::waiting() const {
+  return planned_ && planes_.current() != nullptr && planes_.current()->waiting();
+}
+
+Result<dataplane::Difference> ServedFamily::compare(const plan::Planner& planner) {
+  if (planes_.current() == nullptr)
+    return fail(Errc::kUnavailable, fmt::format("{}: no data plane was opened", to_string(family_)));
+  return planes_.current()->compare(planner);
 }
 
 bool ServedFamily::step(const plan::Planner& planner) {
@@ -109,8 +121,9 @@ void ServedFamily::observe_programming_latency() {
 }
 
 NodePortScope ServedFamily::node_port_scope() const {
-  const auto& served = planes_.current().served_addresses();
-  if (served && !served->all_local) return std::set<IpAddress>(served->addresses.begin(), served->addresses.end());
+  const Plane* plane = planes_.current();
+  if (const auto served = plane != nullptr ? plane->served_addresses() : std::nullopt; served && !served->all_local)
+    return std::set<IpAddress>(served->addresses.begin(), served->addresses.end());
   if (!context_.hooks.local_addresses) return std::nullopt;
   const auto addresses = context_.hooks.local_addresses();
   if (!addresses) {

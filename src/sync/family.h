@@ -19,7 +19,7 @@ namespace sluice::sync {
 // Everything except status() and append_served() is only for the loop's thread.
 class ServedFamily {
  public:
-  ServedFamily(const SyncContext& context, std::unique_ptr<dataplane::DataPlane> data_plane);
+  ServedFamily(const SyncContext& context, Family family);
 
   [[nodiscard]] Family family() const { return family_; }
   void start();  // the loop is running
@@ -41,10 +41,11 @@ class ServedFamily {
   void clean_conntrack();
   [[nodiscard]] std::optional<Clock::SteadyTime> next_wake() const;
 
-  [[nodiscard]] bool waiting() const { return planned_ && planes_.current().waiting(); }
-  [[nodiscard]] bool synced() const { return planes_.current().synced(); }
-  Result<dataplane::Difference> compare(const plan::Planner& planner) { return planes_.current().compare(planner); }
+  [[nodiscard]] bool waiting() const;
+  [[nodiscard]] bool served() const { return planes_.serving(); }
+  Result<dataplane::Difference> compare(const plan::Planner& planner);
   [[nodiscard]] Succession& planes() { return planes_; }
+  [[nodiscard]] const Succession& planes() const { return planes_; }
 
   [[nodiscard]] FamilyStatus status() const { return planes_.status(); }
   void append_served(std::vector<plan::ServicePortPlanPtr>& to) const { planes_.append_served(to); }

@@ -12,31 +12,49 @@
 
 namespace sluice::sync {
 
-LeftoverSweep::LeftoverSweep(std::vector<Party> parties, const Clock& clock) : clock_(clock) {
-  for (Party& party : parties) work_.push_back({std::move(party)});
+LeftoverSweep::LeftoverSweep(const std::vector<dataplane::Mechanism*>& mechanisms, const Clock& clock) : clock_(clock) {
+  for (dataplane::Mechanism* mechanism : mechanisms) work_.push_back({mechanism});
 }
 
-std::optional<std::chrono::nanoseconds> LeftoverSweep::step() {
+void LeftoverSweep::step(const ModesInUse& in_use) {
   const Clock::SteadyTime now = clock_.steady_now();
+  for (Work& work : work_) note_use(work, in_use, now);
   const auto due =
-      std::find_if(work_.begin(), work_.end(), [now](const Work& work) { return !work.done && work.next <= now; });
-  if (due != work_.end()) {
-    if (due->removing) {
-      remove_piece(*due, now);
-    } else {
-      look(*due, now);
-    }
+      std::find_if(work_.begin(), work_.end(), [now](const Work& work) { return work.waits() && work.next <= now; });
+  if (due == work_.end()) return;
+  if (due->removing) {
+    remove_piece(*due, now);
+  } else {
+    look(*due, now);
   }
+}
+
+std::optional<Clock::SteadyTime> LeftoverSweep::next_wake() const {
   std::optional<Clock::SteadyTime> next;
   for (const Work& work : work_) {
-    if (!work.done) next = next ? std::min(*next, work.next) : work.next;
+    if (work.in_use && work.waits()) next = next ? std::min(*next, work.next) : work.next;
   }
-  if (!next) return std::nullopt;
-  return std::max<std::chrono::nanoseconds>(*next - now, std::chrono::nanoseconds(0));
+  return next;
+}
+
+// A plane that came or went makes another question of what is left, so what was found before is forgotten.
+void LeftoverSweep::note_use(Work& work, const ModesInUse& in_use, Clock::SteadyTime now) {
+  const auto found = in_use.find(work.mechanism->name());
+  const ModeInUse use = found == in_use.end() ? ModeInUse() : found->second;
+  if (use == work.in_use) return;
+  // Through a change that takes several steps, the first one counts.
+  if (!work.in_use || !work.in_use->changing) work.quiet_since = now;
+  work.in_use = use;
+  work.next = now;
+  work.removing.reset();
+  report_removed(work);
+  work.problems.clear();
+  work.retry = kRetryMin;
+  work.done = false;
 }
 
 void LeftoverSweep::look(Work& work, Clock::SteadyTime now) {
-  dataplane::Leftovers found = work.party.mechanism->leftovers(work.party.serving);
+  dataplane::Leftovers found = work.mechanism->leftovers(work.in_use->serving);
   std::vector<std::string> texts = found.problems;
   texts.insert(texts.end(), found.unsure.begin(), found.unsure.end());
   report(work, texts);
@@ -44,10 +62,10 @@ void LeftoverSweep::look(Work& work, Clock::SteadyTime now) {
     work.done = true;
     return;
   }
-  if (!work.deadline) work.deadline = now + found.drain_timeout;
-  if (found.connections > 0 && now < *work.deadline) {
-    work.next = std::min(now + kLookInterval, *work.deadline);
-    SLUICE_LOG_V(1, "Another mode still carries connections, looking again", {"mode", work.party.mechanism->name()},
+  const Clock::SteadyTime deadline = work.quiet_since + found.drain_timeout;
+  if (found.connections > 0 && now < deadline) {
+    work.next = std::min<Clock::SteadyTime>(now + kLookInterval, deadline);
+    SLUICE_LOG_V(1, "Another mode still carries connections, looking again", {"mode", work.mechanism->name()},
                  {"connections", found.connections});
     return;
   }
@@ -55,17 +73,14 @@ void LeftoverSweep::look(Work& work, Clock::SteadyTime now) {
 }
 
 void LeftoverSweep::remove_piece(Work& work, Clock::SteadyTime now) {
-  dataplane::Removal piece = work.party.mechanism->remove(*std::exchange(work.removing, std::nullopt));
+  dataplane::Removal piece = work.mechanism->remove(*std::exchange(work.removing, std::nullopt));
   for (dataplane::Objects& objects : piece.removed) add(work.removed, std::move(objects));
   std::move(piece.problems.begin(), piece.problems.end(), std::back_inserter(work.problems));
   if (!piece.left.objects.empty()) {
     work.removing = std::move(piece.left);
     return;
   }
-  for (const dataplane::Objects& objects : work.removed)
-    SLUICE_LOG_INFO("Removed what another mode left", {"mode", work.party.mechanism->name()},
-                    {"what", objects.to_string()});
-  work.removed.clear();
+  report_removed(work);
   if (work.problems.empty()) {
     work.done = true;
     return;
@@ -75,10 +90,16 @@ void LeftoverSweep::remove_piece(Work& work, Clock::SteadyTime now) {
   work.retry = std::min<std::chrono::nanoseconds>(2 * work.retry, kRetryMax);
 }
 
+void LeftoverSweep::report_removed(Work& work) {
+  for (const dataplane::Objects& objects : work.removed)
+    SLUICE_LOG_INFO("Removed what another mode left", {"mode", work.mechanism->name()}, {"what", objects.to_string()});
+  work.removed.clear();
+}
+
 void LeftoverSweep::report(Work& work, const std::vector<std::string>& texts) {
   for (const std::string& text : texts) {
     if (std::find(work.reported.begin(), work.reported.end(), text) != work.reported.end()) continue;
-    SLUICE_LOG_WARNING("Could not remove what another mode left, going on", {"mode", work.party.mechanism->name()},
+    SLUICE_LOG_WARNING("Could not remove what another mode left, going on", {"mode", work.mechanism->name()},
                        {"err", text});
     work.reported.push_back(text);
   }

@@ -14,6 +14,7 @@
 
 #include "base/ip_literals.h"
 #include "dataplane/fake_data_plane.h"
+#include "dataplane/fake_mechanism.h"
 #include "plan/test_objects.h"
 #include "sync/control_loop.h"
 
@@ -62,7 +63,8 @@ class LoopFixture : public testing::Test {
       planes_[index] = plane.get();
       planes.push_back(std::move(plane));
     }
-    loop_ = std::make_unique<ControlLoop>(settings_, hooks_, clock_, metrics_, health_, std::move(planes));
+    loop_ = std::make_unique<ControlLoop>(settings_, hooks_, clock_, metrics_, health_, std::move(planes),
+                                          std::vector<dataplane::Mechanism*>{&mode_mechanism_, &other_mode_});
   }
 
   FakeDataPlane& v4() { return *planes_[0]; }
@@ -129,6 +131,8 @@ class LoopFixture : public testing::Test {
   }
 
   std::string mode_ = "fake";  // of the planes that make_loop() makes
+  dataplane::FakeMechanism mode_mechanism_{"fake"};
+  dataplane::FakeMechanism other_mode_{"other"};
   FakeClock clock_;
   observe::Metrics metrics_;
   observe::Health health_{clock_, std::chrono::seconds(60)};

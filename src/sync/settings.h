@@ -24,6 +24,8 @@ struct LoopSettings {
       std::chrono::seconds(30)};  // between two checks of the canary; also the retry interval
   std::chrono::nanoseconds min_sync_period{std::chrono::seconds(1)};   // between the end of one sync and the next
   std::chrono::nanoseconds full_sync_interval{std::chrono::hours(1)};  // where the data plane wants it
+  // For how long a data plane that retires keeps its connections at most.
+  std::chrono::nanoseconds drain_timeout{std::chrono::minutes(15)};
   // How often everything that is live is read back and compared, and repaired where it differs; 0 = never.
   std::chrono::nanoseconds drift_repair_interval{0};
   plan::Settings plan;
@@ -43,9 +45,6 @@ struct LoopHooks {
   std::function<dataplane::NodePortAddresses(Family)> node_port_addresses;
   // The process cannot continue with these settings and must be restarted. Called at most once.
   std::function<void(std::string)> fatal;
-  // Every family has been programmed, so what other modes left serves no one any more: takes one piece of it away, and
-  // returns how long until it wants to be called again. Nothing when all is done.
-  std::function<std::optional<std::chrono::nanoseconds>()> sweep;
   // The plan or a data plane declines to serve an address of a Service; once for each until it serves it.
   std::function<void(const dataplane::Refusal&)> address_refused;
   // The kernel refuses a Service port; once for each reason until it accepts the port.

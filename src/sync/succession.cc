@@ -9,43 +9,36 @@
 
 namespace sluice::sync {
 
-Succession::Succession(const SyncContext& context, std::unique_ptr<dataplane::DataPlane> first)
-    : context_(context), serving_(std::make_shared<Plane>(context, std::move(first))) {
-  publish();
-}
+Succession::Succession(const SyncContext& context, Family family) : context_(context), family_(family) {}
 
-void Succession::begin(std::unique_ptr<dataplane::DataPlane> successor) {
-  SLUICE_CHECK(successor->family() == serving_->family());
-  if (successor_) retire(std::move(*successor_).release());
-  successor_ = std::make_shared<Plane>(context_, std::move(successor));
-  successor_->request();
+void Succession::begin(std::unique_ptr<dataplane::DataPlane> plane) {
+  SLUICE_CHECK(plane->family() == family_);
+  if (coming_) retire(std::move(*coming_).release());
+  coming_ = std::make_shared<Plane>(context_, std::move(plane));
+  coming_->request();
   publish();
 }
 
 void Succession::note(const plan::Change& change) {
-  serving_->note(change);
-  if (successor_) successor_->note(change);
+  for (const auto& plane : {serving_, coming_}) {
+    if (plane) plane->note(change);
+  }
 }
 
 void Succession::request() {
-  serving_->request();
-  if (successor_) successor_->request();
+  for (const auto& plane : {serving_, coming_}) {
+    if (plane) plane->request();
+  }
 }
 
 Plane::Turn Succession::step(const plan::Planner& planner) {
-  const bool served = serving_->synced();
-  Plane::Turn turn = serving_->step(planner);
-  if (successor_) {
-    Plane::Turn taken_over = successor_->step(planner);
-    if (successor_->synced()) {
-      SLUICE_LOG_INFO("Another data plane has taken over", {"ipFamily", to_string(serving_->family())},
-                      {"from", serving_->name()}, {"to", successor_->name()});
-      retire(std::move(*std::exchange(serving_, std::exchange(successor_, nullptr))).release());
-      turn = std::move(taken_over);
-      publish();
-    }
-  } else if (!served && serving_->synced()) {
-    publish();
+  Plane::Turn turn;
+  if (serving_) turn = serving_->step(planner);
+  if (coming_) {
+    Plane::Turn of_coming = coming_->step(planner);
+    const bool programmed = coming_->synced();
+    if (!serving_ || programmed) turn = std::move(of_coming);
+    if (programmed) take_over();
   }
   const Clock::SteadyTime now = context_.clock.steady_now();
   for (Retiring& each : retiring_) {
@@ -55,55 +48,80 @@ Plane::Turn Succession::step(const plan::Planner& planner) {
   return turn;
 }
 
-void Succession::retire(std::unique_ptr<dataplane::DataPlane> plane) {
-  retiring_.push_back({.plane = std::move(plane), .next = context_.clock.steady_now()});
+void Succession::take_over() {
+  if (serving_) {
+    SLUICE_LOG_INFO("Another data plane has taken over", {"ipFamily", to_string(family_)}, {"from", serving_->name()},
+                    {"to", coming_->name()});
+    retire(std::move(*serving_).release());
+  }
+  serving_ = std::exchange(coming_, nullptr);
+  publish();
 }
 
-// Ends with the plane's destruction where its last connection has ended.
+void Succession::retire(std::unique_ptr<dataplane::DataPlane> plane) {
+  const Clock::SteadyTime now = context_.clock.steady_now();
+  retiring_.push_back({.plane = std::move(plane), .deadline = now + context_.settings.drain_timeout, .next = now});
+}
+
+void Succession::tend_failed(Retiring& each, const Error& error) {
+  each.next = std::min(context_.clock.steady_now() + context_.settings.sync_period, each.deadline);
+  if (std::exchange(each.failure_reported, true)) return;
+  SLUICE_LOG_WARNING("Could not retire a data plane, will try again every sync period",
+                     {"ipFamily", to_string(family_)}, {"dataPlane", each.plane->name()}, {"err", error.what});
+}
+
+// Ends with the plane's destruction where it is gone.
 void Succession::tend(Retiring& each) {
-  const auto failed = [&](const Error& error) {
-    each.next = context_.clock.steady_now() + context_.settings.sync_period;
-    if (std::exchange(each.failure_reported, true)) return;
-    SLUICE_LOG_WARNING("Could not retire a data plane, will try again every sync period",
-                       {"ipFamily", to_string(each.plane->family())}, {"dataPlane", each.plane->name()},
-                       {"err", error.what});
-  };
-  if (!each.retired) {
-    if (const auto retired = each.plane->retire(); !retired) return failed(retired.error());
+  const auto retire_and_tend = [&each]() -> Result<std::optional<std::chrono::milliseconds>> {
+    if (!each.retired) SLUICE_CHECK_OK(each.plane->retire());
     each.retired = true;
-  }
-  const auto again = each.plane->tend();
-  if (!again) return failed(again.error());
-  if (*again) {
-    each.next = context_.clock.steady_now() + **again;
+    return each.plane->tend();
+  };
+  const Clock::SteadyTime now = context_.clock.steady_now();
+  const auto again = retire_and_tend();
+  if (again && !*again) {
+    SLUICE_LOG_INFO("The last connection of a retired data plane has ended", {"ipFamily", to_string(family_)},
+                    {"dataPlane", each.plane->name()});
+  } else if (now >= each.deadline) {
+    SLUICE_LOG_WARNING("A retired data plane still carries connections after its drain timeout, ending it",
+                       {"ipFamily", to_string(family_)}, {"dataPlane", each.plane->name()});
+  } else if (!again) {
+    return tend_failed(each, again.error());
+  } else {
+    each.next = std::min<Clock::SteadyTime>(now + **again, each.deadline);
     return;
   }
-  SLUICE_LOG_INFO("The last connection of a retired data plane has ended",
-                  {"ipFamily", to_string(each.plane->family())}, {"dataPlane", each.plane->name()});
   each.plane.reset();
 }
 
 std::optional<Clock::SteadyTime> Succession::next_wake() const {
-  auto wake = serving_->next_wake();
+  std::optional<Clock::SteadyTime> wake;
   const auto earlier = [&wake](Clock::SteadyTime time) {
     if (!wake || time < *wake) wake = time;
   };
-  if (successor_) {
-    if (const auto next = successor_->next_wake()) earlier(*next);
+  for (const auto& plane : {serving_, coming_}) {
+    if (!plane) continue;
+    if (const auto next = plane->next_wake()) earlier(*next);
   }
   for (const Retiring& each : retiring_) earlier(each.next);
   return wake;
 }
 
+void Succession::add_in_use(ModesInUse& modes) const {
+  if (serving_) modes[std::string(serving_->name())].serving.push_back(family_);
+  if (coming_) modes[std::string(coming_->name())].changing = true;
+  for (const Retiring& each : retiring_) modes[std::string(each.plane->name())].changing = true;
+}
+
 void Succession::publish() {
-  std::vector<PlaneStage> stages{
-      {std::string(serving_->name()), serving_->synced() ? Stage::kServing : Stage::kProgramming}};
-  if (successor_) stages.push_back({std::string(successor_->name()), Stage::kProgramming});
+  std::vector<PlaneStage> stages;
+  if (serving_) stages.push_back({std::string(serving_->name()), Stage::kServing});
+  if (coming_) stages.push_back({std::string(coming_->name()), Stage::kProgramming});
   for (const Retiring& each : retiring_) {
     if (each.plane) stages.push_back({std::string(each.plane->name()), Stage::kRetiring});
   }
   const MutexLock lock(mutex_);
-  shown_ = serving_;
+  shown_ = serving_ ? serving_ : coming_;
   stages_ = std::move(stages);
 }
 
@@ -115,7 +133,9 @@ FamilyStatus Succession::status() const {
     plane = shown_;
     stages = stages_;
   }
-  FamilyStatus status = plane->status();
+  FamilyStatus status;
+  if (plane) status = plane->status();
+  status.family = family_;
   status.planes = std::move(stages);
   return status;
 }
@@ -126,7 +146,7 @@ void Succession::append_served(std::vector<plan::ServicePortPlanPtr>& to) const 
     const MutexLock lock(mutex_);
     plane = shown_;
   }
-  plane->append_served(to);
+  if (plane) plane->append_served(to);
 }
 
 }  // namespace sluice::sync

@@ -1,16 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-// Succession: the data planes of one family, one after the other. One serves, or is programmed to; any number of earlier
-// ones retire, each until its last connection has ended.
+// Succession: the data planes of one family, one after the other. One serves; its successor, if there is one, is
+// programmed beside it; any number of earlier ones retire.
 //
-//   absent -> programming -> serving -> retiring -> gone
+//   absent --begin()--> programming --first sync--> serving --the successor's first sync--> retiring --> gone
 //
-// A successor is programmed beside the plane that serves, which goes on until the successor's first sync is complete:
-// there is no moment in which nobody serves. Only then does the old one retire. A plane whose process ended is retired
-// by nobody; what it left is found by its mechanism once the family is served (leftovers, mechanism.h).
+// There is one transition, whoever was there before: nobody, a dead process, kube-proxy, or another plane of this
+// process. The plane that comes is begun and programmed while what was there goes on serving; its first complete sync
+// makes it the one that serves, and only then retires what was there. A plane whose first sync does not succeed takes
+// nothing over.
+//
+// Here, and nowhere else, is decided that a plane retires, and when it is gone: with its last connection, or at the
+// latest a drain timeout after it retired. What its mode then still has on the node, and what earlier processes left of
+// any mode, is the sweep's (leftover_sweep.h), which is told by in_use() what it must leave alone.
 #pragma once
 
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -18,6 +24,7 @@
 #include <vector>
 
 #include "base/mutex.h"
+#include "sync/leftover_sweep.h"
 #include "sync/plane.h"
 
 namespace sluice::sync {
@@ -25,16 +32,17 @@ namespace sluice::sync {
 // Everything except status() and append_served() is only for the loop's thread.
 class Succession {
  public:
-  // `first` is programmed, and then serves.
-  Succession(const SyncContext& context, std::unique_ptr<dataplane::DataPlane> first);
+  Succession(const SyncContext& context, Family family);
 
-  // Begins: `successor`, of the same family, is programmed and then takes over. One that has not yet taken over gives
-  // way to it.
-  void begin(std::unique_ptr<dataplane::DataPlane> successor);
+  // `plane`, of this family, is programmed and then serves. One that was begun and has not yet served gives way to it.
+  void begin(std::unique_ptr<dataplane::DataPlane> plane);
 
-  // The plane that serves; before anything has been programmed, the one that will.
-  [[nodiscard]] const Plane& current() const { return *serving_; }
-  [[nodiscard]] Plane& current() { return *serving_; }
+  // The plane that serves; before there is one, the one that will. Null while the family is absent.
+  [[nodiscard]] const Plane* current() const { return serving_ ? serving_.get() : coming_.get(); }
+  [[nodiscard]] Plane* current() { return serving_ ? serving_.get() : coming_.get(); }
+  [[nodiscard]] bool serving() const { return serving_ != nullptr; }
+  // Adds the modes of all planes that are not yet gone.
+  void add_in_use(ModesInUse& modes) const;
 
   void note(const plan::Change& change);
   void request();
@@ -48,19 +56,23 @@ class Succession {
 
  private:
   struct Retiring {
-    std::unique_ptr<dataplane::DataPlane> plane;
-    bool retired = false;  // retire() succeeded
+    std::unique_ptr<dataplane::DataPlane> plane;  // null when it is gone
+    Clock::SteadyTime deadline{};                 // of its connections
+    bool retired = false;                         // retire() succeeded
     Clock::SteadyTime next{};
     bool failure_reported = false;
   };
+  void take_over();
   void retire(std::unique_ptr<dataplane::DataPlane> plane);
   void tend(Retiring& each);
+  void tend_failed(Retiring& each, const Error& error);
   void publish();
 
   const SyncContext& context_;
-  std::shared_ptr<Plane> serving_;    // shared with status(), which other threads call
-  std::shared_ptr<Plane> successor_;  // is being programmed; null where there is none
-  std::vector<Retiring> retiring_;    // the oldest first
+  const Family family_;
+  std::shared_ptr<Plane> serving_;  // shared with status(), which other threads call
+  std::shared_ptr<Plane> coming_;   // is being programmed; null where there is none
+  std::vector<Retiring> retiring_;  // the oldest first
 
   mutable Mutex mutex_;
   std::shared_ptr<const Plane> shown_ SLUICE_GUARDED_BY(mutex_);

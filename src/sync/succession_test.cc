@@ -59,8 +59,8 @@ class SuccessionTest : public testing::Test {
   void start() {
     auto plane = make("old", old_kernel_);
     first_ = plane.get();
-    planes_.emplace(context_, std::move(plane));
-    planes().request();
+    planes_.emplace(context_, Family::kIPv4);
+    planes().begin(std::move(plane));
     planes().step(planner_);
     ASSERT_THAT(stages(), ElementsAre(PlaneStage{"old", Stage::kServing}));
   }
@@ -86,14 +86,25 @@ class SuccessionTest : public testing::Test {
   std::optional<Succession> planes_;
 };
 
-TEST_F(SuccessionTest, ThePlaneThatServesIsShownAsProgrammingUntilItsFirstSync) {
+TEST_F(SuccessionTest, WithoutAPlaneAFamilyIsAbsent) {
+  planes_.emplace(context_, Family::kIPv6);
+  planes().request();
+  EXPECT_FALSE(planes().step(planner_).synced);
+  EXPECT_EQ(planes().next_wake(), std::nullopt);
+  EXPECT_THAT(stages(), IsEmpty());
+  EXPECT_EQ(planes().status().family, Family::kIPv6);
+  EXPECT_EQ(planes().current(), nullptr);
+}
+
+TEST_F(SuccessionTest, TheFirstPlaneServesFromItsFirstSync) {
   auto plane = make("old", old_kernel_);
   first_ = plane.get();
   first_->failures = 1;
-  planes_.emplace(context_, std::move(plane));
+  planes_.emplace(context_, Family::kIPv4);
+  planes().begin(std::move(plane));
   EXPECT_THAT(stages(), ElementsAre(PlaneStage{"old", Stage::kProgramming}));
-  planes().request();
   planes().step(planner_);
+  EXPECT_FALSE(planes().serving());
   EXPECT_THAT(stages(), ElementsAre(PlaneStage{"old", Stage::kProgramming}));
   clock_.advance(settings_.sync_period);
   planes().step(planner_);
@@ -163,6 +174,52 @@ TEST_F(SuccessionTest, ARetirementThatFailsIsRetriedEverySyncPeriod) {
   planes().step(planner_);
   EXPECT_TRUE(old_kernel_.retired);
   first_ = nullptr;
+}
+
+TEST_F(SuccessionTest, ARetiringPlaneIsGoneAtItsDeadlineWhateverItSays) {
+  settings_.drain_timeout = 1min;
+  for (const bool tend_fails : {false, true}) {
+    for (const bool retire_fails : {false, true}) {
+      SCOPED_TRACE(testing::Message() << "tend fails: " << tend_fails << ", retire fails: " << retire_fails);
+      start();
+      succeed();
+      first_->tend_again = 45s;
+      first_->tend_fails = tend_fails;
+      first_->retire_fails = retire_fails;
+      planes().step(planner_);
+      const auto retiring = ElementsAre(PlaneStage{"new", Stage::kServing}, PlaneStage{"old", Stage::kRetiring});
+      for (int second = 0; second < 60; ++second) {
+        EXPECT_THAT(stages(), retiring);
+        EXPECT_LE(*planes().next_wake(), clock_.steady_now() + std::chrono::seconds(60 - second));
+        clock_.advance(1s);
+        planes().step(planner_);
+      }
+      first_ = nullptr;
+      EXPECT_THAT(stages(), ElementsAre(PlaneStage{"new", Stage::kServing}));
+    }
+  }
+}
+
+TEST_F(SuccessionTest, WhichModesAreInUseFollowsTheStages) {
+  const auto in_use = [this] {
+    ModesInUse modes;
+    planes().add_in_use(modes);
+    return modes;
+  };
+  const ModeInUse serves{{Family::kIPv4}, false};
+  const ModeInUse changes{{}, true};
+  start();
+  EXPECT_EQ(in_use(), (ModesInUse{{"old", serves}}));
+  succeed();
+  EXPECT_EQ(in_use(), (ModesInUse{{"old", serves}, {"new", changes}}));
+  first_->tend_again = 10s;
+  planes().step(planner_);
+  EXPECT_EQ(in_use(), (ModesInUse{{"old", changes}, {"new", serves}}));
+  first_->tend_again.reset();
+  clock_.advance(10s);
+  planes().step(planner_);
+  first_ = nullptr;
+  EXPECT_EQ(in_use(), (ModesInUse{{"new", serves}}));
 }
 
 TEST_F(SuccessionTest, ASuccessorThatNeverServedGivesWayToTheNext) {
