@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <functional>
 #include <map>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -54,7 +55,9 @@ class FakeDataPlane : public DataPlane {
     Outcome outcome;
     std::size_t written = 0;
     if (changes.full && !fails) {
-      std::erase_if(kernel_.live, [&](const auto& entry) { return !wants(changes, entry.first); });
+      unremoved_.clear();
+      std::erase_if(kernel_.live,
+                    [&](const auto& entry) { return !wants(changes, entry.first) && lets_go(entry.first, outcome); });
       tried_.clear();
     }
     for (std::size_t i = 0; i < prefix; ++i) {
@@ -67,7 +70,7 @@ class FakeDataPlane : public DataPlane {
         plan::ServicePortPlanPtr& live = kernel_.live[change.key()];
         if (!live || *live != *change.after) ++written;
         live = change.after;
-      } else {
+      } else if (lets_go(change.key(), outcome)) {
         written += kernel_.live.erase(change.key());
       }
     }
@@ -108,7 +111,7 @@ class FakeDataPlane : public DataPlane {
       if (live == kernel_.live.end() || *live->second != *port) difference.missing.push_back(key.printed_name());
     }
     for (const auto& [key, port] : kernel_.live) {
-      if (!plan.contains(key)) difference.unexpected.push_back(key.printed_name());
+      if (!plan.contains(key) && !unremoved_.contains(key)) difference.unexpected.push_back(key.printed_name());
     }
     return difference;
   }
@@ -146,8 +149,15 @@ class FakeDataPlane : public DataPlane {
   std::vector<Refusal> refused;
   Capabilities abilities;
   std::function<std::string(const plan::ServicePortKey&)> refuse;  // why the kernel does not take a port, or ""
+  std::set<std::string> held;                                      // Services that the kernel does not let go, by name
 
  private:
+  bool lets_go(const plan::ServicePortKey& key, Outcome& outcome) {
+    if (!held.contains(key.service.name) || !kernel_.live.contains(key)) return true;
+    outcome.unremoved.push_back(key.printed_name() + ": in use");
+    unremoved_.insert(key);
+    return false;
+  }
   static bool wants(const Changes& changes, const plan::ServicePortKey& key) {
     const auto found = std::lower_bound(changes.ports.begin(), changes.ports.end(), key,
                                         [](const plan::Change& change, const auto& k) { return change.key() < k; });
@@ -190,6 +200,7 @@ class FakeDataPlane : public DataPlane {
   FakeKernel& kernel_;
   bool served_ = false;
   std::map<plan::ServicePortKey, plan::ServicePortPlanPtr> tried_;  // what was refused
+  std::set<plan::ServicePortKey> unremoved_;
 };
 
 }  // namespace sluice::dataplane

@@ -249,6 +249,10 @@ void Metrics::set_refused_service_ports(Family family, std::size_t count) {
   impl_->gauge(MetricId::kRefusedServicePorts, {to_string(family)}).Set(static_cast<double>(count));
 }
 
+void Metrics::set_unremoved_objects(Family family, std::size_t count) {
+  impl_->gauge(MetricId::kUnremovedObjects, {to_string(family)}).Set(static_cast<double>(count));
+}
+
 void Metrics::read_packet_counters_with(std::function<PacketCounters()> reader) {
   const MutexLock lock(impl_->mutex);
   impl_->packet_counters = std::move(reader);

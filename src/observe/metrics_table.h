@@ -42,6 +42,7 @@ enum class MetricId : std::uint8_t {
   kDriftRepairs,
   kRefusedAddresses,
   kRefusedServicePorts,
+  kUnremovedObjects,
   kIpvsSyncFailures,
   kIpvsHelperRules,
   kProcessCpu,

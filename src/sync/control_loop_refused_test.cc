@@ -50,7 +50,7 @@ class ControlLoopRefusedTest : public test::LoopFixture {
 TEST_F(ControlLoopRefusedTest, TheFamilyIsSyncedHealthyAndSwept) {
   start_with_refused();
   EXPECT_TRUE(health_.healthy());
-  EXPECT_EQ(other_mode_.looks, 1u);
+  EXPECT_EQ(mode_mechanism_.looks, 1u);
   EXPECT_TRUE(loop_->status().families[0].synced);
   EXPECT_EQ(loop_->status().families[0].last_error, "");
   EXPECT_EQ(metric4("kubeproxy_sync_proxy_rules_iptables_restore_failures_total"), std::nullopt);
@@ -194,6 +194,49 @@ TEST_F(ControlLoopRefusedTest, ManyAreTriedInPartsAndChangesComeBetween) {
   const std::size_t before = v4().applied.size();
   step();
   EXPECT_EQ(v4().applied.size(), before);
+}
+
+// ---- what the kernel does not let go
+
+TEST_F(ControlLoopRefusedTest, WhatCannotBeRemovedIsNoDriftAndIsTriedLessAndLessOften) {
+  settings_.drift_repair_interval = 10min;
+  start_with_refused();
+  v4().refuse = nullptr;
+  v4().held = {"sctp"};
+  model::Update gone;
+  gone.services_removed = {{"shop", "sctp"}};
+  post(std::move(gone));
+  step_after(1s);
+  const auto of_v4 = [this] { return loop_->status().families[0]; };
+  EXPECT_THAT(of_v4().unremoved, IsEmpty()) << "it was refused, so nothing of it was live";
+
+  post(with({sctp()}, {sctp_slice("10.1.0.9")}));
+  step_after(1s);
+  ASSERT_THAT(kernels_[0].live, testing::SizeIs(2));
+  gone.services_removed = {{"shop", "sctp"}};
+  post(std::move(gone));
+  step_after(1s);
+  EXPECT_THAT(of_v4().unremoved, ElementsAre("shop/sctp:p: in use"));
+  // Tries are full syncs, after 1, 2, 4 and 8 minutes.
+  std::size_t full = of_v4().full_syncs;
+  for (const std::chrono::minutes wait : {1min, 2min, 4min, 8min}) {
+    step_after(wait - 1s);
+    EXPECT_EQ(of_v4().full_syncs, full);
+    step_after(1s);
+    EXPECT_EQ(of_v4().full_syncs, ++full);
+  }
+  EXPECT_GT(v4().comparisons, 0u);
+  EXPECT_EQ(of_v4().drift_repairs, 0u);
+  EXPECT_THAT(of_v4().unremoved, testing::SizeIs(1));
+
+  v4().held.clear();
+  step_after(16min);
+  EXPECT_THAT(of_v4().unremoved, IsEmpty());
+  EXPECT_THAT(kernels_[0].live, testing::SizeIs(1));
+  full = of_v4().full_syncs;
+  for (int i = 0; i < 50; ++i) step_after(1min);
+  EXPECT_EQ(of_v4().full_syncs, full) << "nothing is left to try";
+  EXPECT_EQ(of_v4().drift_repairs, 0u);
 }
 
 }  // namespace

@@ -18,10 +18,6 @@ namespace {
 // Trigger times kept for a family that cannot be programmed; more add nothing.
 constexpr std::size_t kTriggersMax = 10'000;
 
-double to_seconds(std::chrono::nanoseconds duration) {
-  return std::chrono::duration<double>(duration).count();
-}
-
 }  // namespace
 
 ServedFamily::ServedFamily(const SyncContext& context, Family family)

@@ -7,6 +7,7 @@
 //   full one, which reads what is live; it comes after syncPeriod or with the next change, whichever is first.
 // - Refusal. A Service port that the kernel does not accept stops no other and is retried alone
 //   (refused_ports.h).
+// - What stays. An object that the kernel does not let go is no drift; it is tried again by a full sync now and then.
 // - Others. A firewall's reload flushes our tables. Every syncPeriod the data plane is asked whether it is intact, once
 //   an hour everything is rewritten, and with drift repair everything is compared at intervals.
 // - Things that end later. A data plane may have work left after apply(), such as a drain; it is called when it asked
@@ -28,10 +29,6 @@ constexpr std::size_t kExamplesLogged = 3;
 // Refused Service ports that one apply() retries. A bound, so that a cluster full of them delays no change by more
 // than what these cost.
 constexpr std::size_t kRetriedMax = 32;
-
-double to_seconds(std::chrono::nanoseconds duration) {
-  return std::chrono::duration<double>(duration).count();
-}
 
 std::string examples(const std::vector<std::string>& all) {
   std::string text;
@@ -90,6 +87,7 @@ std::optional<Clock::SteadyTime> Plane::next_wake() const {
   if (!wake || next_check_ < *wake) wake = next_check_;
   if (next_drift_check_ && *next_drift_check_ < *wake) wake = next_drift_check_;
   if (next_tend_ && *next_tend_ < *wake) wake = next_tend_;
+  if (const auto& removal = unremoved_.next_try(); removal && *removal < *wake) wake = removal;
   if (const auto retry = refused_.next_attempt(); retry && !need_full_ && *retry < *wake) wake = retry;
   return wake;
 }
@@ -176,6 +174,7 @@ void Plane::run_checks(const plan::Planner& planner) {
     const bool due = now - last_full_ >= context_.settings.full_sync_interval && data_plane_->full_by_time();
     if (!need_full_ && due) request_full("hourly");
   }
+  if (unremoved_.take_due(now) && !need_full_) request_full("removals");
   if (next_drift_check_ && now >= *next_drift_check_) {
     // What waits to be programmed would look like drift.
     if (waiting()) {
@@ -335,19 +334,21 @@ std::vector<plan::Change> Plane::note_outcome(const dataplane::Changes& changes,
     }
   }
   context_.metrics.set_refused_service_ports(family_, refused_.all().size());
-  std::set<std::string> unremoved(outcome.unremoved.begin(), outcome.unremoved.end());
-  for (const std::string& each : unremoved) {
-    if (unremoved_.contains(each)) continue;
-    SLUICE_LOG_WARNING("Could not remove a rule that is no longer wanted, every full sync tries again",
-                       {"ipFamily", to_string(family_)}, {"reason", each});
-  }
-  if (changes.full) unremoved_.clear();
-  unremoved_.merge(unremoved);
+  note_unremoved(outcome, changes.full);
   const MutexLock lock(mutex_);
+  status_.unremoved = unremoved_.list();
   status_.refused_ports.clear();
   for (const auto& [port, entry] : refused_.all())
     status_.refused_ports.push_back({port, entry.reason, entry.since, entry.attempts});
   return let_in;
+}
+
+void Plane::note_unremoved(const dataplane::Outcome& outcome, bool full) {
+  for (const std::string& each : unremoved_.note(outcome.unremoved, full, context_.clock.steady_now())) {
+    SLUICE_LOG_WARNING("Could not remove an object that is no longer wanted, everything else is served; will try again",
+                       {"ipFamily", to_string(family_)}, {"dataPlane", data_plane_->name()}, {"reason", each});
+  }
+  context_.metrics.set_unremoved_objects(family_, unremoved_.list().size());
 }
 
 void Plane::note_refusals(const plan::Planner& planner) {

@@ -21,6 +21,7 @@
 #include "sync/runner.h"
 #include "sync/settings.h"
 #include "sync/status.h"
+#include "sync/unremoved.h"
 
 namespace sluice::sync {
 
@@ -75,6 +76,7 @@ class Plane {
   void run_checks(const plan::Planner& planner);
   void check_integrity(const plan::Planner& planner);
   void check_drift(const plan::Planner& planner);
+  void note_unremoved(const dataplane::Outcome& outcome, bool full);
   void report_drift(std::string_view text, const dataplane::Difference& difference, std::string_view reason);
   void tend();
   void request_full(std::string_view reason);
@@ -107,11 +109,11 @@ class Plane {
   std::optional<Clock::SteadyTime> next_tend_;
   std::optional<Clock::SteadyTime> next_drift_check_;
   RefusedPorts refused_;
+  Unremoved unremoved_;
   // What was reported, so that it is reported once.
   bool check_failure_reported_ = false;
   bool tend_failure_reported_ = false;
   std::vector<dataplane::Refusal> refusals_;  // sorted
-  std::set<std::string> unremoved_;
 
   // Ordered by the keys in the plans themselves.
   struct ByKey {

@@ -19,6 +19,10 @@
 
 namespace sluice::sync {
 
+inline double to_seconds(std::chrono::nanoseconds duration) {
+  return std::chrono::duration<double>(duration).count();
+}
+
 struct LoopSettings {
   std::chrono::nanoseconds sync_period{
       std::chrono::seconds(30)};  // between two checks of the canary; also the retry interval

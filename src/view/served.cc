@@ -46,7 +46,8 @@ ServedPort served_port(const plan::ServicePortPlan& port, std::span<const datapl
                     .real_servers = port.real_servers,
                     .has_endpoints = port.has_endpoints,
                     .internal_local = port.internal.policy_local(),
-                    .external_local = port.external.policy_local()};
+                    .external_local = port.external.policy_local(),
+                    .refused = ""};
   for (const plan::Frontend& frontend : port.frontends) {
     add(frontend, refusal_of(frontend, port.key, refusals), served.addresses);
   }

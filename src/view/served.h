@@ -26,6 +26,7 @@ struct ServedPort {
   bool has_endpoints = false;                  // somewhere in the cluster
   bool internal_local = false;
   bool external_local = false;
+  std::string refused;  // why the kernel does not take the port as it is wanted; empty where it does
 };
 
 // `refusals` are those of the port's family; those of other ports are ignored.

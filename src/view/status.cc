@@ -50,11 +50,17 @@ Status make_status(ProcessFacts process, std::vector<Wait> waits, const sync::Lo
   status.zone = loop.zone;
   for (const sync::FamilyStatus& family : loop.families) status.families.push_back(family_view(family, comparisons));
   const auto refusals = refusals_by_port(loop);
+  std::map<plan::ServicePortKey, std::string> by_kernel;
+  for (const sync::FamilyStatus& family : loop.families) {
+    for (const sync::RefusedPortStatus& each : family.refused_ports) by_kernel[each.port] = each.reason;
+  }
   status.served.reserve(loop.served.size());
   for (const plan::ServicePortPlanPtr& port : loop.served) {
     const auto refused = refusals.find(port->key);
     status.served.push_back(
         served_port(*port, refused == refusals.end() ? std::span<const dataplane::Refusal>() : refused->second));
+    if (const auto reason = by_kernel.find(port->key); reason != by_kernel.end())
+      status.served.back().refused = reason->second;
   }
   return status;
 }

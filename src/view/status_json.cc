@@ -79,13 +79,14 @@ std::string family_json(const FamilyView& family) {
   const sync::FamilyStatus& status = family.status;
   return fmt::format(
       R"({{"family":"{}","dataPlane":{},"synced":{},"lastSync":{},"lastError":{},"servicePorts":{},"realServers":{},"changesWaiting":{},)"
-      R"("fullSyncs":{},"partialSyncs":{},"failedSyncs":{},"driftRepairs":{},"refused":{},"refusedPorts":{},"planes":{},"lacks":{},"live":{},"compareError":{}}})",
+      R"("fullSyncs":{},"partialSyncs":{},"failedSyncs":{},"driftRepairs":{},"refused":{},"refusedPorts":{},"unremoved":{},"planes":{},"lacks":{},"live":{},"compareError":{}}})",
       to_string(status.family), json_string(status.data_plane), status.synced,
       status.last_sync ? unix_time(*status.last_sync) : "null", json_string(status.last_error), status.service_ports,
       status.real_servers, status.changes_waiting, status.full_syncs, status.partial_syncs, status.failed_syncs,
       status.drift_repairs, json_array(status.refusals, refusal_json),
-      json_array(status.refused_ports, refused_port_json), json_array(status.planes, plane_json),
-      json_array(status.capabilities.lacks, limitation_json), live_json(family), text_or_null(family.compare_error));
+      json_array(status.refused_ports, refused_port_json), json_array(status.unremoved, json_string),
+      json_array(status.planes, plane_json), json_array(status.capabilities.lacks, limitation_json), live_json(family),
+      text_or_null(family.compare_error));
 }
 
 std::string address_json(const ServedAddress& address) {
@@ -99,9 +100,10 @@ std::string port_json(const ServedPort& port) {
     return fmt::format(R"({{"address":{},"onThisNode":{},"clusterPool":{},"localPool":{}}})",
                        json_string(each.to_string()), each.on_this_node, each.in_cluster_pool, each.in_local_pool);
   };
-  return fmt::format(R"({{"name":{},"protocol":"{}","family":"{}","addresses":{},"realServers":{}}})",
+  return fmt::format(R"({{"name":{},"protocol":"{}","family":"{}","refused":{},"addresses":{},"realServers":{}}})",
                      json_string(port.name), to_string(port.protocol), to_string(port.family),
-                     json_array(port.addresses, address_json), json_array(port.real_servers, server));
+                     text_or_null(port.refused), json_array(port.addresses, address_json),
+                     json_array(port.real_servers, server));
 }
 
 }  // namespace

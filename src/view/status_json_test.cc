@@ -24,8 +24,8 @@ TEST(StatusJson, TheWholeForm) {
       R"("families":[{"family":"IPv4","dataPlane":"iptables","synced":true,"lastSync":1576799995.000,"lastError":"",)"
       R"("servicePorts":1,"realServers":1,"changesWaiting":0,"fullSyncs":0,"partialSyncs":0,"failedSyncs":0,)"
       R"("driftRepairs":0,"refused":[{"servicePort":"default/web:http","protocol":"TCP","address":"192.0.2.7:80",)"
-      R"("reason":"it is the node's"}],"refusedPorts":[],"planes":[],"lacks":[],"live":{"equalsWanted":true,"missing":[],"unexpected":[]},"compareError":null}],)"
-      R"("served":[{"name":"default/web:http","protocol":"TCP","family":"IPv4","addresses":[)"
+      R"("reason":"it is the node's"}],"refusedPorts":[],"unremoved":[],"planes":[],"lacks":[],"live":{"equalsWanted":true,"missing":[],"unexpected":[]},"compareError":null}],)"
+      R"("served":[{"name":"default/web:http","protocol":"TCP","family":"IPv4","refused":null,"addresses":[)"
       R"({"address":"10.104.247.10:80","kinds":["clusterIP"],"refused":null},)"
       R"({"address":"192.0.2.7:80","kinds":["externalIP"],"refused":"it is the node's"},)"
       R"({"address":"*:31947","kinds":["nodePort"],"refused":null}],)"
@@ -47,7 +47,15 @@ TEST(StatusJson, APortThatTheKernelRefusesHasItsReason) {
   const std::string text = status_json(make_status(process_facts(), {}, loop, comparison({})), kNow);
   EXPECT_THAT(text, HasSubstr(R"("refusedPorts":[{"servicePort":"default/web:http","protocol":"TCP",)"
                               R"("reason":"line 3 \"failed\"","since":1576799960.000,"attempts":5}])"));
+  EXPECT_THAT(text, HasSubstr(R"("family":"IPv4","refused":"line 3 \"failed\"","addresses":)"));
   EXPECT_THAT(text, HasSubstr(R"("servesAsWanted":false)"));
+}
+
+TEST(StatusJson, WhatTheKernelDoesNotLetGoIsNamed) {
+  sync::LoopStatus loop = loop_status({web_port()});
+  loop.families[0].unremoved = {"nat chain \"X\": in use"};
+  EXPECT_THAT(status_json(make_status(process_facts(), {}, loop, comparison({})), kNow),
+              HasSubstr(R"("unremoved":["nat chain \"X\": in use"])"));
 }
 
 TEST(StatusJson, PlanesHaveTheirStageAndWhatTheyCannotDo) {

@@ -79,6 +79,7 @@ void append_family(std::string& out, const FamilyView& family, Width width, Cloc
     out += fmt::format("    waiting to be programmed: {}\n", counted(status.changes_waiting, "Service port"));
   append_lines(out, "refused:", refusal_lines(status.refusals), width);
   append_lines(out, "refused by the kernel:", refused_port_lines(status.refused_ports, now), width);
+  append_lines(out, "not removed by the kernel:", status.unremoved, width);
   for (const sync::PlaneStage& plane : status.planes) {
     if (plane.stage != sync::Stage::kServing)
       out += fmt::format("    data plane {}: {}\n", plane.name, to_string(plane.stage));
@@ -104,8 +105,11 @@ std::vector<std::string> address_items(const ServedPort& port) {
 }
 
 std::vector<std::string> real_server_items(const ServedPort& port) {
-  if (port.real_servers.empty()) return {port.has_endpoints ? "(none on this node: dropped)" : "(none: rejected)"};
   std::vector<std::string> items;
+  // Its reason stands above. What of the port is live is the kernel's secret.
+  if (!port.refused.empty()) items.emplace_back("(refused by the kernel)");
+  if (port.real_servers.empty())
+    items.emplace_back(port.has_endpoints ? "(none on this node: dropped)" : "(none: rejected)");
   for (const plan::RealServer& server : port.real_servers) {
     std::string item = server.to_string();
     // If policies differ by client, show which one selects a real server.

@@ -83,6 +83,31 @@ TEST(StatusText, APortThatTheKernelRefusesIsNotServedAsWantedAndNamesTheReason) 
       HasSubstr("    refused by the kernel: default/web:http TCP for 40 s, tried 5 times: protocol not supported\n"));
 }
 
+// Also in the table, where somebody looks who searches for the Service's name.
+TEST(StatusText, TheRowOfAPortThatTheKernelRefusesIsMarked) {
+  plan::PortDraft other = web_port();
+  other.key.service.name = "other";
+  sync::LoopStatus loop = loop_status({other, web_port()});
+  loop.families[0].refused_ports = {{web_port().key, "protocol not supported", kNow - std::chrono::seconds(40), 5}};
+  for (const Width width : {Width::kNarrow, Width::kWide}) {
+    const std::string text = status_text(make_status(process_facts(), {}, loop, comparison({})), width, kNow);
+    std::size_t marked = 0;
+    for (const std::string& line : lines_of(text)) {
+      if (line.find("(refused by the kernel)") == std::string::npos) continue;
+      ++marked;
+      EXPECT_THAT(line, testing::StartsWith("default/web:http "));
+    }
+    EXPECT_EQ(marked, 1u);
+  }
+}
+
+TEST(StatusText, WhatTheKernelDoesNotLetGoIsNamed) {
+  sync::LoopStatus loop = loop_status({web_port()});
+  loop.families[0].unremoved = {"nat chain KUBE-SVC-X: in use"};
+  EXPECT_THAT(narrow(make_status(process_facts(), {}, loop, comparison({}))),
+              HasSubstr("    not removed by the kernel: nat chain KUBE-SVC-X: in use\n"));
+}
+
 TEST(StatusText, WhatAPlaneCannotDoStandsInTheWideForm) {
   sync::LoopStatus loop = loop_status({web_port()});
   loop.families[0].planes = {{"ipvs", sync::Stage::kServing}, {"iptables", sync::Stage::kRetiring}};
