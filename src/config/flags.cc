@@ -10,6 +10,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <optional>
 #include <tuple>
 
 #include "config/feature_gates.h"
@@ -167,6 +169,23 @@ Result<> complete_config(const Flags& flags, CommandLine& line) {
   return note_gates(line.config, line.notices);
 }
 
+// What the last --name=VALUE or --name VALUE says; nothing else of the arguments need be valid.
+std::optional<std::string> last_value_of(std::string_view name, const std::vector<std::string>& arguments) {
+  std::optional<std::string> value;
+  for (std::size_t i = 0; i < arguments.size() && arguments[i] != "--"; ++i) {
+    const std::size_t end = arguments[i].find('=');
+    std::string flag = arguments[i].substr(0, end);
+    std::replace(flag.begin(), flag.end(), '_', '-');
+    if (flag != name) continue;
+    if (end != std::string::npos) {
+      value = arguments[i].substr(end + 1);
+    } else if (i + 1 < arguments.size()) {
+      value = arguments[++i];
+    }
+  }
+  return value;
+}
+
 std::string_view heading(FlagGroup group) {
   switch (group) {
     case FlagGroup::kSluice:
@@ -202,6 +221,15 @@ Result<CommandLine> complete(const std::vector<std::string>& arguments) {
   }
   if (auto valid = validate(line.config); !valid) return annotate(valid.error(), "failed validate");
   return line;
+}
+
+std::string_view log_format_wanted(const std::vector<std::string>& arguments) {
+  auto format = last_value_of("--logging-format", arguments);
+  const auto path = format ? std::nullopt : last_value_of("--config", arguments);
+  if (path) {
+    if (const auto file = load_config_file(*path)) format = file->proxy.logging.format;
+  }
+  return format == "json" ? "json" : "text";
 }
 
 std::string help_text() {

@@ -323,5 +323,22 @@ TEST(Version, IsPrintedInItsForms) {
             std::string("version.Info{Sluice:\"") + SLUICE_VERSION + "\", Kubernetes:\"v1.36.2\"}\n");
 }
 
+TEST(LogFormatWanted, IsTheFlagsElseTheFilesElseText) {
+  const File json("logging: {format: json}\nmode: nonsense\n");
+  const std::string file = "--config=" + json.path();
+  struct Row {
+    Texts arguments;
+    const char* format;
+  };
+  for (const Row& row :
+       {Row{{}, "text"}, Row{{"--nonsense"}, "text"}, Row{{"--logging-format=json", "--nonsense"}, "json"},
+        Row{{"--nonsense", "--logging-format", "json"}, "json"}, Row{{"--logging_format=json"}, "json"},
+        Row{{"--logging-format"}, "text"}, Row{{"--logging-format=json", "--logging-format=text"}, "text"},
+        Row{{"--logging-format=yaml"}, "text"}, Row{{"--", "--logging-format=json"}, "text"}, Row{{file}, "json"},
+        Row{{file, "--logging-format=text"}, "text"}, Row{{"--config=/does/not/exist"}, "text"}}) {
+    EXPECT_EQ(log_format_wanted(row.arguments), row.format) << testing::PrintToString(row.arguments);
+  }
+}
+
 }  // namespace
 }  // namespace sluice::config

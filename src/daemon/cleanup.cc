@@ -14,6 +14,7 @@
 #include <set>
 #include <utility>
 
+#include "base/log.h"
 #include "config/flags.h"
 #include "daemon/commands.h"
 #include "daemon/kernel_settings.h"
@@ -100,18 +101,28 @@ std::string last_line(const CleanupReport& report) {
       fmt::join(report.unrecognised, ", "));
 }
 
-int run_cleanup(const config::SluiceConfig& sluice) {
-  const CleanupReport report = clean_up_everything(sluice);
+void print(const CleanupReport& report, ReportForm form) {
+  // kube-proxy's own words, for scripts that look for them.
+  constexpr const char* kFailed = "encountered an error while tearing down rules";
+  const bool done = report.problems.empty() && report.left.empty();
+  if (form == ReportForm::kLog) {
+    for (const std::string& text : report.removed) SLUICE_LOG_INFO("Removed", {"what", text});
+    for (const std::string& text : report.problems) SLUICE_LOG_ERROR(kFailed, {"err", text});
+    for (const std::string& text : report.left) SLUICE_LOG_WARNING("Left in place", {"what", text});
+    if (done) SLUICE_LOG_INFO("Cleaned up", {"what", last_line(report)});
+    return;
+  }
   for (const std::string& text : report.removed) fmt::print("removed {}\n", text);
   for (const std::string& text : report.problems) fmt::print(stderr, "sluice cleanup: {}\n", text);
   for (const std::string& text : report.left) fmt::print(stderr, "sluice cleanup: left: {}\n", text);
-  if (!report.problems.empty()) {
-    // kube-proxy's own words, for scripts that look for them.
-    fmt::print(stderr, "sluice cleanup: encountered an error while tearing down rules\n");
-  }
-  if (!report.problems.empty() || !report.left.empty()) return 1;
-  fmt::print("{}\n", last_line(report));
-  return 0;
+  if (!report.problems.empty()) fmt::print(stderr, "sluice cleanup: {}\n", kFailed);
+  if (done) fmt::print("{}\n", last_line(report));
+}
+
+int run_cleanup(const config::SluiceConfig& sluice, ReportForm form) {
+  const CleanupReport report = clean_up_everything(sluice);
+  print(report, form);
+  return report.problems.empty() && report.left.empty() ? 0 : 1;
 }
 
 int run_cleanup(const std::vector<std::string>& arguments) {

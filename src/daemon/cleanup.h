@@ -2,6 +2,7 @@
 // Removes everything that we, or kube-proxy in any of its modes, put into this network namespace's kernel.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -25,9 +26,13 @@ CleanupReport clean_up_everything(const config::SluiceConfig& sluice);
 // The part of it that modes put into the kernel.
 void clean_up_modes(const Mechanisms& mechanisms, CleanupReport& report);
 
-// What is said where all went well.
+// The last line of a cleanup that left nothing behind.
 std::string last_line(const CleanupReport& report);
-// Tells people what clean_up_everything() did. 0 = nothing of ours or kube-proxy's is left.
-int run_cleanup(const config::SluiceConfig& sluice);
+// As text on the terminal, or as lines of the log, for whoever collects those.
+enum class ReportForm : std::uint8_t { kText, kLog };
+void print(const CleanupReport& report, ReportForm form);
+
+// Cleans up everything and prints what was done. Returns 0 where nothing of ours or kube-proxy's is left.
+int run_cleanup(const config::SluiceConfig& sluice, ReportForm form = ReportForm::kText);
 
 }  // namespace sluice::daemon

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <cstdio>
+#include <string_view>
 
 #include "base/log.h"
 #include "config/flags.h"
@@ -15,9 +16,23 @@
 namespace sluice::daemon {
 namespace {
 
+log::Format format_named(std::string_view name) {
+  return name == "json" ? log::Format::kJson : log::Format::kText;
+}
+
 void configure_log(const config::ProxyConfig& config) {
-  log::configure({.format = config.logging.format == "json" ? log::Format::kJson : log::Format::kText,
-                  .verbosity = static_cast<int>(config.logging.verbosity)});
+  log::configure(
+      {.format = format_named(config.logging.format), .verbosity = static_cast<int>(config.logging.verbosity)});
+}
+
+// Whoever collects JSON gets nothing else; a person gets the line that kube-proxy prints.
+void refuse(const std::vector<std::string>& arguments, const Error& error) {
+  if (format_named(config::log_format_wanted(arguments)) == log::Format::kText) {
+    fmt::print(stderr, "Error: {}\n", error.what);
+    return;
+  }
+  log::configure({.format = log::Format::kJson});
+  SLUICE_LOG_ERROR("Cannot run with these flags and this configuration", {"err", error.what});
 }
 
 int write_configuration(const config::CommandLine& command) {
@@ -35,7 +50,7 @@ int write_configuration(const config::CommandLine& command) {
 int run_proxy(const std::vector<std::string>& arguments) {
   const auto command = config::complete(arguments);
   if (!command) {
-    fmt::print(stderr, "Error: {}\n", command.error().what);
+    refuse(arguments, command.error());
     return 1;
   }
   if (command->show_help) {
@@ -55,7 +70,10 @@ int run_proxy(const std::vector<std::string>& arguments) {
     }
   }
   if (!command->write_config_to.empty()) return write_configuration(*command);
-  if (command->cleanup) return run_cleanup(command->sluice);
+  if (command->cleanup) {
+    const bool text = format_named(command->config.logging.format) == log::Format::kText;
+    return run_cleanup(command->sluice, text ? ReportForm::kText : ReportForm::kLog);
+  }
   return serve(*command);
 }
 

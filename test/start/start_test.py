@@ -199,6 +199,38 @@ class AGoodStart(Start):
                 self.assertIn("::1/128", text)
 
 
+class ACommandLineThatIsRefused(Start):
+    """Whoever asked for JSON collects JSON, whatever is wrong."""
+
+    def run_proxy(self, *arguments):
+        found = subprocess.run([PROGRAM, "proxy", *arguments], capture_output=True, text=True, timeout=60)
+        return found.returncode, found.stdout + found.stderr
+
+    def test_in_json_every_line_parses(self):
+        broken, wrong, as_json = (self.folder / f"{name}.yaml" for name in ("broken", "wrong", "as-json"))
+        head = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n"
+        broken.write_text(head + "mode: [\n")
+        wrong.write_text(head + "mode: nonsense\nbindAddress: nowhere\n")
+        as_json.write_text(wrong.read_text() + "logging: {format: json}\n")
+        asks = ("--logging-format=json",), ("--logging-format", "json"), ("--logging_format=json",)
+        for arguments in (("--nonsense",), ("--proxy-mode=nonsense",), ("--config=/does/not/exist",), ("a-word",), ("--v=x",),
+                          (f"--config={broken}",), (f"--config={wrong}",), ("--data-dir=here",)):
+            for asked in asks:
+                with self.subTest(arguments + asked):
+                    code, text = self.run_proxy(*asked, *arguments)
+                    self.assertEqual(code, 1)
+                    self.assertEqual([line["level"] for line in map(json.loads, text.splitlines())], ["error"])
+                    self.assertTrue(self.run_proxy(*arguments)[1].startswith("Error: "))
+        code, text = self.run_proxy(f"--config={as_json}")
+        self.assertEqual((code, json.loads(text)["level"]), (1, "error"))
+        self.assertTrue(self.run_proxy(f"--config={as_json}", "--logging-format=text")[1].startswith("Error: "))
+
+    def test_in_json_cleanup_speaks_json_too(self):
+        code, text = self.run_proxy("--cleanup", "--logging-format=json")
+        self.assertEqual(code, 0, text)
+        self.assertGreater(len([json.loads(line) for line in text.splitlines()]), 0)
+
+
 class AProxyThatWaits(Start):
     def test_for_its_folder_says_so_and_goes_on_when_it_comes(self):
         self.assertEqual(self.status().returncode, 2, "no proxy yet")
