@@ -9,8 +9,10 @@
 #include <gmock/gmock.h>
 
 #include <algorithm>
+#include <fstream>
 #include <utility>
 
+#include "base/test_paths.h"
 #include "plan/test_objects.h"
 
 namespace sluice::dataplane {
@@ -333,6 +335,35 @@ TEST_P(PlaneContract, AFullApplyRetriesARefusedPort) {
   });
 }
 
+// ---- what the kernel does not let go
+
+TEST_P(PlaneContract, WhatTheKernelDoesNotLetGoIsNamedAndIsNoDrift) {
+  on_rig([](PlaneRig& rig) {
+    const auto plane = rig.open();
+    serve(*plane, full(ports(2)));
+    if (!rig.hold(service(1))) return;
+    for (const Changes& changes : {partial(port(1), nullptr), full({port(0)})}) {
+      const Outcome outcome = must_apply(*plane, changes);
+      EXPECT_THAT(outcome.unremoved, Not(IsEmpty()));
+      EXPECT_THAT(outcome.refused, IsEmpty());
+      EXPECT_EQ(reached(rig, 0), kBoth);
+      EXPECT_EQ(reached(rig, 1), Set{});
+      expect_integrity(*plane, Integrity::kKept);
+      expect_equal(*plane, {port(0)});
+    }
+    // It may be wanted again before it went.
+    serve(*plane, partial(nullptr, port(1)));
+    EXPECT_EQ(reached(rig, 1), kBoth);
+    expect_equal(*plane, ports(2));
+    EXPECT_THAT(must_apply(*plane, partial(port(1), nullptr)).unremoved, Not(IsEmpty()));
+    rig.let_go();
+    serve(*plane, full({port(0)}));
+    expect_equal(*plane, {port(0)});
+    const auto fresh = rig.open();
+    EXPECT_EQ(must_apply(*fresh, full({port(0)})).stats.rules_written, 0u) << "nothing is left of it";
+  });
+}
+
 // ---- a process that ends
 
 // At every prefix of what `change` writes, each Service in `always` is served, only by what `allowed` names;
@@ -425,7 +456,25 @@ TEST_P(PlaneContract, CapabilitiesNameEachGapOnceAndWithAReason) {
       EXPECT_NE(each.why, "");
       EXPECT_FALSE(plane->capabilities().can(each.gap));
     }
-    for (const Gap gap : kGaps) EXPECT_NE(to_string(gap), "");
+    std::set<std::string_view> names;
+    for (const Gap gap : kGaps) EXPECT_TRUE(names.insert(to_string(gap)).second);
+    EXPECT_FALSE(names.contains(""));
+  });
+}
+
+// Word for word, and nothing that the mode can do.
+TEST_P(PlaneContract, DocsDifferencesQuotesItsGaps) {
+  on_rig([](PlaneRig& rig) {
+    const auto plane = rig.open();
+    std::set<std::string> wanted;
+    for (const Limitation& each : plane->capabilities().lacks)
+      wanted.insert(fmt::format("| {} | `{}` | {} |", plane->name(), to_string(each.gap), each.why));
+    std::set<std::string> written;
+    std::ifstream file(source_path("docs/differences.md"));
+    for (std::string line; std::getline(file, line);) {
+      if (line.starts_with(fmt::format("| {} | `", plane->name()))) written.insert(line);
+    }
+    EXPECT_EQ(written, wanted);
   });
 }
 

@@ -42,6 +42,11 @@ class PlaneRig {
   virtual void refuse(model::Service& service) = 0;
   virtual void let_in(model::Service& service) = 0;
 
+  // Makes the kernel keep something of this Service that a plane removes, until let_go(). False where a kernel of this
+  // mode lets go of everything.
+  virtual bool hold(const model::Service&) { return false; }
+  virtual void let_go() {}
+
   // From now on the kernel takes so many further changes of this process, then it ends: nothing it writes has an effect,
   // and every call fails. kNever: it does not end.
   static constexpr std::size_t kNever = static_cast<std::size_t>(-1);

@@ -13,6 +13,8 @@ std::string_view to_string(Gap gap) {
       return "source-from-loopback";
     case Gap::kRefuseOwnPackets:
       return "refuse-own-packets";
+    case Gap::kMasqueradeOwnPackets:
+      return "masquerade-own-packets";
   }
   return "";
 }

@@ -105,13 +105,14 @@ enum class Integrity : std::uint8_t {
 
 // What a plan may require and a plane of this mode cannot do, on any node.
 enum class Gap : std::uint8_t {
-  kDropByPolicy,        // to drop what a traffic policy leaves without an endpoint, instead of sending it elsewhere
-  kPoolBySource,        // different endpoints for different clients of one address and port
-  kSourceFromLoopback,  // a client on 127.0.0.1 or ::1 that reaches an endpoint on another node
-  kRefuseOwnPackets,    // to refuse what the node itself sends to an external address without endpoint
+  kDropByPolicy,          // to drop what a traffic policy leaves without an endpoint, instead of sending it elsewhere
+  kPoolBySource,          // different endpoints for different clients of one address and port
+  kSourceFromLoopback,    // a client on 127.0.0.1 or ::1 that reaches an endpoint on another node
+  kRefuseOwnPackets,      // to refuse what the node itself sends to an external address without endpoint
+  kMasqueradeOwnPackets,  // to replace the source of what the node itself sends to an address under policy Local
 };
 inline constexpr std::array kGaps{Gap::kDropByPolicy, Gap::kPoolBySource, Gap::kSourceFromLoopback,
-                                  Gap::kRefuseOwnPackets};
+                                  Gap::kRefuseOwnPackets, Gap::kMasqueradeOwnPackets};
 std::string_view to_string(Gap gap);  // "drop-by-policy"
 
 struct Limitation {

@@ -3,6 +3,7 @@
 #include "dataplane/contract_suite.h"
 
 #include <fmt/format.h>
+#include <gmock/gmock.h>
 
 #include <map>
 #include <optional>
@@ -79,6 +80,20 @@ class KernelRig : public PlaneRig {
 
   void refuse(model::Service& service) override { service.affinity_seconds = 0; }  // xt_recent takes 1 and more
   void let_in(model::Service& service) override { service.affinity_seconds.reset(); }
+
+  // Somebody else's chain that jumps to the Service's.
+  bool hold(const model::Service& service) override {
+    run({tool_.command, "-w", "5", "-t", "nat", "-N", "MY-HOLD"});
+    const std::string address = fmt::format(" -d {}/32 ", service.cluster_ips.front().to_string());
+    for (const std::string& line : lines_with(saved_lines(tool_), address)) {
+      const std::string chain = after(line, " -j KUBE-SVC-");
+      if (line.starts_with("nat -A KUBE-SERVICES ") && !chain.empty())
+        run({tool_.command, "-w", "5", "-t", "nat", "-A", "MY-HOLD", "-j", "KUBE-SVC-" + chain});
+    }
+    EXPECT_THAT(lines_with(saved_lines(tool_), "nat -A MY-HOLD"), testing::SizeIs(1));
+    return true;
+  }
+  void let_go() override { run({tool_.command, "-w", "5", "-t", "nat", "-F", "MY-HOLD"}); }
 
   // A restore program of its own, which commits so many blocks and dies.
   void end_process_after(std::size_t changes) override {

@@ -243,7 +243,7 @@ Result<> IptablesDataPlane::retire() {
   return run_script(tool_, removal.blocks(), removal, stats);
 }
 
-const Capabilities& IptablesDataPlane::capabilities() const {
+const Capabilities& mode_capabilities() {
   static const Capabilities capabilities{{
       {Gap::kRefuseOwnPackets,
        "what the node itself sends passes KUBE-SERVICES alone, which refuses cluster IPs; for other addresses the "

@@ -30,6 +30,9 @@ struct Options {
   std::function<void(bool guard_was_there)> guarded = [](bool) {};
 };
 
+// Of every plane of this mode.
+const Capabilities& mode_capabilities();
+
 class IptablesDataPlane : public DataPlane {
  public:
   // Finds the programs, checks whether they work here, and reads nf_conntrack_tcp_be_liberal, all once. kUnsupported
@@ -38,7 +41,7 @@ class IptablesDataPlane : public DataPlane {
 
   [[nodiscard]] std::string_view name() const override { return "iptables"; }
   [[nodiscard]] Family family() const override { return encoder_.settings().family; }
-  [[nodiscard]] const Capabilities& capabilities() const override;
+  [[nodiscard]] const Capabilities& capabilities() const override { return mode_capabilities(); }
   // A port that is refused is left as it was, apart from chains of its own that no packet reaches.
   Result<Outcome> apply(const Changes& changes) override;
   Result<Integrity> intact() override;

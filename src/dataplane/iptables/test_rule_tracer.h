@@ -17,6 +17,7 @@
 
 #include "base/ip_literals.h"
 #include "dataplane/iptables/encode.h"
+#include "dataplane/iptables/iptables_data_plane.h"
 #include "plan/route.h"
 
 namespace sluice::dataplane::iptables {
@@ -195,9 +196,12 @@ inline void expect_routed(Tracer& tracer, const Packet& packet, const plan::Rout
     return;
   }
   for (const Outcome& outcome : outcomes) ASSERT_EQ(outcome.target, "") << "translated";
-  // Out of the node, kube-proxy's rules refuse cluster IPs alone: KUBE-EXTERNAL-SERVICES does not hang on OUTPUT.
   const bool refused = routing.fate == plan::Fate::kReject || routing.fate == plan::Fate::kDrop;
-  if (refused && packet.from_node && !packet.to_node_ports && !routing.frontend.internal()) return;
+  const bool own_to_external = packet.from_node && !packet.to_node_ports && !routing.frontend.internal();
+  if (refused && own_to_external && !mode_capabilities().can(Gap::kRefuseOwnPackets)) {
+    ASSERT_EQ(tracer.filter(packet), "pass") << "a gap that is none";
+    return;
+  }
   ASSERT_EQ(tracer.filter(packet), routing.fate == plan::Fate::kReject    ? "reject"
                                    : routing.fate == plan::Fate::kNotOurs ? "pass"
                                                                           : "drop");

@@ -69,7 +69,10 @@ Result<bool> IpvsDataPlane::addresses_intact(const std::vector<sys::InterfaceAdd
   const auto& wanted = served_->service_addresses();
   std::size_t bound = 0;
   for (const IpAddress& address : bound_in(listed)) {
-    if (!wanted.contains(address)) return false;
+    if (!wanted.contains(address)) {
+      if (still_bound_.contains(address)) continue;
+      return false;
+    }
     if (!unbound_.contains(address)) ++bound;
   }
   return bound + unbound_.size() >= wanted.size();
@@ -97,7 +100,7 @@ Result<bool> IpvsDataPlane::virtual_servers_intact() {
     if (incomplete_.contains(key)) return false;
     if (served_->owner(key) != nullptr) {
       ++found;
-    } else if (!excluded(key.address)) {
+    } else if (!excluded(key.address) && !unremoved_.contains(key)) {
       difference.unexpected.push_back(name_of(key));
     }
     return part.contains(key);
@@ -149,13 +152,14 @@ Result<Difference> IpvsDataPlane::compare(const Changes& wanted) {
     live.erase(there);
   }
   for (const auto& [key, server] : live) {
-    if (!excluded(key.address)) difference.unexpected.push_back(name_of(key));
+    if (!excluded(key.address) && !unremoved_.contains(key)) difference.unexpected.push_back(name_of(key));
   }
 
   std::set<IpAddress> unbound = to_bind(delta.added);
   for (const IpAddress& address : bound_in(listed)) {
     unbound.erase(address);
-    if (!delta.added.service_addresses.contains(address)) difference.unexpected.push_back(name_of(address));
+    if (!delta.added.service_addresses.contains(address) && !still_bound_.contains(address))
+      difference.unexpected.push_back(name_of(address));
   }
   for (const IpAddress& address : unbound_) unbound.erase(address);
   for (const IpAddress& address : unbound) difference.missing.push_back(name_of(address));

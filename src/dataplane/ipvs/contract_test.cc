@@ -3,10 +3,6 @@
 // what the kernel's does, and over a table and a device of maps, whose real counterparts have tests of their own.
 #include "dataplane/contract_suite.h"
 
-#include <fstream>
-#include <iterator>
-
-#include "base/test_paths.h"
 #include "dataplane/ipvs/test_world.h"
 
 namespace sluice::dataplane::ipvs {
@@ -70,6 +66,13 @@ class WorldRig : public PlaneRig {
   void refuse(model::Service& service) override { refused().insert(service.cluster_ips.front()); }
   void let_in(model::Service& service) override { refused().erase(service.cluster_ips.front()); }
 
+  bool hold(const model::Service& service) override {
+    if (!binds()) return false;
+    world_.held.insert(service.cluster_ips.front());
+    return true;
+  }
+  void let_go() override { world_.held.clear(); }
+
   void end_process_after(std::size_t changes) override { world_.changes_left = changes; }
   void end_connections() override { world_.clock.advance(std::chrono::minutes(1)); }
 
@@ -109,18 +112,6 @@ INSTANTIATE_TEST_SUITE_P(Ipvs, PlaneContract,
                          testing::Values(under_test("ipvs", sluice::ipvs::describe_ip_vs("fake")),
                                          under_test("ipvs_bare_engine", kBareEngine)),
                          plane_name);
-
-TEST(IpvsCapabilities, EveryGapStandsInTheDocumentation) {
-  World world;
-  std::ifstream file(source_path("docs/differences.md"));
-  const std::string text(std::istreambuf_iterator<char>(file), {});
-  ASSERT_NE(text, "");
-  const auto plane = open_plane(world);
-  for (const Limitation& each : plane->capabilities().lacks) {
-    EXPECT_NE(text.find(each.why), std::string::npos) << each.why;
-    EXPECT_NE(text.find(fmt::format("`{}`", to_string(each.gap))), std::string::npos) << to_string(each.gap);
-  }
-}
 
 }  // namespace
 }  // namespace sluice::dataplane::ipvs

@@ -49,6 +49,10 @@ Capabilities capabilities_of(const sluice::ipvs::Description& engine) {
        "a virtual server without local endpoints sends to the others: it has one list of real servers for all clients"},
       {Gap::kPoolBySource, "a virtual server has one list of real servers, whoever the client is"},
   }};
+  if (engine.needs_helper_rules)
+    capabilities.lacks.push_back(
+        {Gap::kMasqueradeOwnPackets,
+         "what the node sends to an address under policy Local keeps its source, which may be that address itself"});
   if (!engine.serves_loopback_clients)
     capabilities.lacks.push_back(
         {Gap::kSourceFromLoopback, "ip_vs sends nothing from a loopback address to another machine"});
@@ -202,6 +206,8 @@ Result<> IpvsDataPlane::apply_full(const std::vector<plan::Change>& ports, Run& 
   SLUICE_CHECK_OK(write_elements([&](HelperTable& table) { return table.replace(delta.added); }, run));
   incomplete_.clear();
   unbound_.clear();
+  unremoved_.clear();
+  still_bound_.clear();
   device_refused_.reset();
   if (device_ != nullptr) {
     if (auto ensured = device_->ensure(); !ensured) device_refused_ = ensured.error();
@@ -333,6 +339,7 @@ void IpvsDataPlane::note_failure(const TableChange& change, const Error& error, 
   const plan::ServicePortKey* port = served_->owner(key);
   if (port == nullptr) {
     run.unremoved.push_back(error.what);
+    unremoved_.insert(key);
     return;
   }
   incomplete_.insert(key);
@@ -403,7 +410,10 @@ Result<> IpvsDataPlane::unbind(const std::vector<IpAddress>& addresses, Run& run
     if (!run.surprise) run.surprise = refused.error();
     return {};
   }
-  for (const sys::AddressFailure& each : *refused) run.unremoved.push_back(each.error.what);
+  for (const sys::AddressFailure& each : *refused) {
+    run.unremoved.push_back(each.error.what);
+    still_bound_.insert(addresses[each.index]);
+  }
   return {};
 }
 

@@ -126,8 +126,11 @@ class IpvsDataPlane : public DataPlane {
   std::map<plan::ServicePortKey, std::set<IpAddress>> api_servers_;  // by port of default/kubernetes
   Drains drains_;
   // What the kernel refused of what is wanted.
-  std::set<VirtualServerKey> incomplete_;      // they, or some of their real servers
-  std::set<IpAddress> unbound_;                // addresses on kube-ipvs0
+  std::set<VirtualServerKey> incomplete_;  // they, or some of their real servers
+  std::set<IpAddress> unbound_;            // addresses on kube-ipvs0
+  // What is not wanted, and the kernel does not let go.
+  std::set<VirtualServerKey> unremoved_;
+  std::set<IpAddress> still_bound_;
   std::optional<Error> device_refused_;        // why there is no kube-ipvs0 at all
   std::optional<VirtualServerKey> looked_at_;  // the last whose real servers intact() saw; nothing: start again
   std::map<std::optional<plan::ObjectKey>, std::set<std::string>> warned_;

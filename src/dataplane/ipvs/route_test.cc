@@ -27,6 +27,7 @@ struct Table {
   std::map<VirtualServerKey, Servers> servers;
   std::map<VirtualServerKey, plan::ServicePortKey> owners;
   std::set<VirtualServerKey> filtered;
+  std::set<VirtualServerKey> unmasqueraded;  // the helper rules keep every client's source
 };
 
 IpAddress loopback(Family family) {
@@ -49,6 +50,13 @@ Table table_of(const plan::test::RandomPlan& random, Family family) {
     }
     for (const ServedAddress& each : wanted.elements.firewalled) {
       table.filtered.insert(VirtualServerKey::of(each.protocol, each.address, each.port));
+    }
+    for (const ServedAddress& each : wanted.elements.unmasqueraded) {
+      table.unmasqueraded.insert(VirtualServerKey::of(each.protocol, each.address, each.port));
+    }
+    for (const NodePort& each : wanted.elements.unmasqueraded_node_ports) {
+      for (const IpAddress& address : node.node_ports)
+        table.unmasqueraded.insert(VirtualServerKey::of(each.protocol, address, each.port));
     }
   }
   return table;
@@ -135,6 +143,9 @@ void expect_routed(const Table& table, const plan::Packet& packet, const plan::R
     ASSERT_TRUE(table.filtered.contains(key));
   }
   if (routing.fate == Fate::kFiltered) return;  // the filter's business, which has tests of its own
+  if (engine.needs_helper_rules && routing.fate == Fate::kForward && routing.source == plan::Source::kNode &&
+      routing.route.masquerade && table.unmasqueraded.contains(key))
+    met.insert(Gap::kMasqueradeOwnPackets);
   const Ends wanted = ends_by_plan(routing);
   const Ends done = ends_by_ipvs(found->second, packet, *routing.service_port, engine);
   if (wanted == done) return;

@@ -33,6 +33,7 @@ struct World {
   std::vector<IpAddress> gateways{ip("192.168.0.1"), ip("2001:db8::1")};
   std::set<IpAddress> unbindable;  // refused by the kernel
   std::set<IpAddress> unservable;  // the engine refuses virtual servers on them
+  std::set<IpAddress> held;        // not let go by the kernel
   std::vector<std::string> events;
   std::size_t messages = 0;  // netlink messages: changes, finds, elements, addresses
   std::size_t lists = 0;
@@ -176,13 +177,19 @@ class WorldDevice : public ServiceDevice {
     return refused;
   }
   Result<std::vector<sys::AddressFailure>> remove(std::span<const IpAddress> addresses) override {
-    for (const IpAddress& address : addresses) {
+    std::vector<sys::AddressFailure> refused;
+    for (std::size_t i = 0; i < addresses.size(); ++i) {
+      const IpAddress& address = addresses[i];
       ++world_.messages;
       world_.events.push_back("unbind " + address.to_string());
       if (!world_.take_change()) return World::ended();
-      world_.bound.erase(address);
+      if (world_.held.contains(address)) {
+        refused.push_back({i, {Errc::kUnavailable, "remove " + address.to_string() + " from kube-ipvs0: refused"}});
+      } else {
+        world_.bound.erase(address);
+      }
     }
-    return std::vector<sys::AddressFailure>();
+    return refused;
   }
 
  private:
