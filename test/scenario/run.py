@@ -14,10 +14,10 @@ serves TCP and UDP on 8080 and 8081. `client` is outside the cluster. The langua
   packet   FROM -> ADDRESS proto/port [via=NODE]
   expect   POD... [source=kept|node|ADDRESS]   every one of these pods answers, and no other; or: refused, timeout
   expect   one-of POD...                       the same single pod answers every time
-  expect@MODE ...                              after an expect: what differs in that proxy mode
+  expect@MODE gap=GAP ...                      after an expect: what differs in that mode, by a gap that it declares (gaps.py)
   removed  SERVICE                             from here on it is gone, with its slices, while the proxies run
   refuse   SERVICE                             the kernel refuses it for ever, and this costs the others nothing (refusal.py); needs node statements
-  only     MODE...                             the modes that the file is about; the others pass over it
+  only     MODE...                             the modes that the file is about; in the others it is skipped
 
 usage: run.py SLUICE [--mode MODE] [FILE...]   MODE: iptables (the default), ipvs
 """
@@ -33,6 +33,7 @@ import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "cluster/lib"))
+from gaps import Gaps, UndeclaredGap, status_of  # noqa: E402
 from refusal import Refusal  # noqa: E402
 from rig import ANSWER_PATIENCE, PATIENCE, SILENCE, Rig, run, wait_for  # noqa: E402
 
@@ -64,6 +65,7 @@ class Scenario:
         self.path, self.mode, self.concerned, self.refusal = path, mode, True, None
         self.proxy, self.objects, self.slices = {"mode": mode, **DEFAULT_PROXY}, [], {}
         self.phases = [(None, [])]  # the Service that was removed before, and the checks
+        self.gaps = Gaps(mode)
         for number, line in enumerate(path.read_text().splitlines(), 1):
             words = line.split("#", 1)[0].split()
             if not words:
@@ -71,6 +73,8 @@ class Scenario:
             statement, at, mode = words[0].partition("@")
             if at and mode not in MODES:
                 raise Failure(f"{path.name}:{number}: there is no mode '{mode}'")
+            if at:
+                words = self.words_of_mode(number, statement, mode, words)
             if at and mode != self.mode:
                 continue
             handler = getattr(self, f"read_{statement}", None)
@@ -82,6 +86,14 @@ class Scenario:
                 raise Failure(f"{path.name}:{number}: cannot read '{line.strip()}': {error!r}") from error
         if not self.checks or any(expected is None for _, _, expected in self.checks):
             raise Failure(f"{path.name}: every packet needs an expect")
+
+    def words_of_mode(self, number, statement, mode, words):
+        try:
+            if statement != "expect":
+                raise ValueError("only an expect may differ by mode")
+            return [words[0], *(self.gaps if mode == self.mode else Gaps(mode)).take_from(words[1:])]
+        except ValueError as error:
+            raise Failure(f"{self.path.name}:{number}: {error}") from error
 
     @property
     def checks(self):
@@ -232,6 +244,7 @@ class Runner:
         self.routed = {}
 
     def run(self, scenario):
+        """Returns in words what the mode cannot do of it."""
         folder = self.folder / scenario.path.stem
         manifests = folder / "manifests"
         manifests.mkdir(parents=True)
@@ -251,6 +264,7 @@ class Runner:
         try:
             for node in NODES:
                 wait_for(f"the first sync of node {node}; its log:\n{(folder / f'{node}.log').read_text()}", lambda node=node: self.synced(node))
+            gaps = scenario.gaps.quote(status_of(self.sluice, self.rig.ns("a")))
             with concurrent.futures.ThreadPoolExecutor(8) as pool:
                 for _, packet, _ in scenario.checks:
                     self.route_client(scenario.path, packet)
@@ -272,6 +286,7 @@ class Runner:
                 run("ip", "netns", "exec", self.rig.ns(node), "conntrack", "-F", check=False)
         if problems:
             raise Failure("\n".join(problems))
+        return gaps
 
     @staticmethod
     def check_all(check, patience):
@@ -349,7 +364,7 @@ def main():
     words = words.parse_args()
     sluice = words.sluice
     files = words.files or sorted(pathlib.Path(__file__).resolve().parent.glob("*.scn"))
-    passed, failed = 0, 0
+    passed, failed, skipped = 0, 0, 0
     with tempfile.TemporaryDirectory(prefix="sluice-scenario-") as folder:
         runner = Runner(sluice, folder)
         try:
@@ -358,16 +373,21 @@ def main():
                 try:
                     scenario = Scenario(path, words.mode)
                     if not scenario.concerned:
+                        skipped += 1
+                        print(f"SKIP {path.stem}: it is not about mode {words.mode}", flush=True)
                         continue
-                    runner.run(scenario)
+                    gaps = runner.run(scenario)
                     passed += 1
                     print(f"ok   {path.stem} ({time.monotonic() - started:.1f} s)", flush=True)
-                except (Failure, TimeoutError) as error:
+                    for gap in gaps:
+                        skipped += 1
+                        print(f"SKIP a part of {path.stem}: {gap}", flush=True)
+                except (Failure, TimeoutError, UndeclaredGap) as error:
                     failed += 1
                     print(f"FAIL {path.stem}\n{error}", flush=True)
         finally:
             runner.close()
-    print(f"{passed} passed, {failed} failed")
+    print(f"{passed} passed, {failed} failed, {skipped} skipped")
     sys.exit(bool(failed) or not passed)
 
 
