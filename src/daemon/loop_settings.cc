@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/loop_settings.h"
 
-#include "config/detect.h"
 #include "config/feature_gates.h"
 
 namespace sluice::daemon {
@@ -24,9 +23,9 @@ sync::LoopSettings loop_settings(const config::CommandLine& command, const OwnNo
   settings.plan.node_name = node.name;
   const auto gate = config.feature_gates.find("AllowServiceExternalIPs");
   settings.plan.allow_external_ips = gate == config.feature_gates.end() || gate->second;
-  const config::LocalDetectors detectors = local_detectors(config, node.pod_cidrs(), serving.families.front());
   for (const Family family : serving.families) {
-    config::of(settings.plan.masquerade, family) = {config::of(detectors.by_family, family), masquerade_all(config)};
+    config::of(settings.plan.masquerade, family) = {config::of(serving.detectors.by_family, family),
+                                                    masquerade_all(config)};
     config::of(settings.facts.node_ip, family) = config::of(node.ips.by_family, family);
   }
   settings.facts.zone = node.zone();

@@ -60,6 +60,7 @@ Result<Serving> choose_serving(const config::CommandLine& command, const OwnNode
   }
   serving.families = std::move(*families);
   log_families(serving.families, reasons);
+  serving.detectors = local_detectors(command.config, node.pod_cidrs(), serving.families.front());
   serving.node_port_cidrs = config::expand_node_port_addresses(command.config, node.ips);
   note_loopback_node_ports(command.config, serving.node_port_cidrs);
   return serving;
@@ -78,15 +79,14 @@ Result<> check_against_node(const config::ProxyConfig& config, const Serving& se
 }
 
 Result<std::vector<std::unique_ptr<dataplane::DataPlane>>> open_data_planes(
-    const config::CommandLine& command, const Serving& serving, const OwnNode& node,
-    const std::vector<IpAddress>& api_server_addresses) {
-  const config::LocalDetectors detectors = local_detectors(command.config, node.pod_cidrs(), serving.families.front());
-  if (!detectors.notice.empty()) SLUICE_LOG_INFO(detectors.notice);
+    const config::CommandLine& command, const Serving& serving, const std::vector<IpAddress>& api_server_addresses) {
+  if (!serving.detectors.notice.empty()) SLUICE_LOG_INFO(serving.detectors.notice);
   const bool localhost = localhost_node_ports(command.config, serving.node_port_cidrs);
   const std::string mode(to_string(proxy_mode(command.config)));
   std::vector<std::unique_ptr<dataplane::DataPlane>> planes;
   for (const Family family : serving.families) {
-    const dataplane::PlaneSettings settings{family, of(detectors.by_family, family), localhost, api_server_addresses};
+    const dataplane::PlaneSettings settings{family, of(serving.detectors.by_family, family), localhost,
+                                            api_server_addresses};
     if (command.init_only) SLUICE_CHECK_OK(serving.mode->prepare_node(settings));
     SLUICE_TRY(auto plane, serving.mode->open(settings));
     SLUICE_LOG_INFO(fmt::format("Using {} Proxier", mode), {"ipFamily", to_string(family)},

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "config/detect.h"
 #include "config/flags.h"
 #include "daemon/mechanisms.h"
 #include "daemon/own_node.h"
@@ -18,6 +19,7 @@ struct Serving {
   Mechanisms mechanisms;
   dataplane::Mechanism* mode = nullptr;      // the configured one of them
   std::vector<Family> families;              // the primary one first
+  config::LocalDetectors detectors;          // which sources are pods of this node
   std::vector<std::string> node_port_cidrs;  // nodePortAddresses, with this node's own in place of "primary"
 };
 
@@ -27,8 +29,7 @@ Result<Serving> choose_serving(const config::CommandLine& command, const OwnNode
 Result<> check_against_node(const config::ProxyConfig& config, const Serving& serving, const OwnNode& node);
 // In the order of the families. They have written nothing yet, except with --init-only the node's settings.
 Result<std::vector<std::unique_ptr<dataplane::DataPlane>>> open_data_planes(
-    const config::CommandLine& command, const Serving& serving, const OwnNode& node,
-    const std::vector<IpAddress>& api_server_addresses);
+    const config::CommandLine& command, const Serving& serving, const std::vector<IpAddress>& api_server_addresses);
 
 // Where node ports of a family are served, by this host's current addresses.
 dataplane::NodePortAddresses node_port_addresses_now(const Serving& serving, Family family);

@@ -75,7 +75,7 @@ class Server {
     record_state_folder(command_.sluice);
     apply_conntrack_settings(config_, open_journal(command_.sluice));
     SLUICE_CHECK_OK(check_against_node(config_, serving_, *node));
-    SLUICE_TRY(auto planes, open_data_planes(command_, serving_, *node, source_.api_server_addresses));
+    SLUICE_TRY(auto planes, open_data_planes(command_, serving_, source_.api_server_addresses));
     if (command_.init_only) {
       for (const Family family : serving_.families)
         SLUICE_LOG_INFO("System initialized and --init-only specified", {"ipFamily", to_string(family)});
