@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // One program, several names. `sluice COMMAND ...` chooses by its first word; called as `kube-proxy` it is `sluice
-// proxy`, so that an image or a unit file that starts /usr/local/bin/kube-proxy needs nothing but a link; called as
-// `ipvsadm`, `ipvsadm-save` or `ipvsadm-restore` it is these.
+// proxy`, so that an image or a unit file that starts /usr/local/bin/kube-proxy needs only a link; called as
+// `ipvsadm`, `ipvsadm-save` or `ipvsadm-restore` it is that program.
 #include <fmt/format.h>
 
 #include <array>
@@ -32,16 +32,16 @@ int run_ipvsadm(const Arguments& arguments) {
 
 constexpr std::array<Command, 5> kCommands{{
     {"proxy", "the node daemon; takes kube-proxy's flags and configuration file", &sluice::daemon::run_proxy},
-    {"status", "what this node serves, and whether the kernel does what is wanted", &sluice::daemon::run_status},
-    {"cleanup", "take away everything of ours and of kube-proxy's, in every mode", &sluice::daemon::run_cleanup},
-    {"ipvsadm", "shows and changes the table of virtual servers, as ipvsadm 1.31 does", &run_ipvsadm},
+    {"status", "what this node serves, and whether the kernel matches it", &sluice::daemon::run_status},
+    {"cleanup", "remove everything of ours and of kube-proxy's, in every mode", &sluice::daemon::run_cleanup},
+    {"ipvsadm", "show and change the table of virtual servers, as ipvsadm 1.31 does", &run_ipvsadm},
     {"lab", "a cluster in network namespaces on this machine", &sluice::lab::run_command},
 }};
 
 void print_usage(std::FILE* out) {
   fmt::print(out, "Sluice {}: a Kubernetes Service proxy\n\nusage: sluice COMMAND [ARGUMENT...]\n\n", SLUICE_VERSION);
   for (const Command& command : kCommands) fmt::print(out, "  {:<9} {}\n", command.name, command.summary);
-  fmt::print(out, "\n`sluice COMMAND --help` says more. Called under the name kube-proxy it is `sluice proxy`.\n");
+  fmt::print(out, "\n`sluice COMMAND --help` prints more. Called under the name kube-proxy it is `sluice proxy`.\n");
 }
 
 }  // namespace
@@ -67,7 +67,7 @@ int main(int argc, char** argv) {
     print_usage(stdout);
     return 0;
   }
-  fmt::print(stderr, "sluice: there is no command '{}'\n\n", arguments.front());
+  fmt::print(stderr, "sluice: unknown command '{}'\n\n", arguments.front());
   print_usage(stderr);
   return 2;
 }

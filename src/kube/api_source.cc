@@ -20,10 +20,10 @@ namespace {
 constexpr std::size_t kBatchMax = 500;
 constexpr std::size_t kReportedMax = 10000;
 
-// Gathers what one collection tells into Updates.
+// Collects what one collection reports into Updates.
 class Collector : public CollectionHandler {
  public:
-  // `on_presence`, if there is one, is called when a list or an event says that there are objects, or that there are
+  // `on_presence`, if there is one, is called when a list or an event shows that there are objects, or that there are
   // none.
   Collector(std::string kind, const SourceHooks& hooks, std::function<void(bool present)> on_presence = nullptr)
       : kind_(std::move(kind)), hooks_(hooks), on_presence_(std::move(on_presence)) {}
@@ -35,11 +35,11 @@ class Collector : public CollectionHandler {
   }
 
   Result<std::string> set(std::string_view json) override {
-    any_ = true;  // also one that cannot be used is there
+    any_ = true;  // an unusable one exists too
     if (on_presence_) on_presence_(true);
     auto read = decoder_.decode(json, kind_);
     if (!read) {
-      // Its text ended where an object ends, so what follows is sound; but this may be any object that is known.
+      // Its text ended where an object ends, so what follows is intact; but this may be any known object.
       damaged_ = true;
       refuse({}, {"JSON", read.error().what});
       return std::string();
@@ -85,7 +85,7 @@ class Collector : public CollectionHandler {
     const bool said = std::exchange(said_damaged_, damaged_);
     if (damaged_) {
       if (!said)
-        SLUICE_LOG_WARNING("A list holds what cannot be read, keeping also what it does not name", {"kind", kind_});
+        SLUICE_LOG_WARNING("A list has unreadable items, also keeping objects that it does not name", {"kind", kind_});
       for (auto& [key, generation] : known_) generation = generation_;
     }
     for (auto it = known_.begin(); it != known_.end();) {
@@ -116,7 +116,7 @@ class Collector : public CollectionHandler {
     }
   }
 
-  // An Update applies removals first, so what came before in the same batch must not stand in it.
+  // An Update applies removals first, so it must not contain what came earlier in the same batch.
   void forget(const model::ObjectKey& key) {
     if (kind_ == "Service") {
       std::erase_if(pending_.services, [&](const auto& s) { return s.key == key; });
@@ -130,7 +130,7 @@ class Collector : public CollectionHandler {
     }
   }
 
-  // What serves nothing is said once, and again when that changed.
+  // An object that serves nothing is logged once, and again when that changes.
   void note_warnings(const model::ObjectKey& key, const std::vector<FieldProblem>& warnings) {
     if (warnings.empty()) {
       reported_.erase(key);
@@ -150,7 +150,7 @@ class Collector : public CollectionHandler {
     if (known != reported_.end() && known->second == text) return;
     if (hooks_.on_refused) hooks_.on_refused(kind_);
     if (known == reported_.end() && reported_.size() >= kReportedMax) return;
-    SLUICE_LOG_ERROR("An object cannot be used, keeping what was known of it", {"kind", kind_},
+    SLUICE_LOG_ERROR("An object cannot be used, keeping its last good state", {"kind", kind_},
                      {"object", key.to_string()}, {"err", text});
     reported_[key] = std::move(text);
   }
@@ -160,13 +160,13 @@ class Collector : public CollectionHandler {
   const std::function<void(bool)> on_presence_;
   Decoder decoder_;
   model::Update pending_;
-  // Objects that were told of, and the list in which, or since which, they were seen last.
+  // Objects that were reported, and the list in which, or since which, they were last seen.
   std::unordered_map<model::ObjectKey, std::uint32_t> known_;
   std::uint32_t generation_ = 0;
   bool any_ = false;           // the list that is being read has an object
-  bool said_damaged_ = false;  // of the list before
-  bool damaged_ = false;       // the list that is being read has an object that cannot be told apart from others
-  std::unordered_map<model::ObjectKey, std::string> reported_;  // objects of no use and why, so that each is said once
+  bool said_damaged_ = false;  // of the previous list
+  bool damaged_ = false;       // the list that is being read has an object that cannot be identified
+  std::unordered_map<model::ObjectKey, std::string> reported_;  // unusable objects and why, so that each is logged once
 };
 
 Collection services_collection() {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The API source with servers and networks that do wrong. What every test here holds to: what was served stays, and
-// what is true arrives in the end.
-// Long, because faults are a list without end, and each is a test of its own.
+// The API source with servers and networks that misbehave. In every test here what was served stays, and
+// the true state arrives in the end.
+// Long, because there are many faults, and each has its own test.
 #include <filesystem>
 #include <fstream>
 #include <random>
@@ -117,7 +117,7 @@ TEST_F(ApiSourceFaults, WaitsOfAnOutageThatIsOverDoNotDelayTheNewList) {
   server.intercept([&](const Request&, Peer& peer) { return times-- > 0 && peer.send(net::test::answer(503, "no")); });
   start();
   ASSERT_TRUE(run_until_watching());
-  run_for(20ms);  // a watch shorter than watch_short did not work
+  run_for(20ms);  // a watch shorter than watch_short counts as failed
   testing::internal::CaptureStderr();
   server.say(Kind::kService, net::test::chunk(R"({"type":"ERROR","object":{"kind":"Status","code":410}})"));
   const bool listed = run_until([&] {
@@ -155,7 +155,7 @@ TEST_F(ApiSourceFaults, AServerThatEndsWatchesAtOnceIsNotAskedInALoop) {
 }
 
 TEST_F(ApiSourceFaults, AListOfPagesThatExpiresInBetweenStartsOver) {
-  complete_before_removal_ = false;  // what was on the first page was told of, so it must be told to be gone
+  complete_before_removal_ = false;  // the first page was reported, so its removal must be too
   FakeApiServer::Options options;
   options.page = 2;
   FakeApiServer& server = serve(options);
@@ -202,7 +202,7 @@ TEST_F(ApiSourceFaults, EachWaitIsLongerThanTheLastUpToABoundAndNoTwoClientsWait
   FakeApiServer& server = serve();
   server.intercept([](const Request&, Peer& peer) { return peer.send(net::test::answer(503, "busy")); });
   testing::internal::CaptureStderr();
-  log::set_verbosity(3);  // what repeats itself is said there alone
+  log::set_verbosity(3);  // repetitions are logged only there
   start();
   const bool enough = run_until([&] { return server.lists(Kind::kService).size() >= 40; });
   log::set_verbosity(0);
@@ -225,7 +225,7 @@ TEST_F(ApiSourceFaults, EachWaitIsLongerThanTheLastUpToABoundAndNoTwoClientsWait
     EXPECT_LE(waits[i], 2 * base);
   }
   const std::set<int> different(waits.begin() + 2, waits.end());
-  EXPECT_GT(different.size(), 3U) << "without chance in them, all nodes ask a server that comes back at once";
+  EXPECT_GT(different.size(), 3U) << "without randomness, all nodes ask a server that comes back at once";
 }
 
 TEST_F(ApiSourceFaults, AListThatBreaksStartsOverAndRemovesNothing) {
@@ -268,7 +268,7 @@ TEST_F(ApiSourceFaults, AListThatBreaksStartsOverAndRemovesNothing) {
   }
 }
 
-TEST_F(ApiSourceFaults, AnObjectThatCannotBeUsedKeepsItsLastGoodStateAndIsSaidOnce) {
+TEST_F(ApiSourceFaults, AnUnusableObjectKeepsItsLastGoodStateAndIsLoggedOnce) {
   FakeApiServer& server = start_with_web();
   server.set(Kind::kService, key_of("web"), service_members("10.96.0.20", 70000));
   server.set(Kind::kService, key_of("other"), service_members("10.96.0.21"));
@@ -290,7 +290,7 @@ TEST_F(ApiSourceFaults, AnObjectThatCannotBeUsedKeepsItsLastGoodStateAndIsSaidOn
   ASSERT_TRUE(run_until([&] { return ip_of("web").empty(); }));
 }
 
-TEST_F(ApiSourceFaults, AnObjectThatCannotBeUsedIsNoHostageTakerAndTheLogNamesItAndItsField) {
+TEST_F(ApiSourceFaults, AnUnusableObjectDoesNotAffectOthersAndTheLogNamesItAndItsField) {
   FakeApiServer& server = serve();
   server.set(Kind::kService, key_of("bad"), service_members("10.96.0.11", 70000));
   server.set(Kind::kService, key_of("web"), service_members("10.96.0.10"));
@@ -308,7 +308,7 @@ TEST_F(ApiSourceFaults, AnObjectThatCannotBeUsedIsNoHostageTakerAndTheLogNamesIt
   EXPECT_THAT(refused_, testing::UnorderedElementsAre("Service", "EndpointSlice"));
 }
 
-TEST_F(ApiSourceFaults, ARefusedTokenIsReplacedByTheOneThatStandsInItsFileByThen) {
+TEST_F(ApiSourceFaults, ARefusedTokenIsReplacedByTheOneInItsFile) {
   const std::string path = testing::TempDir() + "kube-token-" + std::to_string(::getpid());
   const auto write_token = [&](const char* token) { std::ofstream(path) << token << "\n"; };
   write_token("old");
@@ -386,7 +386,7 @@ TEST_F(ApiSourceFaults, AServerThatIsNotThereYetIsFoundOnceItIs) {
   EXPECT_EQ(updates_, 0);
 }
 
-TEST_F(ApiSourceFaults, AWatchThatFallsSilentIsAskedAnew) {
+TEST_F(ApiSourceFaults, ASilentWatchIsRestarted) {
   timing_.watch_silence = 200ms;
   FakeApiServer& server = serve();
   std::atomic<bool>& frozen = flag(true);
@@ -403,7 +403,7 @@ TEST_F(ApiSourceFaults, AWatchThatFallsSilentIsAskedAnew) {
   EXPECT_TRUE(run_until([&] { return ip_of("web") == "10.96.0.10"; }));
 }
 
-TEST_F(ApiSourceFaults, AListThatHangsIsAskedAnew) {
+TEST_F(ApiSourceFaults, AListThatHangsIsRestarted) {
   timing_.http.idle = timing_.http.response = 200ms;
   FakeApiServer& server = serve();
   std::atomic<int>& times = number(6);
@@ -430,7 +430,7 @@ TEST_F(ApiSourceFaults, ATrickleOfSingleBytesIsFollowed) {
   EXPECT_TRUE(run_until([&] { return ip_of("slow") == "10.96.0.78"; }));
 }
 
-TEST_F(ApiSourceFaults, AServerThatCannotProveWhoItIsIsToldNothingAndBelievedNothing) {
+TEST_F(ApiSourceFaults, AnUnverifiedServerGetsNothingAndIsNotBelieved) {
   const net::test::Authority authority;
   const net::test::Authority other;
   struct Row {
@@ -522,7 +522,7 @@ TEST_F(ApiSourceFaults, AfterAnySequenceOfFaultsWhatIsTrueArrives) {
       run_for(std::chrono::milliseconds(pick(6)));
     }
     failures = 0;
-    server.end_watches();  // what a raw half event left hanging ends here
+    server.end_watches();  // ends what a raw half event left pending
     EXPECT_TRUE(run_until([&] {
       return service_names().size() == truth.size() && std::all_of(truth.begin(), truth.end(), [&](const auto& entry) {
                return ip_of(entry.first) == entry.second;

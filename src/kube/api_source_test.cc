@@ -128,14 +128,14 @@ TEST_F(ApiSource, ABookmarkMovesTheVersionFromWhichTheNextWatchGoesOn) {
 
 TEST_F(ApiSource, AWatchWhoseTimeIsOverIsFollowedByTheNextWithoutAList) {
   timing_.watch_min = std::chrono::seconds(1);
-  timing_.watch_short = 10ms;                       // as far from a second as a busy machine needs
-  timing_.backoff_min = timing_.backoff_max = 60s;  // a watch that came back after a wait would come too late
+  timing_.watch_short = 10ms;                       // far enough below a second for a busy machine
+  timing_.backoff_min = timing_.backoff_max = 60s;  // a watch that restarts after a wait would be too late
   FakeApiServer& server = serve();
   server.set(Kind::kNode, {"", "node-a"}, "");
   testing::internal::CaptureStderr();
   start();
   const bool again = run_until([&] { return server.watches(Kind::kSlice).size() >= 3; });
-  EXPECT_EQ(testing::internal::GetCapturedStderr(), "") << "a quiet cluster is nothing to write of";
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "") << "a quiet cluster is nothing to log";
   ASSERT_TRUE(again);
   server.set(Kind::kService, key_of("web"), service_members("10.96.0.10"));
   ASSERT_TRUE(run_until([&] { return ip_of("web") == "10.96.0.10"; }));
@@ -182,7 +182,7 @@ TEST_F(ApiSource, AServerUrlMayHaveAPath) {
 TEST_F(ApiSource, FallsBackToV1beta1AndFollowsAnUpgrade) {
   FakeApiServer::Options options;
   options.serves_v1 = false;
-  timing_.backoff_min = timing_.backoff_max = 60s;  // a version that is not served is no reason to wait
+  timing_.backoff_min = timing_.backoff_max = 60s;  // an unserved version must not cause a wait
   FakeApiServer& server = serve(options);
   server.set(Kind::kSlice, key_of("web-1"),
              R"("addressType":"IPv4","ports":[{"name":"http","port":8080}],"endpoints":[{"addresses":["10.244.1.5"],)"
@@ -196,7 +196,7 @@ TEST_F(ApiSource, FallsBackToV1beta1AndFollowsAnUpgrade) {
     now.serves_v1 = true;
     now.serves_v1beta1 = false;
   });
-  run_for(20ms);  // a watch shorter than watch_short is no reason to ask at once
+  run_for(20ms);  // a watch shorter than watch_short must not restart at once
   server.end_watches();
   ASSERT_TRUE(run_until([&] {
     return server.open_watches() == 3 &&
@@ -204,7 +204,7 @@ TEST_F(ApiSource, FallsBackToV1beta1AndFollowsAnUpgrade) {
   }));
   EXPECT_EQ(snapshot_.slices_count(), 1U);
   EXPECT_THAT(removed_, IsEmpty());
-  // Another server's cache may be older than what is served by now.
+  // Another server's cache may be older than what is served now.
   EXPECT_THAT(server.lists(Kind::kSlice).back().query_text, testing::Not(HasSubstr("resourceVersion")));
 }
 
@@ -217,7 +217,7 @@ TEST_F(ApiSource, DropsAFieldSelectorThatTheServerDoesNotKnow) {
   start();
   ASSERT_TRUE(run_until_watching());
   EXPECT_EQ(ip_of("web"), "10.96.0.10");
-  EXPECT_TRUE(snapshot_.service(key_of("db"))->headless) << "whoever plans leaves it out";
+  EXPECT_TRUE(snapshot_.service(key_of("db"))->headless) << "planning leaves it out";
   EXPECT_THAT(server.watches(Kind::kService).front().query_text, testing::Not(HasSubstr("fieldSelector")));
   EXPECT_THAT(server.watches(Kind::kService).front().query_text, HasSubstr("service-proxy-name"));
 }
@@ -326,7 +326,7 @@ TEST_F(EventSinkTest, AnOldServerGetsTheEventInItsOldForm) {
   }
 }
 
-TEST_F(EventSinkTest, ThatAServerRefusesBothFormsIsNoReasonToAskOn) {
+TEST_F(EventSinkTest, AServerThatRefusesBothFormsIsNotAskedAgain) {
   FakeApiServer& server = serve();
   server.intercept([](const Request&, Peer& peer) { return peer.send(net::test::answer(404, "{}")); });
   events_ = make_event_sink(loop_, config_, "node-a", hooks());
@@ -336,7 +336,7 @@ TEST_F(EventSinkTest, ThatAServerRefusesBothFormsIsNoReasonToAskOn) {
   EXPECT_EQ(server.requests().size(), 2U);
 }
 
-TEST_F(EventSinkTest, WhatWasSaidAMomentAgoIsNotSaidAgain) {
+TEST_F(EventSinkTest, ARecentEventIsNotRepeated) {
   FakeApiServer& server = serve();
   server.intercept([](const Request&, Peer& peer) { return peer.send(net::test::answer(201, "{}")); });
   events_ = make_event_sink(loop_, config_, "node-a", hooks());
@@ -347,7 +347,7 @@ TEST_F(EventSinkTest, WhatWasSaidAMomentAgoIsNotSaidAgain) {
   EXPECT_EQ(server.requests().size(), 2U);
 }
 
-TEST_F(EventSinkTest, WhoEndsCanWaitForWhatItSaidLast) {
+TEST_F(EventSinkTest, FlushWaitsForTheLastEvents) {
   FakeApiServer& server = serve();
   std::atomic<bool>& hanging = flag(false);
   server.intercept([&](const Request&, Peer& peer) {
@@ -363,7 +363,7 @@ TEST_F(EventSinkTest, WhoEndsCanWaitForWhatItSaidLast) {
   EXPECT_EQ(server.requests().size(), 3U);
   hanging = true;
   events_->post(note_about({"", "node-a"}, "Failed", "4"));
-  events_->flush(50ms);  // comes back although the server does not
+  events_->flush(50ms);  // returns although the server does not respond
   work.reset();
   loop_.stop();
   thread.join();

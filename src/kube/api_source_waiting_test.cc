@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the API source says that it waits for: to `sluice status` through waiting(), to the log once.
+// What the API source waits for: reported to `sluice status` by waiting(), logged once.
 #include "kube/api_fixture.h"
 
 namespace sluice::kube::test {
@@ -39,7 +39,7 @@ TEST_F(ApiWaiting, ForAServerThatDoesNotListenUntilItDoes) {
   FakeApiServer& server = serve();
   server.set(Kind::kNode, {"", "node-a"}, "");
   const std::uint16_t port = config_.target.port;
-  config_.target.port = 1;  // nobody listens there
+  config_.target.port = 1;  // no process listens there
   start();
   ASSERT_TRUE(run_until([&] { return waiting().size() == 1; })) << testing::PrintToString(waiting());
   EXPECT_THAT(waiting().front(),
@@ -73,7 +73,7 @@ TEST_F(ApiWaiting, ForAServerThatIsLostLaterAndFoundAgain) {
   ASSERT_TRUE(run_until_watching());
   ASSERT_TRUE(run_until([&] { return waiting().empty(); }));
   std::atomic<bool>& down = flag(true);
-  server.intercept([&down](const Request&, Peer&) { return down.load(); });  // closes without a word
+  server.intercept([&down](const Request&, Peer&) { return down.load(); });  // closes without a response
   server.end_watches(true);
   ASSERT_TRUE(run_until([&] { return !waiting().empty(); }));
   EXPECT_EQ(source_->waiting().front().what, WaitsFor::kServer);
@@ -82,10 +82,10 @@ TEST_F(ApiWaiting, ForAServerThatIsLostLaterAndFoundAgain) {
   EXPECT_TRUE(run_until([&] { return waiting().empty(); })) << testing::PrintToString(waiting());
 }
 
-// ---- what is said, and how often ----
+// ---- what is logged, and how often ----
 
-TEST_F(ApiWaiting, ALossThatLastsIsSaidOnceAndAgainWhenItsReasonChanges) {
-  constexpr const char* kLost = "Lost sight of the API server's objects";
+TEST_F(ApiWaiting, ALastingLossIsLoggedOnceAndAgainWhenItsReasonChanges) {
+  constexpr const char* kLost = "Cannot follow the API server's objects";
   FakeApiServer& server = serve();
   server.set(Kind::kNode, {"", "node-a"}, "");
   std::atomic<int>& status = number(500);
@@ -155,7 +155,7 @@ TEST_F(ApiWaiting, ForANodeThatIsNotThereAndTheLogNamesThoseThatAre) {
   start();
   const std::string wanted = "Node \"node-a\": the API server has no such Node; it has: worker-1, worker-2";
   const bool said = run_until([&] { return waiting() == std::vector{wanted}; });
-  run_for(100ms);  // asked for again and again, said once
+  run_for(100ms);  // requested repeatedly, logged once
   std::string log = testing::internal::GetCapturedStderr();
   ASSERT_TRUE(said) << testing::PrintToString(waiting());
   EXPECT_EQ(times(log, kNoNode), 1U) << log;
@@ -166,7 +166,7 @@ TEST_F(ApiWaiting, ForANodeThatIsNotThereAndTheLogNamesThoseThatAre) {
   const bool again = run_until([&] { return waiting() == std::vector{wanted + ", worker-3"}; });
   log = testing::internal::GetCapturedStderr();
   EXPECT_TRUE(again);
-  EXPECT_EQ(times(log, kNoNode), 1U) << "a change is said: " << log;
+  EXPECT_EQ(times(log, kNoNode), 1U) << "a change is logged: " << log;
 
   testing::internal::CaptureStderr();
   server.set(Kind::kNode, {"", "node-a"}, "");

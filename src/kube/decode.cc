@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Objects come from API servers of ten releases and from people's files. Three kinds of oddity are told apart: what
-// Kubernetes itself tolerates (an external IP that does not parse: noted, skipped), what makes one object useless (a
-// port of 70000: that object is refused, its last good version stays), and what is no object at all. Conditions that
-// are absent are not false: readiness and serving default to true, terminating to false (discovery/v1
+// Objects come from API servers of ten releases and from users' files. Three kinds of fault are distinguished: what
+// Kubernetes itself tolerates (an external IP that does not parse: noted, skipped), what makes one object unusable (a
+// port of 70000: that object is refused, its last good version stays), and what is not an object at all. Conditions
+// that are absent are not false: ready and serving default to true, terminating to false (discovery/v1
 // EndpointConditions).
 #include "kube/decode.h"
 
@@ -39,7 +39,7 @@ Protocol read_protocol(JsonReader& reader, const Element& object, const std::str
   if (text.empty()) return Protocol::kTcp;
   const auto protocol = parse_protocol(text);
   if (!protocol)
-    reader.fail(path + ".protocol", fmt::format("unknown protocol '{}': TCP, UDP and SCTP are there", text));
+    reader.fail(path + ".protocol", fmt::format("unknown protocol '{}': TCP, UDP and SCTP are supported", text));
   return protocol.value_or(Protocol::kTcp);
 }
 
@@ -65,7 +65,7 @@ Value read_choice(JsonReader& reader, const Element& object, const std::string& 
 std::optional<IpAddress> read_address(JsonReader& reader, std::string_view text, const std::string& path,
                                       const char* what) {
   const auto address = IpAddress::parse(text);
-  if (!address) reader.note(path, fmt::format("'{}' is no {}, ignored", text, what));
+  if (!address) reader.note(path, fmt::format("'{}' is not an {}, ignored", text, what));
   return address;
 }
 
@@ -75,7 +75,7 @@ void read_ports(JsonReader& reader, const Element& spec, model::Service& service
     port.name = reader.text(entry, path, "name");
     port.protocol = read_protocol(reader, entry, path);
     const auto number = reader.integer(entry, path, "port", 1, kPortMax);
-    if (!number && !reader.failed()) reader.fail(path + ".port", "must be there");
+    if (!number && !reader.failed()) reader.fail(path + ".port", "is required");
     port.port = static_cast<std::uint16_t>(number.value_or(0));
     port.node_port = static_cast<std::uint16_t>(reader.integer(entry, path, "nodePort", 0, kPortMax).value_or(0));
     service.ports.push_back(std::move(port));
@@ -105,7 +105,7 @@ void read_cluster_ips(JsonReader& reader, const Element& spec, model::Service& s
     if (texts[i].empty()) continue;
     const auto address = IpAddress::parse(texts[i]);
     if (!address)
-      return reader.fail(fmt::format("spec.clusterIPs[{}]", i), fmt::format("'{}' is no IP address", texts[i]));
+      return reader.fail(fmt::format("spec.clusterIPs[{}]", i), fmt::format("'{}' is not an IP address", texts[i]));
     const bool second = std::any_of(service.cluster_ips.begin(), service.cluster_ips.end(),
                                     [&](const IpAddress& a) { return a.family() == address->family(); });
     if (!second && wanted(address->family())) service.cluster_ips.push_back(*address);
@@ -128,12 +128,12 @@ void read_affinity(JsonReader& reader, const Element& spec, model::Service& serv
 void read_external(JsonReader& reader, const Element& root, const Element& spec, model::Service& service) {
   reader.each_text(spec, "spec", "externalIPs", [&](std::string_view text, const std::string& path) {
     service.has_external_ips = true;
-    if (trimmed(text).empty()) return;  // nobody meant an address
+    if (trimmed(text).empty()) return;  // no address was meant
     if (const auto address = read_address(reader, text, path, "IP address")) service.external_ips.push_back(*address);
   });
   reader.each_text(spec, "spec", "loadBalancerSourceRanges", [&](std::string_view text, const std::string& path) {
     const auto range = Cidr::parse(trimmed(text));
-    if (!range) return reader.note(path, fmt::format("'{}' is no CIDR, ignored", text));
+    if (!range) return reader.note(path, fmt::format("'{}' is not a CIDR, ignored", text));
     service.source_ranges.push_back(*range);
   });
   const auto status = reader.object(root, "", "status");
@@ -143,8 +143,8 @@ void read_external(JsonReader& reader, const Element& root, const Element& spec,
     const std::string ip = reader.text(entry, path, "ip");
     const std::string mode = reader.text(entry, path, "ipMode");
     if (ip.empty()) return;
-    // Written by a cloud's controller, which may be newer than we are: packets to such an address are not said to come
-    // here as they are, and the Service's other addresses work as ever.
+    // Written by a cloud's controller, which may be newer than we are: packets to such an address do not necessarily
+    // arrive here unchanged, and the Service's other addresses work as before.
     if (!mode.empty() && mode != "VIP" && mode != "Proxy")
       return reader.note(path + ".ipMode", fmt::format("unknown value '{}', the address is ignored", mode));
     if (const auto address = read_address(reader, ip, path + ".ip", "IP address"))
@@ -159,7 +159,7 @@ std::optional<model::Weights> read_weights(JsonReader& reader, std::string_view 
   return std::nullopt;
 }
 
-// RFC 3339 with up to nine digits of fraction, as Go writes it; 0 where it is not that.
+// RFC 3339 with up to nine digits of fraction, as Go writes it; 0 if it is anything else.
 std::int64_t parse_timestamp(std::string_view text) {
   std::tm time{};
   int offset_hours = 0;
@@ -185,7 +185,7 @@ std::int64_t parse_timestamp(std::string_view text) {
   return seconds * 1000000000 + nanoseconds;
 }
 
-// Its lack is nothing unusual in a file, so one that cannot be read costs the object nothing else.
+// It is often missing in a file, so an unreadable one costs the object nothing else.
 std::int64_t read_created(JsonReader& reader, const Element& metadata) {
   const auto field = reader.field(metadata, "creationTimestamp");
   if (!field) return model::kCreatedUnknown;
@@ -212,7 +212,7 @@ model::Service read_service(JsonReader& reader, const Element& root, const Metad
   }
   const auto spec = reader.object(root, "", "spec");
   if (!spec) {
-    reader.fail("spec", "must be there");
+    reader.fail("spec", "is required");
     return service;
   }
   static constexpr Choice<model::ServiceType> kTypes[] = {{"ClusterIP", model::ServiceType::kClusterIp},
@@ -226,7 +226,7 @@ model::Service read_service(JsonReader& reader, const Element& root, const Metad
   service.internal_traffic_policy = read_choice(reader, *spec, "spec", "internalTrafficPolicy", kPolicies);
   service.health_check_node_port =
       static_cast<std::uint16_t>(reader.integer(*spec, "spec", "healthCheckNodePort", 0, kPortMax).value_or(0));
-  // What is not proxied need not make sense as something that is: an ExternalName Service may carry anything.
+  // What is not proxied need not be valid as a proxied Service: an ExternalName Service may carry anything.
   if (service.type == model::ServiceType::kExternalName) return service;
   read_cluster_ips(reader, *spec, service);
   read_ports(reader, *spec, service);
@@ -283,7 +283,7 @@ void read_endpoints(JsonReader& reader, const Element& root, const std::optional
     }
     endpoint.node_name = reader.text(entry, path, "nodeName");
     if (endpoint.node_name.empty()) {
-      // v1beta1 tells the node in a map.
+      // v1beta1 has the node in a map.
       reader.each_pair(entry, path, "topology", [&](std::string_view key, std::string_view value) {
         if (key == kHostnameLabel) endpoint.node_name = value;
       });
@@ -301,7 +301,7 @@ void read_endpoints(JsonReader& reader, const Element& root, const std::optional
   slice.endpoints.shrink_to_fit();
 }
 
-// Nothing: the slice is to be treated as absent.
+// Nothing if the slice must be treated as absent.
 std::optional<model::EndpointSlice> read_slice(JsonReader& reader, const Element& root, const Metadata& metadata) {
   model::EndpointSlice slice;
   slice.key = metadata.key;
@@ -336,7 +336,7 @@ std::optional<model::EndpointSlice> read_slice(JsonReader& reader, const Element
 void read_pod_cidrs(JsonReader& reader, const Element& spec, model::Node& node) {
   const auto add = [&](std::string_view text, const std::string& path) {
     const auto cidr = Cidr::parse(text);
-    if (!cidr) return reader.note(path, fmt::format("'{}' is no CIDR, ignored", text));
+    if (!cidr) return reader.note(path, fmt::format("'{}' is not a CIDR, ignored", text));
     node.pod_cidrs.push_back(*cidr);
   };
   reader.each_text(spec, "spec", "podCIDRs", add);
@@ -413,7 +413,7 @@ Result<Decoded> Decoder::decode(std::string_view json, std::string_view kind_hin
   JsonReader reader(decoded.problems, decoded.notes);
   decoded.metadata = read_metadata(reader, root);
   if (decoded.metadata.kind.empty()) decoded.metadata.kind = kind_hint;
-  if (decoded.metadata.key.name.empty()) reader.fail("metadata.name", "must be there");
+  if (decoded.metadata.key.name.empty()) reader.fail("metadata.name", "is required");
   if (decoded.metadata.kind == "Service") {
     decoded.object = read_service(reader, root, decoded.metadata);
   } else if (decoded.metadata.kind == "EndpointSlice") {
@@ -437,7 +437,7 @@ Result<Decoder::WatchEvent> Decoder::split_watch_event(std::string_view json) {
   Element object;
   if (root.at_key("type").get(type) != simdjson::SUCCESS || root.at_key("object").get(object) != simdjson::SUCCESS ||
       !object.is_object()) {
-    return sluice::fail(Errc::kInvalid, "not a watch event: type and object must be there");
+    return sluice::fail(Errc::kInvalid, "not a watch event: type and object are required");
   }
   WatchEvent event{std::string(type), {}};
   impl_->event_object = simdjson::minify(object);

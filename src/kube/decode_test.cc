@@ -82,7 +82,7 @@ TEST(DecodeService, OldServersKnowOneClusterIpAndAffinityHasADefaultTimeout) {
                   .headless);
 }
 
-TEST(DecodeSlice, OneThatNamesNoServiceIsWarnedOf) {
+TEST(DecodeSlice, OneThatNamesNoServiceGetsAWarning) {
   Decoder decoder;
   for (const auto& [labels, warnings] :
        {std::pair("", 1U), std::pair(R"("app":"web")", 1U), std::pair(R"("kubernetes.io/service-name":"")", 1U),
@@ -170,12 +170,12 @@ TEST(DecodeService, TypesAndClusterIps) {
   EXPECT_EQ(with(R"({"type":"NodePort"})").type, model::ServiceType::kNodePort);
   EXPECT_EQ(with(R"({"type":"ClusterIP"})").type, model::ServiceType::kClusterIp);
   EXPECT_TRUE(with(R"({"clusterIP":"None","clusterIPs":["None"]})").headless);
-  // The second address of a family is what no API server sends; the first counts.
+  // No API server sends a second address of a family; the first counts.
   EXPECT_EQ(text(with(R"({"clusterIPs":["10.96.0.1","10.96.0.2","fd00::1"]})").cluster_ips), "10.96.0.1 fd00::1");
   EXPECT_EQ(text(with(R"({"clusterIPs":["10.96.0.1","fd00::1"],"ipFamilies":["IPv4"]})").cluster_ips), "10.96.0.1");
   EXPECT_EQ(text(with(R"({"clusterIPs":["fd00::1","10.96.0.1"],"ipFamilies":["IPv6","IPv4"]})").cluster_ips),
             "fd00::1 10.96.0.1");
-  // What is not proxied need not make sense.
+  // What is not proxied need not be valid.
   const auto external = with(R"({"type":"ExternalName","externalName":"h.example","ports":[{"port":0}]})");
   EXPECT_EQ(external.type, model::ServiceType::kExternalName);
   EXPECT_TRUE(external.ports.empty());
@@ -194,7 +194,7 @@ TEST(DecodeSlice, PortsAreKeptWithTheirNamesAndProtocols) {
   EXPECT_TRUE(slice.endpoints[0].ready && slice.endpoints[0].serving && !slice.endpoints[0].terminating);
 }
 
-TEST(DecodeSlice, WhatMakesItNobodysOrAbsent) {
+TEST(DecodeSlice, WhatMakesItUnownedOrAbsent) {
   Decoder decoder;
   const auto object = [&](const char* labels, const char* type) {
     const auto result = decoder.decode(
@@ -233,7 +233,7 @@ TEST(DecodeSlice, TheTriggerTimeIsRfc3339OrAbsent) {
   }
 }
 
-TEST(DecodeService, ItsAgeIsTheTimeOfItsCreationWhereItSaysOne) {
+TEST(DecodeService, ItsAgeIsItsCreationTimeIfItHasOne) {
   const auto created = [](const char* metadata) {
     return decoded<model::Service>(
                fmt::format(
@@ -260,7 +260,7 @@ TEST(DecodeNode, OldServersKnowOnePodCidrAndABareNodeIsANode) {
 }
 
 // What an object is refused for, field by field; the text begins with the field's path.
-TEST(Decode, ASliceThatNamesNoServiceIsWarnedOf) {
+TEST(Decode, ASliceThatNamesNoServiceGetsAWarning) {
   Decoder decoder;
   for (const auto& [labels, warnings] :
        {std::pair("", 1U), std::pair(R"("app":"web")", 1U), std::pair(R"("kubernetes.io/service-name":"")", 1U),
@@ -285,17 +285,17 @@ TEST(Decode, AFieldOfTheWrongTypeOrRangeRefusesTheObject) {
     const char* problem;
   };
   const Row rows[] = {
-      {"Service", R"("a":1)", "spec: must be there"},
+      {"Service", R"("a":1)", "spec: is required"},
       {"Service", R"("spec":[])", "spec: must be an object"},
       {"Service", R"("spec":{"type":"Fancy"})", "spec.type: unknown value 'Fancy'"},
       {"Service", R"("spec":{"type":7})", "spec.type: must be a string"},
       {"Service", R"("spec":{"clusterIP":7})", "spec.clusterIP: must be a string"},
-      {"Service", R"("spec":{"clusterIP":"10.96.0"})", "spec.clusterIPs[0]: '10.96.0' is no IP address"},
-      {"Service", R"("spec":{"clusterIPs":["10.96.0.1","::g"]})", "spec.clusterIPs[1]: '::g' is no IP address"},
+      {"Service", R"("spec":{"clusterIP":"10.96.0"})", "spec.clusterIPs[0]: '10.96.0' is not an IP address"},
+      {"Service", R"("spec":{"clusterIPs":["10.96.0.1","::g"]})", "spec.clusterIPs[1]: '::g' is not an IP address"},
       {"Service", R"("spec":{"clusterIPs":"10.96.0.1"})", "spec.clusterIPs: must be a list"},
       {"Service", R"("spec":{"clusterIPs":[1]})", "spec.clusterIPs[0]: must be a string"},
       {"Service", R"("spec":{"ports":[80]})", "spec.ports[0]: must be an object"},
-      {"Service", R"("spec":{"ports":[{}]})", "spec.ports[0].port: must be there"},
+      {"Service", R"("spec":{"ports":[{}]})", "spec.ports[0].port: is required"},
       {"Service", R"("spec":{"ports":[{"port":0}]})", "spec.ports[0].port: 0 is not between 1 and 65535"},
       {"Service", R"("spec":{"ports":[{"port":"80"}]})",
        "spec.ports[0].port: must be a whole number between 1 and 65535"},
@@ -325,7 +325,7 @@ TEST(Decode, AFieldOfTheWrongTypeOrRangeRefusesTheObject) {
       {"EndpointSlice", R"("addressType":"IPv4","ports":[{"port":70000}])",
        "ports[0].port: 70000 is not between 0 and 65535"},
       {"EndpointSlice", R"("addressType":"IPv4","ports":[{"port":80,"protocol":"ICMP"}])",
-       "ports[0].protocol: unknown protocol 'ICMP': TCP, UDP and SCTP are there"},
+       "ports[0].protocol: unknown protocol 'ICMP': TCP, UDP and SCTP are supported"},
       {"EndpointSlice", R"("addressType":"IPv4","endpoints":["10.0.0.1"])", "endpoints[0]: must be an object"},
       {"EndpointSlice", R"("addressType":"IPv4","endpoints":[{"addresses":"10.0.0.1"}])",
        "endpoints[0].addresses: must be a list"},
@@ -352,7 +352,7 @@ TEST(Decode, AFieldOfTheWrongTypeOrRangeRefusesTheObject) {
     ASSERT_EQ(result->problems.size(), 1U);
     EXPECT_EQ(result->problems[0].path + ": " + result->problems[0].text, row.problem);
     EXPECT_TRUE(std::holds_alternative<std::monostate>(result->object));
-    EXPECT_EQ(result->metadata.key.to_string(), "s/w") << "whoever logs it must know which object it is";
+    EXPECT_EQ(result->metadata.key.to_string(), "s/w") << "the log must name the object";
   }
 }
 
@@ -376,15 +376,15 @@ TEST(DecodeService, BlankExternalIpsAreNoAddressesButMakeTheListNotEmpty) {
   EXPECT_TRUE(service.external_ips.empty());
 }
 
-// Oddities that cost only themselves: the object is used, and what was left out is said.
+// Faults that cost only themselves: the object is used, and what was left out is reported.
 TEST(Decode, AnAddressThatDoesNotParseCostsOnlyItself) {
   const auto service = R"({"kind":"Service","metadata":{"name":"w","namespace":"s"},
     "spec":{"clusterIP":"10.96.0.1","externalIPs":["1.2.3","203.0.113.1"],"loadBalancerSourceRanges":["10.0.0.0/33","10.0.0.0/8"]},
     "status":{"loadBalancer":{"ingress":[{"ip":"lb"},{"ip":"203.0.113.9"}]}}})";
   EXPECT_EQ(complaints(service),
-            "spec.externalIPs[0]: '1.2.3' is no IP address, ignored; "
-            "spec.loadBalancerSourceRanges[0]: '10.0.0.0/33' is no CIDR, ignored; "
-            "status.loadBalancer.ingress[0].ip: 'lb' is no IP address, ignored");
+            "spec.externalIPs[0]: '1.2.3' is not an IP address, ignored; "
+            "spec.loadBalancerSourceRanges[0]: '10.0.0.0/33' is not a CIDR, ignored; "
+            "status.loadBalancer.ingress[0].ip: 'lb' is not an IP address, ignored");
   const auto kept = decoded<model::Service>(service);
   EXPECT_EQ(text(kept.external_ips), "203.0.113.1");
   EXPECT_TRUE(kept.has_external_ips);
@@ -396,19 +396,20 @@ TEST(Decode, AnAddressThatDoesNotParseCostsOnlyItself) {
   const auto slice = R"({"kind":"EndpointSlice","metadata":{"name":"x","namespace":"s"},"addressType":"IPv4",
     "endpoints":[{"addresses":["pod"]},{"addresses":["fd00::1"]},{"addresses":[]},{},{"addresses":["10.0.0.1"]}]})";
   EXPECT_EQ(complaints(slice),
-            "endpoints[0].addresses[0]: 'pod' is no IP address, ignored; "
+            "endpoints[0].addresses[0]: 'pod' is not an IP address, ignored; "
             "endpoints[1].addresses[0]: 'fd00::1' is not of the slice's address type, ignored; "
             "endpoints[2]: has no address, ignored; endpoints[3]: has no address, ignored");
   EXPECT_EQ(decoded<model::EndpointSlice>(slice).endpoints.size(), 1U);
 
   const auto node = R"({"kind":"Node","metadata":{"name":"a"},"spec":{"podCIDRs":["x","10.244.1.0/24"]},
     "status":{"addresses":[{"type":"InternalIP","address":"y"},{"type":"InternalIP","address":"192.0.2.1"}]}})";
-  EXPECT_EQ(complaints(node),
-            "spec.podCIDRs[0]: 'x' is no CIDR, ignored; status.addresses[0].address: 'y' is no IP address, ignored");
+  EXPECT_EQ(
+      complaints(node),
+      "spec.podCIDRs[0]: 'x' is not a CIDR, ignored; status.addresses[0].address: 'y' is not an IP address, ignored");
   EXPECT_EQ(text(decoded<model::Node>(node).internal_ips), "192.0.2.1");
 }
 
-TEST(Decode, AnObjectIsToldByItsKindOrByWhatItsListSays) {
+TEST(Decode, AnObjectsKindIsItsOwnOrItsLists) {
   Decoder decoder;
   const auto kind = [&](const char* json, const char* hint) {
     const auto result = decoder.decode(json, hint);
@@ -417,14 +418,14 @@ TEST(Decode, AnObjectIsToldByItsKindOrByWhatItsListSays) {
   EXPECT_EQ(kind(R"({"metadata":{"name":"a"}})", "Node"), "Node 3");
   EXPECT_EQ(kind(R"({"kind":"Node","metadata":{"name":"a"}})", "Service"), "Node 3");
   EXPECT_EQ(kind(R"({"kind":"ConfigMap","metadata":{"name":"a"}})", ""), "ConfigMap 0");
-  EXPECT_EQ(complaints(R"({"kind":"Node","metadata":{}})"), "metadata.name: must be there");
-  EXPECT_EQ(complaints(R"({"kind":"Node"})"), "metadata.name: must be there");
+  EXPECT_EQ(complaints(R"({"kind":"Node","metadata":{}})"), "metadata.name: is required");
+  EXPECT_EQ(complaints(R"({"kind":"Node"})"), "metadata.name: is required");
   EXPECT_EQ(complaints(R"({"kind":"Node","metadata":{"name":"a","labels":{"x":1}}})"),
             "metadata.labels.x: must be a string");
   EXPECT_THAT(complaints("{\"kind\":\"Node\",\"metadata\":{\"name\":\"\xff\"}}"), testing::HasSubstr("not UTF-8"));
 }
 
-TEST(Decode, AFaultNamesItsFieldAndAnOddityIsNoted) {
+TEST(Decode, AFaultNamesItsFieldAndIgnoredPartsAreNoted) {
   const auto with = [](const char* spec) {
     return fmt::format(R"({{"kind":"Service","metadata":{{"name":"w","namespace":"s"}},"spec":{}}})", spec);
   };
@@ -436,11 +437,11 @@ TEST(Decode, AFaultNamesItsFieldAndAnOddityIsNoted) {
   EXPECT_THAT(complaints(with(R"({"clusterIP":"10.96.0.1","ports":[{"port":80}],"externalIPs":["nowhere"]})")),
               testing::StartsWith("spec.externalIPs[0]: "));
   EXPECT_EQ(complaints(with(R"({"clusterIP":"10.96.0.1","ports":[{"port":80}],"loadBalancerSourceRanges":["x"]})")),
-            "spec.loadBalancerSourceRanges[0]: 'x' is no CIDR, ignored");
+            "spec.loadBalancerSourceRanges[0]: 'x' is not a CIDR, ignored");
   EXPECT_EQ(
       complaints(
           R"({"kind":"Service","metadata":{"name":"w","namespace":"s","annotations":{"sluice.dev/weight":"heavy"}},"spec":{"clusterIP":"None"}})"),
-      "metadata.annotations[sluice.dev/weight]: 'heavy' is no weight (0 to 65535), ignored");
+      "metadata.annotations[sluice.dev/weight]: 'heavy' is not a weight (0 to 65535), ignored");
   EXPECT_EQ(
       complaints(
           R"({"kind":"EndpointSlice","metadata":{"name":"w","namespace":"s","labels":{"kubernetes.io/service-name":"w"}},"addressType":"MAC"})"),
@@ -449,7 +450,7 @@ TEST(Decode, AFaultNamesItsFieldAndAnOddityIsNoted) {
   EXPECT_NE(complaints("{"), "");
 }
 
-TEST(Decode, WatchEventsAndListsAreTakenApart) {
+TEST(Decode, WatchEventsAndListsAreSplit) {
   Decoder decoder;
   const auto event = decoder.split_watch_event(R"({"type":"ADDED","object":{"kind":"Service","x":{"y":"}"}}})");
   ASSERT_TRUE(event) << event.error().what;

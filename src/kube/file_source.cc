@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// A folder of manifests is a small API server: its objects are those of all its files, a changed file is a handful of
-// watch events. People edit with editors that write a temporary file and rename it, kubelet swaps a symlink (..data)
+// A folder of manifests is a small API server: its objects are those of all its files, and a changed file is a few
+// watch events. Editors write a temporary file and rename it, kubelet swaps a symlink (..data)
 // under all files of a ConfigMap at once; so any event makes us look, shortly after the last one, at every file whose
-// name, size or time changed. What a link leads to lies elsewhere, where nobody tells us of its changes: where there
-// are links, we look again every few seconds. A file that breaks keeps the objects that it held before: all of them
-// where it is no YAML or JSON or where an object has lost its name, the one object where only that cannot be used.
+// name, size or time changed. The target of a link is elsewhere, and its changes cause no event: if there
+// are links, we look again every few seconds. A file that becomes invalid keeps its previous objects: all of them
+// if it is not YAML or JSON or if an object has lost its name, the one object if only that is unusable.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
@@ -35,12 +35,12 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::chrono::milliseconds kSettle{50};
-constexpr std::chrono::milliseconds kSettleMax{1000};  // where something in the folder is written all the time
-// While the folder is not there, a file of it cannot be read, or one lies elsewhere.
+constexpr std::chrono::milliseconds kSettleMax{1000};  // if something in the folder is written all the time
+// While the folder is missing, one of its files cannot be read, or one is elsewhere.
 constexpr std::chrono::seconds kLookAgain{5};
 constexpr std::uintmax_t kFileBytesMax = 512UL * 1024 * 1024;
 
-// What tells one state of a file from another without reading it.
+// What distinguishes two states of a file without reading it.
 struct Stamp {
   ino_t inode = 0;
   off_t size = 0;
@@ -54,7 +54,7 @@ struct Stamp {
 struct File {
   Stamp stamp;
   Contents contents;      // the last good ones
-  Complaints complaints;  // about what it holds
+  Complaints complaints;  // about its contents
 };
 
 bool is_manifest(const fs::path& path) {
@@ -64,7 +64,7 @@ bool is_manifest(const fs::path& path) {
   return extension == ".yaml" || extension == ".yml" || extension == ".json";
 }
 
-// What is there under the name of a manifest and holds no objects; empty for a file.
+// What has the name of a manifest but holds no objects; empty for a file.
 std::string no_file(const struct stat& status) {
   switch (status.st_mode & S_IFMT) {
     case S_IFREG:
@@ -79,7 +79,7 @@ std::string no_file(const struct stat& status) {
     case S_IFBLK:
       return "it is a device";
     default:
-      return "it is no file";
+      return "it is not a file";
   }
 }
 
@@ -135,7 +135,7 @@ class FileSource : public Source {
     wait_for_events();
   }
 
-  // Once for as long as it lasts.
+  // Once as long as it lasts.
   void complain(std::string_view message, const std::string& why) {
     board_.wait("folder", WaitsFor::kFolder, folder_, why);
     if (!about_folder_.insert(std::string(message) + why).second) return;
@@ -147,7 +147,7 @@ class FileSource : public Source {
                            [this, alive = std::weak_ptr<bool>(alive_)](boost::system::error_code error) {
                              if (error || alive.expired()) return;
                              const auto names = watch_->read_names();
-                             // "" stands for lost events or the end of the folder itself.
+                             // "" means lost events or the end of the folder itself.
                              const bool again = !names || std::find(names->begin(), names->end(), "") != names->end();
                              look_after(kSettle, again);
                              if (!again) wait_for_events();
@@ -178,7 +178,7 @@ class FileSource : public Source {
       links = links || entry->is_symlink(ignored);
       struct stat status{};
       if (::stat(entry->path().c_str(), &status) != 0) {
-        // It is there, if only as a link to nowhere, so reading it will tell what is wrong.
+        // It exists, even if only as a dangling link, so reading it will show what is wrong.
         if (errno != ENOENT || ::lstat(entry->path().c_str(), &status) == 0)
           listed.emplace_back(entry->path(), Stamp{});
         continue;
@@ -190,13 +190,13 @@ class FileSource : public Source {
         SLUICE_LOG_WARNING("An entry of the folder of manifests is not read", {"file", entry->path().string()},
                            {"why", why});
     }
-    if (error) return complain("Cannot read the folder of manifests, keeping what is known", error.message());
+    if (error) return complain("Cannot read the folder of manifests, keeping what is served", error.message());
     if (watch_) {
       about_folder_.clear();
       board_.done("folder");
     }
     take_in(listed);
-    // What mends an unreadable file, chmod(1) for instance, is no event of its folder.
+    // What repairs an unreadable file, for example chmod(1), causes no event of its folder.
     const auto unread = [](const auto& entry) { return entry.second.stamp == Stamp{}; };
     if (links || std::any_of(files_.begin(), files_.end(), unread)) look_after(kLookAgain, false);
   }
@@ -235,7 +235,7 @@ class FileSource : public Source {
     Complaints unsaid;
     auto outcome = stream ? reader_.read(stream, *copy, nothing, unsaid) : fail(Errc::kNotFound, std::strerror(errno));
     if (!outcome) return {};
-    SLUICE_LOG_INFO("Going on with what the proxy before has kept of a manifest", {"file", name},
+    SLUICE_LOG_INFO("Using the copy of a manifest that an earlier proxy kept", {"file", name},
                     {"copy", copy->string()});
     return std::move(outcome->contents);
   }
@@ -243,7 +243,7 @@ class FileSource : public Source {
   File read(const fs::path& path, const Stamp& stamp, Previous& previous, Complaints& complaints) {
     std::ifstream stream(path, std::ios::binary);
     if (!stream) {
-      // It is tried at every look, so only a new reason is counted.
+      // It is retried at every look, so only a new reason is counted.
       const std::string why = reason_of(errno, path);
       if (complaints.is_new(why)) refuse_file(path, why);
       return {Stamp{}, std::move(previous.get()), {}};
@@ -273,7 +273,7 @@ class FileSource : public Source {
     if (hooks_.on_refused) hooks_.on_refused(kind);
   }
 
-  // All files together; of an object that several hold, that of the first file by name counts.
+  // All files together; of an object in several files, that of the first file by name counts.
   Contents merge() {
     about_twins_.begin_round();
     Contents all;
@@ -294,8 +294,8 @@ class FileSource : public Source {
       return entry.second.contents.services.contains(key) || entry.second.contents.slices.contains(key);
     });
     if (!about_twins_.is_new(fmt::format("{} {} {}", key.to_string(), first->first, name))) return;
-    SLUICE_LOG_ERROR("An object stands in two files, the first file counts", {"object", key.to_string()},
-                     {"file", name}, {"first", first->first});
+    SLUICE_LOG_ERROR("An object is in two files, the first file counts", {"object", key.to_string()}, {"file", name},
+                     {"first", first->first});
   }
 
   void publish() {
@@ -336,8 +336,8 @@ class FileSource : public Source {
   std::optional<std::chrono::steady_clock::time_point> look_by_;  // set while a look is planned
   std::map<std::string, File> files_;
   Contents published_;
-  std::set<std::string> about_folder_;  // complaints, until it is well again
-  Complaints about_entries_;            // that are no files
+  std::set<std::string> about_folder_;  // complaints, until it can be read again
+  Complaints about_entries_;            // that are not files
   Complaints about_twins_;              // objects in two files
   bool complete_ = false;
   bool watch_again_ = false;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A folder of manifests as people treat it: files are written, broken, mended, renamed over, taken away.
+// A folder of manifests as users treat it: files are written, broken, repaired, renamed over, removed.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -69,7 +69,7 @@ class FileSourceTest : public testing::Test {
     }
     return true;
   }
-  // "web=10.96.0.1 ...": what is known, by name.
+  // "web=10.96.0.1 ...": the known Services, by name.
   [[nodiscard]] std::string services() const {
     std::string text;
     for (const model::ObjectKey& key : snapshot_.service_keys()) {
@@ -159,8 +159,8 @@ TEST_F(FileSourceTest, ABrokenFileKeepsItsLastGoodStateAndTheErrorNamesFileLineA
   EXPECT_TRUE(becomes("web=10.96.0.9")) << services();
 }
 
-// Whatever hides which object it is that broke: nothing of the file may go.
-// An API server would not have taken it, or would have chosen an address: a slip of the pen must not end a Service.
+// If the broken object cannot be identified, nothing of the file may be removed.
+// An API server would have refused it, or have chosen an address: a typing error must not end a Service.
 TEST_F(FileSourceTest, AServiceThatLacksWhatOnlyAnApiServerFillsInKeepsItsLastGoodState) {
   const std::string head = "kind: Service\nmetadata: {name: web, namespace: shop}\nspec:\n";
   const std::pair<std::string, const char*> rows[] = {
@@ -177,7 +177,7 @@ TEST_F(FileSourceTest, AServiceThatLacksWhatOnlyAnApiServerFillsInKeepsItsLastGo
     write("a.yaml", text);
     const bool refused = run_until([this] { return !refused_.empty(); });
     EXPECT_THAT(testing::internal::GetCapturedStderr(),
-                testing::AllOf(HasSubstr("a.yaml"), HasSubstr("line="), HasSubstr(field), HasSubstr("must be there")));
+                testing::AllOf(HasSubstr("a.yaml"), HasSubstr("line="), HasSubstr(field), HasSubstr("is required")));
     ASSERT_TRUE(refused);
     EXPECT_EQ(services(), "web=10.96.0.1");
     EXPECT_FALSE(snapshot_.service({"shop", "web"})->ports.empty());
@@ -187,7 +187,7 @@ TEST_F(FileSourceTest, AServiceThatLacksWhatOnlyAnApiServerFillsInKeepsItsLastGo
   EXPECT_TRUE(becomes("peers= web=")) << "these need neither: " << services();
 }
 
-TEST_F(FileSourceTest, AFileBehindALinkIsFollowedWhereItLies) {
+TEST_F(FileSourceTest, AFileBehindALinkIsFollowed) {
   std::ofstream(root_ / "elsewhere.yaml") << service("web", "10.96.0.1");
   fs::create_symlink(root_ / "elsewhere.yaml", folder_ / "a.yaml");
   start();
@@ -196,18 +196,18 @@ TEST_F(FileSourceTest, AFileBehindALinkIsFollowedWhereItLies) {
   EXPECT_TRUE(becomes("web=10.96.0.2")) << services();
 }
 
-TEST_F(FileSourceTest, AFolderThatStaysAwayIsComplainedOfOnce) {
+TEST_F(FileSourceTest, AMissingFolderIsLoggedOnce) {
   fs::remove(folder_);
   testing::internal::CaptureStderr();
   start();
   loop_.restart();
-  loop_.run_for(5500ms);  // it is looked for every 5 s
+  loop_.run_for(5500ms);  // it is checked every 5 s
   const std::string log = testing::internal::GetCapturedStderr();
   EXPECT_EQ(log.find("Cannot watch"), log.rfind("Cannot watch")) << log;
   EXPECT_THAT(log, HasSubstr("Cannot watch"));
 }
 
-TEST_F(FileSourceTest, AFileWhoseObjectsCannotBeToldApartKeepsThemAll) {
+TEST_F(FileSourceTest, AFileWhoseObjectsCannotBeIdentifiedKeepsThemAll) {
   struct Row {
     const char* name;
     std::string text;
@@ -217,12 +217,12 @@ TEST_F(FileSourceTest, AFileWhoseObjectsCannotBeToldApartKeepsThemAll) {
   const Row rows[] = {
       {"a.yaml",
        service("web", "10.96.0.9") + "---\n" + head + "metadata:\n  namespace: shop\n",
-       {"14: Service: metadata.name: must be there"}},
+       {"14: Service: metadata.name: is required"}},
       {"a.yaml", head + "metadata:\n  name: [web]\n", {"4: Service: metadata.name: must be a string"}},
       {"a.yaml", head + "metadata:\n  name: web\n  namespace: 7\n", {"5: Service: metadata.namespace: "}},
       {"a.yaml", head + "metadata: web\n", {"3: Service: metadata: must be an object"}},
-      {"a.yaml", "apiVersion: v1\nmetadata: {name: web}\n", {"1: kind: must be there"}},
-      {"a.yaml", "\nkind: {a: b}\nmetadata: {name: web}\n", {"2: kind: must be there"}},
+      {"a.yaml", "apiVersion: v1\nmetadata: {name: web}\n", {"1: kind: is required"}},
+      {"a.yaml", "\nkind: {a: b}\nmetadata: {name: web}\n", {"2: kind: is required"}},
       {"a.yaml", "kind: Service\napiVersion: 1\nmetadata: {name: web}\n", {"2: Service: apiVersion: "}},
       {"a.yaml", "web: &a\n  b: *b\n", {"2: "}},
       {"a.yaml", "- kind: Service\n", {"1: a Kubernetes object must be a map"}},
@@ -257,7 +257,7 @@ TEST_F(FileSourceTest, AFileWhoseObjectsCannotBeToldApartKeepsThemAll) {
   EXPECT_TRUE(becomes("web=10.96.0.3")) << services();
 }
 
-TEST_F(FileSourceTest, ABadFieldOfAJsonListIsToldWithItsLine) {
+TEST_F(FileSourceTest, ABadFieldOfAJsonListIsReportedWithItsLine) {
   testing::internal::CaptureStderr();
   write("l.json",
         "{\"kind\":\"List\",\"items\":[\n"
@@ -314,13 +314,13 @@ TEST_F(FileSourceTest, AKeptCopyIsThatOfTheFolderItWasMadeOf) {
   EXPECT_EQ(restart_with(a.string() + "/"), "web=10.96.0.1") << "however its path is written";
   EXPECT_EQ(restart_with(root_ / "." / "manifests"), "web=10.96.0.1");
 
-  // Renamed, it is another folder; what was kept under its old name goes.
+  // Renamed, it is another folder; what was kept under its old name is removed.
   fs::rename(a, root_ / "renamed");
   EXPECT_EQ(restart_with(root_ / "renamed"), "");
   EXPECT_EQ(kept("web.yaml"), 0U);
 }
 
-TEST_F(FileSourceTest, AFolderThatIsReplacedUnderItsNameGoesOnFromWhatWasKept) {
+TEST_F(FileSourceTest, AFolderThatIsReplacedUnderItsNameUsesTheKeptCopies) {
   // As kubelet mounts a ConfigMap: a new volume for a new pod, and files behind ..data that is swapped.
   const auto mount = [this](const std::string& version, const std::string& text) {
     fs::create_directories(folder_ / version);
@@ -349,13 +349,13 @@ TEST_F(FileSourceTest, CopiesFromBeforeTheyHadFoldersOfTheirOwnAreDropped) {
   write("a.yaml", "a: [b\n");
   start();
   EXPECT_TRUE(snapshot_.complete());
-  EXPECT_EQ(services(), "") << "nobody knows of which folder it is a copy";
+  EXPECT_EQ(services(), "") << "it is unknown of which folder it is a copy";
   EXPECT_EQ(kept("a.yaml"), 0U);
 }
 
-// ---- what is said, and how often ----
+// ---- what is logged, and how often ----
 
-TEST_F(FileSourceTest, WhatIsNoFileIsNamedOnceWithTheReason) {
+TEST_F(FileSourceTest, WhatIsNotAFileIsNamedOnceWithTheReason) {
   fs::create_symlink("nowhere", folder_ / "link.yaml");
   fs::create_directory(folder_ / "folder.yaml");
   fs::create_symlink("/dev/null", folder_ / "device.yaml");
@@ -378,8 +378,8 @@ TEST_F(FileSourceTest, WhatIsNoFileIsNamedOnceWithTheReason) {
   EXPECT_EQ(times(log, "link.yaml\" err=\"it is a link to nowhere, which is not there\""), 1U) << log;
 }
 
-// What it leads to may be written anew at this moment.
-TEST_F(FileSourceTest, AFileThatBecomesALinkToNowhereKeepsItsLastGoodState) {
+// Its target may be being rewritten at this moment.
+TEST_F(FileSourceTest, AFileThatBecomesADanglingLinkKeepsItsLastGoodState) {
   std::ofstream(root_ / "elsewhere.yaml") << service("web", "10.96.0.1");
   fs::create_symlink(root_ / "elsewhere.yaml", folder_ / "a.yaml");
   start();
@@ -393,7 +393,7 @@ TEST_F(FileSourceTest, AFileThatBecomesALinkToNowhereKeepsItsLastGoodState) {
   EXPECT_TRUE(becomes("")) << services();
 }
 
-TEST_F(FileSourceTest, AStandingComplaintIsSaidOnceAndAgainWhenItChanged) {
+TEST_F(FileSourceTest, ALastingProblemIsLoggedOnceAndAgainWhenItChanges) {
   write("b.yaml", service("web", "10.96.0.2"));
   write("a.yaml", service("web", "10.96.0.1") + "---\n" + service("bad", "10.96.0.3", "eighty") +
                       "---\nkind: ConfigMap\nmetadata: {name: other}\n");
@@ -403,12 +403,12 @@ TEST_F(FileSourceTest, AStandingComplaintIsSaidOnceAndAgainWhenItChanged) {
   start();
   loop_.restart();
   loop_.run_for(5500ms);
-  // Written anew, with the same faults.
+  // Written again, with the same faults.
   fs::last_write_time(folder_ / "a.yaml", fs::file_time_type::clock::now());
   fs::last_write_time(folder_ / "broken.yaml", fs::file_time_type::clock::now());
   loop_.run_for(5500ms);
   std::string log = testing::internal::GetCapturedStderr();
-  for (const char* message : {"An object stands in two files", "An object of a manifest cannot be used", "broken.yaml",
+  for (const char* message : {"An object is in two files", "An object of a manifest cannot be used", "broken.yaml",
                               "loop.yaml", "a kind that a Service proxy does not read"})
     EXPECT_EQ(times(log, message), 1U) << message << "\n" << log;
 
@@ -420,7 +420,7 @@ TEST_F(FileSourceTest, AStandingComplaintIsSaidOnceAndAgainWhenItChanged) {
   EXPECT_TRUE(again) << log;
   EXPECT_EQ(times(log, "70000 is not between 1 and 65535"), 1U) << log;
   EXPECT_EQ(times(log, "broken.yaml"), 1U) << log;
-  EXPECT_EQ(times(log, "An object stands in two files"), 0U) << log;
+  EXPECT_EQ(times(log, "An object is in two files"), 0U) << log;
 }
 
 TEST_F(FileSourceTest, ASliceOfNoServiceIsNamed) {
@@ -436,7 +436,7 @@ TEST_F(FileSourceTest, ASliceOfNoServiceIsNamed) {
   EXPECT_TRUE(known);
 }
 
-TEST_F(FileSourceTest, WhatIsWrongWithAYamlFileIsNotSaidOfJson) {
+TEST_F(FileSourceTest, FaultsOfYamlFilesAreNotReportedForJson) {
   testing::internal::CaptureStderr();
   write("deep.yaml", "kind: Service\nspec: " + std::string(2000, '[') + std::string(2000, ']') + "\n");
   write("latin1.yaml", "kind: Service\nmetadata:\n  name: caf\xe9\n");
@@ -473,7 +473,7 @@ TEST_F(FileSourceTest, AnEmptyFolderIsACompleteListOfNothing) {
   EXPECT_EQ(services(), "");
 }
 
-TEST_F(FileSourceTest, AFolderThatIsNeverAtRestIsReadAllTheSame) {
+TEST_F(FileSourceTest, AFolderThatChangesAllTheTimeIsReadNevertheless) {
   start();
   ASSERT_TRUE(run_until([this] { return snapshot_.complete(); }));
   write("a.yaml", service("web", "10.96.0.1"));
@@ -510,7 +510,7 @@ TEST_F(FileSourceTest, TheNodeComesChangesAndGoes) {
   EXPECT_TRUE(run_until([this] { return !snapshot_.node(); }));
 }
 
-TEST_F(FileSourceTest, OfAnObjectTwiceInAFileTheFirstCountsAndTheLogSaysSo) {
+TEST_F(FileSourceTest, OfAnObjectTwiceInAFileTheFirstCountsAndIsLogged) {
   testing::internal::CaptureStderr();
   write("a.yaml", service("web", "10.96.0.1") + "---\n" + service("web", "10.96.0.2"));
   start();
@@ -547,7 +547,7 @@ TEST_F(FileSourceTest, OfAnObjectInTwoFilesTheFirstFileCounts) {
   EXPECT_TRUE(becomes("web=10.96.0.2")) << services();
 }
 
-TEST_F(FileSourceTest, AFolderThatComesLaterIsFoundAndOneThatGoesTakesNothingAway) {
+TEST_F(FileSourceTest, AFolderThatAppearsLaterIsFoundAndOneThatDisappearsRemovesNothing) {
   fs::remove(folder_);
   start();
   ASSERT_TRUE(run_until([this] { return !source_->waiting().empty(); }));

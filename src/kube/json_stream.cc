@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// A cluster's list of EndpointSlices may be 100 MB of JSON, of which a proxy keeps a tenth. So the list is never held:
-// objects are cut out as they pass, by counting brackets outside of strings, and only each object's own text goes to
-// the parser. What is cut need not be valid; the parser says so later. Only where a string or a bracket may stand is
-// looked at here: a server that breaks off within an object and goes on with the next one would otherwise have all that
-// follows taken for the rest of the first. Bytes are copied in runs: from one change of where they belong (an object,
-// the list around it, nowhere) to the next.
+// A cluster's list of EndpointSlices may be 100 MB of JSON, of which a proxy keeps a tenth. So the list is never held
+// whole: objects are cut out as they pass, by counting brackets outside of strings, and only each object's own text
+// goes to the parser. The cut text need not be valid; the parser checks it later. Here we check only where a string or
+// a bracket is allowed: if a server breaks off within an object and continues with the next one, everything that
+// follows would otherwise be taken for the rest of the first. Bytes are copied in runs: from one change of where they
+// belong (an object, the list around it, nowhere) to the next.
 #include "kube/json_stream.h"
 
 #include <fmt/format.h>
@@ -27,7 +27,7 @@ bool is_bracket(char c) {
 bool is_opening(char c) {
   return c == '{' || c == '[';
 }
-// May a value, or the name of a member, begin after `last`?
+// Whether a value, or the name of a member, may begin after `last`.
 bool may_begin(char c, char last) {
   return last == ':' || last == ',' || last == '[' || (last == '{' && c == '"');
 }
@@ -46,7 +46,7 @@ Result<> JsonSplitter::feed(std::string_view chunk) {
     if (at == chunk.size()) break;
     const char c = chunk[at];
     if (depth_ > 0 && (c == '"' || is_opening(c)) && !may_begin(c, last_))
-      return fail(Errc::kInvalid, fmt::format("'{}' may not stand here: an object broke off", c));
+      return fail(Errc::kInvalid, fmt::format("'{}' is not allowed here: an object broke off", c));
     last_ = c;
     if (is_bracket(c)) {
       SLUICE_TRY(run, structural(chunk, run, at));
@@ -62,7 +62,7 @@ Result<> JsonSplitter::feed(std::string_view chunk) {
   return keep(chunk.substr(run));
 }
 
-// Up to and with the closing quotation mark, or to the end of the chunk.
+// Up to and including the closing quotation mark, or to the end of the chunk.
 Result<std::size_t> JsonSplitter::pass_string(std::string_view chunk, std::size_t at) {
   const std::size_t begin = at;
   if (escaped_) {
@@ -86,7 +86,7 @@ Result<std::size_t> JsonSplitter::pass_string(std::string_view chunk, std::size_
   return at + 1;
 }
 
-// To the next character that changes anything: a bracket, a quotation mark; between objects also one that must not be.
+// To the next character that changes the state: a bracket, a quotation mark; between objects also an unexpected one.
 std::size_t JsonSplitter::pass_ordinary(std::string_view chunk, std::size_t at) {
   for (; at < chunk.size(); ++at) {
     const char c = chunk[at];
@@ -97,7 +97,7 @@ std::size_t JsonSplitter::pass_ordinary(std::string_view chunk, std::size_t at) 
   return at;
 }
 
-// Answers where the run of bytes that are not kept yet begins afterwards.
+// Returns where the run of bytes that are not kept yet begins afterwards.
 Result<std::size_t> JsonSplitter::structural(std::string_view chunk, std::size_t run, std::size_t at) {
   return is_opening(chunk[at]) ? open_bracket(chunk, run, at) : close_bracket(chunk, run, at);
 }
@@ -131,12 +131,12 @@ Result<std::size_t> JsonSplitter::close_bracket(std::string_view chunk, std::siz
     capture_depth_ = 0;
     SLUICE_CHECK_OK(on_object_(object_));
     object_.clear();
-    // One large object must not cost its memory for ever.
+    // One large object must not hold its memory forever.
     if (object_.capacity() > kKeptCapacityMax) object_.shrink_to_fit();
     run = at + 1;
   } else if (in_items_ && depth_ == 1) {
     in_items_ = false;
-    run = at;  // the commas between the objects are nobody's
+    run = at;  // the commas between the objects belong to none
   }
   if (depth_ == 0) complete_ = true;
   return run;

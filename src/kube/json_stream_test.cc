@@ -74,7 +74,7 @@ TEST(JsonSplitter, MembersMayComeInAnyOrderAndItemsMayBeMissing) {
   EXPECT_EQ(*cut(Kind::kListItems, R"({"items":{"a":{}}})", 5).rest, R"({"items":{"a":{}}})");
 }
 
-TEST(JsonSplitter, SaysWhatIsWrong) {
+TEST(JsonSplitter, ErrorsNameTheReason) {
   struct Row {
     const char* name;
     Kind kind;
@@ -91,10 +91,11 @@ TEST(JsonSplitter, SaysWhatIsWrong) {
       {"half a string", Kind::kDocuments, "{\"a", "middle of an object"},
       {"nothing", Kind::kListItems, " \n", "before an object began"},
       {"endless nesting", Kind::kDocuments, "{\"a\":" + std::string(2000, '['), "nested deeper than 1024 levels"},
-      {"broken off before a name", Kind::kDocuments, "{\"a\":{{\"a\":1}\n", "'{' may not stand here"},
-      {"broken off before a value", Kind::kDocuments, "{\"a\":{\"b\":{\"a\":1}\n{\"a\":1}\n", "'{' may not stand here"},
-      {"broken off before a comma", Kind::kDocuments, "{\"a\":{\"b\":1{\"a\":1}\n", "'{' may not stand here"},
-      {"broken off within a name", Kind::kDocuments, "{\"a\":{\"b{\"a\":1}\n{\"a\":1}\n", "'\"' may not stand here"},
+      {"broken off before a name", Kind::kDocuments, "{\"a\":{{\"a\":1}\n", "'{' is not allowed here"},
+      {"broken off before a value", Kind::kDocuments, "{\"a\":{\"b\":{\"a\":1}\n{\"a\":1}\n",
+       "'{' is not allowed here"},
+      {"broken off before a comma", Kind::kDocuments, "{\"a\":{\"b\":1{\"a\":1}\n", "'{' is not allowed here"},
+      {"broken off within a name", Kind::kDocuments, "{\"a\":{\"b{\"a\":1}\n{\"a\":1}\n", "'\"' is not allowed here"},
       {"broken off within a text", Kind::kDocuments, "{\"a\":\"b\n{\"a\":1}\n", "a line ends within a string"},
       {"an endless object", Kind::kDocuments, "{\"a\":\"" + std::string(JsonSplitter::kObjectBytesMax, 'x') + "\"}",
        "larger than 16777216"},

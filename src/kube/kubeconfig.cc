@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A kubeconfig is three lists (clusters, users, contexts) and the name of a context. Of each the entry of that name
-// counts. Data stands either in the file itself, base64-encoded (certificate-authority-data), or in another file named
+// A kubeconfig is three lists (clusters, users, contexts) and the name of a context. In each list the entry of that
+// name counts. Data is either in the file itself, base64-encoded (certificate-authority-data), or in another file named
 // by it (certificate-authority). Format: k8s.io/client-go/tools/clientcmd/api/v1.
 #include "kube/kubeconfig.h"
 
@@ -51,7 +51,7 @@ std::optional<std::string> decode_base64(const std::string& encoded) {
   return std::string(bytes.begin(), bytes.begin() + (length - static_cast<int>(padding)));
 }
 
-// A wrong file is noticed when the configuration is read, not in every connection from then on.
+// An invalid file is noticed when the configuration is read, not at every connection afterwards.
 enum class Pem { kCertificates, kPrivateKey };
 
 bool is_pem(const std::string& text, Pem kind) {
@@ -85,7 +85,7 @@ class Reader {
  public:
   Reader(std::string path, const YAML::Node& root) : path_(std::move(path)), root_(root) {}
 
-  // Nothing: it configures no server, as an empty file does not.
+  // Nothing if it configures no server, like an empty file.
   Result<std::optional<ClientConfig>> read(const std::string& master) {
     SLUICE_TRY(const std::string context_name, text(root_, "current-context"));
     YAML::Node context(YAML::NodeType::Map);
@@ -134,11 +134,11 @@ class Reader {
     return std::nullopt;
   }
 
-  // As client-go takes it: a cluster or user that is not there is an empty one.
+  // As in client-go, a missing cluster or user counts as an empty one.
   [[nodiscard]] YAML::Node entry_or_none(const char* list, const std::string& name, const char* member) const {
     if (const auto found = entry(list, name, member)) return *found;
     if (!name.empty()) {
-      SLUICE_LOG_WARNING("A kubeconfig's context names what is not there, going on without it", {"file", path_},
+      SLUICE_LOG_WARNING("A kubeconfig's context names a missing entry, continuing without it", {"file", path_},
                          {"field", list}, {"name", name});
     }
     return YAML::Node(YAML::NodeType::Map);
@@ -171,8 +171,8 @@ class Reader {
     return checked(where + "." + key, std::move(*content));
   }
 
-  // client-go's rest.Config: whoever names a certificate, of an authority or of his own, or says that the server's need
-  // not be checked, means https, also where the server's URL has no scheme.
+  // client-go's rest.Config: a configuration that names a CA or a client certificate, or says that the server's
+  // certificate need not be checked, means https, even if the server's URL has no scheme.
   Result<bool> asks_for_tls(const YAML::Node& cluster, const std::string& cluster_field, const YAML::Node& user) const {
     for (const char* key : {"certificate-authority", "certificate-authority-data"}) {
       SLUICE_TRY(const std::string value, text(cluster, key));
@@ -197,14 +197,14 @@ class Reader {
                         bool default_tls, ClientConfig& config) const {
     SLUICE_TRY(const std::string server, text(cluster, "server"));
     const bool overridden = !master.empty();
-    if (server.empty() && !overridden) return fault(where + ".server", "must be there");
+    if (server.empty() && !overridden) return fault(where + ".server", "is required");
     SLUICE_CHECK_OK(set_server(config, overridden ? master : server, default_tls,
                                overridden ? "--master" : fmt::format("{}: {}.server", path_, where)));
     SLUICE_TRY(const std::string proxy, text(cluster, "proxy-url"));
     if (!proxy.empty())
       return fail(Errc::kUnsupported, fmt::format("{}: {}.proxy-url: proxies are not supported", path_, where));
     SLUICE_TRY(config.target.tls_settings.ca_pem, data(cluster, where, "certificate-authority", Pem::kCertificates));
-    // The name was that of the server whose place another takes.
+    // The name belonged to the server that `master` replaces.
     if (!overridden) {
       SLUICE_TRY(config.target.tls_settings.server_name, text(cluster, "tls-server-name"));
     }
@@ -216,7 +216,7 @@ class Reader {
   }
 
   Result<> read_user(const YAML::Node& user, const std::string& where, ClientConfig& config) const {
-    // They ask to act as somebody else, with other rights: to leave that out would be to act as somebody.
+    // They request to act as another user, with other rights: ignoring that would mean acting as the wrong one.
     for (const char* key : {"as", "as-uid", "as-groups", "as-user-extra"}) SLUICE_CHECK_OK(refuse(user, where, key));
     if (!config.target.tls) {
       note_withheld(user, where, config);
@@ -225,7 +225,7 @@ class Reader {
     for (const char* key : {"exec", "auth-provider", "username", "password"}) SLUICE_CHECK_OK(refuse(user, where, key));
     SLUICE_TRY(config.token, text(user, "token"));
     SLUICE_TRY(const std::string token_file, text(user, "tokenFile"));
-    // client-go lets the file win: it is the one that rotates.
+    // In client-go the file wins, since it is the one that rotates.
     if (!token_file.empty()) config.token_file = beside(token_file);
     SLUICE_TRY(config.target.tls_settings.client_certificate_pem,
                data(user, where, "client-certificate", Pem::kCertificates));
@@ -243,7 +243,7 @@ class Reader {
                                                 path_, where, key));
   }
 
-  // As client-go does it, which reads no credentials for a connection that everybody on the way could read.
+  // As in client-go, no credentials are read for a connection on which all hosts on the path could read them.
   void note_withheld(const YAML::Node& user, const std::string& where, const ClientConfig& config) const {
     std::vector<std::string> fields;
     for (const char* key : {"token", "tokenFile", "client-certificate", "client-certificate-data", "exec",
@@ -273,7 +273,7 @@ Result<ClientConfig> load_kubeconfig(const std::string& path, const std::string&
     YAML::Node document = YAML::Load(content);
     if (document.IsNull()) document = YAML::Node(YAML::NodeType::Map);
     if (!document.IsMap())
-      return fail(Errc::kInvalid, fmt::format("{}: is no kubeconfig: the document must be a map", path));
+      return fail(Errc::kInvalid, fmt::format("{}: is not a kubeconfig: the document must be a map", path));
     SLUICE_TRY(read, Reader(path, document).read(master));
   } catch (const YAML::Exception& error) {
     return fail(Errc::kInvalid, fmt::format("{}:{}: {}", path, error.mark.line + 1, error.msg));
@@ -288,7 +288,7 @@ Result<ClientConfig> load_kubeconfig(const std::string& path, const std::string&
   return fail(
       Errc::kInvalid,
       fmt::format("{}: current-context: names no context with a cluster that has a server, there is no --master, "
-                  "and this is no pod",
+                  "and this is not a pod",
                   path));
 }
 
@@ -321,7 +321,7 @@ Result<ClientConfig> master_config(const std::string& master) {
 }
 
 Result<std::string> authorization(const ClientConfig& config) {
-  // Whatever became of the configuration: what is sent without TLS can be read, and used, by all on the way.
+  // Whatever the configuration: what is sent without TLS can be read, and used, by all hosts on the path.
   if (!config.target.tls) return std::string();
   std::string token = config.token;
   if (!config.token_file.empty()) {
@@ -329,10 +329,10 @@ Result<std::string> authorization(const ClientConfig& config) {
     token = trimmed(content);
     if (token.empty()) return fail(Errc::kInvalid, fmt::format("{}: holds no token", config.token_file));
   }
-  // What is no token must not become header lines of its own.
+  // Text that is not a token must not inject header lines.
   const auto odd = [](unsigned char c) { return c <= ' ' || c == 0x7f; };
   if (std::any_of(token.begin(), token.end(), odd)) {
-    return fail(Errc::kInvalid, fmt::format("{}: is no token: white space or control characters",
+    return fail(Errc::kInvalid, fmt::format("{}: is not a token: white space or control characters",
                                             config.token_file.empty() ? "token" : config.token_file));
   }
   return token.empty() ? std::string() : "Bearer " + token;

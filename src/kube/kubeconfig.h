@@ -12,7 +12,7 @@ namespace sluice::kube {
 struct ClientConfig {
   net::HttpTarget target;
   std::string path_prefix;  // of a server URL such as https://host/k8s/clusters/c-1; without a slash at its end
-  std::string token;        // used where there is no token file
+  std::string token;        // used if there is no token file
   std::string token_file;   // read again for each request: bound tokens rotate within the hour
   [[nodiscard]] std::string server() const;  // "https://10.96.0.1:443"
 };

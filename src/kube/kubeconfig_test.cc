@@ -85,7 +85,7 @@ std::string base64(const std::string& text) {
   return encoded;
 }
 
-TEST_F(KubeconfigTest, CertificatesStandInTheFileOrBesideIt) {
+TEST_F(KubeconfigTest, CertificatesAreInTheFileOrBesideIt) {
   const net::test::Authority authority;
   const std::string ca = authority.certificate_pem();
   const net::test::Certificate mine = authority.issue("DNS:me");
@@ -118,7 +118,7 @@ TEST_F(KubeconfigTest, CertificatesStandInTheFileOrBesideIt) {
               HasSubstr("users[u].user: client-certificate and client-key belong together"));
 }
 
-TEST_F(KubeconfigTest, WhatIsNoCertificateOrKeyIsNamedAtOnce) {
+TEST_F(KubeconfigTest, InvalidCertificatesAndKeysAreNamedAtOnce) {
   const std::string certificate = base64(net::test::Authority().certificate_pem());
   EXPECT_THAT(error_of(config("{server: 'https://h', certificate-authority-data: aGVsbG8=}", "{}")),
               HasSubstr("clusters[c].cluster.certificate-authority-data: holds no certificate in PEM"));
@@ -130,7 +130,7 @@ TEST_F(KubeconfigTest, WhatIsNoCertificateOrKeyIsNamedAtOnce) {
               HasSubstr("users[u].user.client-key-data: holds no private key in PEM"));
 }
 
-TEST_F(KubeconfigTest, ServersAreNotTrustedBlindlyUnlessSaidSo) {
+TEST_F(KubeconfigTest, ServersAreVerifiedUnlessDisabled) {
   const auto insecure = [&](const std::string& value) {
     const auto loaded =
         load_kubeconfig(config("{server: 'https://h', insecure-skip-tls-verify: " + value + "}", "{}"), "");
@@ -146,7 +146,7 @@ TEST_F(KubeconfigTest, ServersAreNotTrustedBlindlyUnlessSaidSo) {
               HasSubstr("exclude each other"));
 }
 
-TEST(ServerUrl, IsWhatClientGoTakesForOne) {
+TEST(ServerUrl, IsParsedAsInClientGo) {
   struct Row {
     const char* text;
     const char* plain;   // with http where no scheme is named, or a part of the error
@@ -177,8 +177,8 @@ TEST(ServerUrl, IsWhatClientGoTakesForOne) {
       {"https://[fd00::1", "no closing bracket", ""},
       {"https://:6443", "names no host", ""},
       {"https:///path", "names no host", ""},
-      {"https://a b", "is no host", ""},
-      {"https://h\r\nX: 1", "is no host", ""},
+      {"https://a b", "is not a host", ""},
+      {"https://h\r\nX: 1", "is not a host", ""},
       {"https://h/a b", "holds white space", ""},
       {"https://me:secret@h", "a user name or password in the URL", ""},
       {"me:secret@h:6443", "a user name or password in the URL", ""},
@@ -207,7 +207,7 @@ TEST_F(KubeconfigTest, MasterAloneIsAClientWithoutCredentials) {
   EXPECT_THAT(master_config("https://h:0").error().what, HasSubstr("--master: "));
 }
 
-TEST_F(KubeconfigTest, AServerWithoutASchemeIsHttpsWhereTlsIsSpokenOf) {
+TEST_F(KubeconfigTest, AServerWithoutASchemeIsHttpsIfTlsIsConfigured) {
   const net::test::Authority authority;
   const net::test::Certificate mine = authority.issue("DNS:me");
   const std::string ca = write("ca.crt", authority.certificate_pem());
@@ -243,7 +243,7 @@ TEST_F(KubeconfigTest, AServerWithoutASchemeIsHttpsWhereTlsIsSpokenOf) {
   }
 }
 
-TEST_F(KubeconfigTest, WhatIsReachedByHttpGetsNoCredentialsAndAWarningNamesThem) {
+TEST_F(KubeconfigTest, AServerOnHttpGetsNoCredentialsAndAWarningNamesThem) {
   write("token", "secret");
   for (const char* user :
        {"{token: secret}", "{tokenFile: token}", "{username: secret, password: secret}", "{exec: {command: secret}}",
@@ -265,7 +265,7 @@ TEST_F(KubeconfigTest, WhatIsReachedByHttpGetsNoCredentialsAndAWarningNamesThem)
   EXPECT_THAT(error_of(config("{server: 'http://127.0.0.1:8001'}", "{as: root}")), HasSubstr("as: not supported"));
 }
 
-TEST_F(KubeconfigTest, WithAMasterAFileThatIsEmptyOrNamesNoContextWillDo) {
+TEST_F(KubeconfigTest, WithAMasterAnEmptyFileOrOneWithoutContextSuffices) {
   for (const char* text :
        {"", "# nothing\n", "---\n", "{}\n", "apiVersion: v1\nkind: Config\n", "current-context: ''\nclusters: []\n",
         "contexts: [{name: a, context: {cluster: c}}]\nclusters: [{name: c, cluster: {server: "
@@ -280,12 +280,12 @@ TEST_F(KubeconfigTest, WithAMasterAFileThatIsEmptyOrNamesNoContextWillDo) {
     ::unsetenv("KUBERNETES_SERVICE_HOST");
     EXPECT_THAT(error_of(path), testing::AllOf(HasSubstr(path), HasSubstr("current-context"), HasSubstr("--master")));
   }
-  EXPECT_THAT(error_of(write("list", "[a]\n"), "https://h"), HasSubstr("is no kubeconfig"));
+  EXPECT_THAT(error_of(write("list", "[a]\n"), "https://h"), HasSubstr("is not a kubeconfig"));
   EXPECT_THAT(error_of(write("absent", "current-context: a\n"), "https://h"),
               HasSubstr("contexts: there is no entry named 'a'"));
 }
 
-TEST_F(KubeconfigTest, AClusterOrUserThatIsNotThereIsAnEmptyOneAndSaidSo) {
+TEST_F(KubeconfigTest, AMissingClusterOrUserIsEmptyAndLogged) {
   const std::string path = write("half", "{current-context: a, contexts: [{name: a, context: {cluster: c, user: u}}]}");
   testing::internal::CaptureStderr();
   const auto loaded = load_kubeconfig(path, "https://h");
@@ -294,13 +294,13 @@ TEST_F(KubeconfigTest, AClusterOrUserThatIsNotThereIsAnEmptyOneAndSaidSo) {
   EXPECT_THAT(log, testing::AllOf(HasSubstr("field=\"clusters\" name=\"c\""), HasSubstr("field=\"users\" name=\"u\"")));
 }
 
-TEST_F(KubeconfigTest, AMasterTakesAlsoThePlaceOfTheNameThatIsVerified) {
+TEST_F(KubeconfigTest, AMasterAlsoReplacesTheNameThatIsVerified) {
   const std::string path = config("{server: 'https://h', tls-server-name: api.example}", "{}");
   EXPECT_EQ(load_kubeconfig(path, "")->target.tls_settings.server_name, "api.example");
   EXPECT_EQ(load_kubeconfig(path, "https://other")->target.tls_settings.server_name, "");
 }
 
-TEST_F(KubeconfigTest, WhatCannotBeReadIsAnErrorEvenWhereItOpens) {
+TEST_F(KubeconfigTest, AFileThatOpensButCannotBeReadIsAnError) {
   fs::create_directory(folder_ / "folder");
   const std::string folder = (folder_ / "folder").string();
   EXPECT_THAT(error_of(folder), HasSubstr(folder));
@@ -316,12 +316,12 @@ TEST_F(KubeconfigTest, ATokenCannotSmuggleHeaderLines) {
   const std::string token = write("token", "secret\r\nX-Remote-User: admin\n");
   const auto loaded = load_kubeconfig(config("{server: 'https://h'}", "{tokenFile: token}"), "");
   ASSERT_TRUE(loaded) << loaded.error().what;
-  EXPECT_THAT(token_error(*loaded), testing::AllOf(HasSubstr(token), HasSubstr("is no token")));
+  EXPECT_THAT(token_error(*loaded), testing::AllOf(HasSubstr(token), HasSubstr("is not a token")));
   write("token", " \n");
   EXPECT_THAT(token_error(*loaded), HasSubstr("holds no token"));
 }
 
-TEST_F(KubeconfigTest, EntriesThatAreNotThereAreNamed) {
+TEST_F(KubeconfigTest, MissingEntriesAreNamed) {
   struct Row {
     const char* text;
     const char* error;
@@ -332,7 +332,7 @@ TEST_F(KubeconfigTest, EntriesThatAreNotThereAreNamed) {
       {"{current-context: a, contexts: [{name: b}, 7, {name: [a]}]}", "contexts: there is no entry named 'a'"},
       {"{current-context: a, contexts: [{name: a, context: {cluster: c}}], clusters: [{name: c, cluster: "
        "{insecure-skip-tls-verify: true}}]}",
-       "clusters[c].cluster.server: must be there"},
+       "clusters[c].cluster.server: is required"},
       {"{current-context: a, contexts: [{name: a, context: {cluster: c}}], clusters: [{name: c, cluster: {server: "
        "[h]}}]}",
        "server: must be a string"},
@@ -350,7 +350,7 @@ TEST_F(KubeconfigTest, EntriesThatAreNotThereAreNamed) {
 
 TEST_F(KubeconfigTest, WhatIsMissingOrUnsupportedIsNamed) {
   EXPECT_THAT(error_of((folder_ / "absent").string()), HasSubstr("absent"));
-  EXPECT_THAT(error_of(write("list", "- a\n")), HasSubstr("is no kubeconfig"));
+  EXPECT_THAT(error_of(write("list", "- a\n")), HasSubstr("is not a kubeconfig"));
   EXPECT_THAT(error_of(write("broken", "a: [b\n")), HasSubstr("broken:2"));
   EXPECT_THAT(error_of(write("nocontext", "apiVersion: v1\nkind: Config\ncurrent-context: there\n")),
               HasSubstr("there"));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// There is no API server here to refuse what makes no sense, or to fill in what is left out; so what it would have
-// demanded is demanded here. A file that is written again with the same faults gets the same complaints, and these are
-// said once.
+// There is no API server here to refuse invalid objects, or to fill in what is left out; so what it would have
+// required is required here. A file that is written again with the same faults gets the same complaints, and these are
+// logged once.
 #include "kube/manifest_file.h"
 
 #include <fmt/format.h>
@@ -21,17 +21,17 @@ bool is_ours(const Metadata& metadata) {
   return (metadata.kind == "Service" || metadata.kind == "Node") && (version.empty() || version == "v1");
 }
 
-// What an API server demands or fills in, and nobody does here.
+// What only an API server would require or fill in.
 std::optional<FieldProblem> missing_in(const decltype(Decoded::object)& object) {
   const auto* service = std::get_if<model::Service>(&object);
   if (service == nullptr || service->headless || service->type == model::ServiceType::kExternalName) return {};
   if (service->cluster_ips.empty())
-    return FieldProblem{"spec.clusterIP", "must be there: there is no API server to choose one"};
-  if (service->ports.empty()) return FieldProblem{"spec.ports", "must be there"};
+    return FieldProblem{"spec.clusterIP", "is required: there is no API server to choose one"};
+  if (service->ports.empty()) return FieldProblem{"spec.ports", "is required"};
   return {};
 }
 
-// A fault in what tells this object from others.
+// A fault in what identifies this object.
 bool hides_identity(const FieldProblem& problem) {
   return problem.path == "kind" || problem.path == "apiVersion" || problem.path == "metadata" ||
          problem.path.starts_with("metadata.name");
@@ -49,7 +49,7 @@ struct ManifestReader::Reading {
 Result<ManifestReader::Outcome> ManifestReader::read(std::istream& in, const std::filesystem::path& path,
                                                      Previous& previous, Complaints& complaints) {
   Reading reading{path.string(), previous, complaints, {}};
-  Result<> objects;  // the first that cannot be told apart from others: then the file is not known as a whole
+  Result<> objects;  // the first that cannot be identified: then the file is not known as a whole
   const OnManifest take_one = [&](const ManifestText& object) {
     if (objects) objects = take(reading, object);
   };
@@ -60,7 +60,7 @@ Result<ManifestReader::Outcome> ManifestReader::read(std::istream& in, const std
   return std::move(reading.outcome);
 }
 
-// An error where it cannot be said which object this is: its last good state is not to be found then.
+// An error if this object cannot be identified: its last good state cannot be found then.
 Result<> ManifestReader::take(Reading& reading, const ManifestText& object) {
   auto decoded = decoder_.decode(object.json(), object.kind_hint());
   if (!decoded) return fail(decoded.error().code, fmt::format("{}: {}", object.line(), decoded.error().what));
@@ -68,7 +68,7 @@ Result<> ManifestReader::take(Reading& reading, const ManifestText& object) {
   const std::string& kind = decoded->metadata.kind;
   if (auto missing = missing_in(decoded->object)) decoded->problems.push_back(*std::move(missing));
   const FieldProblem* problem = decoded->problems.empty() ? nullptr : &decoded->problems.front();
-  if (kind.empty()) return fail(Errc::kInvalid, fmt::format("{}: kind: must be there", object.line_of("kind")));
+  if (kind.empty()) return fail(Errc::kInvalid, fmt::format("{}: kind: is required", object.line_of("kind")));
   if (!is_ours(decoded->metadata)) {
     if (!reading.complaints.is_new(fmt::format("{} {} {}", decoded->metadata.api_version, kind, key.to_string())))
       return {};
@@ -90,7 +90,7 @@ Result<> ManifestReader::take(Reading& reading, const ManifestText& object) {
   return {};
 }
 
-// An object that cannot be used keeps its own last good state; the file's other objects are not its hostages.
+// An object that cannot be used keeps its own last good state; the file's other objects are not affected.
 void ManifestReader::refuse(Reading& reading, const ManifestText& object, const Decoded& decoded,
                             const model::ObjectKey& key) {
   const std::string& kind = decoded.metadata.kind;
@@ -139,7 +139,7 @@ void ManifestReader::add(Reading& reading, const ManifestText& object, model::Ob
     contents.node = std::move(*node);
   }
   if (first || !reading.complaints.is_new(name + " twice")) return;
-  SLUICE_LOG_ERROR("An object stands twice in a file, the first counts", {"file", reading.file},
+  SLUICE_LOG_ERROR("An object appears twice in a file, the first counts", {"file", reading.file},
                    {"line", object.line()}, {"object", name});
 }
 

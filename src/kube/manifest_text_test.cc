@@ -96,11 +96,11 @@ TEST(YamlManifests, KeysAreTextsOfTheirValues) {
   const Found found = yaml("on: 1\nn: 2\n0x10: 3\n1.50: 4\n'yes': 5\nplain: 6\n");
   EXPECT_TRUE(found.outcome) << found.outcome.error().what;
   EXPECT_THAT(found.objects, ElementsAre(R"(1  {"true":1,"false":2,"16":3,"1.5":4,"yes":5,"plain":6})"));
-  EXPECT_THAT(yaml("a:\n  y: 1\n  'true': 2\n").outcome.error().what, HasSubstr("3: key 'true' stands twice"));
+  EXPECT_THAT(yaml("a:\n  y: 1\n  'true': 2\n").outcome.error().what, HasSubstr("3: key 'true' is given twice"));
   EXPECT_THAT(yaml("a:\n  ~: 1\n").outcome.error().what, HasSubstr("2: a key must be a string"));
 }
 
-// A disk that fails after some bytes, as libstdc++'s file buffer tells it.
+// A disk that fails after some bytes, as libstdc++'s file buffer reports it.
 class FailingDisk : public std::streambuf {
  public:
   explicit FailingDisk(std::string text) : text_(std::move(text)) {
@@ -112,7 +112,7 @@ class FailingDisk : public std::streambuf {
   std::string text_;
 };
 
-TEST(Manifests, AFileThatCannotBeReadToItsEndIsNotTakenForAShorterOne) {
+TEST(Manifests, AReadErrorIsNotTakenForTheEndOfTheFile) {
   struct Row {
     ReadManifests how;
     const char* text;
@@ -158,7 +158,7 @@ TEST(YamlManifests, AliasesAndMergeKeysAreWrittenOut) {
               ElementsAre(R"(3  {"kind":"Service","x":1})", testing::EndsWith(R"({"kind":"Service","x":1})")));
 }
 
-TEST(YamlManifests, WhatIsWrongIsToldWithItsLine) {
+TEST(YamlManifests, ErrorsNameTheLine) {
   struct Row {
     const char* name;
     std::string text;
@@ -177,9 +177,9 @@ TEST(YamlManifests, WhatIsWrongIsToldWithItsLine) {
       {"a list as item", "kind: List\nitems:\n- [1]\n", "3: an item of a list must be a map"},
       {"a text as item", "kind: List\nitems:\n- one\n", "3: an item of a list must be a map"},
       {"a map as key", "kind: A\n? {a: 1}\n: 2\n", "2: a key must be a string"},
-      {"a key twice", "kind: A\nb:\n  c: 1\n  c: 2\n", "4: key 'c' stands twice"},
+      {"a key twice", "kind: A\nb:\n  c: 1\n  c: 2\n", "4: key 'c' is given twice"},
       {"an unknown alias", "kind: A\nb: *nobody\n", "2: "},
-      {"an alias within itself", "kind: A\nb: &x [*x]\n", "2: an alias stands within what it means"},
+      {"an alias within itself", "kind: A\nb: &x [*x]\n", "2: an alias is within the value that it refers to"},
       {"a text merged", "kind: A\n<<: text\n", "2: a merge key needs"},
       {"a billion laughs", laughs, "more than 16777216 bytes"},
       {"deep nesting", "a: " + std::string(300, '[') + std::string(300, ']') + "\n",
@@ -239,7 +239,7 @@ TEST(JsonManifests, OneObjectOrOneList) {
   EXPECT_THAT(json("{\"kind\":\"ServiceList\",\"items\":[]}").objects, IsEmpty());
 }
 
-TEST(JsonManifests, WhatIsWrongIsToldWithItsLine) {
+TEST(JsonManifests, ErrorsNameTheLine) {
   struct Row {
     const char* name;
     const char* text;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// A list answers with a resourceVersion, a watch from that version on answers with every change since. Four things go
-// wrong in ordinary clusters, each with its own answer: a connection ends (watch again from the last version), the
-// version is too old, 410 Gone (list again, keep serving), the server is overloaded (wait as long as it says, and
+// A list returns a resourceVersion, a watch from that version on returns every change since. Four things go
+// wrong in ordinary clusters, each with its own remedy: a connection ends (watch again from the last version), the
+// version is too old, 410 Gone (list again, keep serving), the server is overloaded (wait as long as it demands, and
 // longer each time), it is older or newer than we (404: another version of the API; 400: a selector that it does not
-// know). Whatever it says, it is never asked in a tight loop: only a watch that worked for a while is followed at once
-// by the next.
+// know). Whatever it returns, it is never asked in a tight loop: only a watch that worked for a while is followed at
+// once by the next.
 #include "kube/reflector.h"
 
 #include <fmt/format.h>
@@ -22,8 +22,8 @@ namespace {
 constexpr std::size_t kRefusalBytesMax = 16 * 1024;
 constexpr int kPageSize = 500;
 constexpr std::chrono::milliseconds kRetryAfterMax{300000};
-// A watch that fails so often in a row gets a new list: its version may be what is wrong with it, for instance after
-// etcd was restored from a backup ("Too large resource version", 504), or the event after it, which comes again and
+// A watch that fails this often in a row gets a new list: its version may be the cause, for example after
+// etcd was restored from a backup ("Too large resource version", 504), or the event after it, which is sent again and
 // again and cannot be read.
 constexpr int kWatchFailuresMax = 3;
 
@@ -72,8 +72,8 @@ void Reflector::list() {
   if (!continue_token_.empty()) {
     query += "&continue=" + escape_query(continue_token_);
   } else if (!consistent_ && resource_version_.empty()) {
-    // At first any state that the server's cache has will do. Later another server's cache may be older than what is
-    // served, and a list from it would take back what has happened since.
+    // At first any state of the server's cache will do. Later another server's cache may be older than what is
+    // served, and a list from it would revert what has happened since.
     query += "&resourceVersion=0";
   }
   request(query, timing_.http.idle);
@@ -99,7 +99,7 @@ void Reflector::request(const std::string& query, std::chrono::milliseconds idle
   expired_ = false;
   ++exchanges_;
   began_ = std::chrono::steady_clock::now();
-  // The token is read for each request: a new one counts as soon as the old one is refused.
+  // The token is read for each request: a new one is used as soon as the old one is refused.
   const auto token = authorization(config_);
   if (!token) return retry(token.error().what);
   net::HttpClientRequest message;
@@ -125,7 +125,7 @@ void Reflector::request(const std::string& query, std::chrono::milliseconds idle
       return {};
     }
     Result<> fed = splitter_->feed(piece);
-    // What a watch brings should be seen at once; a list's objects may gather.
+    // A watch's events should be visible at once; a list's objects may be collected.
     if (!listing_) handler_.pause();
     unreadable_ = !fed;
     if (!listing_ && fed) expect_rest_of_event();
@@ -164,7 +164,7 @@ Result<> Reflector::take_event(std::string_view json) {
   }
   SLUICE_TRY(const Decoder::ListMetadata other, decoder_.decode_list_metadata(event.object));
   if (event.type == "ERROR") return take_error_event(other);
-  // A type that we do not know, as bookmarks once were, is nothing to stumble over.
+  // A type that we do not know, as bookmarks once were, is ignored.
   if (event.type != "BOOKMARK") return {};
   if (!other.resource_version.empty()) resource_version_ = other.resource_version;
   progress_ = true;
@@ -180,8 +180,8 @@ Result<> Reflector::take_error_event(const Decoder::ListMetadata& status) {
 void Reflector::on_done(Result<> outcome) {
   ++exchanges_;
   rest_timer_.cancel();
-  // A watch that worked ends what was wrong before it: what follows is a new fault, and is not waited for as the old
-  // one was. A watch that says something and that all is too old in one breath did not work.
+  // A watch that worked ends earlier faults: what follows is a new fault, and is not waited for like the old
+  // one was. A watch that sends an event and then at once 410 did not work.
   const bool lasted = std::chrono::steady_clock::now() - began_ >= timing_.watch_short;
   if (!listing_ && status_ == 200 && (lasted || (progress_ && !expired_))) {
     backoff_ = std::chrono::milliseconds(0);
@@ -202,15 +202,15 @@ void Reflector::on_list_done() {
   if (!rest) return retry(rest.error().what);
   const auto list_metadata = decoder_.decode_list_metadata(*rest);
   if (!list_metadata) return retry(list_metadata.error().what);
-  // Something between us and the API server that answers 200 with a document of its own must not empty the node.
+  // A proxy between us and the API server that returns 200 with its own document must not empty the node.
   if (list_metadata->kind != collection_.kind + "List") {
-    return retry(fmt::format("expected a {}List, the answer is of kind '{}'", collection_.kind, list_metadata->kind));
+    return retry(fmt::format("expected a {}List, the response is of kind '{}'", collection_.kind, list_metadata->kind));
   }
   if (!list_metadata->continue_token.empty()) {
     continue_token_ = list_metadata->continue_token;
     return list();
   }
-  // A watch from no version begins at any state, and what goes in between would never be told.
+  // A watch without a version begins at any state, and a removal in between would never be reported.
   if (list_metadata->resource_version.empty()) return retry("the list names no resourceVersion");
   continue_token_.clear();
   consistent_ = false;
@@ -238,7 +238,7 @@ void Reflector::on_watch_done(Result<> outcome) {
   retry(why);
 }
 
-// True: the next request is a list.
+// True if the next request is a list.
 bool Reflector::list_after_failures() {
   if (watch_failures_ < kWatchFailuresMax) return false;
   watch_failures_ = 0;
@@ -270,7 +270,7 @@ void Reflector::on_refusal() {
   retry(fmt::format("the API server answered {}: {}", status_, reason), wait);
 }
 
-// True: the refusal may be for what we asked rather than for us, and something else was asked.
+// True if the refusal may be due to the form of the request, and another form was chosen.
 bool Reflector::try_alternative(const std::string& reason) {
   if (status_ == 404 && collection_.paths.size() > 1) {
     path_ = (path_ + 1) % collection_.paths.size();
@@ -280,7 +280,7 @@ bool Reflector::try_alternative(const std::string& reason) {
       SLUICE_LOG_INFO("The API server does not serve this version, trying another", {"kind", collection_.kind},
                       {"path", collection_.paths[path_]});
     }
-    // After a full round nobody serves it: that takes time to change.
+    // After a full round no version is served: that takes time to change.
     if (++not_found_ % collection_.paths.size() == 0) return false;
     list();
     return true;
@@ -296,11 +296,11 @@ bool Reflector::try_alternative(const std::string& reason) {
   return false;
 }
 
-// A list is whole, or a watch stands.
+// A list is complete, or a watch is open.
 void Reflector::in_sight() {
   board_.done(collection_.kind);
   if (std::exchange(lost_, false))
-    SLUICE_LOG_V(1, "The API server's objects are in sight again", {"kind", collection_.kind});
+    SLUICE_LOG_V(1, "Following the API server's objects again", {"kind", collection_.kind});
 }
 
 void Reflector::relist() {
@@ -309,7 +309,7 @@ void Reflector::relist() {
   consistent_ = true;
   continue_token_.clear();
   listing_ = true;
-  // A server that answers 410 to everything is asked at a bounded pace.
+  // A server that returns 410 for everything is asked at a bounded rate.
   if (backoff_.count() > 0) return retry("410 Gone");
   backoff_ = timing_.backoff_min;
   list();
@@ -322,10 +322,10 @@ void Reflector::retry(const std::string& why, std::chrono::milliseconds at_least
   const bool said = std::exchange(complaint_, why) == why;
   lost_ = true;
   if (said) {
-    SLUICE_LOG_V(3, "Still out of sight, trying again", {"kind", collection_.kind},
+    SLUICE_LOG_V(3, "Still cannot follow the API server's objects, trying again", {"kind", collection_.kind},
                  {"doing", listing_ ? "list" : "watch"}, {"retryInMs", wait.count()}, {"err", why});
   } else {
-    SLUICE_LOG_WARNING("Lost sight of the API server's objects, keeping what is served and trying again",
+    SLUICE_LOG_WARNING("Cannot follow the API server's objects, keeping what is served and trying again",
                        {"kind", collection_.kind}, {"doing", listing_ ? "list" : "watch"}, {"retryInMs", wait.count()},
                        {"err", why});
   }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The rules are client-go's (rest.DefaultServerURL over Go's net/url): what does not parse as a URL with scheme and host
-// gets a scheme put before it, and may then have no path.
+// The rules are client-go's (rest.DefaultServerURL over Go's net/url): text that does not parse as a URL with scheme
+// and host gets a scheme prefixed, and may then have no path.
 #include "kube/server_url.h"
 
 #include <fmt/format.h>
@@ -45,7 +45,7 @@ Result<> take_authority(std::string_view authority, std::string_view url, const 
   }
   if (out.host.empty()) return fail(Errc::kInvalid, fmt::format("{}: '{}' names no host", field, url));
   if (!std::all_of(out.host.begin(), out.host.end(), is_host_character))
-    return fail(Errc::kInvalid, fmt::format("{}: '{}' is no host", field, out.host));
+    return fail(Errc::kInvalid, fmt::format("{}: '{}' is not a host", field, out.host));
   out.port = out.tls ? 443 : 80;
   if (!port.empty()) {
     const char* const end = port.data() + port.size();

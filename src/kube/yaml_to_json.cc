@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a scalar without quotes means, base/yaml_scalar.h says: 80 is a number, "80" a text. Aliases (*name) let a small file mean a huge one, "a billion
-// laughs"; they are written out here, so the bound on an object's text bounds them too. Merge keys (<<) fill in what a
-// map lacks, after its own members.
+// base/yaml_scalar.h defines what a scalar without quotes means: 80 is a number, "80" a string. Aliases (*name) let a
+// small file mean a huge one ("a billion laughs"); they are expanded here, so the bound on an object's text bounds them
+// too. Merge keys (<<) fill in what a map lacks, after its own members.
 #include "kube/yaml_to_json.h"
 
 #include <fmt/format.h>
@@ -18,17 +18,17 @@ namespace {
 void append_plain(std::string& out, std::string_view text) {
   const PlainScalar scalar = resolve_plain(text);
   std::string value = scalar.kind == ScalarKind::kNull ? "null" : scalar.json();
-  // JSON has no infinity: as a text it is refused where a number must be.
+  // JSON has no infinity: as a string it is refused where a number is required.
   out += value.empty() ? json_string(text) : value;
 }
 
-// A key's text: sigs.k8s.io/yaml writes the value of what is no text, so that `on: 1` has the key "true".
+// A key's text: sigs.k8s.io/yaml writes the value of what is not a string, so that `on: 1` has the key "true".
 std::string key_text(std::string_view text, bool plain) {
   std::string value = plain ? resolve_plain(text).json() : std::string();
   return value.empty() ? std::string(text) : value;
 }
 
-// Position behind the JSON value that begins at `at`. Only for text that this file has written.
+// Position behind the JSON value that begins at `at`. Only for text written by this file.
 std::size_t skip_value(std::string_view json, std::size_t at) {
   std::size_t depth = 0;
   bool in_string = false;
@@ -59,7 +59,7 @@ void YamlToJson::fault(int line, const std::string& what) {
 
 bool YamlToJson::fits(std::size_t bytes) {
   if (bytes <= kTextBytesMax - std::min(kTextBytesMax, text_.size())) return true;
-  fault(line_, fmt::format("an object means more than {} bytes", kTextBytesMax));
+  fault(line_, fmt::format("an object expands to more than {} bytes", kTextBytesMax));
   return false;
 }
 
@@ -92,11 +92,12 @@ void YamlToJson::take_key(int line, std::string_view text, bool plain, Anchor an
   frame.merging = plain && text == "<<";
   if (plain && resolve_plain(text).kind == ScalarKind::kNull) return fault(line, "a key must be a string");
   key_ = key_text(text, plain);
-  if (!frame.merging && !frame.keys.insert(key_).second) return fault(line, fmt::format("key '{}' stands twice", key_));
+  if (!frame.merging && !frame.keys.insert(key_).second)
+    return fault(line, fmt::format("key '{}' is given twice", key_));
   has_key_ = true;
 }
 
-// Writes what stands before a value: a comma, a key. False: no value may come here.
+// Writes what precedes a value: a comma, a key. False if no value is allowed here.
 bool YamlToJson::before_value(int line) {
   std::size_t parent = 0;
   std::size_t index = 0;
@@ -142,7 +143,7 @@ void YamlToJson::alias(int line, Anchor anchor) {
   line_ = line;
   if (!outcome_) return;
   const auto known = anchors_.find(anchor);
-  if (known == anchors_.end()) return fault(line, "an alias stands within what it means");
+  if (known == anchors_.end()) return fault(line, "an alias is within the value that it refers to");
   if (!before_value(line) || !fits(known->second.size())) return;
   const std::size_t begin = text_.size();
   text_ += known->second;
@@ -174,7 +175,7 @@ void YamlToJson::end() {
   after_value(position, anchor);
 }
 
-// The value of a merge key: a map, or a list of maps of which the earlier count more.
+// The value of a merge key: a map, or a list of maps of which the earlier take precedence.
 void YamlToJson::take_merged(Frame& frame, std::size_t position) {
   frame.merging = false;
   const std::string value = text_.substr(position);
@@ -199,7 +200,7 @@ void YamlToJson::write_merged(Frame& frame) {
       const std::size_t colon = skip_value(map, at);
       const std::size_t end = skip_value(map, colon + 1);
       const std::string member = map.substr(at, end - at);
-      // Keys are compared as written in JSON, since both sides were written here; simple keys lose their quotes only.
+      // Keys are compared as written in JSON, since both sides were written here; simple keys only lose their quotes.
       const std::string key = map.substr(at + 1, colon - at - 2);
       at = end + 1;
       if (!frame.keys.insert(key).second) continue;
@@ -229,7 +230,7 @@ void YamlToJson::reset() {
 
 int YamlToJson::line_of(std::size_t root, std::string_view path) const {
   if (root >= marks_.size()) return line_;
-  // Marks stand in the order of the text, parents before children: one pass builds all paths that begin like `path`.
+  // Marks are in the order of the text, parents before children: one pass builds all paths that begin like `path`.
   std::unordered_map<std::size_t, std::string> paths{{root + 1, std::string()}};
   std::size_t best_length = 0;
   int best_line = marks_[root].line;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The command line of the lab. It knows words and exit statuses; what the words do is in lab.h and walkthrough.h.
+// The command line of the lab. It parses words and sets exit statuses; the work is in lab.h and walkthrough.h.
 #include "lab/command.h"
 
 #include <fmt/format.h>
@@ -24,8 +24,8 @@ namespace {
 constexpr int kFine = 0;
 constexpr int kFailed = 1;
 constexpr int kBadUsage = 2;
-constexpr int kCannotRun = 126;  // exec's, as a shell's: the program is there, but cannot be run
-constexpr int kNoProgram = 127;  // it is not there
+constexpr int kCannotRun = 126;  // for exec, as in a shell: the program exists, but cannot be run
+constexpr int kNoProgram = 127;  // it does not exist
 constexpr int kSignalBase = 128;
 
 struct Words {
@@ -53,7 +53,7 @@ int failed(const Error& error) {
   return kFailed;
 }
 
-// The lab that is meant where no id is given: the only one.
+// The lab that is meant if no id is given: the only one.
 Result<Lab> open_meant(const std::string& id) {
   if (!id.empty()) return Lab::open(id);
   SLUICE_TRY(const std::vector<std::string> ids, list_labs());
@@ -139,7 +139,7 @@ int run_status(const Words& words) {
     } else if (!words.id.empty() && !file_exists(state_folder(id))) {
       return failed(lab.error());
     } else {
-      fmt::print("lab {}: only half there; `sluice lab down --id {}` takes it away\n", id, id);
+      fmt::print("lab {}: incomplete; `sluice lab down --id {}` removes it\n", id, id);
       status = kFailed;
     }
   }
@@ -166,12 +166,12 @@ int run_probe(const Words& words) {
   const auto address = IpAddress::parse(words.address);
   const auto source = words.source.empty() ? std::optional<IpAddress>() : IpAddress::parse(words.source);
   if (!address || (!words.source.empty() && !source)) {
-    fmt::print(stderr, "sluice lab probe: '{}' is no address\n", address ? words.source : words.address);
+    fmt::print(stderr, "sluice lab probe: '{}' is not an address\n", address ? words.source : words.address);
     return kBadUsage;
   }
   const auto lab = open_meant(words.id);
   if (!lab) return failed(lab.error());
-  if (const auto from = lab->netns(words.host); !from) return failed(from.error());  // not a matter of trying again
+  if (const auto from = lab->netns(words.host); !from) return failed(from.error());  // retrying would not help
   const Target target{words.protocol == "tcp" ? Protocol::kTcp : Protocol::kUdp, *address, words.port};
   const ProbeOutcome outcome =
       lab->probe(words.host, target,
@@ -192,7 +192,7 @@ int run_walkthrough_command(const Words& words) {
   return run_walkthrough({.id = words.id, .program = words.program, .keep = words.keep, .only_ipvs = words.only_ipvs});
 }
 
-// Empty if it may be an id; what CLI11 asks of a check.
+// Empty if it may be an id, as CLI11 expects from a check.
 std::string check_id(const std::string& id) {
   return good_id(id) ? "" : fmt::format("'{}' is not 1 to 20 of a-z and 0-9", id);
 }
@@ -214,13 +214,13 @@ std::vector<Subcommand> add_subcommands(CLI::App& app, Words& words) {
       ->capture_default_str()
       ->needs(nodes)
       ->check(CLI::Range(0U, kGridPodsMax));
-  CLI::App* down = app.add_subcommand("down", "take a lab away, whatever state it is in");
+  CLI::App* down = app.add_subcommand("down", "remove a lab, whatever state it is in");
   down->add_flag("--all", words.all, "every lab of this machine");
   CLI::App* status = app.add_subcommand("status", "hosts, addresses and programs");
   CLI::App* exec = app.add_subcommand("exec", "run a command on a host: exec HOST [--] COMMAND...");
   exec->add_option("HOST", words.host, "a node, a pod or `client`")->required();
-  exec->prefix_command();  // what stands behind HOST and is no option of ours is the command
-  CLI::App* probe_app = app.add_subcommand("probe", "ask who answers at an address");
+  exec->prefix_command();  // what follows HOST and is not our option is the command
+  CLI::App* probe_app = app.add_subcommand("probe", "show which pods answer at an address");
   probe_app->add_option("FROM", words.host, "a node, a pod or `client`")->required();
   probe_app->add_option("PROTOCOL", words.protocol, "tcp or udp")->required()->check(CLI::IsMember({"tcp", "udp"}));
   probe_app->add_option("ADDRESS", words.address)->required();
@@ -259,7 +259,7 @@ int run_command(const std::vector<std::string>& arguments) {
                "sluice lab");
   app.require_subcommand(1);
   const std::vector<Subcommand> subcommands = add_subcommands(app, words);
-  // What stands behind "--" is somebody else's command line.
+  // What follows "--" is another program's command line.
   const auto separator = std::find(arguments.begin(), arguments.end(), "--");
   if (separator != arguments.end()) words.command.assign(separator + 1, arguments.end());
   try {

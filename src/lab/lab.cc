@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The life of a lab. Coming up: folder first, then namespaces, then the agent; so at every moment of a crash the
-// folder, or the namespaces' names, say that there is something to take away. Going down: processes first, since a
-// namespace lives as long as a process is in it; then the namespaces; the folder last. Processes are found by the
+// The life cycle of a lab. Up: folder first, then namespaces, then the agent; so whenever a crash happens the
+// folder, or the namespaces' names, show that there is something to remove. Down: processes first, since a
+// namespace exists as long as a process is in it; then the namespaces; the folder last. Processes are found by the
 // namespaces that they are in and by SLUICE_LAB=<id> in their environment, not by the files that name them: those may
 // never have been written.
 #include "lab/lab.h"
@@ -31,12 +31,12 @@ namespace fs = std::filesystem;
 using std::chrono::milliseconds;
 constexpr milliseconds kLockTimeout{30000};
 constexpr milliseconds kEndGrace{3000};
-constexpr int kEndRoundsMax = 20;          // of ending what was started while we ended the others
+constexpr int kEndRoundsMax = 20;          // of ending processes that were started meanwhile
 constexpr int kAgentWaitTurnsMax = 10000;  // of 1 ms
 constexpr std::size_t kNamesShown = 20;
-constexpr int kOwnerWaitTurnsMax = 2000;  // of 1 ms: between a new folder and its owner's name lies a file or two
+constexpr int kOwnerWaitTurnsMax = 2000;  // of 1 ms: between a new folder and its owner's name a file or two is written
 
-// "; there are a, b and 17 more", or nothing where there is none.
+// "; there are a, b and 17 more", or nothing if there is none.
 std::string there_are(const std::vector<std::string>& names) {
   if (names.empty()) return "";
   const auto shown = std::min(names.size(), kNamesShown);
@@ -70,11 +70,11 @@ Result<> end_processes(const std::string& id) {
       SLUICE_CHECK_OK(sys::end_process(process, std::max(left, milliseconds(0))));
     }
   }
-  return fail(Errc::kUnavailable, fmt::format("lab {}: its processes start others faster than they can be ended", id));
+  return fail(Errc::kUnavailable, fmt::format("lab {}: its processes start new ones faster than they end", id));
 }
 
-// What proxies on the lab's nodes have kept for a restart: of no use to anybody once the namespaces are gone, and
-// nobody could tell then whose it was.
+// What proxies on the lab's nodes have kept for a restart: useless once the namespaces are gone, and
+// its owner would then be unknown.
 Result<> remove_proxies_folders(const std::string& id) {
   SLUICE_TRY(const std::vector<std::string> names, list_lab_netns(id));
   Result<> outcome;
@@ -94,7 +94,7 @@ Result<> remove_proxies_folders(const std::string& id) {
   return outcome;
 }
 
-// With the lock held, if there is still a folder to hold it in.
+// With the lock held, if the lab's folder still exists.
 Result<> remove_everything(const std::string& id) {
   SLUICE_CHECK_OK(end_processes(id));
   SLUICE_CHECK_OK(remove_proxies_folders(id));
@@ -111,8 +111,8 @@ bool has_owner(const std::string& folder) {
   return file_exists(folder + "/kept") || maker_alive(folder);
 }
 
-// Makes the folder, with its lock held and its owner's name in it. An orphan of that id goes first. A maker who is slow
-// may find that his folder was taken for an orphan's, and another's name in the next one.
+// Makes the folder, with its lock held and its owner's name in it. An orphan of that id is removed first. A slow
+// process may find that its folder was taken for an orphan's, and another process' name in the next one.
 Result<sys::FileLock> claim_folder(const std::string& id) {
   if (auto made = make_state_folder(id); !made) {
     if (made.error().code != Errc::kAlreadyExists) return tl::unexpected(made.error());
@@ -123,7 +123,7 @@ Result<sys::FileLock> claim_folder(const std::string& id) {
   const std::string folder = state_folder(id);
   SLUICE_TRY(sys::FileLock lock, sys::FileLock::take(folder + "/lock", kLockTimeout));
   if (file_exists(folder + "/owner"))
-    return fail(Errc::kAlreadyExists, fmt::format("lab: there is a lab '{}' already", id));
+    return fail(Errc::kAlreadyExists, fmt::format("lab: there is already a lab '{}'", id));
   const auto self = sys::identify_process(::getpid());
   const auto written = self ? write_process(folder + "/owner", *self) : Result<>(tl::unexpected(self.error()));
   if (!written) {
@@ -149,7 +149,7 @@ Result<> start_agent_process(const LabOptions& options, const std::string& folde
     std::this_thread::sleep_for(milliseconds(1));
   }
   const auto log = read_text(folder + "/agent.log");
-  return fail(Errc::kUnavailable, fmt::format("lab: the agent does not serve: {}", log ? *log : std::string()));
+  return fail(Errc::kUnavailable, fmt::format("lab: the agent does not start: {}", log ? *log : std::string()));
 }
 
 }  // namespace
@@ -159,7 +159,7 @@ struct Lab::State {
   std::string folder;
   Topology topology;
   bool owned = false;
-  std::unique_ptr<Agent> agent;  // if it is a thread of ours
+  std::unique_ptr<Agent> agent;  // if it is one of our threads
   std::thread agent_thread;
 
   void stop_agent_thread() {
@@ -214,7 +214,7 @@ Result<Lab> Lab::open(const std::string& id) {
   state->folder = state_folder(id);
   if (!good_id(id) || !file_exists(state->folder)) {
     auto labs = list_labs();
-    if (labs) std::erase(*labs, id);  // its namespaces alone may be left
+    if (labs) std::erase(*labs, id);  // only its namespaces may be left
     return fail(Errc::kNotFound, fmt::format("there is no lab '{}'{}", id, labs ? there_are(*labs) : ""));
   }
   SLUICE_TRY(const std::string text, read_text(state->folder + "/topology"));
@@ -309,11 +309,11 @@ Result<sys::CollectedOutcome> Lab::run(const std::string& host, std::vector<std:
 Result<sys::ProcessId> Lab::spawn(const SpawnSpec& spec) const {
   SLUICE_TRY(const std::string name, netns(spec.node));
   if (spec.name.empty() || spec.name.find_first_of("./") != std::string::npos) {
-    return fail(Errc::kInvalid, fmt::format("lab: '{}' cannot be a program's name", spec.name));
+    return fail(Errc::kInvalid, fmt::format("lab: '{}' is not a valid name for a program", spec.name));
   }
   const std::string file = fmt::format("{}/{}.{}.process", state_->folder, spec.node, spec.name);
   if (const auto namesake = read_process(file); namesake && sys::process_alive(*namesake)) {
-    return fail(Errc::kAlreadyExists, fmt::format("lab: {} runs on {} already", spec.name, spec.node));
+    return fail(Errc::kAlreadyExists, fmt::format("lab: {} already runs on {}", spec.name, spec.node));
   }
   std::vector<std::string> environment = spec.environment;
   environment.push_back(environment_mark(state_->id));
@@ -375,7 +375,7 @@ Result<std::vector<std::string>> list_labs() {
   SLUICE_TRY(std::vector<std::string> ids, list_state_folders());
   SLUICE_TRY(const std::vector<std::string> names, sys::list_netns());
   for (const std::string& name : names) {
-    // "sluice-<id>-fabric": the namespace that is made first and removed last.
+    // "sluice-<id>-fabric": the namespace that is created first and removed last.
     const std::string prefix = "sluice-";
     const std::string suffix = fmt::format("-{}", kFabricHost);
     if (!name.starts_with(prefix) || !name.ends_with(suffix) || name.size() <= prefix.size() + suffix.size()) continue;
@@ -402,7 +402,7 @@ Result<bool> take_down_orphan(const std::string& id) {
   if (has_owner(folder)) return false;
   const auto lock = sys::FileLock::take(folder + "/lock", kLockTimeout);
   if (!lock && lock.error().code != Errc::kNotFound) return tl::unexpected(lock.error());
-  // Others may have found the same orphan, and made a lab of their own while we waited.
+  // Other processes may have found the same orphan, and made a new lab while we waited.
   if (has_owner(folder)) return false;
   SLUICE_CHECK_OK(remove_everything(id));
   return true;

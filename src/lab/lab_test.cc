@@ -34,7 +34,7 @@ TEST_F(LabTest, UpAndDownLeaveNothing) {
   const auto started = lab->spawn({.node = "k8s-node2", .name = "sleeper", .arguments = {"sleep", "600"}});
   ASSERT_TRUE(started) << started.error().what;
   EXPECT_THAT(*sys::list_links(), testing::Each(testing::ResultOf(is_lab_link, false)))
-      << "nothing of a lab is in the machine's own namespace";
+      << "no part of a lab is in the machine's own namespace";
   const auto inside = lab->run("k8s-node1", {"ip", "-o", "link"});
   EXPECT_THAT(inside->output, testing::ContainsRegex(": cali[0-9a-f]{11}@"));
   const auto down = lab->down();
@@ -48,7 +48,7 @@ TEST_F(LabTest, UpAndDownLeaveNothing) {
 
 // A proxy on a node keeps files for a restart, by default below /run/sluice; another data folder is noted in the node's
 // kernel.
-TEST_F(LabTest, WhatProxiesKeepGoesWithTheirNamespaces) {
+TEST_F(LabTest, FilesKeptByProxiesAreRemovedWithTheirNamespaces) {
   auto lab = up(grid_topology({.nodes = 2, .pods_per_node = 1}));
   ASSERT_TRUE(lab);
   char name[] = "/tmp/sluice-lab-data-XXXXXX";
@@ -67,7 +67,7 @@ TEST_F(LabTest, WhatProxiesKeepGoesWithTheirNamespaces) {
   std::filesystem::remove_all(data_folder);
 }
 
-TEST_F(LabTest, TheObjectsEndIsTheLabs) {
+TEST_F(LabTest, TheDestructorTakesTheLabDown) {
   std::string id;
   {
     const auto lab = up(grid_topology({.nodes = 1, .pods_per_node = 1}));
@@ -102,7 +102,7 @@ TEST_F(LabTest, ASecondLabOfTheSameIdIsRefusedAndTheFirstLives) {
   EXPECT_TRUE(lab->probe("node1", tcp("10.244.1.1", 80)).all_answered());
 }
 
-TEST_F(LabTest, IdsThatWouldMixWithOthersAreRefused) {
+TEST_F(LabTest, InvalidIdsAreRefused) {
   for (const std::string id : {"", "a-b", "../x", "A", "a.b", "abcdefghijklmnopqrstu"}) {
     const auto lab = Lab::up({.id = id, .topology = grid_topology({.nodes = 1, .pods_per_node = 0})});
     ASSERT_FALSE(lab) << id;
@@ -158,7 +158,7 @@ TEST_F(LabTest, TheClientReachesNodesButNotPods) {
   EXPECT_TRUE(lab->probe("client", tcp("10.244.1.1", 80)).all_failed(ProbeFailure::kUnreachable));
 }
 
-TEST_F(LabTest, TheClientSpeaksFromTheAddressThatItIsToldTo) {
+TEST_F(LabTest, TheClientUsesTheGivenSourceAddress) {
   Topology topology = grid_topology({.nodes = 1, .pods_per_node = 0});
   topology.pods.push_back({"server", "node1", {}, {{Protocol::kTcp, 80}}, true});
   const auto lab = up(topology);
@@ -171,7 +171,7 @@ TEST_F(LabTest, TheClientSpeaksFromTheAddressThatItIsToldTo) {
               ElementsAre(ip("fd00:231::201")));
 }
 
-TEST_F(LabTest, FailuresAreToldApart) {
+TEST_F(LabTest, FailuresAreDistinguished) {
   const auto lab = up(grid_topology({.nodes = 2, .pods_per_node = 1}));
   ASSERT_TRUE(lab);
   const ProbeOptions patient{.count = 2};
@@ -199,7 +199,7 @@ TEST_F(LabTest, DroppedPacketsAreATimeoutInBothProtocols) {
   EXPECT_TRUE(lab->probe("node1", udp("10.244.1.1", 53), hasty).all_failed(ProbeFailure::kTimedOut));
 }
 
-TEST_F(LabTest, ALongConnectionEchoesLinesAndDiesWithItsServer) {
+TEST_F(LabTest, ALongConnectionEchoesLinesAndEndsWithItsServer) {
   auto lab = up(grid_topology({.nodes = 1, .pods_per_node = 1}), AgentKind::kProcess);
   ASSERT_TRUE(lab);
   auto connection = lab->connect("node1", tcp("10.244.1.1", 80));
@@ -222,7 +222,7 @@ TEST_F(LabTest, ALongConnectionEchoesLinesAndDiesWithItsServer) {
   EXPECT_FALSE(flow->exchange());
 }
 
-TEST_F(LabTest, AClientThatSendsWithoutEndIsCutOffAndOthersAreServed) {
+TEST_F(LabTest, AClientThatSendsEndlesslyIsDisconnectedAndOthersAreServed) {
   const auto lab = up(grid_topology({.nodes = 1, .pods_per_node = 1}));
   ASSERT_TRUE(lab);
   auto socket = sys::connect_socket({.netns = *lab->netns("node1"),
@@ -236,7 +236,7 @@ TEST_F(LabTest, AClientThatSendsWithoutEndIsCutOffAndOthersAreServed) {
   EXPECT_TRUE(lab->probe("node1", tcp("10.244.1.1", 80)).all_answered());
 }
 
-TEST_F(LabTest, ThePingerCountsWhatFails) {
+TEST_F(LabTest, ThePingerCountsFailures) {
   const auto lab = up(grid_topology({.nodes = 1, .pods_per_node = 1}));
   ASSERT_TRUE(lab);
   auto good = lab->ping("node1", tcp("10.244.1.1", 80), milliseconds(1));
@@ -288,7 +288,7 @@ TEST_F(LabTest, ProgramsRunOnTheirNodeAndAreFoundAndEnded) {
   EXPECT_EQ(lab->process("node1", "teller").error().code, Errc::kNotFound);
 }
 
-TEST_F(LabTest, WhatTheHostsAreToldStaysInTheirNamespaces) {
+TEST_F(LabTest, SettingsOfTheHostsStayInTheirNamespaces) {
   const auto forwarding = read_text("/proc/sys/net/ipv4/ip_forward");
   const auto lab = up(grid_topology({.nodes = 1, .pods_per_node = 1}));
   ASSERT_TRUE(lab);
@@ -300,8 +300,8 @@ TEST_F(LabTest, WhatTheHostsAreToldStaysInTheirNamespaces) {
   EXPECT_EQ(in_node->output, "1\n1\n2\n");
 }
 
-TEST_F(LabTest, ALabWhoseMakerWasKilledIsTakenDown) {
-  // Killed at the first sign of it, in the middle, and when all but the agent is there.
+TEST_F(LabTest, ALabWhoseCreatorWasKilledIsTakenDown) {
+  // Killed at the first sign of it, in the middle, and when everything but the agent exists.
   for (const std::size_t namespaces : {1U, 60U, 122U}) {
     const std::string id = fresh_id();
     const auto maker = large_lab_in_the_making(id, namespaces);
@@ -315,7 +315,7 @@ TEST_F(LabTest, ALabWhoseMakerWasKilledIsTakenDown) {
   }
 }
 
-TEST_F(LabTest, AnOrphanGivesWayToALabOfItsId) {
+TEST_F(LabTest, AnOrphanIsReplacedByALabOfItsId) {
   for (const std::size_t namespaces : {1U, 60U}) {
     const std::string id = fresh_id();
     const auto maker = large_lab_in_the_making(id, namespaces);
@@ -342,7 +342,7 @@ TEST_F(LabTest, AKeptLabIsNoOrphan) {
   EXPECT_TRUE(Lab::open(id)->probe("node1", tcp("10.244.1.1", 80)).all_answered());
 }
 
-TEST_F(LabTest, OneOfTwoMakersOfTheSameIdWins) {
+TEST_F(LabTest, OneOfTwoCreatorsOfTheSameIdWins) {
   const std::string id = fresh_id();
   const Topology topology = grid_topology({.nodes = 2, .pods_per_node = 2});
   std::vector<Result<Lab>> made;
@@ -372,10 +372,10 @@ TEST_F(LabTest, ALabWhoseAgentWasKilledIsTakenDown) {
   EXPECT_THAT(leftovers(lab->id()), IsEmpty());
 }
 
-TEST_F(LabTest, AProgramThatNoFileNamesIsEndedToo) {
+TEST_F(LabTest, AProgramWithoutARecordIsEndedToo) {
   auto lab = up(grid_topology({.nodes = 1, .pods_per_node = 0}));
   ASSERT_TRUE(lab);
-  // As `ip netns exec` from a terminal, or a daemon's child.
+  // Like `ip netns exec` from a terminal, or a daemon's child.
   const auto stranger = sys::start_detached(
       {.arguments = {"sleep", "600"}, .netns = *lab->netns("node1"), .log_file = {}, .environment = {}});
   ASSERT_TRUE(stranger);

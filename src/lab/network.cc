@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // How the hosts of a lab are wired. The namespace "fabric" holds one bridge, the nodes' network: every node and the
-// client hang on it by a veth, and its own address, the first of the network, is their default gateway (which forwards
-// nothing: what leaves the cluster gets lost, as on a network without internet). A node needs that default route: a
-// packet to a cluster IP is routed once before netfilter changes its destination, and without any route it would be
-// refused at once.
+// client are attached to it by a veth, and its own address, the first of the network, is their default gateway (which
+// forwards nothing: what leaves the cluster is lost, as on a network without internet). A node needs that default
+// route: a packet to a cluster IP is routed once before netfilter changes its destination, and without any route it
+// would be refused at once.
 //
-// Pods are wired as calico does it. A pod has one veth, eth0, with single addresses (/32 and /128), and reaches
-// everything through a gateway that exists nowhere: 169.254.1.1 and the link-local address that belongs to the MAC
+// Pods are wired as in calico. A pod has one veth, eth0, with single addresses (/32 and /128), and reaches
+// everything through a gateway that does not exist: 169.254.1.1 and the link-local address that belongs to the MAC
 // ee:ee:ee:ee:ee:ee. The node's end of the veth, cali<hash>, has that MAC. Calico answers the pod's ARP by proxy_arp,
-// after a random delay of up to 0.8 s; we write the neighbour down instead, on both sides, so the first packet goes at
-// once. Each node has one route per pod: to its own through the veth, to the others' through their node.
+// after a random delay of up to 0.8 s; we add permanent neighbour entries instead, on both sides, so the first packet
+// is sent at once. Each node has one route per pod: to its own through the veth, to the others' through their node.
 //
-// Order matters: after both ends of a veth are up the kernel needs a moment until it sends (see sys/links.h). So first
+// Order matters: after both ends of a veth are up the kernel needs a moment before it sends (see sys/links.h). So first
 // all links, then the wait, then addresses and routes.
 #include "lab/network.h"
 
@@ -47,7 +47,7 @@ unsigned full_length(const IpAddress& address) {
   return address.family() == Family::kIPv4 ? 32 : 128;
 }
 
-// FNV-1a, 64 bits: stable names and MAC addresses out of hosts' names.
+// FNV-1a, 64 bits: stable names and MAC addresses derived from hosts' names.
 std::uint64_t hash_of(std::string_view text) {
   std::uint64_t hash = 0xcbf29ce484222325U;
   for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3U;
@@ -90,9 +90,9 @@ Result<> write_settings(std::initializer_list<Setting> settings) {
   return {};
 }
 
-// In every namespace, before it has links: they take their settings from "default". Link-local addresses are given by
-// hand where they are needed, because the kernel's own stay unusable for a second (duplicate address detection).
-// Redirects would teach hosts ways around their node.
+// In every namespace, before it has links: they take their settings from "default". Link-local addresses are set by
+// hand where needed, because the kernel's own stay unusable for a second (duplicate address detection).
+// Redirects would teach hosts routes around their node.
 Result<> prepare_host() {
   SLUICE_CHECK_OK(sys::set_up("lo"));
   return write_settings({{"net/ipv6/conf/default/addr_gen_mode", "1"},
@@ -103,8 +103,8 @@ Result<> prepare_host() {
                          {"net/ipv4/conf/default/accept_redirects", "0"}});
 }
 
-// A node routes. Loose reverse-path filtering (RFC 3704 section 2.4) as distributions with several uplinks have it.
-// Without the rate limits a refusal would now and then look like a timeout.
+// A node routes. Loose reverse-path filtering (RFC 3704 section 2.4), as in distributions for several uplinks.
+// With the kernel's rate limits a refusal would sometimes look like a timeout.
 Result<> prepare_node() {
   SLUICE_CHECK_OK(prepare_host());
   return write_settings({{"net/ipv4/ip_forward", "1"},
@@ -149,7 +149,7 @@ class Builder {
 
   Result<> add_namespaces() const {
     SLUICE_CHECK_OK(
-        sys::add_netns(netns(kFabricHost)));  // the first to come and the last to go: it says that there is a lab
+        sys::add_netns(netns(kFabricHost)));  // created first and removed last: it shows that there is a lab
     SLUICE_CHECK_OK(sys::add_netns(netns(kClientHost)));
     for (const NodeSpec& node : topology_.nodes) SLUICE_CHECK_OK(sys::add_netns(netns(node.name)));
     for (const PodSpec& pod : topology_.pods) {
@@ -237,7 +237,7 @@ class Builder {
       if (running) return {};
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
-    return fail(Errc::kUnavailable, link + " does not get a carrier");
+    return fail(Errc::kUnavailable, link + " has no carrier");
   }
 
   [[nodiscard]] Result<> address_fabric() const {
@@ -248,7 +248,7 @@ class Builder {
     return {};
   }
 
-  // The link-local address is what a router asks its neighbours from (RFC 4861 section 4.3).
+  // The link-local address is the source of a router's neighbour requests (RFC 4861 section 4.3).
   static Result<> address_on_fabric(const std::vector<IpAddress>& addresses) {
     const std::string link_local = fmt::format("fe80::{:x}", hash_of(addresses.front().to_string()) % 0xffff + 2);
     SLUICE_CHECK_OK(sys::add_address(kPort, ip(link_local), kNodeNetworkLength6));
@@ -303,7 +303,7 @@ class Builder {
     return {};
   }
 
-  // The outside world of this cluster sends Service addresses to one node, and a node's further networks to that node.
+  // Outside the cluster, routes for Service addresses lead to one node, and for a node's other networks to that node.
   [[nodiscard]] Result<> address_client() const {
     if (topology_.client_addresses.empty()) return {};
     SLUICE_CHECK_OK(address_on_fabric(topology_.client_addresses));

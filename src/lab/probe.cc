@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A probe is what a user's client does, reduced to the question that matters here: who answered, and if nobody, how did
-// that feel? Refused, silent and unreachable are three different promises of Kubernetes (no endpoints: refused; outside
-// the source ranges, or policy Local without a local endpoint: silent), so they are told apart by the kernel's errno.
+// A probe is what a user's client does, reduced to the question that matters here: which pod answered, and if none, how
+// did it fail? Refused, silent and unreachable are three different promises of Kubernetes (no endpoints: refused;
+// outside the source ranges, or policy Local without a local endpoint: silent), so errno distinguishes them.
 #include "lab/probe.h"
 
 #include <fmt/format.h>
@@ -141,7 +141,7 @@ Result<LongConnection> LongConnection::open(const std::string& netns, const Targ
   SLUICE_TRY(const std::string line, connection.read_line());
   const auto answer = parse_answer(line);
   if (!answer)
-    return fail(Errc::kInvalid, fmt::format("{}: '{}' is no answer of a lab's server", to_string(target), line));
+    return fail(Errc::kInvalid, fmt::format("{}: '{}' is not an answer of a lab's server", to_string(target), line));
   connection.first_ = *answer;
   return connection;
 }
@@ -217,7 +217,7 @@ struct Pinger::State {
     while (!wait_until(next)) {
       const auto begin = SteadyClock::now();
       add(probe(netns, target, options), begin);
-      // A probe that took longer than the interval is not caught up with.
+      // Time lost by a probe that took longer than the interval is not made up.
       next = std::max(next + interval, SteadyClock::now());
     }
   }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// /run is emptied at boot, as namespaces are, so what stands here never speaks of another boot's processes.
+// /run is emptied at boot, like namespaces, so its files never refer to another boot's processes.
 #include "lab/state.h"
 
 #include <fmt/format.h>
@@ -42,14 +42,14 @@ std::string state_folder(const std::string& id) {
 
 Result<> make_state_folder(const std::string& id) {
   if (!good_id(id)) return fail(Errc::kInvalid, fmt::format("lab: the id '{}' is not 1 to 20 of a-z and 0-9", id));
-  // The folder above goes with the last lab, so it may vanish between the two steps.
+  // The folder above is removed with the last lab, so it may vanish between the two steps.
   constexpr int kAttemptsMax = 10;
   std::error_code error;
   for (int attempt = 0; attempt < kAttemptsMax; ++attempt) {
     fs::create_directories(kStateFolder, error);
     if (error) break;
     if (fs::create_directory(state_folder(id), error)) return {};
-    if (!error) return fail(Errc::kAlreadyExists, fmt::format("lab: there is a lab '{}' already", id));
+    if (!error) return fail(Errc::kAlreadyExists, fmt::format("lab: there is already a lab '{}'", id));
     if (error != std::errc::no_such_file_or_directory) break;
   }
   return file_error("make " + state_folder(id), error);
@@ -87,7 +87,7 @@ Result<std::string> read_text(const std::string& path) {
 }
 
 Result<> write_text(const std::string& path, std::string_view text) {
-  // A name that starts with a dot and ends in no known way: whoever watches the folder for manifests passes it over.
+  // A name that starts with a dot and has no known ending: a proxy that watches the folder for manifests ignores it.
   const fs::path temporary = fs::path(path).parent_path() / fmt::format(".{}.new", fs::path(path).filename().string());
   errno = 0;
   std::ofstream file(temporary, std::ios::binary | std::ios::trunc);

@@ -55,18 +55,18 @@ Error invalid(std::string what) {
   return Error{Errc::kInvalid, "topology: " + std::move(what), 0};
 }
 
-// Names and addresses that have been seen; the second of its kind is refused.
+// Names and addresses that have been seen; duplicates are refused.
 class Seen {
  public:
   Result<> name(const std::string& name) {
-    if (!good_name(name)) return tl::unexpected(invalid(fmt::format("'{}' cannot be a host's name", name)));
+    if (!good_name(name)) return tl::unexpected(invalid(fmt::format("'{}' is not a valid name for a host", name)));
     if (!names_.insert(name).second) return tl::unexpected(invalid(fmt::format("two hosts are called {}", name)));
     return {};
   }
   Result<> addresses(const std::string& host, const std::vector<IpAddress>& addresses) {
     for (const IpAddress& address : addresses) {
       if (!addresses_.insert(address).second) {
-        return tl::unexpected(invalid(fmt::format("{}: address {} stands twice", host, address.to_string())));
+        return tl::unexpected(invalid(fmt::format("{}: address {} is used twice", host, address.to_string())));
       }
     }
     return {};
@@ -160,7 +160,7 @@ std::optional<std::vector<ServedPort>> decode_ports(std::string_view text) {
   return ports;
 }
 
-// One line of the encoded form, its words split. False if it is not understood.
+// One line of the encoded form, its words split. False if it cannot be parsed.
 bool decode_line(const std::vector<std::string_view>& words, Topology& topology) {
   const std::string_view kind = words[0];
   if (kind == "node" && words.size() == 3) {

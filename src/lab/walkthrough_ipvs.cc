@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The operator moves one node to mode ipvs and back, as with `kubectl edit configmap kube-proxy` and the deletion of
-// its pod, and looks at the proof: what ipvsadm lists. Clients go on meanwhile, by that very node. Until the new mode's
-// first sync is done the old mode's rules serve, so what is claimed of a mode is asked once the other's are gone:
-// IPVS's rr takes turns, which the iptables rules' random choice does not, and its counters move.
+// its pod, and looks at the proof: what ipvsadm lists. Clients continue meanwhile, through that node. Until the new
+// mode's first sync is done the old mode's rules serve, so claims about a mode are checked once the other's rules are
+// gone: IPVS's rr takes turns, which the iptables rules' random choice does not, and its counters move.
 #include <fmt/format.h>
 #include <signal.h>
 
@@ -66,7 +66,7 @@ bool lists(const std::string& block, const ExpectedServer& expected) {
          });
 }
 
-// The proxy of the node ends and comes up anew with another mode in its configuration file.
+// Restarts the node's proxy with another mode in its configuration file.
 Result<> restart_in_mode(Walkthrough& walkthrough, const std::string& mode, const std::function<bool()>& serves,
                          const std::string& second_document = {}) {
   const Lab& lab = walkthrough.lab;
@@ -82,21 +82,21 @@ Result<> restart_in_mode(Walkthrough& walkthrough, const std::string& mode, cons
   return {};
 }
 
-// Who uses the node while its mode changes: a client outside and a pod, each with a connection that stays open and with
+// Users of the node while its mode changes: a client outside and a pod, each with a connection that stays open and with
 // new ones all the time.
 class Users {
  public:
   static Result<Users> start(const Walkthrough& walkthrough) {
     const Question outside{"client", tcp("192.168.231.122", 31947)};
     const Question pod{"coredns-1", tcp("10.104.247.10", 80)};
-    const milliseconds interval{100};  // the guest, which has no KVM, is slow enough as it is
+    const milliseconds interval{100};  // the guest, which has no KVM, is slow enough
     SLUICE_TRY(LongConnection held_outside, hold_connection(walkthrough, outside, "web-2"));
     SLUICE_TRY(LongConnection held_by_pod, hold_connection(walkthrough, pod, "web-3"));
     SLUICE_TRY(Pinger from_outside, keep_asking(walkthrough, outside, interval));
     SLUICE_TRY(Pinger from_pod, keep_asking(walkthrough, pod, interval));
     return Users(std::move(held_outside), std::move(held_by_pod), std::move(from_outside), std::move(from_pod));
   }
-  // Ends them; none of them may have noticed anything.
+  // Ends them; none of them may have been affected.
   void check(Walkthrough& walkthrough) && {
     check_steady_traffic(walkthrough, "new connections from outside to its node port meanwhile", from_outside_.stop());
     check_steady_traffic(walkthrough, "new connections from its pod coredns-1 to the cluster IP", from_pod_.stop());
@@ -136,7 +136,7 @@ Result<bool> kernel_has_ipvs(const Walkthrough& walkthrough) {
 Result<> show_switch_to_ipvs(Walkthrough& walkthrough) {
   Screen& screen = walkthrough.screen;
   SLUICE_TRY(Users users, Users::start(walkthrough));
-  screen.note(R"(the ConfigMap says mode: "ipvs" now, and the proxy of k8s-node1 is started anew)");
+  screen.note(R"(the ConfigMap now says mode: "ipvs", and the proxy of k8s-node1 is restarted)");
   SLUICE_CHECK_OK(restart_in_mode(walkthrough, "ipvs",
                                   [&] { return listing(walkthrough).find("10.104.247.10:80") != std::string::npos; }));
   check_mode(walkthrough, kNode, "ipvs");
@@ -184,7 +184,7 @@ Result<> show_ipvs_traffic(Walkthrough& walkthrough) {
   ask_failure(walkthrough, {"k8s-node1", tcp("10.103.3.3", 80), {.count = 5}}, ProbeFailure::kRefused);
   ask_failure(walkthrough, {"k8s-node1", tcp("10.104.247.10", kMetricsPort), {.count = 5}}, ProbeFailure::kRefused);
 
-  // The kernel adds up its counters every two seconds.
+  // The kernel updates its counters every two seconds.
   constexpr int kAsked = 90;
   const std::vector<std::string> options{"--stats", "-t", "10.104.247.10:80"};
   std::string counters;
@@ -203,7 +203,7 @@ Result<> show_way_back(Walkthrough& walkthrough) {
   Screen& screen = walkthrough.screen;
   {
     SLUICE_TRY(Users users, Users::start(walkthrough));
-    screen.note("the mode is taken out of the ConfigMap, and the proxy of k8s-node1 is started anew;");
+    screen.note("the mode is removed from the ConfigMap, and the proxy of k8s-node1 is restarted;");
     screen.note("connections that IPVS carries get a minute to end (ipvs.drainTimeout)");
     SLUICE_CHECK_OK(
         restart_in_mode(walkthrough, "", [&] { return !nat_rules(walkthrough.lab, kNode).empty(); }, kDrainAMinute));
@@ -212,7 +212,7 @@ Result<> show_way_back(Walkthrough& walkthrough) {
     screen.check(kept, "the virtual servers, while connections use them", kept ? "kept" : "gone", "kept");
     std::move(users).check(walkthrough);
   }
-  screen.note("these connections are closed; what nobody uses goes when it is looked at next");
+  screen.note("these connections are closed; unused virtual servers are removed at the next check");
   std::string listed;
   eventually([&] {
     listed = listing(walkthrough);

@@ -269,7 +269,7 @@ TEST(Touched, MergesEverything) {
   EXPECT_EQ(first.service_events, 11U);
   EXPECT_EQ(first.slice_events, 22U);
   first.merge(Touched{});
-  EXPECT_TRUE(first.node) << "an empty one takes nothing away";
+  EXPECT_TRUE(first.node) << "an empty one removes nothing";
 }
 
 TEST(Snapshot, CountsEventsThatChangedNothing) {
@@ -320,7 +320,7 @@ TEST(Snapshot, IsCompleteOnceBothListsWereDelivered) {
   EXPECT_THAT(snapshot.apply(std::move(services)).services, IsEmpty());
   EXPECT_TRUE(snapshot.complete());
   snapshot.apply(with_service(make_service("web")));
-  EXPECT_TRUE(snapshot.complete()) << "an Update that does not say so takes nothing back";
+  EXPECT_TRUE(snapshot.complete()) << "an Update without the flag does not reset it";
 }
 
 TEST(Update, IsEmptyOnlyWithoutAnything) {

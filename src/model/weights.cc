@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// EndpointSlices are written by a controller that knows nothing of weights, so most people will annotate the Service
-// and name its real servers by what they share: a zone, a node. Who writes slices of their own may annotate those.
+// EndpointSlices are written by a controller that knows nothing about weights, so most users will annotate the Service
+// and name its real servers by what they share: a zone, a node. Users who write slices themselves may annotate those.
 #include "model/weights.h"
 
 #include <fmt/format.h>
@@ -41,9 +41,9 @@ Result<> Weights::add(std::string_view selector, std::uint16_t weight) {
     added = by_address_.emplace(*address, weight).second;
   } else {
     return fail(Errc::kInvalid,
-                fmt::format("'{}' is no selector (an IP address, node/NAME, zone/NAME or *)", selector));
+                fmt::format("'{}' is not a selector (an IP address, node/NAME, zone/NAME or *)", selector));
   }
-  if (!added) return fail(Errc::kInvalid, fmt::format("'{}' comes twice", selector));
+  if (!added) return fail(Errc::kInvalid, fmt::format("'{}' is given twice", selector));
   return {};
 }
 
@@ -56,7 +56,7 @@ Result<Weights> Weights::parse(std::string_view text) {
     const auto equals = part.rfind('=');
     const std::string_view number = trimmed(equals == std::string_view::npos ? part : part.substr(equals + 1));
     const auto weight = parse_weight(number);
-    if (!weight) return fail(Errc::kInvalid, fmt::format("'{}' is no weight (0 to 65535)", number));
+    if (!weight) return fail(Errc::kInvalid, fmt::format("'{}' is not a weight (0 to 65535)", number));
     SLUICE_CHECK_OK(weights.add(equals == std::string_view::npos ? "*" : trimmed(part.substr(0, equals)), *weight));
     if (comma == std::string_view::npos) return weights;
     rest.remove_prefix(comma + 1);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The road of one exchange: resolve, connect, TLS handshake, write, read the head, read the body piece by piece. A
-// watch may be silent for minutes although all is well, so silence alone proves nothing: TCP keepalive and
-// TCP_USER_TIMEOUT (tcp(7)) find a peer that has vanished, the idle limit one that is there and hangs. OpenSSL's own
-// words for a certificate that does not verify are kept for the error: "unable to get local issuer certificate" helps
+// The steps of one exchange: resolve, connect, TLS handshake, write, read the head, read the body piece by piece. A
+// watch may be silent for minutes although all is well, so silence by itself proves nothing: TCP keepalive and
+// TCP_USER_TIMEOUT (tcp(7)) find a peer that has vanished, the idle limit one that is alive but hangs. OpenSSL's own
+// reason for a certificate that does not verify is kept in the error: "unable to get local issuer certificate" helps
 // an operator, "handshake failed" does not.
 #include "net/http_client.h"
 
@@ -62,21 +62,21 @@ const std::string& expected_name(const HttpTarget& target) {
   return target.tls_settings.server_name.empty() ? target.host : target.tls_settings.server_name;
 }
 
-// The server's certificate must carry the name or address that we went to.
+// The server's certificate must carry the name or address that we connected to.
 Result<> expect_peer(SSL* handle, const HttpTarget& target) {
   const std::string& name = expected_name(target);
   const bool is_address = IpAddress::parse(name).has_value();
   if (!is_address) SSL_set_tlsext_host_name(handle, name.c_str());
   if (target.tls_settings.insecure) return {};
   X509_VERIFY_PARAM* parameters = SSL_get0_param(handle);
-  // As Go does it: only subject alternative names count (RFC 6125 section 6.4.4 leaves the common name to the past).
+  // As in Go, only subject alternative names count (RFC 6125 section 6.4.4 deprecates the common name).
   X509_VERIFY_PARAM_set_hostflags(parameters,
                                   X509_CHECK_FLAG_NEVER_CHECK_SUBJECT | X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
-  // And whatever stands in the CA file is trusted, also an intermediate certificate or the server's own.
+  // Everything in the CA file is trusted, also an intermediate certificate or the server's own.
   X509_VERIFY_PARAM_set_flags(parameters, X509_V_FLAG_PARTIAL_CHAIN);
   const int set = is_address ? X509_VERIFY_PARAM_set1_ip_asc(parameters, name.c_str())
                              : X509_VERIFY_PARAM_set1_host(parameters, name.c_str(), name.size());
-  if (set != 1) return fail(Errc::kInvalid, fmt::format("TLS: '{}' is no name that a certificate can carry", name));
+  if (set != 1) return fail(Errc::kInvalid, fmt::format("TLS: '{}' is not a name that a certificate can carry", name));
   return {};
 }
 
@@ -115,7 +115,7 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
     message_.prepare_payload();
     buffer_.reserve(kPieceBytes);  // Beast reads as much at once as fits without growing
     parser_.header_limit(kHeadBytesMax);
-    // Boost 1.74 takes "no limit" (boost::none) for a limit of 0 where a Content-Length is given.
+    // Boost 1.74 treats "no limit" (boost::none) as a limit of 0 if a Content-Length is given.
     parser_.body_limit(std::numeric_limits<std::uint64_t>::max());
   }
 
@@ -145,16 +145,16 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
     asio::post(timer_.get_executor(), [self = shared_from_this(), error] { self->finish(tl::unexpected(error)); });
   }
 
-  // A line break in a header would be the end of it, and the rest a header of somebody else's making.
+  // A line break in a header would end it, and the rest would be a header that others control.
   Result<> check_request() const {
     for (const auto& header : message_) {
       if (header.value().find_first_of("\r\n") == beast::string_view::npos) continue;
-      return fail(Errc::kInvalid, fmt::format("header {}: holds a line break", std::string(header.name_string())));
+      return fail(Errc::kInvalid, fmt::format("header {}: contains a line break", std::string(header.name_string())));
     }
     return {};
   }
 
-  // An SSL object copies its context when it is made, so the settings come first.
+  // An SSL object copies its context when it is created, so the settings must be made before.
   Result<> prepare_tls() {
     SLUICE_CHECK_OK(configure_tls(context_, target_.tls_settings));
     stream_.emplace(timer_.get_executor(), context_);
@@ -163,7 +163,7 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
 
   tcp::socket& socket() { return stream_->next_layer(); }
 
-  // Addresses are tried one after the other, each for its share of the time, so that one that swallows packets leaves
+  // Addresses are tried one after the other, each for its share of the time, so that one that drops packets leaves
   // some to the next.
   void connect(std::size_t index) {
     const auto left = deadline_ - std::chrono::steady_clock::now();
@@ -171,7 +171,7 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
     ++limit_;  // the name's time limit is over
     timer_.expires_after(share);
     timer_.async_wait([self = shared_from_this(), index](error_code error) {
-      // An expiry that was already on its way when the connection stood must not hit it: `attempt_` has moved on.
+      // An expiry that was already pending when the connection was established must not hit it: `attempt_` differs.
       if (!error && !self->ended_ && self->attempt_ == index) self->next_address(index, "timed out");
     });
     attempt_ = index;
@@ -188,7 +188,7 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
     const std::string where = fmt::format("{}:{}", address.address().to_string(), address.port());
     failures_ += fmt::format("{}{}: {}", failures_.empty() ? "" : "; ", where, reason);
     error_code ignored;
-    attempt_ = kConnected;  // whatever this attempt still says is late
+    attempt_ = kConnected;  // later results of this attempt are ignored
     socket().close(ignored);
     if (index + 1 < addresses_.size()) return connect(index + 1);
     finish(fail(Errc::kUnavailable, fmt::format("connect to {}", failures_)));
@@ -264,8 +264,8 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   }
 
   void finish_with(const char* what, error_code error) {
-    // A server that closes without TLS's goodbye in the middle of a body is an error; Beast tells that from a finished
-    // message.
+    // A server that closes without TLS's close_notify in the middle of a body is an error; Beast distinguishes it from
+    // a finished message.
     finish(fail(Errc::kUnavailable, fmt::format("{}: {}", what, error.message()), error.value()));
   }
 
@@ -287,7 +287,7 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
       const char* scheme = target_.tls ? "https" : "http";
       outcome = annotate(outcome.error(), fmt::format("{}://{}", scheme, target_.host_header()));
     }
-    // Moved out, since the callback may destroy whoever holds this exchange.
+    // Moved out, since the callback may destroy the owner of this exchange.
     const auto done = std::move(callbacks_.on_done);
     if (done) done(std::move(outcome));
   }
@@ -315,7 +315,7 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   std::chrono::steady_clock::time_point deadline_;  // of the connection and the handshake
   std::size_t attempt_ = kConnected;                // index of the address that is being tried
   std::string failures_;                            // of the addresses tried so far
-  unsigned limit_ = 0;                              // counts the time limits, so that one that is over is known as such
+  unsigned limit_ = 0;                              // counts the time limits, so that an expired one is recognised
   bool ended_ = false;
 };
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // `sluice status` must ask the daemon of the node it runs on. The daemon listens on the abstract socket "\0sluice"; a
-// client writes one line and reads until the end. Who asks is known from SO_PEERCRED, which the kernel fills in and
-// nobody can forge.
+// client writes one line and reads until the end. The client is identified by SO_PEERCRED, which the kernel fills in
+// and which cannot be forged.
 #include "net/local_channel.h"
 
 #include <fmt/format.h>
@@ -41,7 +41,7 @@ bool peer_is_trusted(int fd) {
   return ::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && (peer.uid == 0 || peer.uid == ::geteuid());
 }
 
-// One client: request line in, answer out, closed. A client that is too slow is hung up on.
+// One client: request line in, response out, closed. A client that is too slow is disconnected.
 class Session : public std::enable_shared_from_this<Session> {
  public:
   Session(stream_protocol::socket socket, const LocalServer::Handler& handler, const LocalLimits& limits,
@@ -76,7 +76,7 @@ class Session : public std::enable_shared_from_this<Session> {
     });
   }
 
-  // On the loop's thread, as everything but the handler's reply; again does nothing.
+  // On the loop's thread, like everything except the handler's reply; a second call does nothing.
   void end() {
     deadline_.cancel();
     boost::system::error_code ignored;
@@ -101,7 +101,7 @@ class Session : public std::enable_shared_from_this<Session> {
   std::string answer_;
 };
 
-// Shared with what the loop still has of it when the server goes.
+// Shared with operations that are still pending on the loop when the server is destroyed.
 class Listener : public std::enable_shared_from_this<Listener> {
  public:
   Listener(stream_protocol::acceptor acceptor, LocalServer::Handler handler, const LocalLimits& limits)
@@ -211,7 +211,7 @@ Result<std::string> ask_local_server(const std::string& name, const std::string&
     if (received < 0 && errno == EINTR) continue;
     if (received < 0) {
       return fail(Errc::kUnavailable,
-                  fmt::format("no answer from the local socket @{}: {}", name, std::strerror(errno)), errno);
+                  fmt::format("no response from the local socket @{}: {}", name, std::strerror(errno)), errno);
     }
     answer.append(buffer.data(), static_cast<std::size_t>(received));
   }

@@ -48,12 +48,12 @@ TEST_F(HealthTest, WhileNoNodeIsKnownTheBodySaysWhy) {
             std::string::npos)
       << health_.healthz().body;
   why = "waiting for the API server";
-  EXPECT_NE(health_.healthz().body.find("waiting for the API server"), std::string::npos) << "asked anew each time";
+  EXPECT_NE(health_.healthz().body.find("waiting for the API server"), std::string::npos) << "evaluated each time";
   health_.set_node("");
   EXPECT_EQ(health_.healthz().body.find("nodeProblem"), std::string::npos);
 }
 
-TEST_F(HealthTest, AHealthyAnswerIsAsFreshAsTheQuestion) {
+TEST_F(HealthTest, AHealthyResponseHasTheTimeOfTheRequest) {
   start_both();
   clock_.advance(3661s + 120ms);
   health_.synced(Family::kIPv6);
@@ -65,7 +65,7 @@ TEST_F(HealthTest, AHealthyAnswerIsAsFreshAsTheQuestion) {
       R"("IPv6":{"lastUpdated":"2019-12-20T01:01:01.12Z","healthy":true}}})");
 }
 
-TEST_F(HealthTest, AnUnhealthyAnswerTellsTheNewestUpdateOfAnyFamily) {
+TEST_F(HealthTest, AnUnhealthyResponseHasTheNewestUpdateOfAnyFamily) {
   start_both();
   clock_.advance(10s);
   health_.synced(Family::kIPv6);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The output is read by Prometheus and by the dashboards of people who ran kube-proxy, so it is checked as text: its
+// The output is read by Prometheus and by the dashboards of former kube-proxy users, so it is checked as text: its
 // grammar by a small lint, its names, labels and buckets line by line.
 #include "observe/metrics.h"
 
@@ -83,7 +83,7 @@ std::string family_of(std::string sample, const std::map<std::string, std::strin
   return sample;
 }
 
-// What Prometheus' linter would say, and a few habits of our own.
+// What Prometheus' linter would report, and a few rules of our own.
 std::vector<std::string> lint(const std::string& text) {
   std::vector<std::string> problems;
   std::map<std::string, std::string> helps;
@@ -131,7 +131,7 @@ std::vector<std::string> lint(const std::string& text) {
   return problems;
 }
 
-TEST(MetricsLint, FindsWhatItIsThereToFind) {
+TEST(MetricsLint, FindsEachKindOfFault) {
   const std::string head = "# HELP kubeproxy_b [ALPHA] x\n# TYPE kubeproxy_b gauge\n";
   EXPECT_THAT(lint(head + "kubeproxy_b 1\n"), IsEmpty());
   EXPECT_THAT(lint("kubeproxy_b 1\n"), Contains("no HELP: kubeproxy_b"));
@@ -207,7 +207,7 @@ TEST(Metrics, AFamilyThatIsServedHasItsCountersFromTheStart) {
                            "kubeproxy_sync_partial_proxy_rules_duration_seconds_count"}) {
     EXPECT_THAT(lines, Contains(fmt::format("{}{{ip_family=\"IPv4\"}} 0", name)));
     EXPECT_THAT(lines, Not(Contains(HasSubstr(fmt::format("{}{{ip_family=\"IPv6\"", name)))))
-        << "of mode iptables alone";
+        << "only of mode iptables";
   }
   for (const char* name :
        {"kubeproxy_conntrack_reconciler_deleted_entries_total",
@@ -217,7 +217,7 @@ TEST(Metrics, AFamilyThatIsServedHasItsCountersFromTheStart) {
       EXPECT_THAT(lines, Contains(fmt::format("{}{{ip_family=\"{}\"}} 0", name, family)));
   }
   metrics.expect(Family::kIPv4, "iptables");
-  EXPECT_EQ(lines_of(metrics).size(), lines.size()) << "said twice is said once";
+  EXPECT_EQ(lines_of(metrics).size(), lines.size()) << "a second call changes nothing";
 }
 
 TEST(Metrics, ValuesAreReportedAsGiven) {
@@ -350,7 +350,7 @@ TEST(Metrics, LabelValuesAreEscaped) {
   EXPECT_THAT(lines_of(metrics), Contains(R"(sluice_objects_refused_total{kind="a\"b\\c\nd"} 1)"));
 }
 
-TEST(Metrics, TheProcessTellsWhatItUses) {
+TEST(Metrics, TheProcessReportsItsResources) {
   const Metrics metrics;
   std::map<std::string, double> values;
   for (const std::string& line : lines_of(metrics)) {
@@ -381,7 +381,7 @@ TEST(ProcessStats, BytesOfTheNetworkAreThoseOfIp) {
     EXPECT_FALSE(parse_netstat(text)) << text;
 }
 
-// Prometheus keeps one help for each metric, and says so of nodes that differ. From kube-proxy 1.36's /metrics.
+// Prometheus keeps one help for each metric, and reports nodes that differ. From kube-proxy 1.36's /metrics.
 TEST(Metrics, HelpIsKubeProxysOwn) {
   const std::map<std::string_view, std::string_view> wanted{
       {"kubeproxy_conntrack_reconciler_deleted_entries_total",

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// A process id is a small number that the kernel gives out again. Whoever keeps one in a file and later sends it a
-// signal may hit a stranger. Two things prevent that here: the id is kept with its process' start time, and signals go
-// through a pidfd (pidfd_open(2), Linux 5.3), which is opened first and then checked against the start time: from that
-// moment it can only mean the process that we checked.
+// A process id is a small number that the kernel reuses. A program that keeps one in a file and later sends it a
+// signal may hit another process. Two things prevent that here: the id is kept with its process' start time, and
+// signals go through a pidfd (pidfd_open(2), Linux 5.3), which is opened first and then checked against the start time:
+// from that moment it can only mean the process that we checked.
 //
 // Files with ids are lost in a crash between starting a program and writing the file. So processes are also found by
-// what they cannot lose: the network namespace they are in, and the environment they were started with.
+// properties that they cannot lose: the network namespace they are in, and the environment they were started with.
 #include "sys/detached.h"
 
 #include <fcntl.h>
@@ -63,7 +63,7 @@ struct ProcessStat {
   std::uint64_t start_time = 0;
 };
 
-// /proc/<pid>/stat, proc(5): the second field is the name in parentheses, which may itself hold spaces and parentheses.
+// /proc/<pid>/stat, proc(5): the second field is the name in parentheses, which may contain spaces and parentheses.
 std::optional<ProcessStat> read_stat(pid_t pid) {
   const std::string text = read_file(proc_path(pid, "stat"));
   const std::size_t name_end = text.rfind(')');
@@ -125,7 +125,7 @@ Result<pid_t> spawn(const DetachedSpec& spec) {
   std::vector<std::string> arguments = spec.arguments;
   std::vector<std::string> environment = spec.environment;
   for (char** entry = environ; *entry != nullptr; ++entry) {
-    // Of two values for one name getenv(3) takes the first, and a shell the last.
+    // Of two values for one name getenv(3) uses the first, and a shell the last.
     const std::string_view own(*entry);
     const std::string_view name = own.substr(0, own.find('=') + 1);
     const auto same_name = [name](const std::string& given) { return given.starts_with(name); };
@@ -138,7 +138,7 @@ Result<pid_t> spawn(const DetachedSpec& spec) {
   return pid;
 }
 
-// If it is a child of ours that has ended, takes its remains away; a stranger's are its parent's business.
+// Reaps it if it is a child of ours that has ended; other processes are reaped by their parents.
 void reap(pid_t pid) {
   ::waitpid(pid, nullptr, WNOHANG);
 }
@@ -206,7 +206,7 @@ Result<ProcessId> start_detached(const DetachedSpec& spec) {
     return {};
   };
   SLUICE_CHECK_OK(spec.netns.empty() ? start() : in_netns(spec.netns, start));
-  const auto stat = read_stat(pid);  // is there even if it has ended: we have not reaped it yet
+  const auto stat = read_stat(pid);  // exists even if it has ended: we have not reaped it yet
   if (!stat) return fail(Errc::kInternal, fmt::format("start {}: cannot read /proc/{}/stat", spec.arguments[0], pid));
   return ProcessId{pid, stat->start_time};
 }
@@ -237,7 +237,7 @@ Result<> end_process(const ProcessId& process, milliseconds grace) {
   if (!ended_within(fd, grace)) {
     SLUICE_CHECK_OK(send_signal(fd, SIGKILL));
     if (!ended_within(fd, kEndTimeout)) {
-      return fail(Errc::kUnavailable, fmt::format("process {} does not end, not even of SIGKILL", process.pid));
+      return fail(Errc::kUnavailable, fmt::format("process {} does not end, not even after SIGKILL", process.pid));
     }
   }
   reap(process.pid);
@@ -269,7 +269,7 @@ Result<std::vector<ProcessId>> find_processes(const ProcessMark& mark) {
 Result<std::string> own_program() {
   std::error_code error;
   const fs::path path = fs::read_symlink("/proc/self/exe", error);
-  if (error) return fail(Errc::kInternal, "find the own program: " + error.message(), error.value());
+  if (error) return fail(Errc::kInternal, "find our own program: " + error.message(), error.value());
   return path.string();
 }
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// A generic netlink family has a name that stays and a number that the kernel gives out anew at each boot; the
-// controller, a family whose number is fixed (GENL_ID_CTRL), tells one for the other. Requests can be put behind each
-// other in one datagram: the kernel works through all of them before sendmsg(2) returns, a refused one does not stop
-// the next (netlink_rcv_skb()). Acknowledgements wait in the socket's buffer meanwhile, and where that is full they are
-// lost, so a datagram holds no more requests than the default buffer holds answers, and only the last one asks for an
-// acknowledgement: refusals are answered anyway.
+// A generic netlink family has a fixed name and a number that the kernel assigns at each boot; the
+// controller, a family whose number is fixed (GENL_ID_CTRL), maps one to the other. Requests can be put after each
+// other in one datagram: the kernel processes all of them before sendmsg(2) returns, a refused one does not stop
+// the next (netlink_rcv_skb()). Acknowledgements wait in the socket's buffer meanwhile, and if that is full they are
+// lost, so a datagram holds no more requests than the default buffer holds replies, and only the last one requests an
+// acknowledgement: refusals are reported anyway.
 #include "sys/genetlink.h"
 
 #include <fmt/format.h>
@@ -140,7 +140,7 @@ Result<GenericNetlink> GenericNetlink::open(const std::string& family) {
       });
   if (!asked) return annotate(asked.error(), fmt::format("family {}", family));
   if (number == 0)
-    return fail(Errc::kInternal, fmt::format("generic netlink: the answer about family {} has no number", family),
+    return fail(Errc::kInternal, fmt::format("generic netlink: the reply about family {} has no number", family),
                 EPROTO);
   opened.family_ = number;
   return opened;
@@ -173,7 +173,7 @@ Result<> GenericNetlink::receive(std::chrono::milliseconds patience,
   do {
     ready = ::poll(&waiting, 1, static_cast<int>(patience.count()));
   } while (ready < 0 && errno == EINTR);
-  if (ready == 0) return tl::unexpected(system_error("wait for an answer", ETIMEDOUT));
+  if (ready == 0) return tl::unexpected(system_error("wait for a reply", ETIMEDOUT));
   const ssize_t received = mnl_socket_recvfrom(socket_.get(), buffer_.data(), buffer_.size());
   if (received < 0) return tl::unexpected(system_error("receive", errno));
   int rest = static_cast<int>(received);
@@ -191,7 +191,7 @@ Result<> GenericNetlink::converse(const GenericRequest& request, std::uint16_t f
   bool ended = false;
   while (!ended) {
     SLUICE_CHECK_OK(receive(kPatience, [&](const nlmsghdr& message) {
-      // Answers to an earlier request that nobody waited for any more may still come in.
+      // Replies to an earlier request whose wait was given up may still arrive.
       if (message.nlmsg_seq != asked || ended) return;
       if (is_end(message)) {
         error = carried_error(message);

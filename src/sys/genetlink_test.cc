@@ -41,7 +41,7 @@ TEST(AttributeWriter, PadsValuesAndCountsNestsInFull) {
   EXPECT_EQ(std::move(out).take(), wanted);
 }
 
-TEST(ForEachAttribute, StopsAtWhatDoesNotFitAndReadsNothingBehindTheEnd) {
+TEST(ForEachAttribute, StopsAtWhatDoesNotFitAndReadsNothingAfterTheEnd) {
   struct Row {
     const char* name;
     Bytes bytes;
@@ -90,7 +90,7 @@ TEST(GenericNetlink, ARefusalCarriesTheKernelsNumber) {
   auto netlink = GenericNetlink::open("nlctrl");
   ASSERT_TRUE(netlink) << netlink.error().what;
   const auto asked =
-      netlink->ask(ask_for_family("sluice-none"), [](std::span<const std::uint8_t>) { FAIL() << "an answer"; });
+      netlink->ask(ask_for_family("sluice-none"), [](std::span<const std::uint8_t>) { FAIL() << "a reply"; });
   ASSERT_FALSE(asked);
   EXPECT_EQ(asked.error().code, Errc::kUnsupported);
   EXPECT_EQ(asked.error().sys_errno, ENOENT);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // rtnetlink (NETLINK_ROUTE, rtnetlink(7)) is the kernel's table of links, addresses, routes and neighbours: one message
 // per object, a fixed header per kind (ifinfomsg, ifaddrmsg, rtmsg, ndmsg) and attributes behind it. Each request here
-// asks for an acknowledgement, which carries 0 or an errno, so every function is one send and one receive on a socket
+// requests an acknowledgement, which carries 0 or an errno, so every function is one send and one receive on a socket
 // of its own. That costs about 20 microseconds; a lab of three nodes needs a few hundred.
 #include "sys/links.h"
 
@@ -30,7 +30,7 @@ namespace {
 
 using SocketPtr = std::unique_ptr<mnl_socket, decltype(&mnl_socket_close)>;
 using OnMessage = std::function<void(const nlmsghdr*)>;
-// IF_OPER_UP of <linux/if.h>, which cannot stand beside glibc's <net/if.h>.
+// IF_OPER_UP of <linux/if.h>, which cannot be included with glibc's <net/if.h>.
 constexpr std::uint8_t kOperationalStateUp = 6;
 constexpr std::size_t kRequestSize = 1024;
 constexpr std::size_t kAnswerSize = 16 * 1024;
@@ -76,7 +76,7 @@ class Request {
     mnl_attr_nest_end(header_, attr);
   }
 
-  // 0, or the errno that the kernel answered.
+  // 0, or the errno that the kernel returned.
   int send(OnMessage on_message = [](const nlmsghdr*) {}) {
     const SocketPtr socket(mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC), &mnl_socket_close);
     if (!socket || mnl_socket_bind(socket.get(), 0, MNL_SOCKET_AUTOPID) < 0 ||
@@ -108,7 +108,7 @@ Result<unsigned> index_of(const std::string& link) {
 
 Result<> check_link_name(const std::string& name) {
   if (!name.empty() && name.size() < IFNAMSIZ) return {};
-  return fail(Errc::kInvalid, fmt::format("links: '{}' cannot be a name: 1 to {} characters", name, IFNAMSIZ - 1));
+  return fail(Errc::kInvalid, fmt::format("links: '{}' is not a valid name: 1 to {} characters", name, IFNAMSIZ - 1));
 }
 
 std::uint8_t kernel_family(const IpAddress& address) {
@@ -132,8 +132,8 @@ void for_each_link_attribute(const nlmsghdr* answer, Body body) {
   }
 }
 
-// The kernel takes an IPv6 address in at once, but makes it its own (addrconf_dad_completed, net/ipv6/addrconf.c) from
-// a work queue a moment later, even without duplicate address detection. Until then packets to it go astray.
+// The kernel accepts an IPv6 address at once, but activates it (addrconf_dad_completed, net/ipv6/addrconf.c) from
+// a work queue a moment later, even without duplicate address detection. Until then packets to it are lost.
 Result<> wait_until_local(const IpAddress& address, const std::string& what) {
   constexpr int kTurnsMax = 25000;
   constexpr std::chrono::microseconds kTurn{200};
@@ -151,7 +151,7 @@ Result<> wait_until_local(const IpAddress& address, const std::string& what) {
     if (local) return {};
     std::this_thread::sleep_for(kTurn);
   }
-  return fail(Errc::kUnavailable, what + ": the kernel does not make it its own");
+  return fail(Errc::kUnavailable, what + ": the kernel does not activate it");
 }
 
 constexpr unsigned kCreate = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
@@ -284,7 +284,7 @@ Result<> add_address(const std::string& link, const IpAddress& address, unsigned
   SLUICE_CHECK_OK(outcome(what, request.send()));
   if (address.family() == Family::kIPv4) return {};
   SLUICE_TRY(const bool running, link_running(link));
-  if (!running) return {};  // the address comes to life with the link
+  if (!running) return {};  // the address becomes usable with the link
   return wait_until_local(address, what);
 }
 

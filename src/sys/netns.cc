@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // A network namespace lives as long as a process, an open descriptor or a mount refers to it. ip-netns(8) gives it a
-// name by bind-mounting /proc/<thread>/ns/net over an empty file in /run/netns; whoever opens that file holds the
-// namespace and can enter it with setns(2). We keep to that convention, so that `ip netns exec` and `nsenter --net=`
-// find what we make. Removing is unmounting and unlinking: the kernel then takes the namespace down in the background
-// (cleanup_net), with every link in it.
+// name by bind-mounting /proc/<thread>/ns/net over an empty file in /run/netns; a process that opens that file holds
+// the namespace and can enter it with setns(2). We keep to that convention, so that `ip netns exec` and `nsenter
+// --net=` find what we make. Removing is unmounting and unlinking: the kernel then takes the namespace down in the
+// background (cleanup_net), with every link in it.
 #include "sys/netns.h"
 
 #include <dirent.h>
@@ -43,7 +43,7 @@ std::string path_of(const std::string& name) {
 
 Result<> check_name(const std::string& name) {
   if (name.empty() || name.size() > 200 || name.find('/') != std::string::npos || name.starts_with('.')) {
-    return fail(Errc::kInvalid, fmt::format("netns: '{}' cannot be a name", name));
+    return fail(Errc::kInvalid, fmt::format("netns: '{}' is not a valid name", name));
   }
   return {};
 }

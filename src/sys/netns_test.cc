@@ -17,7 +17,7 @@ using testing::Contains;
 using testing::ElementsAre;
 using testing::Not;
 
-// Namespaces of one test, removed whatever happens.
+// Namespaces of one test, removed in every case.
 class NetnsTest : public testing::Test {
  protected:
   ~NetnsTest() override {
@@ -48,7 +48,7 @@ TEST_F(NetnsTest, IsListedUntilItIsRemoved) {
   EXPECT_THAT(*list_netns(), Contains(name));
   ASSERT_TRUE(remove_netns(name));
   EXPECT_THAT(*list_netns(), Not(Contains(name)));
-  EXPECT_TRUE(remove_netns(name)) << "removing what is not there succeeds";
+  EXPECT_TRUE(remove_netns(name)) << "removing a missing one succeeds";
 }
 
 TEST_F(NetnsTest, ASecondOfTheSameNameIsRefusedAndTheFirstStays) {
@@ -101,7 +101,7 @@ TEST_F(NetnsTest, TheThreadComesBackFromAFailingBody) {
   EXPECT_EQ(here(), home);
 }
 
-TEST_F(NetnsTest, WhatACrashBeforeTheMountLeftCanBeRemoved) {
+TEST_F(NetnsTest, LeftoversOfACrashBeforeTheMountCanBeRemoved) {
   make("a");
   const std::string half_made = fresh_name("b");
   const UniqueFd file(::open(("/run/netns/" + half_made).c_str(), O_RDONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0));

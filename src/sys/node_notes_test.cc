@@ -28,7 +28,7 @@ TEST(NodeNotes, AreReadBackAndShownByNft) {
   });
 }
 
-TEST(NodeNotes, OfOneKindAreReplacedAndNoneTakesTheTableAway) {
+TEST(NodeNotes, OfOneKindAreReplacedAndTheLastRemovesTheTable) {
   in_fresh_netns([] {
     const NotesAccess notes = kernel_notes();
     ASSERT_TRUE(replace_notes(notes, "settings", {"a"}));
@@ -38,7 +38,7 @@ TEST(NodeNotes, OfOneKindAreReplacedAndNoneTakesTheTableAway) {
     ASSERT_TRUE(replace_notes(notes, "folders", {}));
     ASSERT_TRUE(replace_notes(notes, "settings", {}));
     EXPECT_EQ(run({"nft", "list", "tables"}), "");
-    ASSERT_TRUE(replace_notes(notes, "settings", {})) << "of nothing";
+    ASSERT_TRUE(replace_notes(notes, "settings", {})) << "without any";
   });
 }
 
@@ -54,7 +54,7 @@ TEST(NodeNotes, TextsThatWouldBeCutAreRefused) {
   });
 }
 
-TEST(NodeNotes, GoWithTheNamespace) {
+TEST(NodeNotes, EndWithTheNamespace) {
   in_fresh_netns([] { ASSERT_TRUE(kernel_notes().write({{"k", {"x"}}})); });
   in_fresh_netns([] { EXPECT_EQ(all(kernel_notes()), NodeNotes()); });
 }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // One socket for both families: an IPv6 socket with IPV6_V6ONLY off also takes IPv4, whose addresses it shows
-// v4-mapped, just as IpAddress holds them. So there is no twin for IPv6 on the server's side.
+// v4-mapped, just as IpAddress holds them. So the server side needs no twin for IPv6.
 //
-// UDP needs care. A server bound to every address answers from whichever address the route to the client prefers; a
-// client that sent to another one drops that answer, and connection tracking does not recognise it. IPV6_RECVPKTINFO
-// tells where a datagram was sent to, and the same structure sent along with the answer makes the kernel use that as
+// UDP needs care. A server bound to every address replies from whichever address the route to the client prefers; a
+// client that sent to another one drops that reply, and connection tracking does not recognise it. IPV6_RECVPKTINFO
+// reports where a datagram was sent to, and the same structure sent along with the reply makes the kernel use that as
 // the source (RFC 3542 section 6).
 #include "sys/sockets.h"
 
@@ -87,7 +87,7 @@ Result<UniqueFd> bind_every_address(int type, std::uint16_t port) {
   return socket;
 }
 
-// Waits until the socket is ready for `events`, or answers ETIMEDOUT.
+// Waits until the socket is ready for `events`, or returns ETIMEDOUT.
 int wait_for(const UniqueFd& socket, short events, std::chrono::milliseconds timeout) {
   const auto deadline = SteadyClock::now() + timeout;
   pollfd entry{.fd = socket.get(), .events = events, .revents = 0};
@@ -132,7 +132,7 @@ Result<std::optional<AcceptedConnection>> accept_connection(const UniqueFd& list
   socklen_t size = sizeof(client);
   UniqueFd socket(::accept4(listener.get(), generic(client), &size, SOCK_CLOEXEC | SOCK_NONBLOCK));
   if (!socket) {
-    // ECONNABORTED: it was gone before we looked.
+    // ECONNABORTED: it was closed before we accepted it.
     if (nothing_now(errno) || errno == ECONNABORTED) return std::optional<AcceptedConnection>();
     return tl::unexpected(socket_error("accept", errno));
   }
@@ -211,7 +211,7 @@ Result<std::size_t> write_some(const UniqueFd& socket, std::string_view data) {
 
 Result<UniqueFd> connect_socket(const ConnectSpec& spec) {
   const std::string what = fmt::format("connect to {} {}", lower_name(spec.protocol), to_string(spec.to));
-  if (spec.protocol == Protocol::kSctp) return fail(Errc::kUnsupported, what + ": there are no SCTP sockets here");
+  if (spec.protocol == Protocol::kSctp) return fail(Errc::kUnsupported, what + ": SCTP sockets are not supported here");
   const int type = spec.protocol == Protocol::kTcp ? SOCK_STREAM : SOCK_DGRAM;
   UniqueFd socket;
   const auto open = [&]() -> Result<> {
@@ -223,7 +223,7 @@ Result<UniqueFd> connect_socket(const ConnectSpec& spec) {
   if (spec.from) {
     const sockaddr_in6 from = to_kernel(*spec.from);
     set_option(socket, SOL_SOCKET, SO_REUSEADDR,
-               1);  // a port may be used again although an old connection lingers on it
+               1);  // a port may be reused although an old connection lingers on it
     if (::bind(socket.get(), generic(from), sizeof(from)) != 0) {
       return tl::unexpected(socket_error(fmt::format("{} from {}", what, to_string(*spec.from)), errno));
     }
@@ -257,7 +257,7 @@ Result<std::string> receive_within(const UniqueFd& socket, std::chrono::millisec
   while (true) {
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - SteadyClock::now());
     if (const int error = wait_for(socket, POLLIN, std::max(left, std::chrono::milliseconds(0))); error != 0) {
-      return tl::unexpected(socket_error("wait for an answer", error));
+      return tl::unexpected(socket_error("wait for a response", error));
     }
     SLUICE_TRY(std::optional<std::string> data, read_some(socket));
     if (data) return *std::move(data);

@@ -48,7 +48,7 @@ class SocketsTest : public testing::Test {
   [[nodiscard]] ConnectSpec spec(Protocol protocol, std::string_view to) const {
     return {.netns = netns_, .protocol = protocol, .to = {ip(to), kPort}, .from = std::nullopt, .timeout = kPatience};
   }
-  // Non-blocking servers are asked again until something is there.
+  // Non-blocking servers are polled until something arrives.
   template <typename Ask>
   static auto wait_for(Ask ask) {
     auto found = ask();
@@ -74,13 +74,13 @@ TEST_F(SocketsTest, TcpServerSeesBothEndsInBothFamilies) {
     ASSERT_TRUE(send_within((*accepted)->socket, "hello", kPatience));
     EXPECT_EQ(*receive_within(*client, kPatience), "hello");
   }
-  EXPECT_FALSE(*accept_connection(listener)) << "nobody waits";
+  EXPECT_FALSE(*accept_connection(listener)) << "none is waiting";
 }
 
-TEST_F(SocketsTest, UdpAnswersComeFromTheAddressThatWasAsked) {
+TEST_F(SocketsTest, UdpRepliesComeFromTheAddressOfTheRequest) {
   const UniqueFd server = serve(bind_udp);
   for (const std::string_view to : {"127.0.0.1", "192.0.2.1", "::1", "2001:db8::1"}) {
-    // A connected client takes answers from `to` only.
+    // A connected client accepts replies from `to` only.
     const auto client = connect_socket(spec(Protocol::kUdp, to));
     ASSERT_TRUE(client) << client.error().what;
     ASSERT_TRUE(send_within(*client, "who", kPatience));
@@ -95,7 +95,7 @@ TEST_F(SocketsTest, UdpAnswersComeFromTheAddressThatWasAsked) {
   }
 }
 
-TEST_F(SocketsTest, TheSourceIsAsAsked) {
+TEST_F(SocketsTest, TheSourceIsAsRequested) {
   const UniqueFd listener = serve(listen_tcp);
   ConnectSpec with_source = spec(Protocol::kTcp, "127.0.0.1");
   with_source.from = SocketAddress{ip("192.0.2.1"), 4000};
@@ -113,7 +113,7 @@ TEST_F(SocketsTest, TheKernelsReasonIsKept) {
     const char* name;
     const char* to;
     int wanted;
-  } rows[] = {{"nobody listens", "127.0.0.1", ECONNREFUSED}, {"no route", "203.0.113.1", ENETUNREACH}};
+  } rows[] = {{"no listener", "127.0.0.1", ECONNREFUSED}, {"no route", "203.0.113.1", ENETUNREACH}};
   for (const auto& row : rows) {
     const auto client = connect_socket(spec(Protocol::kTcp, row.to));
     ASSERT_FALSE(client) << row.name;
@@ -148,7 +148,7 @@ TEST_F(SocketsTest, TwoServersOfOnePortAreRefused) {
   EXPECT_EQ(second.error().code, Errc::kAlreadyExists);
 }
 
-TEST_F(SocketsTest, PollerTellsWhoIsReady) {
+TEST_F(SocketsTest, PollerReportsReadySockets) {
   auto poller = Poller::open();
   ASSERT_TRUE(poller);
   const UniqueFd listener = serve(listen_tcp);
@@ -162,7 +162,7 @@ TEST_F(SocketsTest, PollerTellsWhoIsReady) {
   EXPECT_EQ(events->front().token, 42U);
   EXPECT_TRUE(events->front().readable);
   EXPECT_FALSE(events->front().writable);
-  // An idle connection can be written to, but nobody asked for that until now.
+  // An idle connection can be written to, but that was not requested until now.
   ASSERT_TRUE(poller->add(*client, 43));
   ASSERT_TRUE(accept_connection(listener));
   ASSERT_TRUE(poller->change(*client, 43, Poller::Interest::kReadAndWrite));

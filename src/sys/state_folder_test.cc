@@ -47,11 +47,11 @@ TEST_F(StateFolderTest, NamespacesOneAfterTheOtherNeverShareAName) {
       names.insert(netns_state_name());
     });
   }
-  EXPECT_EQ(names.size(), kNamespaces) << "inode numbers are used again, cookies are not";
+  EXPECT_EQ(names.size(), kNamespaces) << "inode numbers are reused, cookies are not";
   EXPECT_THAT(*names.begin(), MatchesRegex("netns-[0-9]+-[0-9a-f]+-[0-9]+"));
 }
 
-TEST_F(StateFolderTest, FoldersOfTheDeadGoAndThoseOfTheLivingStay) {
+TEST_F(StateFolderTest, FoldersOfDeadNamespacesAreRemovedAndOthersStay) {
   const std::string home = netns_state_name();
   std::string gone;
   in_fresh_netns([&] { gone = netns_state_name(); });
@@ -70,7 +70,7 @@ TEST_F(StateFolderTest, FoldersOfTheDeadGoAndThoseOfTheLivingStay) {
   });
 }
 
-// A name in /run/netns keeps a namespace that no process is in.
+// A name in /run/netns keeps a namespace without processes.
 TEST_F(StateFolderTest, ANamedNamespaceIsAliveUntilItIsRemoved) {
   const std::string netns = "sluice-state-folder-test";
   (void)remove_netns(netns);
@@ -85,7 +85,7 @@ TEST_F(StateFolderTest, ANamedNamespaceIsAliveUntilItIsRemoved) {
   ASSERT_TRUE(remove_netns(netns));
 }
 
-TEST_F(StateFolderTest, OfNothingIsNothing) {
+TEST_F(StateFolderTest, WithoutAFolderThereIsNothingToRemove) {
   EXPECT_TRUE(sweep_dead_state_folders(folder_ + "/none").empty());
 }
 
