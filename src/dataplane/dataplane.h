@@ -117,8 +117,7 @@ std::string_view to_string(Gap gap);  // "drop-by-policy"
 
 struct Limitation {
   Gap gap = Gap::kDropByPolicy;
-  std::string_view
-      why;  // a sentence for users, shown in `sluice status`, by tests that are skipped, and in the manual
+  std::string_view why;  // a sentence for users, shown in `sluice status`, by tests that are skipped, and in the manual
 };
 
 struct Capabilities {
