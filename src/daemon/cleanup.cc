@@ -109,7 +109,7 @@ void print(const CleanupReport& report, ReportForm form) {
     for (const std::string& text : report.removed) SLUICE_LOG_INFO("Removed", {"what", text});
     for (const std::string& text : report.problems) SLUICE_LOG_ERROR(kFailed, {"err", text});
     for (const std::string& text : report.left) SLUICE_LOG_WARNING("Left in place", {"what", text});
-    if (done) SLUICE_LOG_INFO("Cleaned up", {"what", last_line(report)});
+    if (done) SLUICE_LOG_INFO("Clean-up is complete", {"note", last_line(report)});
     return;
   }
   for (const std::string& text : report.removed) fmt::print("removed {}\n", text);

@@ -69,7 +69,7 @@ std::unique_ptr<dataplane::Mechanism> make_ipvs(const ProxyConfig& config, const
   namespace ipvs_plane = dataplane::ipvs;
   ipvs_plane::MechanismSettings settings;
   settings.plane.scheduler = config.ipvs.scheduler;
-  for (const std::string& text : items(config.ipvs.exclude_cidrs)) {
+  for (const std::string& text : config::items(config.ipvs.exclude_cidrs)) {
     if (const auto cidr = Cidr::parse(text)) settings.plane.exclude_cidrs.push_back(*cidr);  // validated before
   }
   settings.plane.drain_timeout = std::chrono::duration_cast<std::chrono::milliseconds>(sluice.ipvs.drain_timeout);
