@@ -78,7 +78,7 @@ class Neighbour:
             raise TimeoutError("the node does not answer at all")
 
     def go_on(self):
-        while not self.stopping.wait(0.02):
+        while not self.stopping.wait(0.1):
             if self.hears():
                 self.reached.append(time.monotonic())
             self.tries += 1

@@ -39,8 +39,9 @@ class ChangesOfModeTest(unittest.TestCase):
 
     def to_iptables(self):
         self.node.start_and_sync("iptables")
-        wait_for("nothing of mode ipvs is left", lambda: self.node.virtual_servers() == FOREIGN and "kube-ipvs0" not in self.node.remains()
-                 and self.node.setting(VS_CONNTRACK) == "0")
+        # The settings go last, and one look at everything takes an emulated processor a second.
+        wait_for("nothing of mode ipvs is left", lambda: self.node.setting(VS_CONNTRACK) == "0" and self.node.virtual_servers() == FOREIGN
+                 and "kube-ipvs0" not in self.node.remains())
         self.assertFalse([line for line in self.node.remains() if "sluice-ipvs" in line])
         self.assertEqual(self.node.setting(ROUTE_LOCALNET), "1")
         self.check("in mode iptables")
