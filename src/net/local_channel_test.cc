@@ -57,8 +57,8 @@ TEST(LocalChannel, SilentClientsMakeRoomForOthers) {
       loop, name, [](const std::string&, const LocalServer::Reply& reply) { reply("heard"); }, limits);
   ASSERT_TRUE(server) << server.error().what;
   std::thread thread([&loop] { loop.run(); });
-  std::vector<boost::asio::local::stream_protocol::socket> silent;
   EventLoop unused;
+  std::vector<boost::asio::local::stream_protocol::socket> silent;
   for (int i = 0; i < 4; ++i) {
     silent.emplace_back(unused);
     silent.back().connect(boost::asio::local::stream_protocol::endpoint(std::string(1, '\0') + name));
