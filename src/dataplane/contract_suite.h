@@ -47,6 +47,9 @@ class PlaneRig {
   virtual bool hold(const model::Service&) { return false; }
   virtual void let_go() {}
 
+  // Whether the plane has every gap of its mode. False for one on a back end that has fewer.
+  virtual bool has_every_gap() { return true; }
+
   // From now on the kernel takes so many further changes of this process, then it ends: nothing it writes has an effect,
   // and every call fails. kNever: it does not end.
   static constexpr std::size_t kNever = static_cast<std::size_t>(-1);

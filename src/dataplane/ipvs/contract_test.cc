@@ -72,6 +72,7 @@ class WorldRig : public PlaneRig {
     return true;
   }
   void let_go() override { world_.held.clear(); }
+  bool has_every_gap() override { return binds(); }
 
   void end_process_after(std::size_t changes) override { world_.changes_left = changes; }
   void end_connections() override { world_.clock.advance(std::chrono::minutes(1)); }
