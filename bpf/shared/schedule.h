@@ -18,6 +18,9 @@
  *   const struct sluice_line *sluice_line_at(__u32 line);	or 0
  *   struct sluice_cell *sluice_cell_at(__u32 id);		or 0
  *   long sluice_loop(__u32 rounds, long (*step)(__u32 round, void *context), void *context);	as bpf_loop(): until not 0
+ *   __u32 sluice_zero(void);					0, which the verifier does not know
+ * The last one: the verifier of 6.1 follows a step of bpf_loop() once, with what the context holds at first, and takes out
+ * branches that then cannot be reached. What a step finds again in its context must not begin as a constant.
  */
 #ifndef SLUICE_SHARED_SCHEDULE_H
 #define SLUICE_SHARED_SCHEDULE_H

@@ -67,7 +67,8 @@ static inline long sluice_scan_step(__u32 at, void *context)
 SLUICE_GLOBAL __u32 sluice_pick_best(__u32 view_line, __u32 scheduler)
 {
 	const struct sluice_view *view = sluice_view_at(view_line);
-	struct sluice_scan scan = { 0, scheduler, 0, 0, 0 };
+	__u32 zero = sluice_zero();
+	struct sluice_scan scan = { 0, scheduler, zero, zero, zero };
 
 	if (!view)
 		return 0;
@@ -114,7 +115,8 @@ static inline long sluice_twos_draw_step(__u32 at, void *context)
 SLUICE_GLOBAL __u32 sluice_pick_twos(__u32 view_line, __u32 random1, __u32 random2)
 {
 	const struct sluice_view *view = sluice_view_at(view_line);
-	struct sluice_twos one = { 0, 0, 0, 0 }, other = { 0, 0, 0, 0 };
+	__u32 zero = sluice_zero();
+	struct sluice_twos one = { 0, 0, zero, zero }, other = { 0, 0, zero, zero };
 	const struct sluice_cell *a, *b;
 
 	if (!view)

@@ -28,7 +28,7 @@ SLUICE_GLOBAL __u32 sluice_overrun(__u32 view_line, __u32 id)
 {
 	const struct sluice_view *view = sluice_view_at(view_line);
 	const struct sluice_cell *cell = sluice_cell_at(id);
-	struct sluice_idle idle = { 0, 0 };
+	struct sluice_idle idle = { 0, sluice_zero() };
 
 	if (!view || !cell || (__s64)sluice_active(cell->load) <= cell->weight)
 		return 0;
@@ -137,7 +137,8 @@ static inline int sluice_set_insert(struct sluice_destination_set *set, __u32 id
 SLUICE_GLOBAL __u32 sluice_pick_lblcr(__u32 view_line, struct sluice_destination_set *set, __u32 now_s,
 				      __u32 expiration_s)
 {
-	struct sluice_set_scan scan = { set, { 0, SLUICE_SCHED_WLC, 0, 0, 0 }, 0, 0, 0 };
+	__u32 zero = sluice_zero();
+	struct sluice_set_scan scan = { set, { 0, SLUICE_SCHED_WLC, zero, zero, zero }, zero, zero, zero };
 	__u32 id;
 
 	if (!set)

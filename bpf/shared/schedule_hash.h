@@ -96,7 +96,7 @@ static inline long sluice_fallback_step(__u32 offset, void *context)
 SLUICE_GLOBAL __u32 sluice_pick_hash(__u32 view_line, __u32 client, __u32 client_port, __u32 destination)
 {
 	const struct sluice_view *view = sluice_view_at(view_line);
-	struct sluice_fallback fallback = { 0, 0, 0, 0, 0 };
+	struct sluice_fallback fallback = { 0, 0, 0, 0, sluice_zero() };
 	__u32 count, id;
 
 	if (!view || !view->slots)

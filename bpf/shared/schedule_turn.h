@@ -37,7 +37,7 @@ static inline long sluice_greatest_step(__u32 at, void *context)
 SLUICE_GLOBAL __u32 sluice_greatest_weight(__u32 view_line)
 {
 	const struct sluice_view *view = sluice_view_at(view_line);
-	struct sluice_greatest greatest = { 0, 0 };
+	struct sluice_greatest greatest = { 0, sluice_zero() };
 
 	if (!view)
 		return 0;

@@ -125,7 +125,7 @@ static inline long sluice_seek_step(__u32 round, void *context)
 /* position << 32 | id of the first usable one in [from, end) with a weight of at least w; 0 for none. */
 SLUICE_GLOBAL __u64 sluice_seek_usable(__u32 view_line, __u32 from, __u32 end, __u32 w)
 {
-	struct sluice_seek seek = { view_line, from, end, w, 0 };
+	struct sluice_seek seek = { view_line, from, end, w, sluice_zero() };
 
 	if (from < end)
 		sluice_loop(end - from + 1, sluice_seek_step, &seek);

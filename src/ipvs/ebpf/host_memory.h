@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What bpf/shared/schedule.h asks of whoever includes it, for this process: the maps are the vectors that the calling
-// thread points to. In the kernel the same three names are map lookups and bpf_loop() (bpf/lib).
+// thread points to. In the kernel the same names are map lookups and bpf_loop() (bpf/lib).
 #pragma once
 
 #include <span>
@@ -26,6 +26,10 @@ inline const sluice_line* sluice_line_at(__u32 line) {
 inline sluice_cell* sluice_cell_at(__u32 id) {
   const auto cells = sluice::ipvs::ebpf::host_memory.cells;
   return id < cells.size() ? &cells[id] : nullptr;
+}
+
+inline __u32 sluice_zero() {
+  return 0;
 }
 
 inline long sluice_loop(__u32 rounds, long (*step)(__u32 round, void* context), void* context) {

@@ -1,0 +1,6 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# The BPF programs on the oldest kernel that they are for: its verifier must take them, and they must do there what they do elsewhere.
+set -e
+"$SLUICE_BINARY_DIR/src/sys/sys_bpf_test" --gtest_brief=1
+exec "$SLUICE_BINARY_DIR/src/ipvs/ebpf/ipvs_ebpf_kernel_test" --gtest_brief=1
