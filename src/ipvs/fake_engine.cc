@@ -9,6 +9,7 @@
 #include <limits>
 #include <utility>
 
+#include "ipvs/admission.h"
 #include "ipvs/engine_errors.h"
 
 namespace sluice::ipvs {
@@ -19,10 +20,6 @@ constexpr std::uint32_t kSignedMax = std::numeric_limits<std::int32_t>::max();
 auto find_real(std::vector<RealServerState>& real_servers, const RealServerKey& key) {
   return std::find_if(real_servers.begin(), real_servers.end(),
                       [&](const RealServerState& r) { return r.server.key == key; });
-}
-
-bool too_long(const VirtualServer& server) {
-  return server.scheduler.size() > kSchedulerNameMax || server.persistence_engine.size() > kPersistenceEngineNameMax;
 }
 
 }  // namespace
@@ -66,11 +63,8 @@ Result<std::vector<Failure>> FakeEngine::apply(std::span<const Change> changes) 
 }
 
 int FakeEngine::check_settings(const VirtualServer& server) const {
-  if (server.scheduler != kNoScheduler && !host_.schedulers.contains(server.scheduler)) return ENOENT;
-  if (!server.persistence_engine.empty() && !host_.persistence_engines.contains(server.persistence_engine))
-    return ENOENT;
-  const bool prefix_fits = server.persistence_mask >= 1 && server.persistence_mask <= 128;
-  return server.key.family == Family::kIPv6 && !prefix_fits ? EINVAL : 0;
+  return refusal_of_settings(server, host_.schedulers.contains(server.scheduler),
+                             host_.persistence_engines.contains(server.persistence_engine));
 }
 
 // The kernel counts in ticks of 32 bits and returns seconds.
@@ -81,7 +75,7 @@ VirtualServer FakeEngine::as_kept(VirtualServer server) const {
 }
 
 int FakeEngine::change(const AddVirtualServer& c) {
-  if (too_long(c.server)) return EINVAL;
+  if (const int error = refusal_of_names(c.server); error != 0) return error;
   if (servers_.contains(c.server.key)) return EEXIST;
   if (const int error = check_settings(c.server); error != 0) return error;
   servers_[c.server.key].server = as_kept(c.server);
@@ -89,7 +83,7 @@ int FakeEngine::change(const AddVirtualServer& c) {
 }
 
 int FakeEngine::change(const EditVirtualServer& c) {
-  if (too_long(c.server)) return EINVAL;
+  if (const int error = refusal_of_names(c.server); error != 0) return error;
   VirtualServerState* state = live(c.server.key);
   if (state == nullptr) return ESRCH;
   if (const int error = check_settings(c.server); error != 0) return error;
@@ -101,25 +95,14 @@ int FakeEngine::change(const RemoveVirtualServer& c) {
   return servers_.erase(c.key) == 0 ? ESRCH : 0;
 }
 
-int FakeEngine::check_settings(const VirtualServerKey& of, const RealServer& server) const {
-  if (server.key.family != of.family && (server.method != ForwardMethod::kTunnel || !daemons_.empty())) return EINVAL;
-  if (server.weight < 0) return ERANGE;
-  if (server.lower_threshold > server.upper_threshold) return ERANGE;
-  if (server.upper_threshold > kSignedMax) return EINVAL;
-  return server.tunnel.type == TunnelType::kGue && server.tunnel.port == 0 ? EINVAL : 0;
-}
-
-// IPv4 by route type: unicast and local addresses pass. IPv6 by inet6_addr_type: unicast that is not link-local passes.
 bool FakeEngine::usable(const RealServerKey& key) const {
-  if (key.address.is_multicast() || key.address.is_unspecified()) return false;
-  if (key.family == Family::kIPv6) return !key.address.is_link_local();
-  return key.address != IpAddress::from_v4(0xffffffff) && !host_.broadcasts.contains(key.address);
+  return may_be_real_server(key) && !host_.broadcasts.contains(key.address);
 }
 
 int FakeEngine::change(const AddRealServer& c) {
   VirtualServerState* state = live(c.to);
   if (state == nullptr) return ESRCH;
-  if (const int error = check_settings(c.to, c.server); error != 0) return error;
+  if (const int error = refusal_of_settings(c.to, c.server, !daemons_.empty()); error != 0) return error;
   if (find_real(state->real_servers, c.server.key) != state->real_servers.end()) return EEXIST;
   if (!usable(c.server.key)) return EINVAL;
   state->real_servers.insert(state->real_servers.begin(), RealServerState{.server = c.server, .statistics = {}});
@@ -129,7 +112,7 @@ int FakeEngine::change(const AddRealServer& c) {
 int FakeEngine::change(const EditRealServer& c) {
   VirtualServerState* state = live(c.of);
   if (state == nullptr) return ESRCH;
-  if (const int error = check_settings(c.of, c.server); error != 0) return error;
+  if (const int error = refusal_of_settings(c.of, c.server, !daemons_.empty()); error != 0) return error;
   const auto found = find_real(state->real_servers, c.server.key);
   if (found == state->real_servers.end()) return ENOENT;
   found->server = c.server;

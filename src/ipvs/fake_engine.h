@@ -57,7 +57,6 @@ class FakeEngine : public Engine {
   int change(const EditRealServer& c);
   int change(const RemoveRealServer& c);
   [[nodiscard]] int check_settings(const VirtualServer& server) const;
-  [[nodiscard]] int check_settings(const VirtualServerKey& of, const RealServer& server) const;
   [[nodiscard]] bool usable(const RealServerKey& key) const;
   [[nodiscard]] VirtualServer as_kept(VirtualServer server) const;
   [[nodiscard]] SyncDaemon with_defaults(SyncDaemon daemon) const;
