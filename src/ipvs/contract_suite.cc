@@ -151,6 +151,20 @@ std::vector<Connection> EngineContract::connections() {
   return all;
 }
 
+// What an engine without them says, whatever is asked of it.
+void EngineContract::expect_no_sync_daemons() {
+  for (const SyncRole role : {SyncRole::kMaster, SyncRole::kBackup}) {
+    const auto started = engine_->start_sync_daemon({.role = role, .interface = "eth0", .group = std::nullopt});
+    ASSERT_FALSE(started);
+    EXPECT_EQ(started.error().sys_errno, EOPNOTSUPP);
+    EXPECT_EQ(started.error().code, Errc::kUnsupported) << started.error().what;
+    EXPECT_EQ(errno_of(engine_->stop_sync_daemon(role)), ESRCH);
+  }
+  const auto running = engine_->sync_daemons();
+  ASSERT_TRUE(running) << running.error().what;
+  EXPECT_TRUE(running->empty());
+}
+
 TEST_P(EngineContract, HasANameAndAVersion) {
   EXPECT_FALSE(engine_->name().empty());
   const auto info = engine_->info();
@@ -535,8 +549,10 @@ TEST_P(EngineContract, AVirtualServerCanHaveManyRealServers) {
 TEST_P(EngineContract, FlushClearsTheTableAndLeavesTheRest) {
   const VirtualServerKey key = udp("10.0.0.1", 53);
   ASSERT_TRUE(engine_->set_timeouts({1000, 0, 0}));
-  ASSERT_TRUE(engine_->start_sync_daemon(
-      {.role = SyncRole::kMaster, .interface = "eth0", .sync_id = 1, .group = std::nullopt}));
+  if (GetParam().has_sync_daemons) {
+    ASSERT_TRUE(engine_->start_sync_daemon(
+        {.role = SyncRole::kMaster, .interface = "eth0", .sync_id = 1, .group = std::nullopt}));
+  }
   apply({AddVirtualServer{VirtualServer::of(key)}, AddRealServer{key, real("10.2.0.1", 5353)},
          AddVirtualServer{VirtualServer::of(VirtualServerKey::of_mark(Family::kIPv4, 1))}});
   rig_->send(4001, {key.address, key.port}, 100);
@@ -548,7 +564,7 @@ TEST_P(EngineContract, FlushClearsTheTableAndLeavesTheRest) {
   EXPECT_EQ(timeouts->tcp_s, 1000U);
   const auto daemons = engine_->sync_daemons();
   ASSERT_TRUE(daemons);
-  EXPECT_EQ(daemons->size(), 1U);
+  EXPECT_EQ(daemons->size(), GetParam().has_sync_daemons ? 1U : 0U);
   EXPECT_TRUE(engine_->flush()) << "nothing to remove is no error";
 }
 
@@ -637,6 +653,7 @@ TEST_P(EngineContract, TimeoutsAreSetOneByOneOrNotAtAll) {
 }
 
 TEST_P(EngineContract, SyncDaemonsReportWhatWasChosenForThem) {
+  if (!GetParam().has_sync_daemons) return expect_no_sync_daemons();
   const auto running = [&] {
     auto asked = engine_->sync_daemons();
     EXPECT_TRUE(asked) << asked.error().what;
@@ -673,6 +690,7 @@ TEST_P(EngineContract, SyncDaemonsReportWhatWasChosenForThem) {
 }
 
 TEST_P(EngineContract, ADaemonCanBeStoppedAsSoonAsItWasStarted) {
+  if (!GetParam().has_sync_daemons) return expect_no_sync_daemons();
   for (int round = 0; round < 10; ++round) {
     ASSERT_TRUE(engine_->start_sync_daemon({.role = SyncRole::kMaster, .interface = "eth0", .group = std::nullopt}))
         << round;
@@ -685,6 +703,7 @@ TEST_P(EngineContract, ADaemonCanBeStoppedAsSoonAsItWasStarted) {
 }
 
 TEST_P(EngineContract, ADaemonNeedsItsInterfaceAndAMulticastGroup) {
+  if (!GetParam().has_sync_daemons) return expect_no_sync_daemons();
   const SyncDaemon good{.role = SyncRole::kBackup, .interface = "eth0", .group = std::nullopt};
   SyncDaemon elsewhere = good;
   elsewhere.interface = "none0";
@@ -698,6 +717,7 @@ TEST_P(EngineContract, ADaemonNeedsItsInterfaceAndAMulticastGroup) {
 }
 
 TEST_P(EngineContract, DaemonsAndRealServersOfAnotherFamilyExcludeEachOther) {
+  if (!GetParam().has_sync_daemons) return expect_no_sync_daemons();
   const VirtualServerKey key = tcp("10.0.0.1", 80);
   const RealServer other = real("fd02::1", 80, ForwardMethod::kTunnel);
   const SyncDaemon daemon{.role = SyncRole::kMaster, .interface = "eth0", .group = std::nullopt};

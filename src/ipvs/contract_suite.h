@@ -30,6 +30,7 @@ class EngineRig {
 struct EngineUnderTest {
   std::string name;
   std::function<std::unique_ptr<EngineRig>()> make_rig;
+  bool has_sync_daemons = true;
 };
 
 class EngineContract : public testing::TestWithParam<EngineUnderTest> {
@@ -40,6 +41,7 @@ class EngineContract : public testing::TestWithParam<EngineUnderTest> {
   void apply(const std::vector<Change>& changes);
   std::vector<VirtualServerState> list();  // by key
   std::vector<Connection> connections();
+  void expect_no_sync_daemons();
 
   std::unique_ptr<EngineRig> rig_;
   std::unique_ptr<Engine> engine_;

@@ -15,6 +15,7 @@
 //                     ENOENT  the real server does not exist
 //                     ENODEV  a sync daemon's interface does not exist
 //     kUnsupported    ENOENT  a virtual server's scheduler or persistence engine is unknown
+//                     EOPNOTSUPP  a sync daemon, of an engine that has none
 //     kInvalid        EINVAL  a value out of range; a gue tunnel without port; a real server's address that is neither
 //                             unicast nor local; a real server of the other family without kTunnel, or while a sync
 //                             daemon runs

@@ -106,6 +106,8 @@ std::string daemon_reason(const SyncDaemon& daemon, int error) {
       return "it runs already";
     case ENODEV:
       return fmt::format("there is no interface '{}'", daemon.interface);
+    case EOPNOTSUPP:
+      return "this engine has none";
     case EINVAL:
       return "the group is not multicast, or real servers of another family than their virtual server's exist";
     default:
