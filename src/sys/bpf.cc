@@ -61,6 +61,11 @@ Errc code_of(int error) {
     case EPERM:
     case EACCES:
       return Errc::kPermission;
+    case ENOENT:
+    case ENODEV:
+      return Errc::kNotFound;
+    case EEXIST:
+      return Errc::kAlreadyExists;
     case ENOSYS:
     case EOPNOTSUPP:
       return Errc::kUnsupported;
@@ -167,6 +172,17 @@ Result<> BpfObject::load() {
   return failed("load " + name_, -error, error == -EPERM ? "" : reason_in(text));
 }
 
+Result<> BpfObject::keep_maps_in(const std::string& folder) {
+  bpf_map* map = nullptr;
+  bpf_object__for_each_map(map, object_.get()) {
+    if (bpf_map__is_internal(map)) continue;
+    const std::string path = folder + "/" + bpf_map__name(map);
+    if (const int error = bpf_map__set_pin_path(map, path.c_str()); error != 0)
+      return failed(fmt::format("{}: keep map {} in {}", name_, bpf_map__name(map), folder), -error);
+  }
+  return {};
+}
+
 int BpfObject::map(const std::string& name) const {
   const bpf_map* found = bpf_object__find_map_by_name(object_.get(), name.c_str());
   return found == nullptr ? -1 : bpf_map__fd(found);
@@ -175,6 +191,115 @@ int BpfObject::map(const std::string& name) const {
 int BpfObject::program(const std::string& name) const {
   const bpf_program* found = bpf_object__find_program_by_name(object_.get(), name.c_str());
   return found == nullptr ? -1 : bpf_program__fd(found);
+}
+
+Result<> pin_bpf(int fd, const std::string& path) {
+  if (bpf_obj_pin(fd, path.c_str()) != 0) return failed("pin " + path, errno);
+  return {};
+}
+
+Result<UniqueFd> open_pinned_bpf(const std::string& path) {
+  UniqueFd fd(bpf_obj_get(path.c_str()));
+  if (!fd) return failed("open " + path, errno);
+  return fd;
+}
+
+Result<> replace_pinned_bpf(int fd, const std::string& path) {
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT) return failed("remove " + path, errno);
+  return pin_bpf(fd, path);
+}
+
+Result<UniqueFd> make_bpf_array(const std::string& name, std::uint32_t value_size, std::uint32_t entries) {
+  bpf_map_create_opts options{};
+  options.sz = sizeof options;
+  options.map_flags = BPF_F_MMAPABLE;
+  UniqueFd fd(bpf_map_create(BPF_MAP_TYPE_ARRAY, name.substr(0, BPF_OBJ_NAME_LEN - 1).c_str(), sizeof(std::uint32_t),
+                             value_size, entries, &options));
+  if (!fd) return failed("make array " + name, errno);
+  return fd;
+}
+
+Result<> set_bpf_element(int map_fd, const void* key, const void* value, bool anew) {
+  if (bpf_map_update_elem(map_fd, key, value, anew ? BPF_NOEXIST : BPF_ANY) != 0)
+    return failed("set an element", errno);
+  return {};
+}
+
+Result<bool> find_bpf_element(int map_fd, const void* key, void* value) {
+  if (bpf_map_lookup_elem(map_fd, key, value) == 0) return true;
+  if (errno == ENOENT) return false;
+  return failed("find an element", errno);
+}
+
+Result<> remove_bpf_element(int map_fd, const void* key) {
+  if (bpf_map_delete_elem(map_fd, key) != 0 && errno != ENOENT) return failed("remove an element", errno);
+  return {};
+}
+
+Result<std::uint32_t> bpf_program_id(int program_fd) {
+  bpf_prog_info info{};
+  std::uint32_t length = sizeof info;
+  if (bpf_obj_get_info_by_fd(program_fd, &info, &length) != 0) return failed("read a program", errno);
+  return info.id;
+}
+
+namespace {
+
+bpf_tc_hook hook_of(const BpfHookPlace& place) {
+  bpf_tc_hook hook{};
+  hook.sz = sizeof hook;
+  hook.ifindex = place.interface;
+  hook.attach_point = place.hook == BpfHook::kIngress ? BPF_TC_INGRESS : BPF_TC_EGRESS;
+  return hook;
+}
+
+bpf_tc_opts options_of(const BpfHookPlace& place) {
+  bpf_tc_opts options{};
+  options.sz = sizeof options;
+  options.handle = place.handle;
+  options.priority = place.priority;
+  return options;
+}
+
+std::string named(const char* doing, const BpfHookPlace& place) {
+  return fmt::format("{} at {} of interface {}", doing, place.hook == BpfHook::kIngress ? "ingress" : "egress",
+                     place.interface);
+}
+
+}  // namespace
+
+Result<std::uint32_t> bpf_program_at(const BpfHookPlace& place) {
+  Listening listening;
+  const bpf_tc_hook hook = hook_of(place);
+  bpf_tc_opts options = options_of(place);
+  const int error = bpf_tc_query(&hook, &options);
+  // EINVAL: the device has no clsact yet.
+  if (error == -ENOENT || error == -EINVAL) return std::uint32_t{0};
+  if (error != 0) return failed(named("look for a program", place), -error);
+  return options.prog_id;
+}
+
+Result<> put_bpf_program(const BpfHookPlace& place, int program_fd) {
+  Listening listening;
+  bpf_tc_hook hook = hook_of(place);
+  // clsact may be there already, ours or another's: it is never removed.
+  if (const int error = bpf_tc_hook_create(&hook); error != 0 && error != -EEXIST)
+    return failed(named("make room for a program", place), -error, reason_in(listening.text()));
+  bpf_tc_opts options = options_of(place);
+  options.prog_fd = program_fd;
+  options.flags = BPF_TC_F_REPLACE;
+  if (const int error = bpf_tc_attach(&hook, &options); error != 0)
+    return failed(named("put a program", place), -error, reason_in(listening.text()));
+  return {};
+}
+
+Result<> remove_bpf_program(const BpfHookPlace& place) {
+  Listening listening;
+  const bpf_tc_hook hook = hook_of(place);
+  const bpf_tc_opts options = options_of(place);
+  const int error = bpf_tc_detach(&hook, &options);
+  if (error != 0 && error != -ENOENT && error != -EINVAL) return failed(named("remove a program", place), -error);
+  return {};
 }
 
 Result<BpfRun> run_bpf_program(int program_fd, std::span<const std::byte> packet) {

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "base/unique_fd.h"
 
 // Declares what sluice_bpf_object(NAME ...) of CMake has put into the program; sys::bpf_image(NAME) names it.
 #define SLUICE_BPF_OBJECT(name)                   \
@@ -37,6 +38,7 @@ struct BpfImage {
 // multiples of stride().
 class BpfMemory {
  public:
+  BpfMemory() = default;  // none
   BpfMemory(BpfMemory&& other) noexcept;
   BpfMemory& operator=(BpfMemory&& other) noexcept;
   BpfMemory(const BpfMemory&) = delete;
@@ -62,6 +64,9 @@ class BpfObject {
   static Result<BpfObject> open(const BpfImage& image);
   // Before load().
   Result<> set_entries(const std::string& map, std::uint32_t entries);
+  // Before load(): its maps are those that are pinned in this folder, under their names; what is not there yet, load() makes
+  // and pins. kInvalid from load() where one that is there has another size or type.
+  Result<> keep_maps_in(const std::string& folder);
   // Errors: kPermission without CAP_BPF and CAP_NET_ADMIN; kInvalid where the kernel's verifier refuses a program, with
   // the last line in which it says why; kUnsupported where this kernel has no BPF.
   Result<> load();
@@ -92,6 +97,34 @@ struct BpfRun {
 // Runs a TC program on a packet that begins with its Ethernet header (BPF_PROG_TEST_RUN). Maps change as they would for a real
 // one; the verdict is not carried out.
 Result<BpfRun> run_bpf_program(int program_fd, std::span<const std::byte> packet);
+
+// What maps and programs are kept by, besides the descriptors of processes: a file in the BPF file system.
+Result<> pin_bpf(int fd, const std::string& path);             // kAlreadyExists
+Result<UniqueFd> open_pinned_bpf(const std::string& path);     // kNotFound
+Result<> replace_pinned_bpf(int fd, const std::string& path);  // whether or not there was one
+
+// An array that can be mapped.
+Result<UniqueFd> make_bpf_array(const std::string& name, std::uint32_t value_size, std::uint32_t entries);
+// kAlreadyExists where the key is there and `anew` is set.
+Result<> set_bpf_element(int map_fd, const void* key, const void* value, bool anew = false);
+Result<bool> find_bpf_element(int map_fd, const void* key, void* value);
+Result<> remove_bpf_element(int map_fd, const void* key);  // succeeds if there is none
+// The kernel's number of a loaded program.
+Result<std::uint32_t> bpf_program_id(int program_fd);
+
+// The hooks of traffic control on a device, where packets come in and where they leave. Our program is the one with the
+// handle and priority that are given; it is replaced in place, and others are left alone.
+enum class BpfHook : std::uint8_t { kIngress, kEgress };
+struct BpfHookPlace {
+  int interface = 0;
+  BpfHook hook = BpfHook::kIngress;
+  std::uint32_t handle = 1;
+  std::uint32_t priority = 1;
+};
+// The number of the program that is there, 0 for none. kNotFound: there is no such device.
+Result<std::uint32_t> bpf_program_at(const BpfHookPlace& place);
+Result<> put_bpf_program(const BpfHookPlace& place, int program_fd);
+Result<> remove_bpf_program(const BpfHookPlace& place);  // succeeds if there is none
 
 // Of a verifier's log, the last line that says why: without what it counts at the end.
 std::string verifier_reason(std::string_view log);

@@ -1,9 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sys/bpf.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sched.h>
+#include <sys/mount.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "sys/bpf_place.h"
+#include "sys/test_netns.h"
 
 SLUICE_BPF_OBJECT(refused);
+SLUICE_BPF_OBJECT(nothing);
 
 namespace sluice::sys {
 namespace {
@@ -47,6 +57,95 @@ TEST(BpfObject, AMapThatIsNotThereIsSaidToBeMissing) {
   EXPECT_FALSE(object->set_entries("nonesuch", 1));
   EXPECT_EQ(object->map("nonesuch"), -1);
   EXPECT_EQ(object->program("nonesuch"), -1);
+}
+
+// Runs `body` on a thread with a mount and a network namespace of its own, and a BPF file system at /sys/fs/bpf if asked for.
+template <typename Body>
+void in_own_namespaces(bool with_bpf, Body body) {
+  std::thread([&] {
+    ASSERT_EQ(::unshare(CLONE_NEWNS | CLONE_NEWNET), 0) << "this test needs root";
+    ASSERT_EQ(::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr), 0) << std::strerror(errno);
+    const char* type = with_bpf ? "bpf" : "tmpfs";
+    ASSERT_EQ(::mount(type, "/sys/fs/bpf", type, 0, nullptr), 0) << std::strerror(errno);
+    body();
+  }).join();
+}
+
+TEST(BpfFileSystem, IsFoundWhereItIsMounted) {
+  in_own_namespaces(true, [] {
+    const auto found = bpf_file_system();
+    ASSERT_TRUE(found) << found.error().what;
+    EXPECT_EQ(*found, "/sys/fs/bpf");
+  });
+}
+
+TEST(BpfPins, KeepAMapWhileNoProcessHasIt) {
+  in_own_namespaces(true, [] {
+    const std::string path = "/sys/fs/bpf/kept";
+    EXPECT_EQ(open_pinned_bpf(path).error().code, Errc::kNotFound);
+    {
+      const auto made = make_bpf_array("kept", 8, 4);
+      ASSERT_TRUE(made) << made.error().what;
+      ASSERT_TRUE(pin_bpf(made->get(), path));
+      EXPECT_EQ(pin_bpf(made->get(), path).error().code, Errc::kAlreadyExists);
+      ASSERT_TRUE(replace_pinned_bpf(made->get(), path));
+      const std::uint32_t key = 3;
+      const std::uint64_t value = 77;
+      ASSERT_TRUE(set_bpf_element(made->get(), &key, &value));
+    }
+    const auto again = open_pinned_bpf(path);
+    ASSERT_TRUE(again) << again.error().what;
+    auto memory = BpfMemory::of(again->get(), 8);
+    ASSERT_TRUE(memory) << memory.error().what;
+    EXPECT_EQ(memory->elements<std::uint64_t>()[3], 77U);
+  });
+}
+
+TEST(BpfHooks, AProgramIsPutAndReplacedAndTakenOffWhileAnothersStays) {
+  in_own_namespaces(true, [] {
+    run({"ip", "link", "set", "lo", "up"});
+    auto object = BpfObject::open(SLUICE_BPF_IMAGE(nothing));
+    ASSERT_TRUE(object) << object.error().what;
+    const auto loaded = object->load();
+    ASSERT_TRUE(loaded) << loaded.error().what;
+    const int first = object->program("sluice_test_nothing");
+    const int second = object->program("sluice_test_nothing_else");
+    const BpfHookPlace others{1, BpfHook::kIngress, 1, 7};
+    const BpfHookPlace ours{1, BpfHook::kIngress, 0x51, 100};
+    EXPECT_EQ(*bpf_program_at(ours), 0U) << "no clsact yet";
+    ASSERT_TRUE(put_bpf_program(others, first));
+    for (const int program : {first, second, second}) {
+      const auto put = put_bpf_program(ours, program);
+      ASSERT_TRUE(put) << put.error().what;
+      EXPECT_EQ(*bpf_program_at(ours), *bpf_program_id(program));
+    }
+    EXPECT_EQ(*bpf_program_at({1, BpfHook::kEgress, 0x51, 100}), 0U);
+    ASSERT_TRUE(remove_bpf_program(ours));
+    ASSERT_TRUE(remove_bpf_program(ours)) << "there is none";
+    EXPECT_EQ(*bpf_program_at(ours), 0U);
+    EXPECT_EQ(*bpf_program_at(others), *bpf_program_id(first));
+    EXPECT_EQ(put_bpf_program({4711, BpfHook::kIngress, 1, 1}, first).error().code, Errc::kNotFound);
+  });
+}
+
+TEST(NetnsCookie, IsAnotherInEveryNamespace) {
+  std::uint64_t one = 0;
+  std::uint64_t other = 0;
+  in_fresh_netns([&] { one = *netns_cookie(); });
+  in_fresh_netns([&] { other = *netns_cookie(); });
+  EXPECT_NE(one, other);
+}
+
+TEST(Devices, AreListedWithWhatTheirPacketsBeginWith) {
+  in_fresh_netns([] {
+    run({"ip", "link", "add", "b0", "mtu", "1400", "type", "bridge"});
+    const auto devices = list_devices();
+    ASSERT_TRUE(devices) << devices.error().what;
+    ASSERT_EQ(devices->size(), 2U);
+    for (const Device& device : *devices) EXPECT_TRUE(device.ethernet) << device.name;
+    EXPECT_EQ(*device_mtu("b0"), 1400U);
+    EXPECT_EQ(device_mtu("b1").error().code, Errc::kNotFound);
+  });
 }
 
 }  // namespace

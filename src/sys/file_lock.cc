@@ -34,9 +34,17 @@ bool still_named(const UniqueFd& fd, const std::string& path) {
 }  // namespace
 
 Result<FileLock> FileLock::take(const std::string& path, std::chrono::milliseconds timeout) {
+  return take_opened(path, O_RDWR | O_CREAT, timeout);
+}
+
+Result<FileLock> FileLock::take_existing(const std::string& path, std::chrono::milliseconds timeout) {
+  return take_opened(path, O_RDONLY, timeout);
+}
+
+Result<FileLock> FileLock::take_opened(const std::string& path, int flags, std::chrono::milliseconds timeout) {
   const auto deadline = std::chrono::steady_clock::now() + timeout;
   while (true) {
-    UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    UniqueFd fd(::open(path.c_str(), flags | O_CLOEXEC, 0600));
     if (!fd) return lock_error(path, errno);
     if (::flock(fd.get(), LOCK_EX | LOCK_NB) == 0) {
       if (still_named(fd, path)) return FileLock(std::move(fd));

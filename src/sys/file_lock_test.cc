@@ -37,6 +37,17 @@ TEST_F(FileLockTest, ExcludesTheSecondUntilTheFirstReleasesIt) {
   EXPECT_TRUE(FileLock::take(path_, milliseconds(0)));
 }
 
+TEST_F(FileLockTest, AFolderCanBeLockedAndIsNotMade) {
+  {
+    const auto first = FileLock::take_existing(folder_, milliseconds(0));
+    ASSERT_TRUE(first) << first.error().what;
+    EXPECT_EQ(FileLock::take_existing(folder_, milliseconds(20)).error().code, Errc::kUnavailable);
+  }
+  EXPECT_TRUE(FileLock::take_existing(folder_, milliseconds(0)));
+  EXPECT_EQ(FileLock::take_existing(path_, milliseconds(0)).error().code, Errc::kNotFound);
+  EXPECT_FALSE(std::filesystem::exists(path_));
+}
+
 TEST_F(FileLockTest, WithoutItsFolderItIsNotFound) {
   const auto lock = FileLock::take(folder_ + "/absent/lock", milliseconds(0));
   ASSERT_FALSE(lock);
