@@ -21,7 +21,7 @@ struct sluice_flow {
 	__be16 target_port;
 	__u8 protocol; /* IPPROTO_*; 0: the template of a firewall mark */
 	__u8 family;   /* 4 or 6 */
-	__u16 zero;
+	__u16 use;     /* 0: of packets; 1: a template's, which no packet has */
 } __attribute__((aligned(8)));
 static_assert(sizeof(struct sluice_flow) == 40, "sluice_flow is map ABI");
 
@@ -35,9 +35,9 @@ struct sluice_connection {
 	__u32 timeout_s;
 	__u32 real; /* id */
 	__u32 real_generation;
-	__u32 service; /* id of the virtual server */
-	__u32 parent;  /* the template that controls it, or 0 */
-	__u32 packets; /* from the client */
+	__u32 parent; /* the template that controls it, or 0 */
+	__u32 parent_generation;
+	__u32 packets; /* from the client; of a template: the connections that it controls */
 };
 static_assert(sizeof(struct sluice_connection) == 128, "sluice_connection is map ABI");
 
@@ -85,7 +85,7 @@ enum {
 
 /* Flags of the word. */
 #define SLUICE_CONNECTION_ACTIVE 0x1u   /* its real server counts it as active; otherwise as inactive */
-#define SLUICE_CONNECTION_OWN 0x2u      /* the client is the node itself */
+#define SLUICE_CONNECTION_LATE 0x2u     /* its requests are rewritten where they leave, not where they come in */
 #define SLUICE_CONNECTION_TEMPLATE 0x4u /* binds a client to a real server */
 #define SLUICE_CONNECTION_ASSURED 0x8u  /* of a template: one of its connections was established */
 

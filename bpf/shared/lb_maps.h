@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+ *
+ * The engine's tables, as they lie in maps that outlive every process: their layout is ABI while pins exist, and the
+ * folder of pins is named for it (SLUICE_LAYOUT). Compiled by clang -target bpf (C11) and by C++20.
+ *
+ * Everything large is in *chunks*: arrays of SLUICE_CHUNK elements that can be mapped, behind one array of maps for each table, so that
+ * a table grows while packets use it.
+ */
+#ifndef SLUICE_SHARED_LB_MAPS_H
+#define SLUICE_SHARED_LB_MAPS_H
+#include "connection.h"
+#include "states.h"
+#include "view.h"
+
+#define SLUICE_LAYOUT "v1"
+
+#define SLUICE_CHUNK_BITS 14u
+#define SLUICE_CHUNK (1u << SLUICE_CHUNK_BITS)
+#define SLUICE_CHUNKS_MAX 4096u
+#define SLUICE_SERVICES_MAX 262144u /* keys; memory is taken as they come */
+#define SLUICE_FRAGMENTS_MAX 8192u
+
+/* Key of `sluice_service_id`. A firewall mark: protocol and port 0, the mark in host order in the first four bytes. */
+struct sluice_service_key {
+	__u8 address[16]; /* IPv4 as ::ffff:a.b.c.d */
+	__be16 port;
+	__u8 protocol; /* IPPROTO_* */
+	__u8 family;   /* 4 or 6 */
+} __attribute__((aligned(4)));
+static_assert(sizeof(struct sluice_service_key) == 20, "sluice_service_key is map ABI");
+
+/* Key of `sluice_fragment`: whose later parts a fragment's are. */
+struct sluice_fragment_key {
+	__u8 source[16];
+	__u8 target[16];
+	__u32 identification;
+	__u8 protocol;
+	__u8 family;
+	__u16 zero;
+};
+static_assert(sizeof(struct sluice_fragment_key) == 40, "sluice_fragment_key is map ABI");
+
+/* The connection of the first fragment, which has the ports. */
+struct sluice_fragment {
+	__u32 link;
+	__u32 generation;
+};
+static_assert(sizeof(struct sluice_fragment) == 8, "sluice_fragment is map ABI");
+
+/* What packets are counted in. */
+struct sluice_counts {
+	__u64 connections;
+	__u64 packets_in; /* from clients */
+	__u64 bytes_in;
+	__u64 packets_out;
+	__u64 bytes_out;
+};
+static_assert(sizeof(struct sluice_counts) == 40, "sluice_counts is map ABI");
+
+/* Element of `sluice_count`: of real server n, stripe s of S is element n * S + s. Only packets write it. */
+struct sluice_count {
+	struct sluice_counts counts;
+	__u64 zero[3];
+};
+static_assert(sizeof(struct sluice_count) == 64, "sluice_count is map ABI");
+#define SLUICE_STRIPES_MAX 8u
+
+/* Element of `sluice_service`: a virtual server. 0 is nobody's id. */
+struct sluice_service {
+	__u64 view;   /* its first line | generation << 32: one store publishes a new one; 0: there is none yet */
+	__u64 cursor; /* of rr and wrr: sluice_cursor_word() */
+	struct sluice_service_key key;
+	__u32 state; /* SLUICE_SERVICE_* */
+	__u32 flags; /* IP_VS_SVC_F_* as they were given */
+	__u32 persistence_s;
+	__u32 persistence_mask;    /* IPv4: a mask in host order; IPv6: a prefix length */
+	__u32 persistence_engine;  /* 0: none, 1: sip */
+	struct sluice_counts gone; /* of its real servers that were removed, after the zero point */
+	__u32 zero[4];
+};
+static_assert(sizeof(struct sluice_service) == 112, "sluice_service is map ABI");
+#define SLUICE_SERVICE_FREE 0u
+#define SLUICE_SERVICE_USED 1u
+#define SLUICE_SERVICE_PERSISTENT 0x1u
+#define SLUICE_SERVICE_ONE_PACKET 0x4u
+
+static inline __u32 sluice_view_line(__u64 view)
+{
+	return (__u32)view;
+}
+
+static inline __u32 sluice_view_generation(__u64 view)
+{
+	return (__u32)(view >> 32) & 0xffffu;
+}
+
+static inline __u64 sluice_view_word(__u32 line, __u32 generation)
+{
+	return (__u64)(generation & 0xffffu) << 32 | line;
+}
+
+/* Element of `sluice_real`: what a packet needs of a real server after it was chosen, and what only lists show. Its weight, limits
+ * and connections are in the `sluice_cell` of the same id. */
+struct sluice_real {
+	__u8 address[16];
+	__be16 port; /* 0: the port that the client used */
+	__u8 family;
+	__u8 method;                       /* IP_VS_CONN_F_* of the forward methods */
+	__u32 state;                       /* SLUICE_REAL_ID_* */
+	struct sluice_service_key service; /* of its virtual server, by which it is found again when it was removed */
+	__u32 service_id;
+	__s32 last_weight; /* the last one above 0: mh */
+	__u16 tunnel_checksum;
+	__be16 tunnel_port;
+	__u8 tunnel_type;
+	__u8 zero[3];
+	__u32 removed_s;             /* CLOCK_MONOTONIC */
+	struct sluice_counts zeroed; /* what the counters were when they were zeroed */
+};
+static_assert(sizeof(struct sluice_real) == 104, "sluice_real is map ABI");
+#define SLUICE_REAL_ID_FREE 0u
+#define SLUICE_REAL_ID_USED 1u
+#define SLUICE_REAL_ID_REMOVED 2u /* connections may still point to it */
+
+#define SLUICE_SYNC_INTERFACE 16
+struct sluice_sync_daemon {
+	__u32 running;
+	__u32 sync_id;
+	__u8 group[16];
+	__u16 port;
+	__u16 message_bytes_max;
+	__u8 ttl;
+	__u8 zero[3];
+	char interface[SLUICE_SYNC_INTERFACE];
+};
+static_assert(sizeof(struct sluice_sync_daemon) == 48, "sluice_sync_daemon is map ABI");
+
+/* The one element of `sluice_settings`. */
+struct sluice_settings {
+	__u64 changes; /* made by user space: whoever has an index of the tables sees by it whether it still is right */
+	__u64 program_hash; /* of the programs that are attached */
+	__u32 tcp_s[SLUICE_STATE_ROW];
+	__u32 sctp_s[SLUICE_STATE_ROW];
+	__u32 udp_s;
+	__u32 stripes;  /* of counters: a power of two */
+	__u32 services; /* ids from here on were never used */
+	__u32 reals;
+	__u32 lines;
+	__u32 connections_max;             /* the table grows up to this */
+	__u32 sweep;                       /* the entry that the sweep comes to next */
+	__u32 sweeping;                    /* its timer runs */
+	struct sluice_sync_daemon sync[2]; /* master, backup */
+};
+static_assert(sizeof(struct sluice_settings) == 272, "sluice_settings is map ABI");
+
+/* X(NAME, text): why a packet was dropped. Texts are those of status and of the metric's label. */
+#define SLUICE_DROP_REASONS(X)                  \
+	X(MALFORMED, "malformed")               \
+	X(NO_REAL_SERVER, "no_real_server")     \
+	X(REAL_SERVER_GONE, "real_server_gone") \
+	X(TABLE_FULL, "table_full")             \
+	X(PORT_TAKEN, "port_taken")             \
+	X(BUSY, "busy")                         \
+	X(METHOD, "forward_method")             \
+	X(NO_ROUTE, "no_route")
+
+enum {
+#define X(name, text) SLUICE_DROP_##name,
+	SLUICE_DROP_REASONS(X)
+#undef X
+	SLUICE_DROP_COUNT,
+};
+
+#endif

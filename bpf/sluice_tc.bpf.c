@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+ *
+ * The engine's programs on TC's two hooks of every device, and the one that starts the sweep.
+ *
+ * Clients elsewhere: a request is rewritten where it comes in, its reply where it goes out. The node's own: a request is rewritten where it
+ * goes out, its reply where it comes in. In between the stack, and nf_conntrack in it, sees one whole connection: of the client with the
+ * real server, or of the node with the virtual server.
+ */
+#include "lib/tables.bpf.h"
+
+#include <bpf/bpf_endian.h>
+#include <linux/if_ether.h>
+#include <linux/pkt_cls.h>
+
+#include "lib/connections.bpf.h"
+#include "lib/refuse.bpf.h"
+#include "lib/rewrite.bpf.h"
+
+#define SLUICE_ETHERNET_SIZE 14u
+#define SLUICE_LO 1 /* in every network namespace */
+#define SLUICE_AF_INET 2
+#define SLUICE_AF_INET6 10
+
+static __always_inline int sluice_dropped(__u32 reason)
+{
+	sluice_count_drop(reason);
+	return TC_ACT_SHOT;
+}
+
+/* What a packet carries that was forwarded here, until it leaves: it may meet more of our hooks, and its mark still is that of a virtual
+ * server. Of this namespace only: a veth pair takes it along to another one, which may have an engine, too. */
+static __always_inline __u16 sluice_tag(void)
+{
+	const struct sluice_pool *pool = sluice_pool_here();
+
+	return pool ? (__u16)pool->hash_key | 1 : 1;
+}
+
+/* A packet of the node's own goes out where its real server is, not where a route to the virtual server leads. */
+static __always_inline int sluice_send_on(struct __sk_buff *skb, const struct sluice_packet *packet, const __u8 *real)
+{
+	struct bpf_fib_lookup fib;
+	long found;
+
+	__builtin_memset(&fib, 0, sizeof(fib));
+	/* As the node's own packets are routed: they come from lo. (As a look-up for output it would be bound to the device.) */
+	fib.ifindex = SLUICE_LO;
+	if (packet->outer.family == 4) {
+		fib.family = SLUICE_AF_INET;
+		__builtin_memcpy(&fib.ipv4_src, packet->outer.flow.source + 12, 4);
+		__builtin_memcpy(&fib.ipv4_dst, real + 12, 4);
+	} else {
+		fib.family = SLUICE_AF_INET6;
+		__builtin_memcpy(fib.ipv6_src, packet->outer.flow.source, 16);
+		__builtin_memcpy(fib.ipv6_dst, real, 16);
+	}
+	found = bpf_fib_lookup(skb, &fib, sizeof(fib), 0);
+	if (found != BPF_FIB_LKUP_RET_SUCCESS && found != BPF_FIB_LKUP_RET_NO_NEIGH)
+		return sluice_dropped(SLUICE_DROP_NO_ROUTE);
+	return (int)bpf_redirect_neigh(fib.ifindex, 0, 0, 0);
+}
+
+/* An ICMP error about a packet of a connection: to whoever has sent that packet, about the one that it has sent. `towards_real`:
+ * for an error about a reply. */
+static __always_inline int sluice_pass_error(struct __sk_buff *skb, struct sluice_packet *packet, __u32 towards_real,
+					     __u32 late)
+{
+	struct sluice_connection *entry = sluice_connection_at(packet->search.link >> 1);
+	const struct sluice_cell *cell;
+	__be16 port, client_port;
+	__u8 address[16];
+	int failed;
+
+	if (!entry)
+		return TC_ACT_UNSPEC;
+	cell = sluice_cell_of(entry);
+	if (!cell || !(SLUICE_READ(cell->flags) & SLUICE_REAL_CONFIGURED))
+		return towards_real ? sluice_dropped(SLUICE_DROP_REAL_SERVER_GONE) : TC_ACT_UNSPEC;
+	sluice_count_packet(entry->real, !towards_real, packet->bytes, 0);
+	if (towards_real) {
+		__builtin_memcpy(address, entry->reply.source, 16);
+		port = entry->reply.source_port;
+		client_port = entry->reply.target_port;
+		failed = sluice_rewrite_inner(skb, packet, SLUICE_REWRITE_SOURCE, address, port, client_port) ||
+			 sluice_rewrite(skb, &packet->outer, SLUICE_REWRITE_TARGET, address, port);
+	} else {
+		__builtin_memcpy(address, entry->request.target, 16);
+		port = entry->request.target_port;
+		client_port = entry->request.source_port;
+		failed = sluice_rewrite_inner(skb, packet, SLUICE_REWRITE_TARGET, address, port, client_port) ||
+			 sluice_rewrite(skb, &packet->outer, SLUICE_REWRITE_SOURCE, address, port);
+	}
+	if (failed)
+		return sluice_dropped(SLUICE_DROP_MALFORMED);
+	return towards_real && late ? sluice_send_on(skb, packet, address) : TC_ACT_UNSPEC;
+}
+
+/* From the client: to its real server. */
+static __always_inline int sluice_forward(struct __sk_buff *skb, struct sluice_packet *packet, __u32 late,
+					  __u32 connections)
+{
+	struct sluice_connection *entry = sluice_connection_at(packet->search.link >> 1);
+	const struct sluice_cell *cell;
+	__be16 port, client_port;
+	__u8 address[16];
+
+	if (!entry)
+		return TC_ACT_UNSPEC;
+	cell = sluice_cell_of(entry);
+	if (!cell || !(SLUICE_READ(cell->flags) & SLUICE_REAL_CONFIGURED))
+		return sluice_dropped(SLUICE_DROP_REAL_SERVER_GONE);
+	__builtin_memcpy(address, entry->reply.source, 16);
+	port = entry->reply.source_port;
+	client_port = entry->reply.target_port;
+	sluice_count_packet(entry->real, 0, packet->bytes, connections);
+	__sync_fetch_and_add(&entry->packets, 1);
+	/* Last, so that what was read above was of this connection. */
+	if (!connections && !packet->outer.later &&
+	    !sluice_advance(packet->search.link >> 1, packet->search.word, SLUICE_IN, packet->event))
+		return sluice_dropped(SLUICE_DROP_BUSY);
+	if (sluice_rewrite(skb, &packet->outer, SLUICE_REWRITE_TARGET, address, port) ||
+	    sluice_rewrite_other_port(skb, &packet->outer, SLUICE_REWRITE_SOURCE, client_port))
+		return sluice_dropped(SLUICE_DROP_MALFORMED);
+	skb->tc_index = sluice_tag();
+	return late ? sluice_send_on(skb, packet, address) : TC_ACT_UNSPEC;
+}
+
+/* From the real server: as if from the virtual server. */
+static __always_inline int sluice_return(struct __sk_buff *skb, struct sluice_packet *packet)
+{
+	struct sluice_connection *entry = sluice_connection_at(packet->search.link >> 1);
+	const struct sluice_cell *cell;
+	__be16 port, client_port;
+	__u8 address[16];
+
+	if (!entry)
+		return TC_ACT_UNSPEC;
+	__builtin_memcpy(address, entry->request.target, 16);
+	port = entry->request.target_port;
+	client_port = entry->request.source_port;
+	cell = sluice_cell_of(entry);
+	if (cell && (SLUICE_READ(cell->flags) & SLUICE_REAL_CONFIGURED))
+		sluice_count_packet(entry->real, 1, packet->bytes, 0);
+	if (!packet->outer.later &&
+	    !sluice_advance(packet->search.link >> 1, packet->search.word, SLUICE_OUT, packet->event))
+		return sluice_dropped(SLUICE_DROP_BUSY);
+	if (sluice_rewrite(skb, &packet->outer, SLUICE_REWRITE_SOURCE, address, port) ||
+	    sluice_rewrite_other_port(skb, &packet->outer, SLUICE_REWRITE_TARGET, client_port))
+		return sluice_dropped(SLUICE_DROP_MALFORMED);
+	return TC_ACT_UNSPEC;
+}
+
+/* The connection of a later fragment: that of the first one, if it was here before. */
+static __always_inline __u32 sluice_find_fragment(struct sluice_packet *packet)
+{
+	const struct sluice_connection *entry;
+	const struct sluice_fragment *first;
+
+	sluice_name_fragment(packet);
+	first = bpf_map_lookup_elem(&sluice_fragment, &packet->fragment);
+	if (!first)
+		return 0;
+	entry = sluice_connection_at(first->link >> 1);
+	packet->search.link = first->link;
+	packet->search.word = entry ? SLUICE_READ(entry->word) : 0;
+	return entry && sluice_phase(packet->search.word) == SLUICE_PHASE_LIVE &&
+			       sluice_generation(packet->search.word) == first->generation
+		       ? first->link
+		       : 0;
+}
+
+/* After a first fragment was let through. */
+static __always_inline void sluice_remember_fragment(struct sluice_packet *packet)
+{
+	struct sluice_fragment first = { packet->search.link, sluice_generation(packet->search.word) };
+
+	sluice_name_fragment(packet);
+	bpf_map_update_elem(&sluice_fragment, &packet->fragment, &first, BPF_ANY);
+}
+
+/* One packet, and no entry: one-packet scheduling. Its reply is not rewritten. */
+static __always_inline int sluice_forward_once(struct __sk_buff *skb, struct sluice_packet *packet,
+					       const struct sluice_service *service, __u32 real_id, __u32 late)
+{
+	const struct sluice_real *real = sluice_real_at(real_id);
+	__u8 address[16];
+
+	if (!real)
+		return sluice_dropped(SLUICE_DROP_NO_REAL_SERVER);
+	__builtin_memcpy(address, real->address, 16);
+	sluice_count_packet(real_id, 0, packet->bytes, 1);
+	if (sluice_rewrite(skb, &packet->outer, SLUICE_REWRITE_TARGET, address,
+			   sluice_port_on(real, service, &packet->outer.flow)))
+		return sluice_dropped(SLUICE_DROP_MALFORMED);
+	skb->tc_index = sluice_tag();
+	return late ? sluice_send_on(skb, packet, address) : TC_ACT_UNSPEC;
+}
+
+static __always_inline int sluice_is_masqueraded(__u32 real_id)
+{
+	const struct sluice_real *real = sluice_real_at(real_id);
+
+	return real && !real->method;
+}
+
+/* A packet of no connection: one of a virtual server opens one. */
+static __always_inline int sluice_begin(struct __sk_buff *skb, struct sluice_packet *packet, __u32 late)
+{
+	__u32 id = sluice_service_of(&packet->outer.flow, skb->mark), real = 0, template = 0;
+	const struct sluice_service *service = id ? sluice_service_at(id) : 0;
+	const struct sluice_connection *entry;
+
+	if (!service)
+		return TC_ACT_UNSPEC;
+	if (packet->outer.protocol == SLUICE_TCP && !packet->syn_only)
+		return TC_ACT_UNSPEC;
+	if (packet->outer.protocol == SLUICE_SCTP && packet->event != SLUICE_SCTP_EVENT_INIT)
+		return TC_ACT_UNSPEC;
+	/* The data of active FTP: it comes with another connection. */
+	if (packet->outer.flow.source_port == bpf_htons(20))
+		return TC_ACT_UNSPEC;
+	packet->drop = SLUICE_DROP_NO_REAL_SERVER;
+	if (service->flags & SLUICE_SERVICE_PERSISTENT)
+		template = sluice_find_template(packet, id);
+	entry = template ? sluice_connection_at(template) : 0;
+	if (entry)
+		real = entry->real;
+	/* Without persistence, a virtual server for all ports has nothing to serve them by. */
+	else if ((service->flags & SLUICE_SERVICE_PERSISTENT) || !service->key.protocol ||
+		 packet->outer.flow.target_port == service->key.port)
+		real = sluice_choose(id, &packet->outer.flow);
+	if (real && !template && (service->flags & SLUICE_SERVICE_PERSISTENT)) {
+		template = sluice_make_template(packet, id, real);
+		real = template ? real : 0;
+	}
+	if (!real) {
+		sluice_count_drop(packet->drop);
+		return packet->drop == SLUICE_DROP_NO_REAL_SERVER ? sluice_refuse(skb) : TC_ACT_SHOT;
+	}
+	/* Rather nothing than another method than the one that was asked for. */
+	if (!sluice_is_masqueraded(real))
+		return sluice_dropped(SLUICE_DROP_METHOD);
+	if (packet->outer.protocol == SLUICE_UDP && (service->flags & SLUICE_SERVICE_ONE_PACKET))
+		return sluice_forward_once(skb, packet, service, real, late);
+	if (!sluice_connect(packet, real, id, late, template))
+		return sluice_dropped(packet->drop);
+	if (packet->outer.fragmented)
+		sluice_remember_fragment(packet);
+	return sluice_forward(skb, packet, late, 1);
+}
+
+/* A SYN on a connection that is over opens another (conn_reuse_mode 1). */
+static __always_inline int sluice_opens_again(const struct sluice_packet *packet, __u32 link)
+{
+	__u32 state = sluice_state(packet->search.word);
+
+	return packet->kind == SLUICE_PACKET_CONNECTION && !(link & 1) && packet->outer.protocol == SLUICE_TCP &&
+	       packet->syn_only && (state == SLUICE_TCP_TIME_WAIT || state == SLUICE_TCP_CLOSE);
+}
+
+/* Finds the packet's connection; one whose time is over is none. */
+static __always_inline __u32 sluice_find_live(struct sluice_packet *packet, const struct sluice_flow *flow)
+{
+	__u32 link = sluice_find(flow, &packet->search);
+	struct sluice_connection *entry;
+
+	if (!link)
+		return 0;
+	entry = sluice_connection_at(link >> 1);
+	if (!entry || (!sluice_expired(entry, bpf_ktime_get_coarse_ns()) && !sluice_opens_again(packet, link)))
+		return link;
+	sluice_end(link >> 1, packet->search.word);
+	return 0;
+}
+
+static __always_inline int sluice_handle(struct __sk_buff *skb, __u32 l3, int egress)
+{
+	struct sluice_packet *packet = sluice_packet_here();
+	/* Nobody has received it: it is the node's own. */
+	__u32 own = egress && skb->ingress_ifindex == 0;
+	__u32 family, link, late, error = 0;
+
+	if (skb->protocol == bpf_htons(ETH_P_IP))
+		family = 4;
+	else if (skb->protocol == bpf_htons(ETH_P_IPV6))
+		family = 6;
+	else
+		return TC_ACT_UNSPEC;
+	if (!packet)
+		return TC_ACT_UNSPEC;
+	if (skb->tc_index == sluice_tag()) {
+		if (egress)
+			skb->tc_index = 0;
+		return TC_ACT_UNSPEC;
+	}
+	sluice_read_packet(skb, packet, l3, family);
+	packet->bytes = skb->len - l3;
+	if (packet->kind == SLUICE_PACKET_ICMP_ERROR) {
+		struct sluice_flow flow;
+
+		sluice_turn_flow(&flow, &packet->inner.flow);
+		link = sluice_find_live(packet, &flow);
+		error = 1;
+	} else if (packet->kind == SLUICE_PACKET_CONNECTION) {
+		link = sluice_find_live(packet, &packet->outer.flow);
+	} else if (packet->kind == SLUICE_PACKET_FRAGMENT) {
+		link = sluice_find_fragment(packet);
+		if (!link)
+			return TC_ACT_UNSPEC;
+	} else {
+		return TC_ACT_UNSPEC;
+	}
+	/* netfilter sets marks, and so later than packets come in: those of clients elsewhere are seen where they leave. */
+	if (!link)
+		return error || (egress && !own && !skb->mark) ? TC_ACT_UNSPEC : sluice_begin(skb, packet, !!egress);
+	late = sluice_connection_flags(packet->search.word) & SLUICE_CONNECTION_LATE;
+	if (link & 1 ? !!late == egress : !!late != egress)
+		return TC_ACT_UNSPEC;
+	if (error)
+		return sluice_pass_error(skb, packet, !(link & 1), egress);
+	if (packet->outer.fragmented && !packet->outer.later)
+		sluice_remember_fragment(packet);
+	return link & 1 ? sluice_return(skb, packet) : sluice_forward(skb, packet, egress, 0);
+}
+
+SEC("tc")
+int sluice_ingress(struct __sk_buff *skb)
+{
+	return sluice_handle(skb, SLUICE_ETHERNET_SIZE, 0);
+}
+
+SEC("tc")
+int sluice_egress(struct __sk_buff *skb)
+{
+	return sluice_handle(skb, SLUICE_ETHERNET_SIZE, 1);
+}
+
+/* Devices whose packets begin with the IP header: tunnels, WireGuard. */
+SEC("tc")
+int sluice_ingress_l3(struct __sk_buff *skb)
+{
+	return sluice_handle(skb, 0, 0);
+}
+
+SEC("tc")
+int sluice_egress_l3(struct __sk_buff *skb)
+{
+	return sluice_handle(skb, 0, 1);
+}
+
+/* Run once by user space: from then on the timer starts itself. Not 0: it could not be had. */
+SEC("tc")
+int sluice_start_sweep(struct __sk_buff *skb)
+{
+	__u32 zero = 0;
+	struct sluice_timer *timer = bpf_map_lookup_elem(&sluice_timer, &zero);
+	long error;
+
+	(void)skb;
+	if (!timer)
+		return 1;
+	error = bpf_timer_init(&timer->timer, &sluice_timer, 1 /* CLOCK_MONOTONIC */);
+	if (error && error != -16 /* EBUSY: it was made before */)
+		return (int)-error;
+	if (bpf_timer_set_callback(&timer->timer, sluice_sweep_tick))
+		return 1;
+	return (int)-bpf_timer_start(&timer->timer, SLUICE_SWEEP_NS, 0);
+}
+
+char _license[] SEC("license") = "GPL";

@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ipvs/ebpf/ebpf_engine.h"
+
+#include <time.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <limits>
+
+#include "ipvs/ebpf/hooks.h"
+#include "ipvs/ebpf/records.h"
+#include "ipvs/engine_errors.h"
+#include "sys/bpf_place.h"
+
+namespace sluice::ipvs::ebpf {
+namespace {
+
+// What the kernel takes at 250 ticks per second.
+constexpr std::uint32_t kTimeoutMax_s = std::numeric_limits<std::int32_t>::max() / 250;
+constexpr std::uint32_t kVersion = 0x010201;  // of ip_vs, whose rules these are
+constexpr std::uint64_t kSecond_ns = 1000000000;
+
+std::uint64_t now_ns() {
+  timespec now{};
+  ::clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+  return static_cast<std::uint64_t>(now.tv_sec) * kSecond_ns + static_cast<std::uint64_t>(now.tv_nsec);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Engine>> EbpfEngine::open() {
+  SLUICE_CHECK_OK(sys::bpf_file_system());
+  return std::unique_ptr<Engine>(new EbpfEngine());
+}
+
+bool EbpfEngine::in_use() {
+  const auto tables = Tables::find();
+  return tables && tables->has_value();
+}
+
+Result<> EbpfEngine::remove() {
+  SLUICE_CHECK_OK(detach());
+  return Tables::remove();
+}
+
+Description EbpfEngine::description() const {
+  return {.name = "ebpf", .serves_loopback_clients = false};
+}
+
+Result<bool> EbpfEngine::look() {
+  if (!tables_) {
+    SLUICE_TRY(tables_, Tables::find());
+    if (!tables_) return false;
+    edit_.emplace(*tables_);
+  }
+  SLUICE_CHECK_OK(tables_->follow());
+  return true;
+}
+
+Result<> EbpfEngine::make() {
+  // Always: the programs may be another version's, and devices may have come.
+  SLUICE_TRY(Tables made, Tables::make());
+  tables_.emplace(std::move(made));
+  if (!edit_) edit_.emplace(*tables_);
+  SLUICE_TRY(const Programs programs, tables_->programs());
+  SLUICE_CHECK_OK(attach(programs));
+  sluice_settings& settings = tables_->settings();
+  if (settings.sweeping != 0) return {};
+  const std::vector<std::byte> packet(64);
+  SLUICE_TRY(const sys::BpfRun run, sys::run_bpf_program(programs.start_sweep.get(), packet));
+  settings.sweeping = run.verdict == 0 ? 1 : 0;
+  return {};
+}
+
+Result<EngineInfo> EbpfEngine::info() {
+  SLUICE_TRY(const bool there, look());
+  return EngineInfo{kVersion, there ? tables_->pool().buckets : 0};
+}
+
+VirtualServerState EbpfEngine::state_of(const sluice_service& service) const {
+  VirtualServerState state;
+  state.server = settings_in(service, edit_->scheduler_of(service));
+  sluice_counts all = service.gone;
+  for (const std::uint32_t id : edit_->members(service)) {
+    const sluice_real& real = *tables_->reals.at(id);
+    const sluice_cell& cell = *tables_->cells.at(id);
+    const std::uint64_t load = __atomic_load_n(&cell.load, __ATOMIC_ACQUIRE);
+    const sluice_counts counts = difference(edit_->counted(id), real.zeroed);
+    all = sum(all, counts);
+    RealServerState shown;
+    shown.server = settings_in(real, cell);
+    shown.active_connections = sluice_active(load);
+    shown.inactive_connections = sluice_total(load) - std::min(sluice_active(load), sluice_total(load));
+    shown.persistent_connections = cell.persistent;
+    shown.statistics.totals = counters_of(counts);
+    state.real_servers.push_back(std::move(shown));
+  }
+  state.statistics.totals = counters_of(all);
+  return state;
+}
+
+Result<> EbpfEngine::list(const Wanted& wanted, const std::function<void(VirtualServerState)>& visit) {
+  SLUICE_TRY(const bool there, look());
+  if (!there) return {};
+  // Callers may change the table while they are asked, so it is not locked then; each is read as it is when its turn comes.
+  std::vector<VirtualServerKey> keys;
+  for (std::uint32_t id = 1; id < tables_->settings().services; ++id) {
+    const sluice_service* service = tables_->services.at(id);
+    if (service != nullptr && service->state == SLUICE_SERVICE_USED) keys.push_back(key_in(service->key));
+  }
+  for (const VirtualServerKey& key : keys) {
+    if (!wanted(key)) continue;
+    auto state = find(key);
+    if (state) {
+      visit(*std::move(state));
+    } else if (state.error().sys_errno != ESRCH) {
+      return tl::unexpected(state.error());
+    }
+  }
+  return {};
+}
+
+Result<VirtualServerState> EbpfEngine::find(const VirtualServerKey& key) {
+  SLUICE_TRY(const bool there, look());
+  if (!there) return tl::unexpected(refused_key("find", key, ESRCH));
+  SLUICE_TRY(const sys::FileLock lock, tables_->lock());
+  SLUICE_TRY(const std::uint32_t id, tables_->service_id(record_of(key)));
+  if (id == 0) return tl::unexpected(refused_key("find", key, ESRCH));
+  return state_of(*tables_->services.at(id));
+}
+
+Result<> EbpfEngine::connections(const std::function<void(const Connection&)>& visit) {
+  SLUICE_TRY(const bool there, look());
+  if (!there) return {};
+  const std::uint64_t now = now_ns();
+  const std::uint32_t end = __atomic_load_n(&tables_->pool().fresh, __ATOMIC_ACQUIRE);
+  for (std::uint32_t id = 1; id < end; ++id) {
+    const sluice_connection* entry = tables_->connections.at(id);
+    if (entry == nullptr) break;
+    if (const auto connection = connection_in(*entry, now)) visit(*connection);
+  }
+  return {};
+}
+
+Result<std::vector<Failure>> EbpfEngine::apply(std::span<const Change> changes) {
+  std::vector<Failure> failures;
+  if (changes.empty()) return failures;
+  SLUICE_CHECK_OK(make());
+  SLUICE_TRY(const sys::FileLock lock, tables_->lock());
+  for (std::size_t i = 0; i < changes.size(); ++i) {
+    SLUICE_TRY(const int error, edit_->apply(changes[i]));
+    if (error != 0) failures.push_back({i, refused(changes[i], error)});
+  }
+  return failures;
+}
+
+Result<> EbpfEngine::flush() {
+  SLUICE_TRY(const bool there, look());
+  if (!there) return {};
+  SLUICE_TRY(const sys::FileLock lock, tables_->lock());
+  return edit_->flush();
+}
+
+void EbpfEngine::zero_one(sluice_service& service) {
+  service.gone = {};
+  for (const std::uint32_t id : edit_->members(service)) tables_->reals.at(id)->zeroed = edit_->counted(id);
+}
+
+Result<> EbpfEngine::zero(const std::optional<VirtualServerKey>& key) {
+  SLUICE_TRY(const bool there, look());
+  if (!there) {
+    if (key) return tl::unexpected(refused_key("zero", *key, ESRCH));
+    return {};
+  }
+  SLUICE_TRY(const sys::FileLock lock, tables_->lock());
+  if (key) {
+    SLUICE_TRY(const std::uint32_t id, tables_->service_id(record_of(*key)));
+    if (id == 0) return tl::unexpected(refused_key("zero", *key, ESRCH));
+    zero_one(*tables_->services.at(id));
+    return {};
+  }
+  for (std::uint32_t id = 1; id < tables_->settings().services; ++id) {
+    sluice_service* service = tables_->services.at(id);
+    if (service != nullptr && service->state == SLUICE_SERVICE_USED) zero_one(*service);
+  }
+  return {};
+}
+
+Result<Timeouts> EbpfEngine::timeouts() {
+  SLUICE_TRY(const bool there, look());
+  if (!there) return Timeouts{900, 120, 300};
+  const sluice_settings& settings = tables_->settings();
+  return Timeouts{settings.tcp_s[SLUICE_TCP_ESTABLISHED], settings.tcp_s[SLUICE_TCP_FIN_WAIT], settings.udp_s};
+}
+
+Result<> EbpfEngine::set_timeouts(const Timeouts& timeouts) {
+  if (std::max({timeouts.tcp_s, timeouts.tcp_fin_s, timeouts.udp_s}) > kTimeoutMax_s)
+    return tl::unexpected(refused_call("set timeouts", EINVAL));
+  SLUICE_CHECK_OK(make());
+  SLUICE_TRY(const sys::FileLock lock, tables_->lock());
+  sluice_settings& settings = tables_->settings();
+  if (timeouts.tcp_s != 0) settings.tcp_s[SLUICE_TCP_ESTABLISHED] = timeouts.tcp_s;
+  if (timeouts.tcp_fin_s != 0) settings.tcp_s[SLUICE_TCP_FIN_WAIT] = timeouts.tcp_fin_s;
+  if (timeouts.udp_s != 0) settings.udp_s = timeouts.udp_s;
+  return {};
+}
+
+Result<std::vector<SyncDaemon>> EbpfEngine::sync_daemons() {
+  return std::vector<SyncDaemon>{};
+}
+
+Result<> EbpfEngine::start_sync_daemon(const SyncDaemon& daemon) {
+  return tl::unexpected(refused_start(daemon, EOPNOTSUPP));
+}
+
+Result<> EbpfEngine::stop_sync_daemon(SyncRole role) {
+  return tl::unexpected(refused_stop(role, ESRCH));
+}
+
+}  // namespace sluice::ipvs::ebpf

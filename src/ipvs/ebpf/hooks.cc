@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ipvs/ebpf/hooks.h"
+
+#include <array>
+
+#include "sys/bpf_place.h"
+
+namespace sluice::ipvs::ebpf {
+namespace {
+
+sys::BpfHookPlace place_of(const sys::Device& device, sys::BpfHook hook) {
+  return {device.index, hook, kFilterHandle, kFilterPriority};
+}
+
+Result<> attach_to(const sys::BpfHookPlace& place, const UniqueFd& program) {
+  SLUICE_TRY(const std::uint32_t wanted, sys::bpf_program_id(program.get()));
+  SLUICE_TRY(const std::uint32_t there, sys::bpf_program_at(place));
+  return there == wanted ? Result<>{} : sys::put_bpf_program(place, program.get());
+}
+
+}  // namespace
+
+Result<> attach(const Programs& programs) {
+  SLUICE_TRY(const std::vector<sys::Device> devices, sys::list_devices());
+  Result<> first;
+  for (const sys::Device& device : devices) {
+    const auto in =
+        attach_to(place_of(device, sys::BpfHook::kIngress), device.ethernet ? programs.ingress : programs.ingress_l3);
+    const auto out =
+        attach_to(place_of(device, sys::BpfHook::kEgress), device.ethernet ? programs.egress : programs.egress_l3);
+    // A device that went meanwhile needs none.
+    for (const Result<>& each : {in, out}) {
+      if (!each && first && each.error().code != Errc::kNotFound) first = annotate(each.error(), device.name);
+    }
+  }
+  return first;
+}
+
+Result<> detach() {
+  SLUICE_TRY(const std::vector<sys::Device> devices, sys::list_devices());
+  for (const sys::Device& device : devices) {
+    SLUICE_CHECK_OK(sys::remove_bpf_program(place_of(device, sys::BpfHook::kIngress)));
+    SLUICE_CHECK_OK(sys::remove_bpf_program(place_of(device, sys::BpfHook::kEgress)));
+  }
+  return {};
+}
+
+}  // namespace sluice::ipvs::ebpf

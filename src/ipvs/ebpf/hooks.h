@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// Our programs on the devices of the calling thread's network namespace. Other people's programs on the same hooks are left
+// alone: ours have a handle and a priority of their own, and let a packet go on to whoever comes after.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "ipvs/ebpf/tables.h"
+
+namespace sluice::ipvs::ebpf {
+
+// What sets our filters apart: "tc filter show" prints both.
+inline constexpr std::uint32_t kFilterHandle = 0x51;
+inline constexpr std::uint32_t kFilterPriority = 100;
+
+// Puts them where they are not yet, in this version, and starts the sweep. Tries every device; the first error.
+Result<> attach(const Programs& programs);
+// Takes them off every device.
+Result<> detach();
+
+}  // namespace sluice::ipvs::ebpf

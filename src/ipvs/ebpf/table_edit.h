@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+// Changes of virtual and real servers in the maps, while packets read them. What is needed beside the maps to do so (which ids
+// and lines are free) is found in them, and found again when another process has changed them.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "base/result.h"
+#include "ipvs/change.h"
+#include "ipvs/ebpf/line_memory.h"
+#include "ipvs/ebpf/tables.h"
+#include "ipvs/ebpf/view.h"
+
+namespace sluice::ipvs::ebpf {
+
+class TableEdit {
+ public:
+  explicit TableEdit(Tables& tables) : tables_(&tables) {}
+
+  // 0, or the errno of the refusal. An Error where the maps could not be changed. The caller holds the lock.
+  Result<int> apply(const Change& change);
+  Result<> flush();
+
+  // For lists. The ids of a virtual server's real servers, the newest first.
+  [[nodiscard]] std::vector<std::uint32_t> members(const sluice_service& service) const;
+  [[nodiscard]] std::uint32_t scheduler_of(const sluice_service& service) const;
+  // All that was counted for a real server since the programs run.
+  [[nodiscard]] sluice_counts counted(std::uint32_t real) const;
+
+ private:
+  // A removed real server, by which it is found when it is added again.
+  using RemovedKey = std::pair<std::vector<std::uint8_t>, std::vector<std::uint8_t>>;
+
+  Result<int> change(const AddVirtualServer& c);
+  Result<int> change(const EditVirtualServer& c);
+  Result<int> change(const RemoveVirtualServer& c);
+  Result<int> change(const AddRealServer& c);
+  Result<int> change(const EditRealServer& c);
+  Result<int> change(const RemoveRealServer& c);
+
+  void index_anew();
+  void changed();
+  [[nodiscard]] sluice_view* view_of(const sluice_service& service) const;
+  [[nodiscard]] std::uint32_t member_with(const sluice_service& service, const RealServerKey& key) const;
+  [[nodiscard]] std::vector<ViewMember> view_members(const std::vector<std::uint32_t>& ids) const;
+  // Builds and publishes a view of these members; `move` says where the cursor is in it.
+  template <typename Move>
+  Result<> publish(sluice_service& service, std::uint32_t scheduler, const std::vector<std::uint32_t>& ids, Move move);
+  Result<std::uint32_t> new_service_id();
+  Result<std::uint32_t> new_real_id();
+  void set_limits(sluice_cell& cell, const RealServer& server);
+  void drop_member(sluice_service& service, std::uint32_t id);
+
+  Tables* tables_;
+  std::uint64_t indexed_changes_ = 0;
+  LineMemory lines_;
+  std::vector<std::uint32_t> free_services_;
+  std::vector<std::uint32_t> free_reals_;
+  std::map<RemovedKey, std::uint32_t> removed_;
+};
+
+}  // namespace sluice::ipvs::ebpf

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whoever comes first in a network namespace loads the programs, and libbpf makes and pins their maps. Whoever comes later opens
+// the pins: no program is loaded again while the one that is there is of this version.
+#include "ipvs/ebpf/tables.h"
+
+#include <fmt/format.h>
+#include <sys/random.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <functional>
+#include <string_view>
+#include <thread>
+
+#include "sys/bpf_place.h"
+
+SLUICE_BPF_OBJECT(datapath);
+
+namespace sluice::ipvs::ebpf {
+namespace {
+
+constexpr std::chrono::seconds kLockPatience{10};
+constexpr std::uint32_t kBuckets = 1U << 20;
+constexpr std::uint32_t kFirstConnections = 4 * SLUICE_CHUNK;
+constexpr std::uint32_t kConnectionsMax = 1U << 20;
+constexpr std::array kPrograms{"sluice_ingress", "sluice_egress", "sluice_ingress_l3", "sluice_egress_l3",
+                               "sluice_start_sweep"};
+
+// FNV-1a: which programs these are. Not 0.
+std::uint64_t image_hash() {
+  std::uint64_t hash = 0xcbf29ce484222325;
+  for (const std::byte each : SLUICE_BPF_IMAGE(datapath).bytes)
+    hash = (hash ^ std::to_integer<std::uint64_t>(each)) * 0x100000001b3;
+  return hash | 1;
+}
+
+std::uint32_t stripes() {
+  std::uint32_t stripes = 1;
+  while (stripes < SLUICE_STRIPES_MAX && stripes < std::thread::hardware_concurrency()) stripes *= 2;
+  return stripes;
+}
+
+void set_default_timeouts(sluice_settings& settings) {
+#define X(name, text, seconds) settings.tcp_s[SLUICE_TCP_##name] = seconds;
+  SLUICE_TCP_STATES(X)
+#undef X
+#define X(name, text, seconds) settings.sctp_s[SLUICE_SCTP_##name] = seconds;
+  SLUICE_SCTP_STATES(X)
+#undef X
+#define X(name, text, seconds) settings.udp_s = seconds;
+  SLUICE_UDP_STATES(X)
+#undef X
+}
+
+}  // namespace
+
+template <typename T>
+Result<> Chunked<T>::map(const UniqueFd& chunk) {
+  SLUICE_TRY(sys::BpfMemory memory, sys::BpfMemory::of(chunk.get(), sizeof(T)));
+  chunks_.push_back(std::move(memory));
+  return {};
+}
+
+template <typename T>
+Result<> Chunked<T>::follow() {
+  while (true) {
+    const auto chunk = sys::open_pinned_bpf(path(chunks_.size()));
+    if (!chunk) return chunk.error().code == Errc::kNotFound ? Result<>{} : tl::unexpected(chunk.error());
+    SLUICE_CHECK_OK(map(*chunk));
+  }
+}
+
+template <typename T>
+Result<> Chunked<T>::grow_to(std::uint32_t count) {
+  while (size() < count) {
+    const auto number = static_cast<std::uint32_t>(chunks_.size());
+    if (number >= SLUICE_CHUNKS_MAX)
+      return fail(Errc::kExhausted, fmt::format("ipvs: {} holds {} elements", name_, size()));
+    SLUICE_TRY(const UniqueFd outer, sys::open_pinned_bpf(folder_ + "/" + name_));
+    SLUICE_TRY(const UniqueFd chunk, sys::make_bpf_array(name_, sizeof(T), SLUICE_CHUNK));
+    const int fd = chunk.get();
+    SLUICE_CHECK_OK(sys::set_bpf_element(outer.get(), &number, &fd));
+    SLUICE_CHECK_OK(sys::replace_pinned_bpf(fd, path(number)));
+    SLUICE_CHECK_OK(map(chunk));
+  }
+  return {};
+}
+
+template class Chunked<sluice_line>;
+template class Chunked<sluice_cell>;
+template class Chunked<sluice_real>;
+template class Chunked<sluice_count>;
+template class Chunked<sluice_service>;
+template class Chunked<sluice_connection>;
+
+Tables::Tables(const std::string& folder)
+    : lines("sluice_line", folder),
+      cells("sluice_cell", folder),
+      reals("sluice_real", folder),
+      counts("sluice_count", folder),
+      services("sluice_service", folder),
+      connections("sluice_connection", folder),
+      folder_(folder) {}
+
+Result<std::string> Tables::folder() {
+  SLUICE_TRY(const std::string root, sys::bpf_file_system());
+  SLUICE_TRY(const std::uint64_t cookie, sys::netns_cookie());
+  return fmt::format("{}/sluice/{}/{}", root, SLUICE_LAYOUT, cookie);
+}
+
+Result<std::optional<Tables>> Tables::find() {
+  SLUICE_TRY(const std::string folder, Tables::folder());
+  std::error_code error;
+  if (!std::filesystem::exists(folder + "/sluice_settings", error)) return std::optional<Tables>{};
+  Tables tables(folder);
+  SLUICE_CHECK_OK(tables.open_maps());
+  if (tables.settings().changes == 0) return std::optional<Tables>{};  // their maker did not get to the end
+  SLUICE_CHECK_OK(tables.follow());
+  return std::optional<Tables>(std::move(tables));
+}
+
+Result<Tables> Tables::make() {
+  SLUICE_TRY(const std::string folder, Tables::folder());
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (error)
+    return fail(Errc::kPermission, fmt::format("make the folder {}: {}", folder, error.message()), error.value());
+  for (const auto& each : {std::filesystem::path(folder).parent_path().parent_path(), std::filesystem::path(folder)})
+    std::filesystem::permissions(each, std::filesystem::perms::owner_all, error);
+  Tables tables(folder);
+  SLUICE_TRY(const sys::FileLock lock, tables.lock());
+  if (std::filesystem::exists(folder + "/sluice_settings", error)) SLUICE_CHECK_OK(tables.open_maps());
+  if (tables.settings_.elements<sluice_settings>().empty() || tables.settings().program_hash != image_hash())
+    SLUICE_CHECK_OK(tables.load_programs());
+  SLUICE_CHECK_OK(tables.initialise());
+  SLUICE_CHECK_OK(tables.follow());
+  return tables;
+}
+
+Result<> Tables::remove() {
+  SLUICE_TRY(const std::string folder, Tables::folder());
+  std::error_code error;
+  std::filesystem::remove_all(folder, error);
+  if (error) return fail(Errc::kInternal, fmt::format("remove {}: {}", folder, error.message()), error.value());
+  return {};
+}
+
+Result<sys::FileLock> Tables::lock() {
+  return sys::FileLock::take_existing(folder_, kLockPatience);
+}
+
+Result<> Tables::open_maps() {
+  const auto open = [this](const char* name, std::size_t size, sys::BpfMemory& memory) -> Result<> {
+    SLUICE_TRY(const UniqueFd fd, sys::open_pinned_bpf(folder_ + "/" + name));
+    SLUICE_TRY(memory, sys::BpfMemory::of(fd.get(), size));
+    return {};
+  };
+  SLUICE_CHECK_OK(open("sluice_settings", sizeof(sluice_settings), settings_));
+  SLUICE_CHECK_OK(open("sluice_pool", sizeof(sluice_pool), pool_));
+  SLUICE_CHECK_OK(open("sluice_drop", sizeof(__u64), drops_));
+  SLUICE_TRY(service_ids_, sys::open_pinned_bpf(folder_ + "/sluice_service_id"));
+  return {};
+}
+
+Result<> Tables::load_programs() {
+  SLUICE_TRY(auto object, sys::BpfObject::open(SLUICE_BPF_IMAGE(datapath)));
+  const bool there = !pool_.elements<sluice_pool>().empty() && pool().buckets != 0;
+  SLUICE_CHECK_OK(object.set_entries("sluice_bucket", there ? pool().buckets : kBuckets));
+  SLUICE_CHECK_OK(object.keep_maps_in(folder_));
+  SLUICE_CHECK_OK(object.load());
+  for (const char* program : kPrograms)
+    SLUICE_CHECK_OK(sys::replace_pinned_bpf(object.program(program), fmt::format("{}/{}", folder_, program)));
+  return open_maps();
+}
+
+Result<> Tables::initialise() {
+  SLUICE_CHECK_OK(follow());
+  sluice_settings& s = settings();
+  s.program_hash = image_hash();
+  if (s.changes != 0) return {};
+  s.stripes = stripes();
+  s.services = s.reals = s.lines = 1;
+  s.connections_max = kConnectionsMax;
+  set_default_timeouts(s);
+  sluice_pool& p = pool();
+  if (::getrandom(&p.hash_key, sizeof p.hash_key, 0) != sizeof p.hash_key)
+    return fail(Errc::kInternal, "ipvs: no random number for the connection table");
+  p.buckets = kBuckets;
+  p.fresh = 1;
+  SLUICE_CHECK_OK(connections.grow_to(kFirstConnections));
+  __atomic_store_n(&p.end, connections.size(), __ATOMIC_RELEASE);
+  SLUICE_CHECK_OK(services.grow_to(1));
+  SLUICE_CHECK_OK(lines.grow_to(1));
+  s.changes = 1;
+  return {};
+}
+
+Result<> Tables::follow() {
+  SLUICE_CHECK_OK(lines.follow());
+  SLUICE_CHECK_OK(cells.follow());
+  SLUICE_CHECK_OK(reals.follow());
+  SLUICE_CHECK_OK(counts.follow());
+  SLUICE_CHECK_OK(services.follow());
+  SLUICE_CHECK_OK(connections.follow());
+  sluice_pool& p = pool();
+  const std::uint32_t used = __atomic_load_n(&p.fresh, __ATOMIC_ACQUIRE);
+  if (p.end == 0 || used < p.end / 4 * 3 || p.end >= settings().connections_max) return {};
+  SLUICE_CHECK_OK(connections.grow_to(std::min(p.end * 2, settings().connections_max)));
+  __atomic_store_n(&p.end, std::min(connections.size(), settings().connections_max), __ATOMIC_RELEASE);
+  return {};
+}
+
+Result<std::uint32_t> Tables::service_id(const sluice_service_key& key) const {
+  std::uint32_t id = 0;
+  SLUICE_TRY(const bool found, sys::find_bpf_element(service_ids_.get(), &key, &id));
+  return found ? id : 0;
+}
+
+Result<> Tables::set_service_id(const sluice_service_key& key, std::uint32_t id) {
+  return sys::set_bpf_element(service_ids_.get(), &key, &id);
+}
+
+Result<> Tables::remove_service_id(const sluice_service_key& key) {
+  return sys::remove_bpf_element(service_ids_.get(), &key);
+}
+
+Result<Programs> Tables::programs() const {
+  Programs programs;
+  SLUICE_TRY(programs.ingress, sys::open_pinned_bpf(folder_ + "/sluice_ingress"));
+  SLUICE_TRY(programs.egress, sys::open_pinned_bpf(folder_ + "/sluice_egress"));
+  SLUICE_TRY(programs.ingress_l3, sys::open_pinned_bpf(folder_ + "/sluice_ingress_l3"));
+  SLUICE_TRY(programs.egress_l3, sys::open_pinned_bpf(folder_ + "/sluice_egress_l3"));
+  SLUICE_TRY(programs.start_sweep, sys::open_pinned_bpf(folder_ + "/sluice_start_sweep"));
+  return programs;
+}
+
+}  // namespace sluice::ipvs::ebpf

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+// The engine's maps (bpf/shared/lb_maps.h), as memory of this process: made, found again, made larger. They are pinned in a
+// folder of the BPF file system that is named for the layout and the network namespace, and outlive every process.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "base/unique_fd.h"
+#include "bpf/shared/lb_maps.h"
+#include "sys/bpf.h"
+#include "sys/file_lock.h"
+
+namespace sluice::ipvs::ebpf {
+
+// A table in chunks.
+template <typename T>
+class Chunked {
+ public:
+  Chunked(std::string name, std::string folder) : name_(std::move(name)), folder_(std::move(folder)) {}
+  // Null for an element that has no memory yet.
+  [[nodiscard]] T* at(std::uint32_t id) const {
+    const std::uint32_t chunk = id >> SLUICE_CHUNK_BITS;
+    return chunk < chunks_.size() ? &chunks_[chunk].template elements<T>()[id & (SLUICE_CHUNK - 1)] : nullptr;
+  }
+  [[nodiscard]] std::uint32_t size() const { return static_cast<std::uint32_t>(chunks_.size()) << SLUICE_CHUNK_BITS; }
+  // Memory for all ids below `count`. kExhausted where the kernel has no memory for it, or the table cannot be that large.
+  Result<> grow_to(std::uint32_t count);
+  // Finds what another process has made meanwhile.
+  Result<> follow();
+
+ private:
+  [[nodiscard]] std::string path(std::size_t chunk) const {
+    return folder_ + "/" + name_ + "_" + std::to_string(chunk);
+  }
+  Result<> map(const UniqueFd& chunk);
+  std::string name_;
+  std::string folder_;
+  std::vector<sys::BpfMemory> chunks_;
+};
+
+struct Programs {
+  UniqueFd ingress;
+  UniqueFd egress;
+  UniqueFd ingress_l3;
+  UniqueFd egress_l3;
+  UniqueFd start_sweep;
+};
+
+class Tables {
+ public:
+  // Those of the calling thread's network namespace: nothing where there are none.
+  static Result<std::optional<Tables>> find();
+  // Makes what is missing, and brings programs of another version up to this one's.
+  static Result<Tables> make();
+  // Takes everything out of the kernel, connections too. The programs must be off their hooks.
+  static Result<> remove();
+
+  // One process at a time reads or changes them.
+  Result<sys::FileLock> lock();
+
+  [[nodiscard]] sluice_settings& settings() const { return settings_.elements<sluice_settings>()[0]; }
+  [[nodiscard]] sluice_pool& pool() const { return pool_.elements<sluice_pool>()[0]; }
+  [[nodiscard]] std::span<const __u64> drops() const { return drops_.elements<__u64>(); }
+  Chunked<sluice_line> lines;
+  Chunked<sluice_cell> cells;
+  Chunked<sluice_real> reals;
+  Chunked<sluice_count> counts;
+  Chunked<sluice_service> services;
+  Chunked<sluice_connection> connections;
+  // Finds what another process has made meanwhile; and makes room for connections before they need it.
+  Result<> follow();
+
+  // The id of a virtual server, 0 for none.
+  [[nodiscard]] Result<std::uint32_t> service_id(const sluice_service_key& key) const;
+  Result<> set_service_id(const sluice_service_key& key, std::uint32_t id);
+  Result<> remove_service_id(const sluice_service_key& key);
+
+  [[nodiscard]] Result<Programs> programs() const;
+
+ private:
+  explicit Tables(const std::string& folder);
+  static Result<std::string> folder();
+  Result<> open_maps();
+  Result<> load_programs();
+  Result<> initialise();
+
+  std::string folder_;
+  UniqueFd service_ids_;
+  sys::BpfMemory settings_;
+  sys::BpfMemory pool_;
+  sys::BpfMemory drops_;
+};
+
+}  // namespace sluice::ipvs::ebpf
