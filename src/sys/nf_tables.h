@@ -102,8 +102,8 @@ class NftRule {
   NftRule& compare(std::uint32_t operation, std::span<const std::uint8_t> value, unsigned slot = 0);  // NFT_CMP_...
   NftRule& compare(std::uint32_t operation, std::uint32_t value, unsigned slot = 0);
   NftRule& load_value(std::span<const std::uint8_t> value, unsigned slot = 0);
-  // A number from 0 to modulus - 1: the next one (NFT_NG_INCREMENTAL), or a random one (NFT_NG_RANDOM).
-  NftRule& load_number(std::uint32_t type, std::uint32_t modulus, unsigned slot = 0);
+  // A number from `first` to `first` + modulus - 1: the next one (NFT_NG_INCREMENTAL), or a random one (NFT_NG_RANDOM).
+  NftRule& load_number(std::uint32_t type, std::uint32_t modulus, unsigned slot = 0, std::uint32_t first = 0);
   NftRule& lookup(const std::string& set,
                   unsigned slot = 0);  // goes on where the key that starts at `slot` is in the set
   // Go on where the key that starts at `slot` is in the map: with its value from `value_slot` on, or by its verdict.
@@ -143,13 +143,17 @@ class NftBatch {
   void delete_table();
   void add_chain(const NftChain& chain);
   void add_set(const NftSet& set);
-  void add_rule(const NftRule& rule);  // behind those that its chain has
+  void delete_chain(const std::string& chain);  // without rules, and nothing jumps to it
+  void delete_set(const std::string& set);      // which no rule uses; its elements go with it
+  void add_rule(const NftRule& rule);           // behind those that its chain has
+  void delete_rules(const std::string& chain);  // all of the chain; nothing where it has none
   // An element that is there already is left; one that is to be removed and is not there fails the batch with
   // Errc::kNotFound.
   void add_elements(const std::string& set, std::span<const NftElement> elements);
   void remove_elements(const std::string& set, std::span<const NftElement> elements);
 
   [[nodiscard]] std::size_t messages() const { return described_.size(); }
+  [[nodiscard]] std::span<const char> bytes() const { return messages_; }  // of all messages
   // The Error tells the first change that the kernel refused. Nothing is done then.
   [[nodiscard]] Result<> commit() const;
 

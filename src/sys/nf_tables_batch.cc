@@ -36,6 +36,7 @@ namespace {
 using SocketPtr = std::unique_ptr<mnl_socket, decltype(&mnl_socket_close)>;
 using TablePtr = std::unique_ptr<nftnl_table, decltype(&nftnl_table_free)>;
 using ChainPtr = std::unique_ptr<nftnl_chain, decltype(&nftnl_chain_free)>;
+using RulePtr = std::unique_ptr<nftnl_rule, decltype(&nftnl_rule_free)>;
 using SetPtr = std::unique_ptr<nftnl_set, decltype(&nftnl_set_free)>;
 
 // libnftnl writes into the buffer without looking at its end: twice what an attribute can hold is enough for any
@@ -283,6 +284,34 @@ void NftBatch::add_chain(const NftChain& chain) {
   }
   nlmsghdr& message = begin_message(NFT_MSG_NEWCHAIN, NLM_F_CREATE, "add chain " + chain.name);
   nftnl_chain_nlmsg_build_payload(&message, added.get());
+  end_message();
+}
+
+void NftBatch::delete_chain(const std::string& chain) {
+  const ChainPtr deleted(nftnl_chain_alloc(), &nftnl_chain_free);
+  SLUICE_CHECK(deleted != nullptr);
+  SLUICE_CHECK(nftnl_chain_set_str(deleted.get(), NFTNL_CHAIN_TABLE, table_.c_str()) == 0);
+  SLUICE_CHECK(nftnl_chain_set_str(deleted.get(), NFTNL_CHAIN_NAME, chain.c_str()) == 0);
+  nlmsghdr& message = begin_message(NFT_MSG_DELCHAIN, 0, "delete chain " + chain);
+  nftnl_chain_nlmsg_build_payload(&message, deleted.get());
+  end_message();
+}
+
+// A removal that names a chain and no rule is one of all its rules (nf_tables_delrule() in nf_tables_api.c).
+void NftBatch::delete_rules(const std::string& chain) {
+  const RulePtr deleted(nftnl_rule_alloc(), &nftnl_rule_free);
+  SLUICE_CHECK(deleted != nullptr);
+  SLUICE_CHECK(nftnl_rule_set_str(deleted.get(), NFTNL_RULE_TABLE, table_.c_str()) == 0);
+  SLUICE_CHECK(nftnl_rule_set_str(deleted.get(), NFTNL_RULE_CHAIN, chain.c_str()) == 0);
+  nlmsghdr& message = begin_message(NFT_MSG_DELRULE, 0, "delete the rules of chain " + chain);
+  nftnl_rule_nlmsg_build_payload(&message, deleted.get());
+  end_message();
+}
+
+void NftBatch::delete_set(const std::string& set) {
+  const SetPtr deleted = make_set(table_, set);
+  nlmsghdr& message = begin_message(NFT_MSG_DELSET, 0, "delete set " + set);
+  nftnl_set_nlmsg_build_payload(&message, deleted.get());
   end_message();
 }
 

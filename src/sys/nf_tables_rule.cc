@@ -169,12 +169,12 @@ NftRule& NftRule::load_value(std::span<const std::uint8_t> value, unsigned slot)
   return *this;
 }
 
-NftRule& NftRule::load_number(std::uint32_t type, std::uint32_t modulus, unsigned slot) {
+NftRule& NftRule::load_number(std::uint32_t type, std::uint32_t modulus, unsigned slot, std::uint32_t first) {
   nftnl_expr& expression = append("numgen");
   nftnl_expr_set_u32(&expression, NFTNL_EXPR_NG_DREG, register_of(slot));
   nftnl_expr_set_u32(&expression, NFTNL_EXPR_NG_TYPE, type);
   nftnl_expr_set_u32(&expression, NFTNL_EXPR_NG_MODULUS, modulus);
-  nftnl_expr_set_u32(&expression, NFTNL_EXPR_NG_OFFSET, 0);
+  nftnl_expr_set_u32(&expression, NFTNL_EXPR_NG_OFFSET, first);
   return *this;
 }
 

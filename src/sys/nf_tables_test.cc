@@ -395,6 +395,63 @@ TEST(NftMaps, TheKernelBalancesByThem) {
   });
 }
 
+TEST(NftMaps, NumbersBeginWhereTheyAreTold) {
+  in_fresh_netns([] {
+    NftBatch batch(Family::kIPv4, "t");
+    batch.add_table();
+    batch.add_set({"seen", {NftField::kMark}});
+    batch.add_chain({"output", NftHook{"filter", NF_INET_LOCAL_OUT, 0}});
+    NftRule rule("output");
+    rule.load_number(NFT_NG_INCREMENTAL, 1000, 1, 65536).lookup("seen", 1).verdict(NF_DROP);
+    batch.add_rule(rule);
+    const auto committed = batch.commit();
+    ASSERT_TRUE(committed) << committed.error().what;
+    EXPECT_THAT(must_read(Family::kIPv4, "t").rules.at("output"), ElementsAre(rule.text()));
+    EXPECT_THAT(nft({"list", "table", "ip", "t"}), HasSubstr("numgen inc mod 1000 offset 65536"));
+  });
+}
+
+TEST(NftBatch, DeletesASetWithItsElements) {
+  in_fresh_netns([] {
+    NftBatch made(Family::kIPv4, "t");
+    made.add_table();
+    made.add_set({"ports", {NftField::kInetService}});
+    made.add_elements("ports", std::vector<NftElement>{{{0, 80}, {}}});
+    ASSERT_TRUE(made.commit());
+    NftBatch deleted(Family::kIPv4, "t");
+    deleted.delete_set("ports");
+    ASSERT_TRUE(deleted.commit());
+    EXPECT_EQ(must_read(Family::kIPv4, "t").sets.size(), 0u);
+    EXPECT_EQ(deleted.commit().error().code, Errc::kNotFound);
+  });
+}
+
+TEST(NftBatch, DeletesTheRulesOfAChainAndTheChain) {
+  in_fresh_netns([] {
+    NftBatch made(Family::kIPv4, "t");
+    made.add_table();
+    made.add_chain({"a", std::nullopt});
+    made.add_chain({"b", std::nullopt});
+    for (const char* chain : {"a", "a", "b"}) {
+      NftRule rule(chain);
+      rule.verdict(NF_DROP);
+      made.add_rule(rule);
+    }
+    ASSERT_TRUE(made.commit());
+    NftBatch emptied(Family::kIPv4, "t");
+    emptied.delete_rules("a");
+    emptied.delete_rules("a");  // there are none any more
+    ASSERT_TRUE(emptied.commit());
+    EXPECT_EQ(must_read(Family::kIPv4, "t").rules.size(), 1u);
+    EXPECT_EQ(must_read(Family::kIPv4, "t").chains.size(), 2u);
+    NftBatch deleted(Family::kIPv4, "t");
+    deleted.delete_chain("a");
+    ASSERT_TRUE(deleted.commit());
+    EXPECT_EQ(must_read(Family::kIPv4, "t").chains.size(), 1u);
+    EXPECT_EQ(deleted.commit().error().code, Errc::kNotFound);
+  });
+}
+
 TEST(NftMaps, AnElementOfAnotherValueIsRefused) {
   in_fresh_netns([] {
     ASSERT_TRUE(Balancer(8080, 8081).batch.commit());
