@@ -1,0 +1,437 @@
+// SPDX-License-Identifier: Apache-2.0
+// The data plane on the real kernel: what each kind of change costs, in what order a first sync writes, and what becomes
+// of it where the kernel refuses.
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "base/ip_literals.h"
+#include "dataplane/nftables/test_kernel.h"
+#include "plan/test_objects.h"
+
+namespace sluice::dataplane::nftables {
+namespace {
+
+using plan::test::make_service;
+using plan::test::make_slice;
+using plan::test::plan_of;
+using plan::test::service_port;
+using plan::test::slice_port;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Le;
+using testing::Not;
+
+using Port = plan::ServicePortPlanPtr;
+
+std::vector<std::string> endpoints(unsigned count) {
+  std::vector<std::string> all;
+  for (unsigned i = 1; i <= count; ++i) all.push_back(fmt::format("10.1.0.{}", i));
+  return all;
+}
+
+Port port_of(const model::Service& service, const std::vector<std::string>& endpoints) {
+  return plan_of(service, {make_slice("slice", service.key.name, {slice_port("p", 8080)}, endpoints)}).ports.at(0);
+}
+
+model::Service service(unsigned index) {
+  return make_service(fmt::format("svc-{:04}", index), {service_port("p", 80)},
+                      {fmt::format("10.96.{}.{}", index / 250, index % 250 + 1)});
+}
+
+Port port(unsigned index, const std::vector<std::string>& endpoints = {"10.1.0.1", "10.1.0.2"}) {
+  return port_of(service(index), endpoints);
+}
+
+Changes full(const std::vector<Port>& ports) {
+  Changes changes;
+  changes.full = true;
+  for (const Port& each : ports) changes.ports.push_back({nullptr, each});
+  return changes;
+}
+
+Changes change(Port before, Port after) {
+  Changes changes;
+  changes.ports.push_back({std::move(before), std::move(after)});
+  return changes;
+}
+
+Outcome must_apply(DataPlane& plane, const Changes& changes) {
+  auto outcome = plane.apply(changes);
+  EXPECT_TRUE(outcome) << outcome.error().what;
+  return outcome ? *std::move(outcome) : Outcome{};
+}
+
+// ---- what a change costs
+
+// How many elements and rules each change of the first Service writes, beside so many others. The treatments for two and
+// for three endpoints are there already.
+std::vector<std::size_t> costs_beside(unsigned others) {
+  Hand hand;
+  const auto plane = open_plane(hand);
+  std::vector<Port> ports{port(0), port(1, endpoints(3)), port(2, {}), port(3, endpoints(1))};
+  for (unsigned i = 4; i < others; ++i) ports.push_back(port(i));
+  must_apply(*plane, full(ports));
+  std::vector<std::size_t> costs;
+  Port now = port(0);
+  const auto step = [&](Port next) {
+    const std::size_t commits = hand.messages.size();
+    costs.push_back(must_apply(*plane, change(now, next)).stats.rules_written);
+    EXPECT_EQ(hand.messages.size(), commits + 1) << "each change is one transaction";
+    now = std::move(next);
+  };
+  step(port(0, endpoints(3)));              // one more: its slot, and the frontend's treatment, old and new
+  step(port(0, {"10.1.0.1", "10.1.0.3"}));  // one less, not the last: its slot gets the last one
+  step(port(0, {"10.1.0.1", "10.1.0.9"}));  // another one in its place: its slot, old and new
+  step(port(0, {}));                        // none: both slots, and the frontend's treatment
+  step(port(0, endpoints(1)));              // the first
+  model::Service balanced = service(0);
+  balanced.type = model::ServiceType::kLoadBalancer;
+  balanced.ingress = {{ip("203.0.113.1")}};
+  step(port_of(balanced, endpoints(1)));  // one more address: itself, its slot, and the chain that hides all
+  step(nullptr);                          // all of it
+  return costs;
+}
+
+TEST(Cost, OfAChangeIsTheChangesAlone) {
+  in_fresh_netns([] {
+    const auto costs = costs_beside(10);
+    EXPECT_THAT(costs, ElementsAre(3, 5, 2, 4, 3, 4, 5));
+    EXPECT_EQ(costs_beside(600), costs);
+  });
+}
+
+TEST(Cost, OfManyChangesAtOnceIsOneTransaction) {
+  in_fresh_netns([] {
+    Hand hand;
+    const auto plane = open_plane(hand);
+    must_apply(*plane, full({port(0), port(1), port(2, endpoints(3))}));
+    hand.messages.clear();
+    Changes changes = change(port(0), port(0, endpoints(3)));
+    changes.ports.push_back({port(1), port(1, endpoints(3))});
+    EXPECT_EQ(must_apply(*plane, changes).stats.rules_written, 6u);
+    EXPECT_THAT(hand.messages, ElementsAre(3u)) << "frontends out, frontends in, endpoints in";
+  });
+}
+
+Port sticky(const std::vector<std::string>& endpoints, std::uint32_t seconds = 600) {
+  model::Service wanted = service(0);
+  wanted.affinity_seconds = seconds;
+  return port_of(wanted, endpoints);
+}
+
+std::vector<std::string> names_of_parts(const std::string& beginning) {
+  std::vector<std::string> names;
+  const auto table = sys::read_nft_table(Family::kIPv4, kTableName);
+  EXPECT_TRUE(table && *table);
+  if (!table || !*table) return names;
+  for (const auto& [name, chain] : (*table)->chains) {
+    if (name.starts_with(beginning)) names.push_back(name);
+  }
+  for (const auto& [name, set] : (*table)->sets) {
+    if (name.starts_with(beginning)) names.push_back(name);
+  }
+  return names;
+}
+
+// A set for each of its endpoints and five rules for two; whatever other Services there are.
+TEST(Affinity, AServerComesAndGoesWithItsClientsInOneTransaction) {
+  in_fresh_netns([] {
+    Hand hand;
+    const auto plane = open_plane(hand);
+    must_apply(*plane, full({sticky(endpoints(2)), port(1)}));
+    run({"nft", "add", "element", "ip", kTableName, "clients-shop/svc-0000/tcp/p__10.1.0.1/8080",
+         "{ 192.0.2.1 timeout 1h }"});
+    run({"nft", "add", "element", "ip", kTableName, "clients-shop/svc-0000/tcp/p__10.1.0.2/8080",
+         "{ 192.0.2.2 timeout 1h }"});
+    EXPECT_EQ(*plane->intact(), Integrity::kKept);
+    const std::size_t commits = hand.messages.size();
+    must_apply(*plane, change(sticky(endpoints(2)), sticky({"10.1.0.2", "10.1.0.3"})));
+    EXPECT_EQ(hand.messages.size(), commits + 1);
+    EXPECT_THAT(run({"nft", "list", "chain", "ip", kTableName, "sticky-cluster-shop/svc-0000/tcp/p"}),
+                testing::AllOf(Not(HasSubstr("10.1.0.1/")), HasSubstr("10.1.0.2/"), HasSubstr("10.1.0.3/")));
+    ASSERT_TRUE(plane->tend());
+    EXPECT_THAT(names_of_parts("clients-"), ElementsAre("clients-shop/svc-0000/tcp/p__10.1.0.2/8080",
+                                                        "clients-shop/svc-0000/tcp/p__10.1.0.3/8080"));
+    EXPECT_THAT(names_of_parts("server-"), testing::SizeIs(2));
+    EXPECT_EQ(*plane->intact(), Integrity::kKept);
+    // A fresh process knows them again, and leaves their clients alone.
+    const auto fresh = open_plane(hand);
+    EXPECT_EQ(must_apply(*fresh, full({sticky({"10.1.0.2", "10.1.0.3"}), port(1)})).stats.rules_written, 0u);
+    EXPECT_THAT(run({"nft", "list", "set", "ip", kTableName, "clients-shop/svc-0000/tcp/p__10.1.0.2/8080"}),
+                HasSubstr("192.0.2.2"));
+    EXPECT_THAT(fresh->compare(full({sticky({"10.1.0.2", "10.1.0.3"}), port(1)}))->unexpected, IsEmpty());
+  });
+}
+
+TEST(Affinity, AnotherTimeWritesRulesAndKeepsClients) {
+  in_fresh_netns([] {
+    Hand hand;
+    const auto plane = open_plane(hand);
+    must_apply(*plane, full({sticky(endpoints(2))}));
+    run({"nft", "add", "element", "ip", kTableName, "clients-shop/svc-0000/tcp/p__10.1.0.1/8080",
+         "{ 192.0.2.1 timeout 1h }"});
+    EXPECT_EQ(must_apply(*plane, change(sticky(endpoints(2)), sticky(endpoints(2), 60))).stats.rules_written, 4u);
+    EXPECT_THAT(run({"nft", "list", "table", "ip", kTableName}),
+                testing::AllOf(HasSubstr("timeout 1m"), Not(HasSubstr("timeout 10m")), HasSubstr("192.0.2.1")));
+    must_apply(*plane, change(sticky(endpoints(2), 60), port(0)));
+    ASSERT_TRUE(plane->tend());
+    EXPECT_THAT(names_of_parts("clients-"), IsEmpty());
+    EXPECT_THAT(names_of_parts("sticky-"), IsEmpty());
+  });
+}
+
+// ---- the first sync
+
+TEST(FirstSync, ComesInBoundedBatchesMostImportantFirst) {
+  in_fresh_netns([] {
+    Hand hand;
+    std::vector<std::string> order;
+    hand.refusal = [&](const sys::NftBatch& batch) -> std::optional<Error> {
+      const auto data = batch.bytes();
+      for (const auto& [name, address] :
+           {std::pair("kubernetes", "10.96.0.1"), std::pair("dns", "10.96.0.10"), std::pair("other", "10.97.0.9")}) {
+        const auto bytes = ip(address).bytes();
+        const bool holds =
+            std::search(data.begin(), data.end(), bytes.begin(), bytes.end(),
+                        [](char a, std::uint8_t b) { return static_cast<std::uint8_t>(a) == b; }) != data.end();
+        if (holds && std::ranges::find(order, name) == order.end()) order.emplace_back(name);
+      }
+      return std::nullopt;
+    };
+    Options options;
+    options.batch_elements_max = 6;
+    const auto plane = open_plane(hand, options);
+    model::Service kubernetes = make_service("kubernetes", {service_port("p", 443)}, {"10.96.0.1"});
+    kubernetes.key.namespace_name = "default";
+    model::Service dns = make_service("coredns", {service_port("p", 53)}, {"10.96.0.10"});
+    dns.key.namespace_name = "kube-system";
+    const model::Service other = make_service("aaa", {service_port("p", 80)}, {"10.97.0.9"});
+    const auto of = [](const model::Service& service) {
+      auto slice = make_slice("slice", service.key.name, {slice_port("p", 8080)}, endpoints(4));
+      slice.key.namespace_name = service.key.namespace_name;
+      return plan_of(service, {slice}).ports.at(0);
+    };
+    const std::size_t transactions =
+        must_apply(*plane, full({of(other), of(kubernetes), of(dns)})).stats.kernel_transactions;
+    EXPECT_THAT(order, ElementsAre("kubernetes", "dns", "other"));
+    EXPECT_EQ(transactions, 5u) << "the rules, one for each Service, and the cluster IPs last";
+  });
+}
+
+// Until all ports are there, what a Service's address does not serve yet may be served by whoever was before us.
+TEST(FirstSync, RefusesNothingBeforeAllIsServed) {
+  in_fresh_netns([] {
+    Hand hand;
+    Options options;
+    options.batch_elements_max = 1;
+    const auto plane = open_plane(hand, options);
+    hand.commits_left = 2;
+    EXPECT_FALSE(plane->apply(full({port(0), port(1)})));
+    const auto cluster_ips = sys::read_nft_elements(Family::kIPv4, kTableName, kClusterIps);
+    ASSERT_TRUE(cluster_ips);
+    EXPECT_THAT(*cluster_ips, IsEmpty());
+  });
+}
+
+TEST(FirstSync, OverSlotsInAnotherOrderWritesNothing) {
+  in_fresh_netns([] {
+    Hand hand;
+    const auto plane = open_plane(hand);
+    must_apply(*plane, full({port(0, endpoints(5))}));
+    const auto fewer = port(0, {"10.1.0.2", "10.1.0.3", "10.1.0.4", "10.1.0.5"});
+    must_apply(*plane, change(port(0, endpoints(5)), fewer));
+    const auto fresh = open_plane(hand);
+    EXPECT_EQ(must_apply(*fresh, full({fewer})).stats.rules_written, 0u);
+    const auto difference = fresh->compare(full({fewer}));
+    ASSERT_TRUE(difference);
+    EXPECT_THAT(difference->missing, IsEmpty());
+    EXPECT_THAT(difference->unexpected, IsEmpty());
+    // And it knows them: the next change is as small as ever.
+    const auto again = port(0, {"10.1.0.2", "10.1.0.3", "10.1.0.4", "10.1.0.9"});
+    EXPECT_EQ(must_apply(*fresh, change(fewer, again)).stats.rules_written, 2u);
+  });
+}
+
+TEST(FirstSync, ReplacesATableOfAnotherVersionInOneTransaction) {
+  in_fresh_netns([] {
+    run({"nft", "-f", "-"},
+        fmt::format(
+            "table ip {} {{\n  map frontends {{\n type ipv4_addr : ipv4_addr\n }}\n  set old {{\n type mark\n }}\n"
+            "  chain old {{\n type nat hook prerouting priority -100; ip daddr 10.96.0.1 drop\n }}\n}}\n",
+            kTableName));
+    Hand hand;
+    Options options;
+    options.batch_elements_max = 3;
+    const auto plane = open_plane(hand, options);
+    must_apply(*plane, full({port(0), port(1), port(2)}));
+    EXPECT_THAT(hand.messages, testing::SizeIs(Le(2u))) << "the table, and the cluster IPs";
+    EXPECT_EQ(*plane->intact(), Integrity::kKept);
+    EXPECT_THAT(run({"nft", "list", "table", "ip", kTableName}), Not(HasSubstr("old")));
+  });
+}
+
+// ---- others' hands
+
+TEST(Others, AFlushedRulesetIsWrittenAgain) {
+  in_fresh_netns([] {
+    Hand hand;
+    const auto plane = open_plane(hand);
+    must_apply(*plane, full({port(0), port(1)}));
+    run({"nft", "flush", "ruleset"});
+    EXPECT_EQ(*plane->intact(), Integrity::kDamaged);
+    EXPECT_FALSE(plane->apply(change(port(0), port(0, endpoints(1))))) << "nobody knows what is live";
+    must_apply(*plane, full({port(0, endpoints(1)), port(1)}));
+    EXPECT_EQ(*plane->intact(), Integrity::kKept);
+  });
+}
+
+TEST(Others, AnElementTakenAwayIsNoFaultOfThePort) {
+  in_fresh_netns([] {
+    Hand hand;
+    const auto plane = open_plane(hand);
+    must_apply(*plane, full({port(0), port(1)}));
+    run({"nft", "flush", "map", "ip", kTableName, kFrontends});
+    EXPECT_FALSE(plane->apply(change(port(0), nullptr)));
+    const Outcome outcome = must_apply(*plane, full({port(1)}));
+    EXPECT_THAT(outcome.refused, IsEmpty());
+    EXPECT_EQ(outcome.stats.rules_written, 4u) << "one frontend comes; a cluster IP and two endpoints go";
+  });
+}
+
+TEST(Others, ChainsAndElementsOfOthersInOurTableGo) {
+  in_fresh_netns([] {
+    Hand hand;
+    const auto plane = open_plane(hand);
+    must_apply(*plane, full({port(0)}));
+    run({"nft", "add", "chain", "ip", kTableName, "mine"});
+    run({"nft", "add", "rule", "ip", kTableName, "mine", "drop"});
+    run({"nft", "add", "element", "ip", kTableName, kClusterIps, "{ 10.9.9.9 }"});
+    EXPECT_EQ(*plane->intact(), Integrity::kDamaged);
+    const auto difference = plane->compare(full({port(0)}));
+    ASSERT_TRUE(difference);
+    EXPECT_THAT(difference->unexpected,
+                testing::UnorderedElementsAre("nftables chain mine", "element 10.9.9.9 of nftables set cluster-ips"));
+    must_apply(*plane, full({port(0)}));
+    EXPECT_EQ(*plane->intact(), Integrity::kKept);
+    EXPECT_THAT(run({"nft", "list", "table", "ip", kTableName}),
+                testing::AllOf(Not(HasSubstr("mine")), Not(HasSubstr("10.9.9.9"))));
+  });
+}
+
+// ---- a kernel that refuses
+
+std::optional<Error> refuse_address(const sys::NftBatch& batch, const std::string& address) {
+  const auto data = batch.bytes();
+  const auto bytes = ip(address).bytes();
+  const bool holds = std::search(data.begin(), data.end(), bytes.begin(), bytes.end(), [](char a, std::uint8_t b) {
+                       return static_cast<std::uint8_t>(a) == b;
+                     }) != data.end();
+  if (!holds) return std::nullopt;
+  return Error{Errc::kInvalid, "nftables: no", EINVAL};
+}
+
+TEST(Refusal, IsNarrowedDownInFewAttempts) {
+  in_fresh_netns([] {
+    Hand hand;
+    std::size_t attempts = 0;
+    hand.refusal = [&](const sys::NftBatch& batch) {
+      ++attempts;
+      return refuse_address(batch, "10.96.0.78");
+    };
+    const auto plane = open_plane(hand);
+    std::vector<Port> ports;
+    for (unsigned i = 0; i < 200; ++i) ports.push_back(port(i));
+    const Outcome outcome = must_apply(*plane, full(ports));
+    ASSERT_EQ(outcome.refused.size(), 1u);
+    EXPECT_EQ(outcome.refused[0].port, port(77)->key);
+    EXPECT_EQ(outcome.refused[0].reason, "nftables: no");
+    EXPECT_LE(attempts, 2 * 8 + 4u);
+  });
+}
+
+TEST(Refusal, OfAllIsNotTriedOneByOne) {
+  in_fresh_netns([] {
+    Hand hand;
+    std::size_t attempts = 0;
+    hand.refusal = [&](const sys::NftBatch& batch) {
+      ++attempts;
+      return refuse_address(batch, "10.1.0.1");
+    };
+    const auto plane = open_plane(hand);
+    std::vector<Port> ports;
+    for (unsigned i = 0; i < 500; ++i) ports.push_back(port(i));
+    const Outcome outcome = must_apply(*plane, full(ports));
+    EXPECT_EQ(outcome.refused.size(), 500u);
+    EXPECT_EQ(std::ranges::count_if(outcome.refused, [](const RefusedPort& each) { return !each.untried; }), 16);
+    EXPECT_LE(attempts, 60u);
+  });
+}
+
+TEST(Distress, OfALargeBatchIsHelpedBySmallerOnes) {
+  in_fresh_netns([] {
+    Hand hand;
+    hand.refusal = [](const sys::NftBatch& batch) -> std::optional<Error> {
+      if (batch.bytes().size() < 20'000) return std::nullopt;
+      return Error{Errc::kUnavailable, "nftables: no buffer space", ENOBUFS};
+    };
+    const auto plane = open_plane(hand);
+    std::vector<Port> ports;
+    for (unsigned i = 0; i < 200; ++i) ports.push_back(port(i));
+    EXPECT_THAT(must_apply(*plane, full(ports)).refused, IsEmpty());
+    EXPECT_EQ(*plane->intact(), Integrity::kKept);
+    EXPECT_THAT(plane->compare(full(ports))->missing, IsEmpty());
+  });
+}
+
+TEST(Distress, ThatLastsIsAnErrorAndNobodysFault) {
+  in_fresh_netns([] {
+    Hand hand;
+    const auto plane = open_plane(hand);
+    must_apply(*plane, full({port(0)}));
+    hand.refusal = [](const auto&) { return Error{Errc::kUnavailable, "nftables: interrupted", EINTR}; };
+    const auto applied = plane->apply(change(port(0), port(0, endpoints(3))));
+    ASSERT_FALSE(applied);
+    EXPECT_EQ(applied.error().sys_errno, EINTR);
+  });
+}
+
+// What changes between our reading and our writing makes the kernel refuse; it is read again.
+TEST(Distress, AChangeUnderOurHandsIsReadAgain) {
+  in_fresh_netns([] {
+    Hand hand;
+    must_apply(*open_plane(hand), full({port(0)}));
+    bool once = true;
+    hand.refusal = [&](const auto&) -> std::optional<Error> {
+      if (std::exchange(once, false)) run({"nft", "flush", "map", "ip", kTableName, kFrontends});
+      return std::nullopt;
+    };
+    const auto plane = open_plane(hand);
+    EXPECT_THAT(must_apply(*plane, full({port(1)})).refused, IsEmpty());
+    EXPECT_THAT(plane->compare(full({port(1)}))->missing, IsEmpty());
+    EXPECT_THAT(plane->compare(full({port(1)}))->unexpected, IsEmpty());
+  });
+}
+
+TEST(Claims, AnAddressThatMovesFromOneServiceToAnotherMovesInOne) {
+  in_fresh_netns([] {
+    Hand hand;
+    const auto plane = open_plane(hand);
+    model::Service old = make_service("zzz", {service_port("p", 80)}, {"10.96.9.1"});
+    model::Service heir = make_service("aaa", {service_port("p", 80)}, {"10.96.9.1"});
+    const Port before = port_of(old, endpoints(2));
+    const Port after = port_of(heir, {"10.1.0.7", "10.1.0.8"});
+    must_apply(*plane, full({before}));
+    Changes changes;
+    changes.ports = {{nullptr, after}, {before, nullptr}};
+    EXPECT_THAT(must_apply(*plane, changes).refused, IsEmpty());
+    EXPECT_THAT(plane->compare(full({after}))->missing, IsEmpty());
+    EXPECT_THAT(plane->compare(full({after}))->unexpected, IsEmpty());
+  });
+}
+
+}  // namespace
+}  // namespace sluice::dataplane::nftables

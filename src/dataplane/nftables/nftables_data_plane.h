@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// The data plane of mode nftables: our table of one family (layout.h), whose elements follow the Service ports. What is
+// live is read by a full apply and known from then on; a partial one writes one small transaction and reads nothing.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "dataplane/dataplane.h"
+#include "dataplane/nftables/comparison.h"
+#include "dataplane/nftables/fixed_part.h"
+#include "dataplane/nftables/layout.h"
+#include "dataplane/nftables/live.h"
+#include "dataplane/nftables/parts.h"
+#include "dataplane/nftables/shared_elements.h"
+#include "dataplane/nftables/unit.h"
+#include "sys/nf_tables.h"
+
+namespace sluice::dataplane::nftables {
+
+struct Options {
+  Family family = Family::kIPv4;
+  plan::LocalDetector detector;
+  std::uint32_t masquerade_bit = 0x4000;
+  // For tests: a kernel between us and the kernel.
+  std::function<Result<>(const sys::NftBatch&)> commit = [](const sys::NftBatch& batch) { return batch.commit(); };
+  // A commit holds the kernel's only lock for nf_tables: no more elements than this in one, unless one Service port has
+  // more.
+  std::size_t batch_elements_max = 4000;
+};
+
+class NftablesDataPlane : public DataPlane {
+ public:
+  // kUnsupported: this kernel has no nf_tables.
+  static Result<std::unique_ptr<NftablesDataPlane>> open(Options options);
+
+  [[nodiscard]] std::string_view name() const override { return "nftables"; }
+  [[nodiscard]] Family family() const override { return options_.family; }
+  [[nodiscard]] const Capabilities& capabilities() const override;
+  Result<Outcome> apply(const Changes& changes) override;
+  Result<Integrity> intact() override;
+  Result<Difference> compare(const Changes& wanted) override;
+  Result<> retire() override;
+  Result<std::optional<std::chrono::milliseconds>> tend() override;
+  [[nodiscard]] std::vector<std::pair<std::string, std::size_t>> rules_by_table() const override;
+
+ private:
+  struct Run;
+  struct PutParts;
+  explicit NftablesDataPlane(Options options);
+
+  Result<> apply_full(const Changes& changes, Run& run);
+  Result<> apply_partial(const std::vector<plan::Change>& ports, Run& run);
+  Result<> commit_in_batches(std::vector<Unit> units, Run& run);
+  // Each half by itself where the kernel refuses the whole.
+  Result<> commit_or_divide(std::span<Unit> units, Run& run);
+  Result<> commit(std::span<Unit> units, Run& run);
+  void refuse(Unit& unit, const Error& error, bool untried, Run& run);
+  void note_committed(Unit& unit, Run& run);
+  using PutElements = void (sys::NftBatch::*)(const std::string&, std::span<const sys::NftElement>);
+  Result<> commit_elements(const std::string& set, std::span<const sys::NftElement> elements, PutElements put,
+                           Run& run);
+  Result<> commit_rest(Run& run);
+
+  // What of the fixed part is not as it must be goes into the batch.
+  void put_fixed(sys::NftBatch& batch, const Live& live, bool anew, Run& run) const;
+  // Chains and sets that a unit needs and that are not there as they must be; they are noted in `put`.
+  void put_parts(sys::NftBatch& batch, const Step& step, PutParts& put, Run& run) const;
+  void put_chain(sys::NftBatch& batch, const Chain& chain, PutParts& put, Run& run) const;
+  Result<> remove_idle_parts();
+  [[nodiscard]] bool must_write_anew(const Live& live, const std::vector<Unit>& units) const;
+
+  [[nodiscard]] PortSlots known_slots(const plan::ServicePortPlan& port) const;
+  [[nodiscard]] bool is_expected(const sys::NftTable& table) const;
+
+  Options options_;
+  FixedPart fixed_;
+  bool applied_ = false;
+
+  // What is live, beside the elements that follow from the plans of ports.
+  Parts parts_;
+  std::set<Treatment> ready_;                        // whose chains are there
+  std::map<plan::ServicePortKey, PortSlots> slots_;  // where they are not the fresh ones
+  SharedElements cluster_ips_{kClusterIps};
+  SharedElements hairpins_{kHairpins};
+  // Ports that the kernel refused, with what is live of each; null: nothing.
+  std::map<plan::ServicePortKey, plan::ServicePortPlanPtr> refused_;
+};
+
+}  // namespace sluice::dataplane::nftables

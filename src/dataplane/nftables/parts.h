@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// The chains and sets of our table that come and go with Services: which are there, and how many Service ports use each.
+#pragma once
+
+#include <cstddef>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "dataplane/nftables/treatment.h"
+#include "sys/nf_tables.h"
+
+namespace sluice::dataplane::nftables {
+
+struct PartNames {
+  std::set<std::string> chains;
+  std::set<std::string> sets;
+};
+
+// The kernel writes the greatest number of elements into a set that was made without one.
+bool same_set(const sys::NftSet& left, const sys::NftSet& right);
+
+class Parts {
+ public:
+  struct LiveChain {
+    sys::NftChain chain;
+    std::vector<std::string> rules;  // as text
+    std::size_t uses = 0;
+  };
+  struct LiveSet {
+    sys::NftSet set;
+    std::size_t uses = 0;
+  };
+
+  // These are there, and nobody uses any.
+  void assign(const sys::NftTable& table, const std::vector<sys::NftChain>& fixed_chains,
+              const std::vector<sys::NftSet>& fixed_sets);
+  void clear();
+
+  [[nodiscard]] const std::map<std::string, LiveChain>& chains() const { return chains_; }
+  [[nodiscard]] const std::map<std::string, LiveSet>& sets() const { return sets_; }
+  [[nodiscard]] bool has_chain(const std::string& name) const { return chains_.contains(name); }
+  // Whether it is there with just these rules.
+  [[nodiscard]] bool has(const Chain& chain) const;
+  [[nodiscard]] bool has(const sys::NftSet& set) const;
+  void put(LiveChain chain);  // in place of one of that name
+  void put(const sys::NftSet& set);
+  void use(const PartNames& names);
+  void give_up(const PartNames& names);
+  [[nodiscard]] PartNames idle() const;
+  void forget(const PartNames& names);
+
+ private:
+  std::map<std::string, LiveChain> chains_;
+  std::map<std::string, LiveSet> sets_;
+};
+
+}  // namespace sluice::dataplane::nftables
