@@ -13,7 +13,7 @@ cxx_files = git ls-files '*.cc' '*.h' '*.c'
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{printf "  make %-8s %s\n", $$1, $$2}'
 	@echo "Variables: NPROC (jobs at a time, now $(NPROC)), DESTDIR and PREFIX (of install, now $(PREFIX)),"
-	@echo "  IMAGE (of image: NAME:TAG), IPTABLES=no (an image without iptables, for mode ipvs)"
+	@echo "  IMAGE (of image: NAME:TAG), IPTABLES=no (an image without iptables, for modes ipvs and nftables)"
 
 deps: ## install the Debian packages that building needs
 	@tools/setup/deps.sh build

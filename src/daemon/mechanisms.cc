@@ -97,13 +97,19 @@ std::unique_ptr<dataplane::Mechanism> make_ipvs(const ProxyConfig& config, const
                                                      open_journal(sluice));
 }
 
+std::unique_ptr<dataplane::Mechanism> make_nftables(const ProxyConfig& config) {
+  dataplane::nftables::MechanismSettings settings;
+  settings.masquerade_bit = static_cast<unsigned>(masquerade_bit(config));
+  return std::make_unique<dataplane::nftables::NftablesMechanism>(settings);
+}
+
 }  // namespace
 
 Mechanisms make_mechanisms(const ProxyConfig& config, const SluiceConfig& sluice) {
   Mechanisms mechanisms;
   mechanisms.push_back(make_ipvs(config, sluice));
   mechanisms.push_back(make_iptables(config, sluice));
-  mechanisms.push_back(std::make_unique<dataplane::nftables::NftablesMechanism>());
+  mechanisms.push_back(make_nftables(config));
   return mechanisms;
 }
 

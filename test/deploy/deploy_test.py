@@ -18,7 +18,7 @@ sys.path.insert(0, str(SOURCE / "test/cluster/lib"))
 from rig import ControlPlane, Rig, kubernetes_programs  # noqa: E402
 
 MASTER = "192.168.231.121"
-MODES = ("iptables", "ipvs")
+MODES = ("iptables", "ipvs", "nftables")
 IMAGE = "localhost/sluice:" + re.search(r"^project\(sluice VERSION (\S+)", (SOURCE / "CMakeLists.txt").read_text(), re.M).group(1)
 
 
@@ -134,7 +134,7 @@ class DeployTest(unittest.TestCase):
         self.assertEqual(container["readinessProbe"]["httpGet"]["path"], "/healthz")
 
     def test_each_mode_has_the_capabilities_that_its_file_explains(self):
-        for mode, capabilities in (("iptables", ["NET_ADMIN", "NET_RAW"]), ("ipvs", ["NET_ADMIN"])):
+        for mode, capabilities in (("iptables", ["NET_ADMIN", "NET_RAW"]), ("ipvs", ["NET_ADMIN"]), ("nftables", ["NET_ADMIN"])):
             self.assert_least(kustomize(mode)["DaemonSet"]["spec"]["template"]["spec"], capabilities)
             lines = (SOURCE / f"deploy/{mode}/privileges.yaml").read_text().splitlines()
             for line in lines[lines.index("            add:") + 1:]:

@@ -36,8 +36,16 @@ def refused_by_ip_vs(service, _, slices):
     return {}
 
 
+def refused_by_nf_tables(service, _, slices):
+    """A Service port has no more than 65,535 places in our maps."""
+    for made in slices:
+        if made["metadata"]["labels"]["kubernetes.io/service-name"] == service:
+            made["endpoints"] += [{"addresses": [f"10.128.{i // 256}.{i % 256}"], "conditions": {"ready": True}} for i in range(65536)]
+    return {}
+
+
 # Given the Service's name, a folder and all slices; may change the slices and returns what the proxies need in their environment.
-REFUSALS = {"iptables": refused_by_xtables, "ipvs": refused_by_ip_vs}
+REFUSALS = {"iptables": refused_by_xtables, "ipvs": refused_by_ip_vs, "nftables": refused_by_nf_tables}
 
 
 class Refusal:

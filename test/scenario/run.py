@@ -19,7 +19,7 @@ serves TCP and UDP on 8080 and 8081. `client` is outside the cluster. The langua
   refuse   SERVICE                             the kernel refuses it for ever, and this costs the others nothing (refusal.py); needs node statements
   only     MODE...                             the modes that the file is about; in the others it is skipped
 
-usage: run.py SLUICE [--mode MODE] [FILE...]   MODE: iptables (the default), ipvs
+usage: run.py SLUICE [--mode MODE] [FILE...]   MODE: iptables (the default), ipvs, nftables
 """
 
 import argparse
@@ -42,7 +42,7 @@ CLIENT = ("192.168.231.200", "fd00:231::200")
 PODS = {name: (f"10.244.{net}.{host}", f"fd00:244:{net}::{host}") for name, net, host in
         (("a1", 1, 1), ("a2", 1, 2), ("a3", 1, 3), ("b1", 2, 1), ("b2", 2, 2))}
 PORTS = (8080, 8081)
-MODES = ("iptables", "ipvs")
+MODES = ("iptables", "ipvs", "nftables")
 DEFAULT_PROXY = {"clusterCIDR": "10.244.0.0/16,fd00:244::/32"}
 
 

@@ -105,7 +105,7 @@ def main():
     parser.add_argument("--out", default=SOURCE / "build/image", type=pathlib.Path, help="folder to write, replaced (build/image)")
     parser.add_argument("--name", default=f"localhost/sluice:{version()}", help="what the image is called, with a tag")
     parser.add_argument("--revision", help="the commit, for the labels; by default what git says, with -dirty where files are changed")
-    parser.add_argument("--without-iptables", action="store_true", help="leave iptables out: mode ipvs needs none of it")
+    parser.add_argument("--without-iptables", action="store_true", help="leave iptables out: modes ipvs and nftables need none of it")
     options = parser.parse_args()
     if not re.fullmatch(r"[a-z0-9][a-z0-9._:/-]*:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", options.name):
         parser.error(f"--name must be NAME:TAG, not '{options.name}'")

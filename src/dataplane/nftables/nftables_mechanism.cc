@@ -1,54 +1,72 @@
 // SPDX-License-Identifier: Apache-2.0
-// kube-proxy's mode nftables has one table per family, "kube-proxy", and nothing else: no device, no settings of the
-// node. A table goes in one transaction, which the kernel does not let anybody divide.
+// The mode has one table per family and nothing else: no device, no settings of the node. kube-proxy's mode has another
+// one, "kube-proxy", which goes as soon as ours serves. A table goes in one transaction, which the kernel does not let
+// anybody divide.
 #include "dataplane/nftables/nftables_mechanism.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <utility>
 
+#include "dataplane/nftables/nftables_data_plane.h"
 #include "sys/netfilter_objects.h"
 #include "sys/nf_tables.h"
 
 namespace sluice::dataplane::nftables {
 namespace {
 
-constexpr const char* kTable = "kube-proxy";
+constexpr const char* kKubeProxysTable = "kube-proxy";
 
-Objects table_of(Family family) {
-  return {fmt::format("the nftables table {} {}", family == Family::kIPv4 ? "ip" : "ip6", kTable), "", 1};
-}
+struct Table {
+  Family family;
+  const char* name;
+  [[nodiscard]] Objects objects() const {
+    return {fmt::format("the nftables table {} {}", family == Family::kIPv4 ? "ip" : "ip6", name), "", 1};
+  }
+};
 
 struct Tables : LeftoverNotes {
-  std::vector<Family> families;
+  std::vector<Table> tables;
   [[nodiscard]] std::vector<Objects> objects() const {
     std::vector<Objects> objects;
-    for (const Family family : families) objects.push_back(table_of(family));
+    for (const Table& table : tables) objects.push_back(table.objects());
     return objects;
   }
 };
 
-Error unserved() {
-  return {Errc::kUnsupported, "mode nftables cannot be served by this version; iptables and ipvs can"};
-}
-
 }  // namespace
 
-Result<> NftablesMechanism::probe(Family) {
-  return tl::unexpected(unserved());
+Result<> NftablesMechanism::probe(Family family) {
+  if (family == Family::kIPv6 && ::access("/proc/net/if_inet6", F_OK) != 0)
+    return fail(Errc::kUnsupported, "this kernel has no IPv6");
+  Options options;
+  options.family = family;
+  SLUICE_CHECK_OK(NftablesDataPlane::open(std::move(options)));
+  return {};
 }
 
-Result<std::unique_ptr<DataPlane>> NftablesMechanism::open(const PlaneSettings&) {
-  return tl::unexpected(unserved());
+Result<std::unique_ptr<DataPlane>> NftablesMechanism::open(const PlaneSettings& settings) {
+  Options options;
+  options.family = settings.family;
+  options.detector = settings.detector;
+  options.masquerade_bit = std::uint32_t{1} << settings_.masquerade_bit;
+  SLUICE_TRY(auto plane, NftablesDataPlane::open(std::move(options)));
+  return std::unique_ptr<DataPlane>(std::move(plane));
 }
 
-Leftovers NftablesMechanism::leftovers(std::span<const Family>) {
+Leftovers NftablesMechanism::leftovers(std::span<const Family> serving) {
   Leftovers found;
   auto notes = std::make_unique<Tables>();
   for (const Family family : kFamilies) {
-    const auto table = sys::read_nft_table(family, kTable);
-    if (table && *table) notes->families.push_back(family);
-    if (!table && table.error().code != Errc::kUnsupported) found.problems.push_back(table.error().what);
+    const bool serves = std::find(serving.begin(), serving.end(), family) != serving.end();
+    for (const char* name : {kTableName, kKubeProxysTable}) {
+      if (serves && name == kTableName) continue;
+      const auto table = sys::read_nft_table(family, name);
+      if (table && *table) notes->tables.push_back({family, name});
+      if (!table && table.error().code != Errc::kUnsupported) found.problems.push_back(table.error().what);
+    }
   }
   found.objects = notes->objects();
   found.notes = std::move(notes);
@@ -58,12 +76,12 @@ Leftovers NftablesMechanism::leftovers(std::span<const Family>) {
 Removal NftablesMechanism::remove(Leftovers leftovers) {
   Removal removal;
   auto* notes = dynamic_cast<Tables*>(leftovers.notes.get());
-  if (notes == nullptr || notes->families.empty()) return removal;
-  const Family family = notes->families.back();
-  notes->families.pop_back();
-  const auto deleted = sys::delete_nft_table(family, kTable);
+  if (notes == nullptr || notes->tables.empty()) return removal;
+  const Table table = notes->tables.back();
+  notes->tables.pop_back();
+  const auto deleted = sys::delete_nft_table(table.family, table.name);
   if (!deleted) removal.problems.push_back(deleted.error().what);
-  if (deleted && *deleted) add(removal.removed, table_of(family));
+  if (deleted && *deleted) add(removal.removed, table.objects());
   leftovers.objects = notes->objects();
   removal.left = std::move(leftovers);
   return removal;

@@ -1,19 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
-// Mode nftables as a mechanism. This version does not serve it; what kube-proxy's mode leaves is known all the same.
+// Mode nftables as a mechanism: our table of each family, and what kube-proxy's mode leaves.
 #pragma once
+
+#include <cstdint>
 
 #include "dataplane/mechanism.h"
 
 namespace sluice::dataplane::nftables {
 
+struct MechanismSettings {
+  unsigned masquerade_bit = 14;
+};
+
 class NftablesMechanism : public Mechanism {
  public:
+  explicit NftablesMechanism(const MechanismSettings& settings) : settings_(settings) {}
+
   [[nodiscard]] std::string_view name() const override { return "nftables"; }
   Result<> probe(Family family) override;
   Result<std::unique_ptr<DataPlane>> open(const PlaneSettings& settings) override;
   [[nodiscard]] std::string flavour() const override { return ""; }
   Leftovers leftovers(std::span<const Family> serving) override;
   Removal remove(Leftovers leftovers) override;
+
+ private:
+  MechanismSettings settings_;
 };
 
 }  // namespace sluice::dataplane::nftables

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/nftables/nftables_mechanism.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <array>
+
+#include "dataplane/nftables/layout.h"
+#include "sys/netfilter_objects.h"
+#include "sys/nf_tables.h"
+#include "sys/test_netns.h"
+
+namespace sluice::dataplane::nftables {
+namespace {
+
+using testing::ElementsAre;
+using testing::IsEmpty;
+
+std::vector<std::string> texts(const std::vector<Objects>& objects) {
+  std::vector<std::string> result;
+  for (const Objects& each : objects) result.push_back(each.to_string());
+  return result;
+}
+
+bool exists(Family family, const char* table) {
+  const auto read = sys::read_nft_table(family, table);
+  return read && read->has_value();
+}
+
+void serve_nothing(Family family) {
+  NftablesMechanism mechanism({});
+  PlaneSettings settings;
+  settings.family = family;
+  auto plane = mechanism.open(settings);
+  ASSERT_TRUE(plane) << plane.error().what;
+  Changes changes;
+  changes.full = true;
+  const auto applied = (*plane)->apply(changes);
+  ASSERT_TRUE(applied) << applied.error().what;
+}
+
+TEST(Mechanism, FindsWhatEarlierProcessesAndKubeProxyLeftAndNothingElse) {
+  in_fresh_netns([] {
+    NftablesMechanism mechanism({});
+    EXPECT_TRUE(mechanism.leftovers({}).none());
+    run({"nft", "-f", "-"},
+        "table ip kube-proxy {\n}\ntable ip6 kube-proxy {\n}\ntable inet kube-proxy {\n}\ntable ip mine {\n}\n");
+    serve_nothing(Family::kIPv4);
+    serve_nothing(Family::kIPv6);
+    EXPECT_THAT(texts(mechanism.leftovers({}).objects),
+                ElementsAre("the nftables table ip sluice-nftables", "the nftables table ip kube-proxy",
+                            "the nftables table ip6 sluice-nftables", "the nftables table ip6 kube-proxy"));
+    const std::array serving{Family::kIPv4};
+    Leftovers beside = mechanism.leftovers(serving);
+    EXPECT_THAT(texts(beside.objects),
+                ElementsAre("the nftables table ip kube-proxy", "the nftables table ip6 sluice-nftables",
+                            "the nftables table ip6 kube-proxy"));
+    const Removal removal = remove_all(mechanism, std::move(beside));
+    EXPECT_THAT(removal.problems, IsEmpty());
+    EXPECT_EQ(removal.removed.size(), 3u);
+    EXPECT_TRUE(exists(Family::kIPv4, kTableName));
+    EXPECT_FALSE(exists(Family::kIPv6, kTableName));
+    EXPECT_FALSE(exists(Family::kIPv4, "kube-proxy"));
+    EXPECT_TRUE(exists(Family::kIPv4, "mine"));
+    run({"nft", "list", "table", "inet", "kube-proxy"});
+  });
+}
+
+TEST(Mechanism, ProbesAndOpensWithoutAWord) {
+  in_fresh_netns([] {
+    NftablesMechanism mechanism({});
+    EXPECT_EQ(mechanism.name(), "nftables");
+    EXPECT_TRUE(mechanism.probe(Family::kIPv4));
+    EXPECT_TRUE(mechanism.open({}));
+    EXPECT_EQ(run({"nft", "list", "ruleset"}), "");
+  });
+}
+
+}  // namespace
+}  // namespace sluice::dataplane::nftables
