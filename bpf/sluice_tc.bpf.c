@@ -15,6 +15,7 @@
 #include "lib/connections.bpf.h"
 #include "lib/refuse.bpf.h"
 #include "lib/rewrite.bpf.h"
+#include "lib/sweep.bpf.h"
 
 #define SLUICE_ETHERNET_SIZE 14u
 #define SLUICE_LO 1 /* in every network namespace */
@@ -196,6 +197,16 @@ static __always_inline int sluice_forward_once(struct __sk_buff *skb, struct slu
 	return late ? sluice_send_on(skb, packet, address) : TC_ACT_UNSPEC;
 }
 
+static __always_inline __u32 sluice_schedule(const struct sluice_service *service, __u32 id,
+					     const struct sluice_flow *flow)
+{
+	__u32 scheduler = sluice_scheduler_of(service);
+
+	return scheduler == SLUICE_SCHED_LBLC || scheduler == SLUICE_SCHED_LBLCR
+		       ? sluice_choose_by_destination(id, flow)
+		       : sluice_choose(id, flow);
+}
+
 static __always_inline int sluice_is_masqueraded(__u32 real_id)
 {
 	const struct sluice_real *real = sluice_real_at(real_id);
@@ -228,7 +239,7 @@ static __always_inline int sluice_begin(struct __sk_buff *skb, struct sluice_pac
 	/* Without persistence, a virtual server for all ports has nothing to serve them by. */
 	else if ((service->flags & SLUICE_SERVICE_PERSISTENT) || !service->key.protocol ||
 		 packet->outer.flow.target_port == service->key.port)
-		real = sluice_choose(id, &packet->outer.flow);
+		real = sluice_schedule(service, id, &packet->outer.flow);
 	if (real && !template && (service->flags & SLUICE_SERVICE_PERSISTENT)) {
 		template = sluice_make_template(packet, id, real);
 		real = template ? real : 0;

@@ -278,6 +278,74 @@ SLUICE_GLOBAL __u32 sluice_choose(__u32 service_id, const struct sluice_flow *fl
 	return 0;
 }
 
+static const struct sluice_destination_set sluice_no_set;
+
+static __always_inline struct sluice_destination_set *sluice_set_for(__u32 service_id, const struct sluice_flow *flow)
+{
+	struct sluice_destination_key key;
+	struct sluice_destination_set *set;
+
+	__builtin_memcpy(key.address, flow->target, 16);
+	key.service = service_id;
+	key.family = flow->family;
+	set = bpf_map_lookup_elem(&sluice_destination, &key);
+	if (set)
+		return set;
+	bpf_map_update_elem(&sluice_destination, &key, &sluice_no_set, BPF_NOEXIST);
+	return bpf_map_lookup_elem(&sluice_destination, &key);
+}
+
+/* Whether an id that was remembered still is a real server of this virtual server. */
+static __always_inline int sluice_serves(__u32 real_id, __u32 service_id)
+{
+	const struct sluice_real *real = sluice_real_at(real_id);
+
+	return real && real->service_id == service_id;
+}
+
+/* lblc and lblcr: by what is remembered of the destination. */
+SLUICE_GLOBAL __u32 sluice_choose_by_destination(__u32 service_id, const struct sluice_flow *flow)
+{
+	const struct sluice_service *service = sluice_service_at(service_id);
+	__u32 now_s = (__u32)(bpf_ktime_get_coarse_ns() / SLUICE_SECOND);
+	struct sluice_destination_set *set;
+
+	if (!service || !flow)
+		return 0;
+	set = sluice_set_for(service_id, flow);
+	if (!set)
+		return sluice_pick_best(sluice_view_line(SLUICE_READ(service->view)), SLUICE_SCHED_WLC);
+	for (__u32 tries = 0; tries < SLUICE_TRIES; tries++) {
+		__u64 word = SLUICE_READ(service->view);
+		const struct sluice_view *view = sluice_view_at(sluice_view_line(word));
+		__u32 real;
+
+		if (!view || !view->count)
+			return 0;
+		if (view->scheduler == SLUICE_SCHED_LBLC) {
+			real = sluice_pick_lblc(sluice_view_line(word),
+						sluice_serves(set->id[0], service_id) ? set->id[0] : 0);
+			set->id[0] = real;
+		} else {
+			real = sluice_pick_lblcr(sluice_view_line(word), set, now_s, SLUICE_DESTINATION_EXPIRATION_S);
+		}
+		if (SLUICE_READ(service->view) != word)
+			continue;
+		if (!real || sluice_serves(real, service_id))
+			return real;
+		/* A member's id was given to another virtual server's. */
+		__builtin_memset(set, 0, sizeof(*set));
+	}
+	return 0;
+}
+
+static __always_inline __u32 sluice_scheduler_of(const struct sluice_service *service)
+{
+	const struct sluice_view *view = sluice_view_at(sluice_view_line(SLUICE_READ(service->view)));
+
+	return view ? view->scheduler : SLUICE_SCHED_NONE;
+}
+
 /* The port on a real server. A persistent virtual server's connections keep the port that they were made to, unless it is the
  * virtual server's own: so one template can stand for all ports. */
 static __always_inline __be16 sluice_port_on(const struct sluice_real *real, const struct sluice_service *service,
@@ -352,7 +420,6 @@ static __always_inline void sluice_attach(struct sluice_connection *entry, __u32
 static __always_inline int sluice_make_way(__u32 id, __u32 there)
 {
 	struct sluice_connection *entry = sluice_connection_at(id), *other = sluice_connection_at(there >> 1);
-	struct sluice_flow reply;
 	__u64 word;
 
 	if (!entry || !other)
@@ -365,10 +432,34 @@ static __always_inline int sluice_make_way(__u32 id, __u32 there)
 		return sluice_end(there >> 1, word);
 	if (!(there & 1) || entry->request.protocol == SLUICE_SCTP)
 		return 0;
-	sluice_set_flow(&reply, &entry->reply);
-	reply.target_port = bpf_htons(1024 + bpf_get_prandom_u32() % (65536 - 1024));
-	sluice_set_flow(&entry->reply, &reply);
+	SLUICE_WRITE(entry->reply.target_port, bpf_htons(1024 + bpf_get_prandom_u32() % (65536 - 1024)));
 	return 1;
+}
+
+#define SLUICE_LINK_AGAIN 0xfffffffeu
+
+/* As sluice_enter(), or SLUICE_LINK_AGAIN. */
+SLUICE_GLOBAL __u32 sluice_try_to_enter(__u32 id)
+{
+	__u32 there = sluice_enter(id);
+
+	if (!there || there == SLUICE_LINK_ENTERED)
+		return there;
+	return sluice_make_way(id, there) ? SLUICE_LINK_AGAIN : there;
+}
+
+/* Four times. Not a loop: clang would lay it out so that its end falls into its beginning, which the verifier of 6.1 does not allow. */
+static __always_inline __u32 sluice_enter_somehow(__u32 id)
+{
+	__u32 there = sluice_try_to_enter(id);
+
+	if (there == SLUICE_LINK_AGAIN)
+		there = sluice_try_to_enter(id);
+	if (there == SLUICE_LINK_AGAIN)
+		there = sluice_try_to_enter(id);
+	if (there == SLUICE_LINK_AGAIN)
+		there = sluice_try_to_enter(id);
+	return there == SLUICE_LINK_AGAIN ? 0 : there;
 }
 
 /* A new connection to that real server: its id, or 0 and the reason in packet->drop. */
@@ -398,13 +489,9 @@ SLUICE_GLOBAL __u32 sluice_connect(struct sluice_packet *packet, __u32 real_id, 
 	flow.source_port = sluice_port_on(real, service, &packet->outer.flow);
 	sluice_set_flow(&entry->reply, &flow);
 	sluice_attach(entry, parent);
-	for (__u32 tries = 0; tries < SLUICE_TRIES; tries++) {
-		there = sluice_enter(id);
-		if (there == SLUICE_LINK_ENTERED || !there || !sluice_make_way(id, there))
-			break;
-	}
+	there = sluice_enter_somehow(id);
 	if (there != SLUICE_LINK_ENTERED) {
-		packet->drop = there & 1 ? SLUICE_DROP_PORT_TAKEN : SLUICE_DROP_BUSY;
+		packet->drop = !there || (there & 1) ? SLUICE_DROP_PORT_TAKEN : SLUICE_DROP_BUSY;
 		sluice_discard(entry, id);
 		return 0;
 	}
@@ -520,59 +607,6 @@ SLUICE_GLOBAL __u32 sluice_make_template(struct sluice_packet *packet, __u32 ser
 	__sync_fetch_and_add(&cell->persistent, 1);
 	sluice_live(entry);
 	return id;
-}
-
-/* ------------------------------------------------------------------ the sweep */
-
-static long sluice_sweep_step(__u32 round, void *context)
-{
-	__u32 id = *(__u32 *)context + round;
-	struct sluice_connection *entry = sluice_connection_at(id);
-	__u64 word;
-	__u32 phase;
-
-	if (!entry)
-		return 1;
-	word = SLUICE_READ(entry->word);
-	phase = sluice_phase(word);
-	if (phase == SLUICE_PHASE_LIVE && sluice_expired(entry, bpf_ktime_get_coarse_ns())) {
-		sluice_end(id, word);
-	} else if (phase == SLUICE_PHASE_LEFT) {
-		__u64 dying = (word & ~0xffull) | SLUICE_PHASE_DYING;
-
-		if (__sync_val_compare_and_swap(&entry->word, word, dying) == word)
-			sluice_bury(entry, id, word);
-	}
-	return 0;
-}
-
-#define SLUICE_SWEEP_NS 50000000ull
-#define SLUICE_SWEEPS_PER_S 20u
-
-/* A part of the table, so that all of it is seen once a second. */
-static __always_inline void sluice_sweep_some(void)
-{
-	struct sluice_settings *settings = sluice_settings_here();
-	const struct sluice_pool *pool = sluice_pool_here();
-	__u32 from, count;
-
-	if (!settings || !pool)
-		return;
-	from = settings->sweep;
-	count = pool->fresh / SLUICE_SWEEPS_PER_S + 1;
-	if (from >= pool->fresh)
-		from = 0;
-	bpf_loop(count, sluice_sweep_step, &from, 0);
-	settings->sweep = from + count;
-}
-
-static int sluice_sweep_tick(void *map, __u32 *key, struct sluice_timer *timer)
-{
-	(void)map;
-	(void)key;
-	sluice_sweep_some();
-	bpf_timer_start(&timer->timer, SLUICE_SWEEP_NS, 0);
-	return 0;
 }
 
 #endif

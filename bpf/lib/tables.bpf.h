@@ -35,6 +35,7 @@ SLUICE_CHUNKED(sluice_line, struct sluice_line);
 SLUICE_CHUNKED(sluice_cell, struct sluice_cell);
 SLUICE_CHUNKED(sluice_real, struct sluice_real);
 SLUICE_CHUNKED(sluice_count, struct sluice_count);
+SLUICE_CHUNKED(sluice_estimate, struct sluice_estimate);
 SLUICE_CHUNKED(sluice_service, struct sluice_service);
 SLUICE_CHUNKED(sluice_connection, struct sluice_connection);
 
@@ -60,6 +61,14 @@ struct {
 	__type(key, struct sluice_service_key);
 	__type(value, __u32);
 } sluice_service_id SEC(".maps");
+
+/* LRU: a destination that nobody asks for makes room. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, SLUICE_DESTINATIONS_MAX);
+	__type(key, struct sluice_destination_key);
+	__type(value, struct sluice_destination_set);
+} sluice_destination SEC(".maps");
 
 /* The oldest ones are forgotten when it is full: they are of a moment only. */
 struct {
@@ -100,6 +109,7 @@ struct {
 SLUICE_CHUNKED_AT(sluice_cell, struct sluice_cell)
 SLUICE_CHUNKED_AT(sluice_real, struct sluice_real)
 SLUICE_CHUNKED_AT(sluice_count, struct sluice_count)
+SLUICE_CHUNKED_AT(sluice_estimate, struct sluice_estimate)
 SLUICE_CHUNKED_AT(sluice_service, struct sluice_service)
 SLUICE_CHUNKED_AT(sluice_connection, struct sluice_connection)
 SLUICE_CHUNKED_AT(sluice_line, const struct sluice_line)

@@ -232,10 +232,13 @@ SLUICE_GLOBAL int sluice_take_out(__u32 link)
 	head = sluice_bucket_at(sluice_bucket_of(sluice_flow_of(gone, link)));
 	if (!head)
 		return 0;
-	for (__u32 tries = 0; tries < 1024 && !found; tries++) {
-		word = SLUICE_READ(*head);
-		found = !(word & SLUICE_BUCKET_TAKING) &&
-			__sync_val_compare_and_swap(head, word, word | SLUICE_BUCKET_TAKING) == word;
+	for (__u32 tries = 0; tries < 1024; tries++) {
+		__u64 free = SLUICE_READ(*head) & ~SLUICE_BUCKET_TAKING;
+
+		word = __sync_val_compare_and_swap(head, free, free | SLUICE_BUCKET_TAKING);
+		found = word == free;
+		if (found)
+			break;
 	}
 	if (!found)
 		return 0;

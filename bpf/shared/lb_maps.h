@@ -40,6 +40,16 @@ struct sluice_fragment_key {
 };
 static_assert(sizeof(struct sluice_fragment_key) == 40, "sluice_fragment_key is map ABI");
 
+/* Key of `sluice_destination`: which real servers had it is remembered for lblc and lblcr. */
+struct sluice_destination_key {
+	__u8 address[16];
+	__u32 service;
+	__u32 family;
+};
+static_assert(sizeof(struct sluice_destination_key) == 24, "sluice_destination_key is map ABI");
+#define SLUICE_DESTINATIONS_MAX 8192u /* 2 MB; the one that was not asked for longest is forgotten */
+#define SLUICE_DESTINATION_EXPIRATION_S 86400u
+
 /* The connection of the first fragment, which has the ports. */
 struct sluice_fragment {
 	__u32 link;
@@ -64,6 +74,19 @@ struct sluice_count {
 };
 static_assert(sizeof(struct sluice_count) == 64, "sluice_count is map ABI");
 #define SLUICE_STRIPES_MAX 8u
+
+/* Element of `sluice_estimate`: the rates of a real server, as the kernel's estimator has them (ip_vs_est.c): in units of 1/1024 per second, of
+ * bytes 1/32. Every two seconds a quarter of the difference is added. */
+struct sluice_estimate {
+	struct sluice_counts last; /* when it was estimated last */
+	__s64 connections;
+	__s64 packets_in;
+	__s64 bytes_in;
+	__s64 packets_out;
+	__s64 bytes_out;
+};
+static_assert(sizeof(struct sluice_estimate) == 80, "sluice_estimate is map ABI");
+#define SLUICE_ESTIMATE_NS 2000000000ull
 
 /* Element of `sluice_service`: a virtual server. 0 is nobody's id. */
 struct sluice_service {
@@ -122,19 +145,6 @@ static_assert(sizeof(struct sluice_real) == 104, "sluice_real is map ABI");
 #define SLUICE_REAL_ID_USED 1u
 #define SLUICE_REAL_ID_REMOVED 2u /* connections may still point to it */
 
-#define SLUICE_SYNC_INTERFACE 16
-struct sluice_sync_daemon {
-	__u32 running;
-	__u32 sync_id;
-	__u8 group[16];
-	__u16 port;
-	__u16 message_bytes_max;
-	__u8 ttl;
-	__u8 zero[3];
-	char interface[SLUICE_SYNC_INTERFACE];
-};
-static_assert(sizeof(struct sluice_sync_daemon) == 48, "sluice_sync_daemon is map ABI");
-
 /* The one element of `sluice_settings`. */
 struct sluice_settings {
 	__u64 changes; /* made by user space: whoever has an index of the tables sees by it whether it still is right */
@@ -146,12 +156,14 @@ struct sluice_settings {
 	__u32 services; /* ids from here on were never used */
 	__u32 reals;
 	__u32 lines;
-	__u32 connections_max;             /* the table grows up to this */
-	__u32 sweep;                       /* the entry that the sweep comes to next */
-	__u32 sweeping;                    /* its timer runs */
-	struct sluice_sync_daemon sync[2]; /* master, backup */
+	__u32 connections_max; /* the table grows up to this */
+	__u32 sweep;           /* the entry that the sweep comes to next */
+	__u32 sweeping;        /* its timer runs */
+	__u64 estimated_ns;    /* when the estimators' round began */
+	__u32 estimate;        /* the real server that it comes to next */
+	__u32 zero;
 };
-static_assert(sizeof(struct sluice_settings) == 272, "sluice_settings is map ABI");
+static_assert(sizeof(struct sluice_settings) == 192, "sluice_settings is map ABI");
 
 /* X(NAME, text): why a packet was dropped. Texts are those of status and of the metric's label. */
 #define SLUICE_DROP_REASONS(X)                  \

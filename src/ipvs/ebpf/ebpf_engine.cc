@@ -92,7 +92,8 @@ VirtualServerState EbpfEngine::state_of(const sluice_service& service) const {
     shown.active_connections = sluice_active(load);
     shown.inactive_connections = sluice_total(load) - std::min(sluice_active(load), sluice_total(load));
     shown.persistent_connections = cell.persistent;
-    shown.statistics.totals = counters_of(counts);
+    shown.statistics = {counters_of(counts), rates_of(*tables_->estimates.at(id))};
+    state.statistics.per_second = sum(state.statistics.per_second, shown.statistics.per_second);
     state.real_servers.push_back(std::move(shown));
   }
   state.statistics.totals = counters_of(all);
@@ -163,7 +164,7 @@ Result<> EbpfEngine::flush() {
 
 void EbpfEngine::zero_one(sluice_service& service) {
   service.gone = {};
-  for (const std::uint32_t id : edit_->members(service)) tables_->reals.at(id)->zeroed = edit_->counted(id);
+  for (const std::uint32_t id : edit_->members(service)) edit_->start_counting(id);
 }
 
 Result<> EbpfEngine::zero(const std::optional<VirtualServerKey>& key) {

@@ -111,6 +111,26 @@ TEST_F(Persistence, OnePacketSchedulingLeavesNoEntry) {
   }
 }
 
+// UDP connections are never active, so wlc would change and these do not.
+TEST_F(Persistence, ADestinationStaysWithItsRealServer) {
+  for (const char* scheduler : {"wlc", "lblc", "lblcr"}) {
+    SCOPED_TRACE(scheduler);
+    VirtualServer server = VirtualServer::of(VirtualServerKey::of(Protocol::kUdp, ip("10.0.0.1"), 53));
+    server.scheduler = scheduler;
+    listen_at(kFamilyCases[0]);
+    serve_with(server, kFamilyCases[0]);
+    const bool remembers = server.scheduler != "wlc";
+    EXPECT_EQ(served(kFamilyCases[0], server.key, {4001, 4002, 4003, 4004}), remembers ? "2222" : "2121");
+    apply({RemoveRealServer{server.key, masqueraded("10.2.0.2", 5353).key}});
+    EXPECT_EQ(served(kFamilyCases[0], server.key, {4005, 4006}), "11");
+    apply({RemoveVirtualServer{server.key}});
+    ASSERT_TRUE(EbpfEngine::remove());
+    SetUp();
+    first_ = UniqueFd();
+    second_ = UniqueFd();
+  }
+}
+
 TEST_F(Persistence, AMarkIsAVirtualServer) {
   VirtualServer server = VirtualServer::of(VirtualServerKey::of_mark(Family::kIPv4, 7));
   server.scheduler = "rr";

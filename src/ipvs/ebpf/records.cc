@@ -144,6 +144,19 @@ Counters counters_of(const sluice_counts& counts) {
   return {counts.connections, counts.packets_in, counts.packets_out, counts.bytes_in, counts.bytes_out};
 }
 
+// Rounded up, as ip_vs_read_estimator() does.
+Counters rates_of(const sluice_estimate& estimate) {
+  const auto units = [](std::int64_t rate) { return static_cast<std::uint64_t>((rate + 511) >> 10); };
+  const auto bytes = [](std::int64_t rate) { return static_cast<std::uint64_t>((rate + 15) >> 5); };
+  return {units(estimate.connections), units(estimate.packets_in), units(estimate.packets_out),
+          bytes(estimate.bytes_in), bytes(estimate.bytes_out)};
+}
+
+Counters sum(const Counters& a, const Counters& b) {
+  return {a.connections + b.connections, a.packets_in + b.packets_in, a.packets_out + b.packets_out,
+          a.bytes_in + b.bytes_in, a.bytes_out + b.bytes_out};
+}
+
 sluice_counts difference(const sluice_counts& a, const sluice_counts& b) {
   return {a.connections - b.connections, a.packets_in - b.packets_in, a.bytes_in - b.bytes_in,
           a.packets_out - b.packets_out, a.bytes_out - b.bytes_out};

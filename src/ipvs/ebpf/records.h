@@ -35,6 +35,8 @@ RealServerKey key_in(const sluice_real& record);
 std::uint32_t address_word(std::span<const std::uint8_t, 16> address, Family family);
 
 Counters counters_of(const sluice_counts& counts);
+Counters rates_of(const sluice_estimate& estimate);
+Counters sum(const Counters& a, const Counters& b);
 sluice_counts difference(const sluice_counts& a, const sluice_counts& b);
 sluice_counts sum(const sluice_counts& a, const sluice_counts& b);
 

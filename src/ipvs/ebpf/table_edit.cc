@@ -121,6 +121,14 @@ sluice_counts TableEdit::counted(std::uint32_t real) const {
   return all;
 }
 
+void TableEdit::start_counting(std::uint32_t real) {
+  const sluice_counts now = counted(real);
+  tables_->reals.at(real)->zeroed = now;
+  sluice_estimate& estimate = *tables_->estimates.at(real);
+  estimate = {};
+  estimate.last = now;
+}
+
 std::uint32_t TableEdit::member_with(const sluice_service& service, const RealServerKey& key) const {
   for (const std::uint32_t id : members(service)) {
     const sluice_real* real = tables_->reals.at(id);
@@ -187,6 +195,7 @@ Result<std::uint32_t> TableEdit::new_real_id() {
   std::uint32_t& next = tables_->settings().reals;
   SLUICE_CHECK_OK(tables_->cells.grow_to(next + 1));
   SLUICE_CHECK_OK(tables_->reals.grow_to(next + 1));
+  SLUICE_CHECK_OK(tables_->estimates.grow_to(next + 1));
   SLUICE_CHECK_OK(tables_->counts.grow_to((next + 1) * tables_->settings().stripes));
   return next++;
 }
@@ -305,7 +314,7 @@ Result<int> TableEdit::change(const AddRealServer& c) {
   if (real.state == SLUICE_REAL_ID_REMOVED && real.service_id == service_id) {
     service.gone = difference(service.gone, difference(counted(id), real.zeroed));
   } else {
-    real.zeroed = counted(id);
+    start_counting(id);
   }
   set_settings(real, c.server);
   real.last_weight = std::max(c.server.weight, 0);

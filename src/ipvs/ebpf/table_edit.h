@@ -30,6 +30,8 @@ class TableEdit {
   [[nodiscard]] std::uint32_t scheduler_of(const sluice_service& service) const;
   // All that was counted for a real server since the programs run.
   [[nodiscard]] sluice_counts counted(std::uint32_t real) const;
+  // Its counters and rates start at 0.
+  void start_counting(std::uint32_t real);
 
  private:
   // A removed real server, by which it is found when it is added again.

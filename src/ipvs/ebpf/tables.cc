@@ -90,6 +90,7 @@ template class Chunked<sluice_line>;
 template class Chunked<sluice_cell>;
 template class Chunked<sluice_real>;
 template class Chunked<sluice_count>;
+template class Chunked<sluice_estimate>;
 template class Chunked<sluice_service>;
 template class Chunked<sluice_connection>;
 
@@ -98,6 +99,7 @@ Tables::Tables(const std::string& folder)
       cells("sluice_cell", folder),
       reals("sluice_real", folder),
       counts("sluice_count", folder),
+      estimates("sluice_estimate", folder),
       services("sluice_service", folder),
       connections("sluice_connection", folder),
       folder_(folder) {}
@@ -200,6 +202,7 @@ Result<> Tables::follow() {
   SLUICE_CHECK_OK(cells.follow());
   SLUICE_CHECK_OK(reals.follow());
   SLUICE_CHECK_OK(counts.follow());
+  SLUICE_CHECK_OK(estimates.follow());
   SLUICE_CHECK_OK(services.follow());
   SLUICE_CHECK_OK(connections.follow());
   sluice_pool& p = pool();

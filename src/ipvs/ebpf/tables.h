@@ -70,6 +70,7 @@ class Tables {
   Chunked<sluice_cell> cells;
   Chunked<sluice_real> reals;
   Chunked<sluice_count> counts;
+  Chunked<sluice_estimate> estimates;
   Chunked<sluice_service> services;
   Chunked<sluice_connection> connections;
   // Finds what another process has made meanwhile; and makes room for connections before they need it.

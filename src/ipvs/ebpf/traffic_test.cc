@@ -205,6 +205,33 @@ TEST_F(Traffic, ConnectionsExpireWhileNoProcessLooks) {
   EXPECT_EQ(found(key).real_servers.at(0).inactive_connections, 0U);
 }
 
+// 100 packets within one round of two seconds: 12.5 per second, and a quarter less at each round from then on.
+TEST_F(Traffic, RatesAreEstimatedWhileNoProcessLooks) {
+  const VirtualServerKey key = VirtualServerKey::of(Protocol::kUdp, ip("10.0.0.1"), 53);
+  serve(key, "rr", {masqueraded("10.2.0.1", 5353)});
+  UniqueFd client;
+  net_.as_client([&] { client = bound_socket(SOCK_DGRAM, {ip("10.1.0.1"), 4001}); });
+  for (int i = 0; i < 100; ++i) send_to(client, std::string(72, 'x'), {key.address, key.port});
+  Counters rates;
+  for (int i = 0; i < 400 && rates.packets_in == 0; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    rates = found(key).statistics.per_second;
+  }
+  EXPECT_GE(rates.packets_in, 1U);
+  EXPECT_LE(rates.packets_in, 13U);
+  EXPECT_NEAR(static_cast<double>(rates.bytes_in) / 100, static_cast<double>(rates.packets_in), 1)
+      << "100 bytes each, headers and all";
+  EXPECT_EQ(found(key).real_servers.at(0).statistics.per_second.packets_in, rates.packets_in);
+  const std::uint64_t first = rates.packets_in;
+  for (int i = 0; i < 400 && rates.packets_in >= first; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    rates = found(key).statistics.per_second;
+  }
+  EXPECT_LT(rates.packets_in, first) << "it fades";
+  ASSERT_TRUE(engine_->zero(key));
+  EXPECT_EQ(found(key).statistics, Statistics{});
+}
+
 TEST_F(Traffic, NotOnePacketGoesToARealServerThatIsGone) {
   const VirtualServerKey key = VirtualServerKey::of(Protocol::kUdp, ip("10.0.0.1"), 53);
   serve(key, "rr", {masqueraded("10.2.0.1", 5353)});
