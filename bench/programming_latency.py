@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Programming latency side by side: the real kube-proxy 1.20.2 and Sluice, one after the other, on the same API server, the same
-objects and the same node.
+"""Programming latency side by side: the real kube-proxy 1.20.2 in mode iptables, and Sluice in modes iptables and nftables, one after the
+other, on the same API server, the same objects and the same node. (1.20.2 has no mode nftables.)
 
 For each size a control plane (etcd, kube-apiserver 1.20.2) is filled with N Services of M endpoints. Then each proxy runs in the
 network namespace of a small node, and four figures are taken, as seen by a user:
@@ -11,7 +11,7 @@ network namespace of a small node, and four figures are taken, as seen by a user
   CPU              seconds that the proxy and its children used by then
 Everything is in its own network namespaces; load is bounded; all is removed at the end.
 
-usage: programming_latency.py [--sizes 100,1000,5000] [--endpoints 10] [--flavour legacy|nft] [--rounds 10] [--sluice PATH]
+usage: programming_latency.py [--sizes 100,1000,5000] [--endpoints 10] [--flavour legacy|nft] [--rounds 7] [--peers NAME,...] [--sluice PATH]
 """
 
 import argparse
@@ -43,6 +43,7 @@ def make_rig():
 
 
 def flush(rig):
+    run("ip", "netns", "exec", rig.ns("node"), "nft", "flush", "ruleset")
     for tool in ("iptables-legacy", "iptables-nft"):
         for table in ("nat", "filter", "mangle"):
             for action in ("-F", "-X"):
@@ -61,8 +62,8 @@ def add_flip(plane):
 class Proxy:
     """A proxy process in the node; the same configuration file for both programs."""
 
-    def __init__(self, rig, name, command, flavour, folder, kubeconfig):
-        self.rig, self.name, self.flavour = rig, name, flavour
+    def __init__(self, rig, name, command, mode, flavour, folder, kubeconfig):
+        self.rig, self.name, self.mode, self.flavour = rig, name, mode, flavour
         tools = folder / "tools"
         tools.mkdir(exist_ok=True)
         for tool in ("iptables", "ip6tables"):
@@ -72,7 +73,7 @@ class Proxy:
                 link.symlink_to(shutil.which(f"{tool}-{flavour}{suffix}"))
         config = folder / "config.yaml"
         config.write_text(
-            "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nmode: iptables\n"
+            f"apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nmode: {mode}\n"
             f"clientConnection: {{kubeconfig: {kubeconfig}}}\nclusterCIDR: 10.128.0.0/9\nhostnameOverride: node1\n"
             "conntrack: {maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s}\n")
         self.log = folder / f"{name}.log"
@@ -80,14 +81,16 @@ class Proxy:
         self.process = rig.spawn("node", [*command, "--config", config, "-v=2"], self.log, {"PATH": f"{tools}:{os.environ['PATH']}"})
 
     def wait_programmed(self, services):
-        """Until the kernel's dispatch chain has a rule for every Service."""
-        tool = [f"iptables-{self.flavour}", "-t", "nat", "-S", "KUBE-SERVICES"]
+        """Until the kernel's dispatch chain has a rule for every Service, or the map of frontends an element."""
+        tool, mark = [f"iptables-{self.flavour}", "-t", "nat", "-S", "KUBE-SERVICES"], "-j KUBE-SVC-"
+        if self.mode == "nftables":
+            tool, mark = ["nft", "list", "map", "ip", "sluice-nftables", "frontends"], " : goto hide-"
         while time.time() - self.started < PROGRAMMED_SECONDS_MAX:
             if self.process.poll() is not None:
                 raise RuntimeError(f"{self.name} ended with {self.process.returncode}; see {self.log}")
             if synced_once(self.rig, "node"):
                 listed = run("ip", "netns", "exec", self.rig.ns("node"), *tool, check=False)
-                if listed.count("-j KUBE-SVC-") >= services:
+                if listed.count(mark) >= services:
                     return time.time() - self.started
             time.sleep(0.02)
         raise RuntimeError(f"{self.name} did not program {services} Services within {PROGRAMMED_SECONDS_MAX} s")
@@ -124,9 +127,9 @@ def measure_flips(rig, plane, rounds):
         connection.close()
 
 
-def measure(rig, name, command, flavour, plane, folder, services, rounds):
+def measure(rig, name, command, mode, flavour, plane, folder, services, rounds):
     flush(rig)
-    proxy = Proxy(rig, name, command, flavour, folder, plane.state / "proxy.kubeconfig")
+    proxy = Proxy(rig, name, command, mode, flavour, folder, plane.state / "proxy.kubeconfig")
     try:
         programmed = proxy.wait_programmed(services)
         say(f"  {name}: {services} Services programmed after {programmed:.2f} s")
@@ -146,13 +149,16 @@ def main():
     parser.add_argument("--flavour", default="legacy", choices=("legacy", "nft"),
                         help="with nft, kube-proxy needs minutes per sync from some thousand Services on")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--peers", default="kube-proxy,sluice,sluice-nftables", help="which of these to measure")
     parser.add_argument("--sluice", default=str(ROOT / "build/release/sluice"))
     options = parser.parse_args()
     if os.geteuid() != 0:
         sys.exit("programming_latency.py: needs root, for network namespaces")
     say("looking for kube-proxy 1.20.2 and kube-apiserver (built once, then cached)")
     kubernetes = kubernetes_programs()
-    peers = {"kube-proxy": [str(kubernetes / "kube-proxy")], "sluice": [options.sluice, "proxy"]}
+    known = {"kube-proxy": ([str(kubernetes / "kube-proxy")], "iptables"), "sluice": ([options.sluice, "proxy"], "iptables"),
+             "sluice-nftables": ([options.sluice, "proxy"], "nftables")}
+    peers = {name: known[name] for name in options.peers.split(",")}
     rows = []
     for services in (int(size) for size in options.sizes.split(",")):
         with tempfile.TemporaryDirectory(prefix="sluice-bench-") as folder, make_rig() as rig, \
@@ -160,15 +166,14 @@ def main():
             say(f"{services} Services x {options.endpoints} endpoints, iptables-{options.flavour}: filling the API server")
             fill(plane, NODE_ADDRESS, services, options.endpoints)
             add_flip(plane)
-            figures = {name: measure(rig, name, command, options.flavour, plane, pathlib.Path(folder), services, options.rounds)
-                       for name, command in peers.items()}
+            figures = {name: measure(rig, name, command, mode, options.flavour, plane, pathlib.Path(folder), services, options.rounds)
+                       for name, (command, mode) in peers.items()}
             rows.append((services, figures))
-    print(f"\nSluice against kube-proxy 1.20.2, mode iptables ({options.flavour}), {options.endpoints} endpoints a Service, one run each")
-    print(f"{'Services':>8}  {'what':<22}{'kube-proxy':>12}{'sluice':>12}{'ratio':>8}")
+    print(f"\nkube-proxy 1.20.2 and Sluice in mode iptables ({options.flavour}) and nftables, {options.endpoints} endpoints a Service, one run each")
+    print(f"{'Services':>8}  {'what':<22}" + "".join(f"{name:>17}" for name in peers))
     for services, figures in rows:
         for position, (what, unit, scale) in enumerate((("all programmed", "s", 1), ("one change", "ms", 1e3), ("memory", "MiB", 1), ("CPU", "s", 1))):
-            theirs, ours = figures["kube-proxy"][position] * scale, figures["sluice"][position] * scale
-            print(f"{services:>8}  {what + ', ' + unit:<22}{theirs:>12.2f}{ours:>12.2f}{ours / theirs:>8.2f}")
+            print(f"{services:>8}  {what + ', ' + unit:<22}" + "".join(f"{figures[name][position] * scale:>17.2f}" for name in peers))
 
 
 if __name__ == "__main__":
