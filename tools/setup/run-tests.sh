@@ -114,7 +114,7 @@ announce "Kubernetes 1.20.2 for the cluster tests: building in the background un
 start 19 "$kubernetes_log" tools/setup/kubernetes.sh
 kubernetes=$!
 # The release binary is what the cluster and guest tests run besides; every other test program is built with the sanitizers only.
-speaks=1 run "$build_limit" "building build/release" tools/setup/build.sh release sluice ipvs_kernel_contract_test ipvs_ebpf_kernel_test sys_bpf_test || end $?
+speaks=1 run "$build_limit" "building build/release" tools/setup/build.sh release sluice ipvs_kernel_contract_test ipvs_ebpf_kernel_test ipvs_ebpf_traffic_test sys_bpf_test || end $?
 announce "build/dev: building in the background (log: $dev_log)"
 start 15 "$dev_log" tools/setup/build.sh dev all
 dev=$!
