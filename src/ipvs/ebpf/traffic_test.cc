@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Packets through the engine's programs, between a client and real servers in namespaces of their own.
 #include <gtest/gtest.h>
+#include <linux/ethtool.h>
+#include <linux/sockios.h>
+#include <net/if.h>
+#include <sys/ioctl.h>
 
 #include <thread>
 
@@ -8,6 +12,50 @@
 
 namespace sluice::ipvs::ebpf {
 namespace {
+
+// Segmentation, its undoing, and checksums: the devices get packets as they are on a wire.
+void switch_offloads_off(const std::vector<std::string>& devices) {
+  const UniqueFd fd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  for (const std::string& device : devices) {
+    for (const std::uint32_t what : {ETHTOOL_STSO, ETHTOOL_SGSO, ETHTOOL_SGRO, ETHTOOL_STXCSUM}) {
+      ethtool_value value{what, 0};
+      ifreq request{};
+      device.copy(request.ifr_name, sizeof request.ifr_name - 1);
+      request.ifr_data = reinterpret_cast<char*>(&value);
+      EXPECT_EQ(::ioctl(fd.get(), SIOCETHTOOL, &request), 0) << device << ": " << std::strerror(errno);
+    }
+  }
+}
+
+std::uint32_t pattern_at(std::size_t word) {
+  return static_cast<std::uint32_t>(word) * 2654435761U;
+}
+
+void send_pattern(const UniqueFd& fd, std::size_t bytes) {
+  std::vector<std::uint32_t> words(std::size_t{16} << 10);
+  for (std::size_t at = 0; at < bytes / 4; at += words.size()) {
+    for (std::size_t i = 0; i < words.size(); ++i) words[i] = pattern_at(at + i);
+    const auto* data = reinterpret_cast<const char*>(words.data());
+    for (std::size_t sent = 0; sent < words.size() * 4;) {
+      const ssize_t size = ::send(fd.get(), data + sent, words.size() * 4 - sent, MSG_NOSIGNAL);
+      ASSERT_GT(size, 0) << std::strerror(errno);
+      sent += static_cast<std::size_t>(size);
+    }
+  }
+}
+
+// How many bytes were as they were sent.
+std::size_t received_pattern(const UniqueFd& fd, std::size_t bytes) {
+  std::vector<std::uint32_t> words(std::size_t{16} << 10);
+  for (std::size_t at = 0; at < bytes / 4; at += words.size()) {
+    const auto size = static_cast<ssize_t>(words.size() * 4);
+    if (::recv(fd.get(), words.data(), words.size() * 4, MSG_WAITALL) != size) return at * 4;
+    for (std::size_t i = 0; i < words.size(); ++i) {
+      if (words[i] != pattern_at(at + i)) return (at + i) * 4;
+    }
+  }
+  return bytes;
+}
 
 TEST_F(Traffic, UdpIsMasqueradedInBothDirectionsAndSpreadByRoundRobin) {
   for (const FamilyCase& each : kFamilyCases) {
@@ -230,6 +278,100 @@ TEST_F(Traffic, RatesAreEstimatedWhileNoProcessLooks) {
   EXPECT_LT(rates.packets_in, first) << "it fades";
   ASSERT_TRUE(engine_->zero(key));
   EXPECT_EQ(found(key).statistics, Statistics{});
+}
+
+// In both directions at once, in segments as large as the devices take, and then in single packets.
+TEST_F(Traffic, LargeTransfersArriveWholeWithSegmentationOffloadsOnAndOff) {
+  constexpr std::size_t kBytes = std::size_t{32} << 20;
+  const VirtualServerKey key = VirtualServerKey::of(Protocol::kTcp, ip("10.0.0.1"), 80);
+  const VirtualServerKey key6 = VirtualServerKey::of(Protocol::kTcp, ip("fd00::1"), 80);
+  serve(key, "rr", {masqueraded("10.2.0.1", 8080)});
+  serve(key6, "rr", {masqueraded("fd02::1", 8080)});
+  std::uint16_t port = 4001;
+  for (const bool offloads : {true, false}) {
+    if (!offloads) {
+      switch_offloads_off({"client", "server"});
+      net_.as_client([] { switch_offloads_off({"eth0"}); });
+      net_.as_server([] { switch_offloads_off({"eth0"}); });
+    }
+    for (const FamilyCase& each : kFamilyCases) {
+      SCOPED_TRACE(std::string(each.name) + (offloads ? " with offloads" : " without"));
+      const UniqueFd listening = listener({ip(each.reals[0]), 8080});
+      UniqueFd client;
+      net_.as_client([&] {
+        client = bound_socket(SOCK_STREAM, {ip(each.client), port++});
+        EXPECT_EQ(connect(client, {ip(each.virtual_address), 80}), 0);
+      });
+      const Accepted accepted = accept(listening);
+      std::thread up([&] { send_pattern(client, kBytes); });
+      std::thread down([&] { send_pattern(accepted.fd, kBytes); });
+      std::thread other([&] { EXPECT_EQ(received_pattern(accepted.fd, kBytes), kBytes); });
+      EXPECT_EQ(received_pattern(client, kBytes), kBytes);
+      for (std::thread* thread : {&up, &down, &other}) thread->join();
+    }
+  }
+}
+
+// On several processors at once, and while the real servers change.
+TEST_F(Traffic, CountsReturnToZeroAfterManyFlows) {
+  constexpr std::uint16_t kThreads = 4;
+  constexpr std::uint16_t kFlows = 2000;
+  const VirtualServerKey key = VirtualServerKey::of(Protocol::kUdp, ip("10.0.0.1"), 53);
+  ASSERT_TRUE(engine_->set_timeouts({0, 0, 2}));
+  serve(key, "wlc", {masqueraded("10.2.0.1", 5353), masqueraded("10.2.0.2", 5353)});
+  std::vector<std::thread> threads;
+  for (std::uint16_t thread = 0; thread < kThreads; ++thread) {
+    threads.emplace_back([this, thread, &key] {
+      net_.as_client([&] {
+        for (std::uint16_t i = 0; i < kFlows; ++i) {
+          const auto port = static_cast<std::uint16_t>(10000 + thread * kFlows + i);
+          send_to(bound_socket(SOCK_DGRAM, {ip("10.1.0.1"), port}), "x", {key.address, key.port});
+        }
+      });
+    });
+  }
+  for (int round = 0; round < 20; ++round) {
+    apply({AddRealServer{key, masqueraded("10.2.0.3", 5353)}});
+    apply({EditRealServer{key, masqueraded("10.2.0.1", 5353, 1 + round % 3)}});
+    apply({RemoveRealServer{key, masqueraded("10.2.0.3", 5353).key}});
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(found(key).statistics.totals.connections, std::uint64_t{kThreads} * kFlows);
+  const auto counted = [&] {
+    std::uint32_t all = 0;
+    for (const RealServerState& real : found(key).real_servers) all += real.inactive_connections;
+    return all;
+  };
+  for (int i = 0; i < 1000 && counted() != 0; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  EXPECT_EQ(counted(), 0U);
+  // One that was removed had its share, too.
+  apply({AddRealServer{key, masqueraded("10.2.0.3", 5353)}});
+  EXPECT_EQ(counted(), 0U);
+}
+
+TEST_F(Traffic, AFullRealServerAndADrainedOneGetNoNewConnections) {
+  const VirtualServerKey key = VirtualServerKey::of(Protocol::kUdp, ip("10.0.0.1"), 53);
+  RealServer full = masqueraded("10.2.0.1", 5353);
+  full.upper_threshold = 2;
+  serve(key, "rr", {masqueraded("10.2.0.2", 5353), full});
+  std::vector<UniqueFd> clients(6);
+  const auto send_from = [&](std::uint16_t n) {
+    net_.as_client(
+        [&] { clients[n] = bound_socket(SOCK_DGRAM, {ip("10.1.0.1"), static_cast<std::uint16_t>(4001 + n)}); });
+    send_to(clients[n], "x", {key.address, key.port});
+  };
+  const auto shares = [&] {
+    const VirtualServerState state = found(key);
+    return std::pair{state.real_servers.at(0).inactive_connections, state.real_servers.at(1).inactive_connections};
+  };
+  for (std::uint16_t n = 0; n < 5; ++n) send_from(n);
+  EXPECT_EQ(shares(), (std::pair{2U, 3U})) << "two, and no more";
+  apply({EditRealServer{key, masqueraded("10.2.0.2", 5353, 0)}, EditRealServer{key, masqueraded("10.2.0.1", 5353)}});
+  send_from(5);
+  EXPECT_EQ(shares(), (std::pair{3U, 3U})) << "the limit is lifted, and the other one is drained";
+  const UniqueFd drained = receiver({ip("10.2.0.2"), 5353});
+  send_to(clients[4], "still served", {key.address, key.port});
+  EXPECT_EQ(receive(drained).text, "still served");
 }
 
 TEST_F(Traffic, NotOnePacketGoesToARealServerThatIsGone) {
