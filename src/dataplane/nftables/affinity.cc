@@ -98,12 +98,15 @@ class Writer {
 
 }  // namespace
 
-std::string sticky_word(const plan::ServicePortPlan& port) {
-  if (port.affinity_seconds.value_or(0) == 0) return "";
+std::string own_word(const plan::ServicePortPlan& port) {
   std::string protocol(to_string(port.key.protocol));
   std::ranges::transform(protocol, protocol.begin(), [](unsigned char c) { return std::tolower(c); });
   return fmt::format("{}/{}/{}/{}", port.key.service.namespace_name, port.key.service.name, protocol,
                      port.key.port_name);
+}
+
+std::string sticky_word(const plan::ServicePortPlan& port) {
+  return port.affinity_seconds.value_or(0) == 0 ? "" : own_word(port);
 }
 
 OwnParts own_parts(const plan::ServicePortPlan& port, const PortSlots& slots, const std::vector<Treatment>& treatments,

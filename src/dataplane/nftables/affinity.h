@@ -11,7 +11,9 @@
 
 namespace sluice::dataplane::nftables {
 
-// "shop/web/tcp/http": in the names of its chains and sets. Empty: the Service port has no affinity.
+// "shop/web/tcp/http": in the names of chains and sets that belong to one Service port.
+std::string own_word(const plan::ServicePortPlan& port);
+// The same, or empty where the Service port has no affinity.
 std::string sticky_word(const plan::ServicePortPlan& port);
 
 // What one Service port has to itself.

@@ -184,6 +184,45 @@ TEST(Affinity, AnotherTimeWritesRulesAndKeepsClients) {
   });
 }
 
+Port scheduled(const std::string& scheduler) {
+  model::Service wanted = service(0);
+  wanted.sluice_annotations = {{"sluice.dev/scheduler", scheduler}};
+  return port_of(wanted, endpoints(2));
+}
+
+TEST(Scheduler, OfAServiceThatTakesTurnsHasACounterToItself) {
+  in_fresh_netns([] {
+    Hand hand;
+    const auto plane = open_plane(hand);
+    must_apply(*plane, full({scheduled("rr"), port(1)}));
+    EXPECT_THAT(run({"nft", "list", "chain", "ip", kTableName, "turn-address-cluster-2-shop/svc-0000/tcp/p"}),
+                HasSubstr("numgen inc mod 2 "));
+    EXPECT_THAT(run({"nft", "list", "chain", "ip", kTableName, "address-cluster-2"}),
+                HasSubstr("numgen random mod 2 "));
+    must_apply(*plane, change(scheduled("rr"), port(0)));
+    ASSERT_TRUE(plane->tend());
+    EXPECT_THAT(names_of_parts("turn-"), IsEmpty());
+  });
+}
+
+TEST(Scheduler, ThatTheModeDoesNotHaveIsSaidOnce) {
+  in_fresh_netns([] {
+    Hand hand;
+    std::vector<std::string> said;
+    Options options;
+    options.warn = [&](const plan::ObjectKey& service, const std::string& why) {
+      said.push_back(service.to_string() + ": " + why);
+    };
+    const auto plane = open_plane(hand, options);
+    must_apply(*plane, full({scheduled("lc"), port(1)}));
+    must_apply(*plane, full({scheduled("lc"), port(1)}));
+    EXPECT_THAT(said, ElementsAre(testing::AllOf(HasSubstr("svc-0000"), HasSubstr("\"lc\""))));
+    EXPECT_THAT(names_of_parts("turn-"), IsEmpty());
+    must_apply(*plane, change(scheduled("lc"), scheduled("sh")));
+    EXPECT_EQ(said.size(), 2u);
+  });
+}
+
 // ---- the first sync
 
 TEST(FirstSync, ComesInBoundedBatchesMostImportantFirst) {

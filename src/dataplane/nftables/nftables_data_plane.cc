@@ -99,7 +99,23 @@ const Capabilities& NftablesDataPlane::capabilities() const {
 
 // ---- writing
 
+void NftablesDataPlane::warn_of_schedulers(const Changes& changes) {
+  for (const plan::Change& change : changes.ports) {
+    const plan::ObjectKey& service = change.key().service;
+    if (!change.after || scheduler_of(*change.after) != Scheduler::kUnknown) {
+      warned_.erase(service);
+      continue;
+    }
+    const std::string& text = change.after->sluice_annotations.find(kSchedulerAnnotation)->second;
+    if (std::exchange(warned_[service], text) == text) continue;
+    options_.warn(service,
+                  fmt::format("{}: mode nftables chooses by chance or in turn (rr, wrr), \"{}\" is neither; by chance",
+                              kSchedulerAnnotation, text));
+  }
+}
+
 Result<Outcome> NftablesDataPlane::apply(const Changes& changes) {
+  warn_of_schedulers(changes);
   if (!changes.full) {
     if (!applied_) return fail(Errc::kInvalid, "nftables: the first apply must be full");
     Run run(options_.batch_elements_max);

@@ -27,6 +27,8 @@ struct Options {
   Family family = Family::kIPv4;
   plan::LocalDetector detector;
   std::uint32_t masquerade_bit = 0x4000;
+  // What a Service asks for by annotation and does not get, each said once.
+  std::function<void(const plan::ObjectKey& service, const std::string& why)> warn = [](const auto&, const auto&) {};
   // For tests: a kernel between us and the kernel.
   std::function<Result<>(const sys::NftBatch&)> commit = [](const sys::NftBatch& batch) { return batch.commit(); };
   // A commit holds the kernel's only lock for nf_tables: no more elements than this in one, unless one Service port has
@@ -75,12 +77,14 @@ class NftablesDataPlane : public DataPlane {
   Result<> remove_idle_parts();
   [[nodiscard]] bool must_write_anew(const Live& live, const std::vector<Unit>& units) const;
 
+  void warn_of_schedulers(const Changes& changes);
   [[nodiscard]] PortSlots known_slots(const plan::ServicePortPlan& port) const;
   [[nodiscard]] bool is_expected(const sys::NftTable& table) const;
 
   Options options_;
   FixedPart fixed_;
   bool applied_ = false;
+  std::map<plan::ObjectKey, std::string> warned_;  // the scheduler that was warned of
 
   // What is live, beside the elements that follow from the plans of ports.
   Parts parts_;

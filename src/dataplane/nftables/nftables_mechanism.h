@@ -2,7 +2,9 @@
 // Mode nftables as a mechanism: our table of each family, and what kube-proxy's mode leaves.
 #pragma once
 
-#include <cstdint>
+#include <functional>
+#include <string>
+#include <utility>
 
 #include "dataplane/mechanism.h"
 
@@ -10,11 +12,12 @@ namespace sluice::dataplane::nftables {
 
 struct MechanismSettings {
   unsigned masquerade_bit = 14;
+  std::function<void(const plan::ObjectKey& service, const std::string& why)> warn = [](const auto&, const auto&) {};
 };
 
 class NftablesMechanism : public Mechanism {
  public:
-  explicit NftablesMechanism(const MechanismSettings& settings) : settings_(settings) {}
+  explicit NftablesMechanism(MechanismSettings settings) : settings_(std::move(settings)) {}
 
   [[nodiscard]] std::string_view name() const override { return "nftables"; }
   Result<> probe(Family family) override;

@@ -43,7 +43,8 @@ std::string_view word(FoundBy found_by) {
 // The chain that chooses one of so many.
 std::string choice_name(const Treatment& treatment, Pool pool, std::uint16_t slots) {
   if (!treatment.sticky.empty()) return sticky_name(pool, treatment.sticky);
-  return fmt::format("{}-{}-{}", word(treatment.found_by), word(pool), slots);
+  const std::string name = fmt::format("{}-{}-{}", word(treatment.found_by), word(pool), slots);
+  return treatment.in_turn.empty() ? name : fmt::format("turn-{}-{}", name, treatment.in_turn);
 }
 std::string only_choice(const Treatment& treatment) {
   return choice_name(treatment, treatment.pool, treatment.slots);
@@ -57,6 +58,8 @@ std::string local_choice(const Treatment& treatment) {
 
 std::string unfiltered_name(const Treatment& treatment) {
   if (treatment.kind == Kind::kPolicyLocal) {
+    if (!treatment.in_turn.empty())
+      return fmt::format("by-source-{}-{}", treatment.local_slots, cluster_choice(treatment));
     if (treatment.sticky.empty())
       return fmt::format("by-source-{}-{}-{}", word(treatment.found_by), treatment.slots, treatment.local_slots);
     return fmt::format("by-source-{}{}", treatment.local_slots > 0 ? "" : "0-", cluster_choice(treatment));
@@ -87,8 +90,9 @@ class Writer {
   Chain choose(const Treatment& treatment, Pool pool, std::uint16_t slots) {
     begin(choice_name(treatment, pool, slots));
     const std::uint32_t first = pool == Pool::kCluster ? 0 : kLocalSlots;
-    write_choice(treatment.found_by, slots, first);
-    if (slots > 1) write_choice(treatment.found_by, 1, first);
+    const auto chance = treatment.in_turn.empty() ? NFT_NG_RANDOM : NFT_NG_INCREMENTAL;
+    write_choice(treatment.found_by, chance, slots, first);
+    if (slots > 1) write_choice(treatment.found_by, NFT_NG_RANDOM, 1, first);
     return std::move(chain_);
   }
 
@@ -147,7 +151,7 @@ class Writer {
     }
   }
 
-  void write_choice(FoundBy found_by, std::uint32_t slots, std::uint32_t first) {
+  void write_choice(FoundBy found_by, std::uint32_t chance, std::uint32_t slots, std::uint32_t first) {
     NftRule& chosen = rule();
     const bool by_address = found_by == FoundBy::kAddress;
     if (by_address) {
@@ -156,7 +160,7 @@ class Writer {
       Words::load_node_port(chosen);
     }
     const unsigned slot = by_address ? words_.served_slots() : Words::kNodePortSlots;
-    chosen.load_number(NFT_NG_RANDOM, slots, slot, first)
+    chosen.load_number(chance, slots, slot, first)
         .load_mapped(by_address ? kEndpoints : kNodePortEndpoints, 0, 0)
         .translate_destination(words_.family(), 0, words_.address_slots());
   }

@@ -32,6 +32,8 @@ struct Treatment {
   std::uint16_t local_slots = 0;  // kPolicyLocal: of the local pool; 0: others are dropped
   // With session affinity: the name of the Service port, whose own chains choose; `slots` are 1 or 0 then.
   std::string sticky{};
+  // Endpoints take turns (sluice.dev/scheduler: rr, wrr): the name of the Service port, whose own chains count.
+  std::string in_turn{};
 
   [[nodiscard]] bool forwards() const { return kind == Kind::kForward || kind == Kind::kPolicyLocal; }
   // Whether connections may end in the pool.
