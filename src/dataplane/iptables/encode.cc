@@ -35,10 +35,13 @@ using plan::Verdict;
 constexpr std::string_view kNodePortsComment =
     "kubernetes service nodeports; NOTE: this must be the last rule in this chain";
 
-// Names come from the API server, which allows only DNS labels. If it ever did not, one odd name must not break the
-// restore input of all Services.
+// The kernel keeps 255 bytes of a comment (XT_MAX_COMMENT_LEN in linux/netfilter/xt_comment.h); words of ours take up to 60 of them.
+constexpr std::size_t kNameBytesMax = 190;
+
+// Names come from the API server, which allows only DNS labels: 143 bytes for a port. Manifests may hold others. One odd name must not break
+// the restore input of all Services, and one that the kernel cut off would differ from what is wanted for ever.
 std::string for_comment(const std::string& text) {
-  std::string safe = text;
+  std::string safe = text.substr(0, kNameBytesMax);
   std::replace_if(safe.begin(), safe.end(), [](char c) { return c < ' ' || c > '~' || c == '"' || c == '\\'; }, '_');
   return safe;
 }

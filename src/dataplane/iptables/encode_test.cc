@@ -482,5 +482,24 @@ TEST(Encode, OddNamesCannotBreakOutOfTheirComment) {
   EXPECT_EQ(std::count(rules.dispatch[0].rule.begin(), rules.dispatch[0].rule.end(), '"'), 2);
 }
 
+TEST(Encode, CommentsFitIntoWhatTheKernelKeepsHoweverLongTheName) {
+  plan::PortDraft port = cluster_ip_port("ns", std::string(253, 'a'), "p", "10.96.0.1");
+  add_server(port, "10.0.0.1", 80, Where::kElsewhere);
+  const PortRules rules = encode(pods_in_10(), port);
+  std::vector<std::string> all;
+  for (const DispatchRule& rule : rules.dispatch) all.push_back(rule.rule);
+  for (const PortChain& chain : rules.chains) all.insert(all.end(), chain.rules.begin(), chain.rules.end());
+  std::size_t comments = 0;
+  for (const std::string& rule : all) {
+    const std::size_t begin = rule.find("--comment ");
+    if (begin == std::string::npos) continue;
+    ++comments;
+    const std::string text = rule.substr(begin + std::string_view("--comment ").size());
+    const bool quoted = text.front() == '"';
+    EXPECT_LE(text.find(quoted ? '"' : ' ', 1) - (quoted ? 1 : 0), 255U) << rule;
+  }
+  EXPECT_GE(comments, 4U);
+}
+
 }  // namespace
 }  // namespace sluice::dataplane::iptables
