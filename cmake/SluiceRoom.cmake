@@ -9,6 +9,8 @@ option(SLUICE_WERROR "Warnings are errors" OFF)
 option(SLUICE_HARDEN "Fortify, stack protector, full RELRO" OFF)
 set(SLUICE_SANITIZE "" CACHE STRING "Comma separated list for -fsanitize=")
 
+option(SLUICE_UNITY_TESTS "Compile the test files of a program eight at a time" OFF)
+
 find_program(CCACHE_PROGRAM ccache)
 if(CCACHE_PROGRAM)
   # The base folder makes hits possible between two clones and between presets' folders.
@@ -51,6 +53,9 @@ if(SLUICE_SANITIZE)
   # for uninitialized that are not (gcc(1), -fsanitize).
   target_compile_options(sluice_test_flags INTERFACE -fno-sanitize=undefined -g0 -Wno-maybe-uninitialized)
 endif()
+if(SLUICE_UNITY_TESTS)
+  target_compile_options(sluice_test_flags INTERFACE -Wno-shadow)  # what one file's local name hides may be another file's
+endif()
 
 # sluice_room(NAME SOURCES a.cc ... [ROOMS base model] [LIBS fmt])
 # Makes the library sluice_NAME. ROOMS are the rooms it may call; LIBS third-party libraries, private to the room.
@@ -71,13 +76,21 @@ function(sluice_room name)
   endforeach()
 endfunction()
 
-# sluice_test(NAME SOURCES a_test.cc ... ROOMS plan [LIBS ...] [LABELS net] [TIMEOUT 300] [SERIAL])
+# sluice_test(NAME SOURCES a_test.cc ... ROOMS plan [LIBS ...] [LABELS net] [TIMEOUT 300] [SERIAL] [ALONE b_test.cc ...])
 # A GoogleTest program NAME_test; every TEST becomes a ctest of its own. Tests run in the program's own folder.
+# ALONE are those SOURCES that have a local name in common with another: they are compiled one by one always.
 function(sluice_test name)
-  cmake_parse_arguments(R "SERIAL" "TIMEOUT" "SOURCES;ROOMS;LIBS;LABELS;DEFINITIONS" ${ARGN})
+  cmake_parse_arguments(R "SERIAL" "TIMEOUT" "SOURCES;ALONE;ROOMS;LIBS;LABELS;DEFINITIONS" ${ARGN})
   add_executable(${name}_test ${R_SOURCES})
   target_link_libraries(${name}_test PRIVATE sluice_flags sluice_test_flags sluice_test_main ${R_LIBS})
   target_compile_definitions(${name}_test PRIVATE ${R_DEFINITIONS})
+  if(SLUICE_UNITY_TESTS)
+    # GoogleTest's headers and templates are most of what a test file costs. Helpers, which several programs may share, stay alone.
+    set(alone ${R_SOURCES})
+    list(FILTER alone EXCLUDE REGEX "_test\\.cc$")
+    set_source_files_properties(${alone} ${R_ALONE} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
+    set_target_properties(${name}_test PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 8)
+  endif()
   foreach(room ${R_ROOMS})
     target_link_libraries(${name}_test PRIVATE sluice_${room})
   endforeach()
