@@ -147,29 +147,13 @@ Result<> NftablesDataPlane::apply_full(const Changes& changes, Run& run) {
     if (change.after) ports.push_back(change.after);
   }
   std::ranges::stable_sort(ports, {}, [](const plan::ServicePortPlanPtr& port) { return importance(*port); });
-  std::vector<Unit> units;
-  const auto work_out = [&] {
-    units.clear();
-    for (const plan::ServicePortPlanPtr& port : ports) {
-      auto unit = unit_over_live(port, *run.live, fixed_.settings);
-      if (unit) {
-        units.push_back(*std::move(unit));
-      } else {
-        refused_.insert_or_assign(port->key, nullptr);
-        run.outcome.refused.push_back({port->key, unit.error().what});
-      }
-    }
-  };
-  work_out();
-  const bool anew = must_write_anew(*run.live, units);
+  const bool anew = must_write_anew(*run.live, ports);
   const bool over_another = anew && run.live->table();
   run.beginning.emplace(options_.family, kTableName);
   if (over_another) {
     // What was served goes, and what is served comes, in one: no moment without rules.
     run.beginning->delete_table();
     run.live->give_up();
-    run.outcome.refused.clear();
-    work_out();
     run.batch_elements_max = static_cast<std::size_t>(-1);
   }
   cluster_ips_.assign(run.live->unsettled(kClusterIps));
@@ -177,13 +161,31 @@ Result<> NftablesDataPlane::apply_full(const Changes& changes, Run& run) {
   if (!anew) parts_.assign(*run.live->table(), fixed_.chains, fixed_.sets);
   put_fixed(*run.beginning, *run.live, anew, run);
   if (!over_another) SLUICE_CHECK_OK(commit({}, run));
-  SLUICE_CHECK_OK(commit_in_batches(std::move(units), run));
+  // Batch by batch: all units at once are as large as the whole table.
+  std::vector<Unit> units;
+  std::size_t elements = 0;
+  for (const plan::ServicePortPlanPtr& port : ports) {
+    auto unit = unit_over_live(port, *run.live, fixed_.settings);
+    if (!unit) {
+      refused_.insert_or_assign(port->key, nullptr);
+      run.outcome.refused.push_back({port->key, unit.error().what});
+      continue;
+    }
+    if (!units.empty() && elements + size_of(*unit) > run.batch_elements_max) {
+      SLUICE_CHECK_OK(commit_or_divide(units, run));
+      units.clear();
+      elements = 0;
+    }
+    elements += size_of(*unit);
+    units.push_back(*std::move(unit));
+  }
+  if (!units.empty()) SLUICE_CHECK_OK(commit_or_divide(units, run));
   if (over_another) SLUICE_CHECK_OK(commit({}, run));  // where there was nothing to begin with
   return commit_rest(run);
 }
 
 // Where chains or sets are others than ours, as those of an earlier version are, the table is replaced as a whole.
-bool NftablesDataPlane::must_write_anew(const Live& live, const std::vector<Unit>& units) const {
+bool NftablesDataPlane::must_write_anew(const Live& live, const std::vector<plan::ServicePortPlanPtr>& ports) const {
   if (!live.usable()) return true;
   const sys::NftTable& table = *live.table();
   for (const sys::NftChain& chain : fixed_.chains) {
@@ -198,10 +200,12 @@ bool NftablesDataPlane::must_write_anew(const Live& live, const std::vector<Unit
     const auto found = table.sets.find(set.name);
     return found != table.sets.end() && !same_set(found->second, set);
   };
-  return std::ranges::any_of(units, [&](const Unit& unit) {
-    return std::ranges::any_of(unit.steps, [&](const Step& step) {
-      return std::ranges::any_of(step.to_parts.chains, other_chain) || std::ranges::any_of(step.own.sets, other_set);
-    });
+  return std::ranges::any_of(ports, [&](const plan::ServicePortPlanPtr& port) {
+    const auto unit = unit_over_live(port, live, fixed_.settings);
+    return unit && std::ranges::any_of(unit->steps, [&](const Step& step) {
+             return std::ranges::any_of(step.to_parts.chains, other_chain) ||
+                    std::ranges::any_of(step.own.sets, other_set);
+           });
   });
 }
 

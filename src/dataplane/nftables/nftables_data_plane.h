@@ -75,7 +75,7 @@ class NftablesDataPlane : public DataPlane {
   void put_parts(sys::NftBatch& batch, const Step& step, PutParts& put, Run& run) const;
   void put_chain(sys::NftBatch& batch, const Chain& chain, PutParts& put, Run& run) const;
   Result<> remove_idle_parts();
-  [[nodiscard]] bool must_write_anew(const Live& live, const std::vector<Unit>& units) const;
+  [[nodiscard]] bool must_write_anew(const Live& live, const std::vector<plan::ServicePortPlanPtr>& ports) const;
 
   void warn_of_schedulers(const Changes& changes);
   [[nodiscard]] PortSlots known_slots(const plan::ServicePortPlan& port) const;
