@@ -15,8 +15,8 @@ STEPS = ("apt-get update", "apt-get source", "tar", "make")
 NAMES = ("kube-proxy", "kube-apiserver")
 MAKEFILE = """all:
 \t@for target in $(WHAT); do \\
-\t  mkdir -p _output/local/bin/linux/amd64 && { echo '#!/bin/sh'; echo "echo $$target"; head -c $(SIZE) /dev/zero; } >_output/local/bin/linux/amd64/$${target#cmd/} && \\
-\t  chmod 755 _output/local/bin/linux/amd64/$${target#cmd/} && echo "k8s.io/kubernetes/$$target" || exit 1; \\
+\t  mkdir -p _output/local/bin/linux/amd64 && { echo '#!/bin/sh'; echo "echo $$target"; head -c $(SIZE) /dev/zero; } >_output/local/bin/linux/amd64/$${target##*/} && \\
+\t  chmod 755 _output/local/bin/linux/amd64/$${target##*/} && echo "k8s.io/kubernetes/$$target" || exit 1; \\
 \tdone
 """
 
@@ -59,6 +59,8 @@ esac''')
         self.assert_whole(self.machine.run(SCRIPT))
         self.machine.mend("make")
         self.assert_whole(self.machine.run(SCRIPT, "--with", "kubectl"), names=(*NAMES, "kubectl"))
+        self.assert_whole(self.machine.run(SCRIPT, "--with", "e2e.test", "--with", "agnhost"), names=(*NAMES, "kubectl", "e2e.test", "agnhost"))
+        self.assertIn("test/images/agnhost", (self.folder / "bin/agnhost").read_text(errors="replace"))
         self.assertEqual(self.machine.calls(), ["apt-get source"])  # the source was kept
 
     def test_without_home_or_with_a_cache_that_is_named(self):

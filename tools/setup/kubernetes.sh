@@ -6,7 +6,8 @@
 #   tools/setup/kubernetes.sh [--with NAME]...
 #
 # Always built: kube-proxy and kube-apiserver. --with adds another program of the same source: kubectl, kubelet,
-# kube-controller-manager or kube-scheduler. Needs `tools/setup/deps.sh test`, but not root.
+# kube-controller-manager, kube-scheduler, and of Kubernetes' own tests e2e.test and what its pods run, agnhost. Needs
+# `tools/setup/deps.sh test`, but not root.
 # The last line on stdout is the folder of the programs; progress goes to stderr.
 #
 # The source is Debian's source package (vendored: nothing else is downloaded), fetched through a sources list of our own,
@@ -31,8 +32,8 @@ while [ $# -gt 0 ]; do
 	case $1 in
 	--with)
 		case ${2-} in
-		kubectl | kubelet | kube-controller-manager | kube-scheduler) names+=("$2") ;;
-		*) die "--with takes kubectl, kubelet, kube-controller-manager or kube-scheduler, not '${2-}'" ;;
+		kubectl | kubelet | kube-controller-manager | kube-scheduler | e2e.test | agnhost) names+=("$2") ;;
+		*) die "--with takes kubectl, kubelet, kube-controller-manager, kube-scheduler, e2e.test or agnhost, not '${2-}'" ;;
 		esac
 		shift 2
 		;;
@@ -80,9 +81,18 @@ fetch_source() {
 	mv "$work/source/$tarball" "$orig"
 }
 
+# Where a program's package is in the source.
+package_of() {
+	case $1 in
+	e2e.test) echo test/e2e/e2e.test ;;
+	agnhost) echo test/images/agnhost ;;
+	*) echo "cmd/$1" ;;
+	esac
+}
+
 build() {
 	local targets=() name tree=$work/tree out
-	for name in "${missing[@]}"; do targets+=("cmd/$name"); done
+	for name in "${missing[@]}"; do targets+=("$(package_of "$name")"); done
 	mkdir -p "$tree"
 	step "unpacking the source" tar -C "$tree" --strip-components=1 -xf "$orig"
 	# Debian 12's own Go where it is there: a newer one may refuse sources of this age.
@@ -92,8 +102,9 @@ build() {
 	unset MAKEFLAGS MFLAGS MAKELEVEL # of the make that may have called us
 	cd "$tree"
 	# -v names each package as it is compiled. The tag leaves out the cloud providers, a third of the work
-	# (and the build script wants -tags last: it takes all that follows for tags).
+	# (and the build script wants -tags last: it takes all that follows for tags). agnhost runs in an image that has nothing else.
 	step "compiling ${missing[*]} (about 4 minutes on 2 cores)" make all WHAT="${targets[*]}" GOFLAGS="-mod=vendor -v -tags=providerless" \
+		KUBE_STATIC_OVERRIDES=agnhost \
 		KUBE_GIT_VERSION=v$version KUBE_GIT_COMMIT=debian KUBE_GIT_TREE_STATE=clean
 	cd /
 	mkdir -p "$bin"
