@@ -5,11 +5,11 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 
+#include "lab/command_words.h"
 #include "lab/interrupt.h"
 #include "lab/lab.h"
 #include "lab/report.h"
@@ -21,37 +21,8 @@
 namespace sluice::lab {
 namespace {
 
-constexpr int kFine = 0;
-constexpr int kFailed = 1;
-constexpr int kBadUsage = 2;
 constexpr int kCannotRun = 126;  // for exec, as in a shell: the program exists, but cannot be run
 constexpr int kNoProgram = 127;  // it does not exist
-constexpr int kSignalBase = 128;
-
-struct Words {
-  std::string id;
-  std::string topology = "walkthrough";
-  unsigned nodes = 0;  // with --nodes: a grid of this size instead
-  unsigned pods = 2;
-  bool all = false;
-  bool keep = false;
-  bool only_ipvs = false;
-  std::string program;
-  std::string host;
-  std::vector<std::string> command;
-  std::string protocol;
-  std::string address;
-  std::uint16_t port = 0;
-  int count = 10;
-  std::string source;
-  unsigned timeout_ms = 1000;
-  std::string folder;
-};
-
-int failed(const Error& error) {
-  fmt::print(stderr, "sluice lab: {}\n", error.what);
-  return kFailed;
-}
 
 // The lab that is meant if no id is given: the only one.
 Result<Lab> open_meant(const std::string& id) {
@@ -75,12 +46,7 @@ int run_up(const Words& words) {
       {.id = id, .topology = *topology, .agent = AgentKind::kProcess, .agent_program = words.program, .cancelled = [] {
          return interrupted() != 0;
        }});
-  if (!lab) {
-    failed(lab.error());
-    if (lab.error().code == Errc::kAlreadyExists)
-      fmt::print(stderr, "  sluice lab up --id ANOTHER\n  sluice lab down --id {}\n", id);
-    return interrupted() != 0 ? kSignalBase + interrupted() : kFailed;
-  }
+  if (!lab) return failed_up(lab.error(), "sluice lab up", id);
   if (const auto kept = lab->keep(); !kept) return failed(kept.error());
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
   fmt::print("lab {} is up: {} nodes, {} pods, {:.2f} s\n\n{}\n", id, topology->nodes.size(), topology->pods.size(),
@@ -88,32 +54,6 @@ int run_up(const Words& words) {
   fmt::print("  sluice lab exec --id {} {} -- ip route\n  sluice lab down --id {}\n", id, topology->nodes.front().name,
              id);
   return kFine;
-}
-
-int run_down(const Words& words) {
-  std::vector<std::string> ids{words.id};
-  if (words.id.empty()) {
-    const auto found = list_labs();
-    if (!found) return failed(found.error());
-    if (found->size() > 1 && !words.all) {
-      return failed({Errc::kInvalid,
-                     fmt::format("there are {} labs ({}): --id ID or --all", found->size(), fmt::join(*found, ", "))});
-    }
-    ids = *found;
-  }
-  int status = kFine;
-  for (const std::string& id : ids) {
-    const auto before = find_leftovers(id);
-    if (const auto down = take_down(id); !down) {
-      status = failed(down.error());
-    } else if (before && before->empty()) {
-      fmt::print("there is no lab {}\n", id);
-    } else {
-      fmt::print("lab {} is down\n", id);
-    }
-  }
-  if (ids.empty()) fmt::print("there is no lab\n");
-  return status;
 }
 
 void print_status(const Lab& lab) {
@@ -153,13 +93,7 @@ int run_exec(const Words& words) {
   }
   const auto lab = open_meant(words.id);
   if (!lab) return failed(lab.error());
-  const auto netns = lab->netns(words.host);
-  if (!netns) return failed(netns.error());
-  if (const auto entered = sys::enter_netns(*netns); !entered) return failed(entered.error());
-  std::fflush(stdout);
-  const Error error = sys::become_program(words.command).error();
-  failed(error);
-  return error.code == Errc::kNotFound ? kNoProgram : kCannotRun;
+  return become_on(*lab, words.host, words.command);
 }
 
 int run_probe(const Words& words) {
@@ -191,16 +125,6 @@ int run_agent_command(const Words& words) {
 int run_walkthrough_command(const Words& words) {
   return run_walkthrough({.id = words.id, .program = words.program, .keep = words.keep, .only_ipvs = words.only_ipvs});
 }
-
-// Empty if it may be an id, as CLI11 expects from a check.
-std::string check_id(const std::string& id) {
-  return good_id(id) ? "" : fmt::format("'{}' is not 1 to 20 of a-z and 0-9", id);
-}
-
-struct Subcommand {
-  CLI::App* app;
-  int (*run)(const Words&);
-};
 
 std::vector<Subcommand> add_subcommands(CLI::App& app, Words& words) {
   CLI::App* up = app.add_subcommand("up", "make a lab and leave it running");
@@ -242,16 +166,70 @@ std::vector<Subcommand> add_subcommands(CLI::App& app, Words& words) {
   }
   CLI::App* agent = app.add_subcommand("agent", "")->group("");  // for our own use: hidden
   agent->add_option("FOLDER", words.folder)->required();
-  return {{up, run_up},
-          {down, run_down},
-          {status, run_status},
-          {exec, run_exec},
-          {probe_app, run_probe},
-          {agent, run_agent_command},
-          {walkthrough, run_walkthrough_command}};
+  std::vector<Subcommand> subcommands = add_cluster_commands(app, words);
+  subcommands.insert(subcommands.end(), {{up, run_up},
+                                         {down, run_down},
+                                         {status, run_status},
+                                         {exec, run_exec},
+                                         {probe_app, run_probe},
+                                         {agent, run_agent_command},
+                                         {walkthrough, run_walkthrough_command}});
+  return subcommands;
 }
 
 }  // namespace
+
+int failed(const Error& error) {
+  fmt::print(stderr, "sluice lab: {}\n", error.what);
+  return kFailed;
+}
+
+int failed_up(const Error& error, const std::string& command, const std::string& id) {
+  failed(error);
+  if (error.code == Errc::kAlreadyExists)
+    fmt::print(stderr, "  {} --id ANOTHER\n  sluice lab down --id {}\n", command, id);
+  return interrupted() != 0 ? kSignalBase + interrupted() : kFailed;
+}
+
+int run_down(const Words& words) {
+  std::vector<std::string> ids{words.id};
+  if (words.id.empty()) {
+    const auto found = list_labs();
+    if (!found) return failed(found.error());
+    if (found->size() > 1 && !words.all) {
+      return failed({Errc::kInvalid,
+                     fmt::format("there are {} labs ({}): --id ID or --all", found->size(), fmt::join(*found, ", "))});
+    }
+    ids = *found;
+  }
+  int status = kFine;
+  for (const std::string& id : ids) {
+    const auto before = find_leftovers(id);
+    if (const auto down = take_down(id); !down) {
+      status = failed(down.error());
+    } else if (before && before->empty()) {
+      fmt::print("there is no lab {}\n", id);
+    } else {
+      fmt::print("lab {} is down\n", id);
+    }
+  }
+  if (ids.empty()) fmt::print("there is no lab\n");
+  return status;
+}
+
+int become_on(const Lab& lab, const std::string& host, const std::vector<std::string>& command) {
+  const auto netns = lab.netns(host);
+  if (!netns) return failed(netns.error());
+  if (const auto entered = sys::enter_netns(*netns); !entered) return failed(entered.error());
+  std::fflush(stdout);
+  const Error error = sys::become_program(command).error();
+  failed(error);
+  return error.code == Errc::kNotFound ? kNoProgram : kCannotRun;
+}
+
+std::string check_id(const std::string& id) {
+  return good_id(id) ? "" : fmt::format("'{}' is not 1 to 20 of a-z and 0-9", id);
+}
 
 int run_command(const std::vector<std::string>& arguments) {
   Words words;
@@ -268,9 +246,11 @@ int run_command(const std::vector<std::string>& arguments) {
     return app.exit(error) == 0 ? kFine : kBadUsage;
   }
   const std::vector<std::string> extras = app.remaining(true);
-  words.command.insert(words.command.begin(), extras.begin(), extras.end());
   for (const Subcommand& subcommand : subcommands) {
     if (!subcommand.app->parsed()) continue;
+    if (subcommand.passes_separator && !extras.empty() && separator != arguments.end())
+      words.command.insert(words.command.begin(), "--");
+    words.command.insert(words.command.begin(), extras.begin(), extras.end());
     if (::geteuid() != 0) return failed({Errc::kPermission, "only root can make and enter network namespaces"});
     return subcommand.run(words);
   }

@@ -18,8 +18,10 @@
 #include <tuple>
 
 #include "lab/agent.h"
+#include "lab/cluster_files.h"
 #include "lab/network.h"
 #include "lab/state.h"
+#include "sys/cgroups.h"
 #include "sys/file_lock.h"
 #include "sys/netns.h"
 #include "sys/state_folder.h"
@@ -99,6 +101,7 @@ Result<> remove_everything(const std::string& id) {
   SLUICE_CHECK_OK(end_processes(id));
   SLUICE_CHECK_OK(remove_proxies_folders(id));
   SLUICE_CHECK_OK(remove_network(id));
+  SLUICE_CHECK_OK(sys::remove_cgroup(cluster_cgroup(id)));
   return remove_state_folder(id);
 }
 
@@ -417,6 +420,8 @@ Result<std::vector<std::string>> find_leftovers(const std::string& id) {
   for (const sys::ProcessId& process : processes) {
     left.push_back(fmt::format("process {} ({})", process.pid, sys::command_line(process)));
   }
+  SLUICE_TRY(const bool groups, sys::cgroup_exists(cluster_cgroup(id)));
+  if (groups) left.push_back("control group " + cluster_cgroup(id));
   if (file_exists(state_folder(id))) left.push_back("folder " + state_folder(id));
   return left;
 }
