@@ -8,10 +8,10 @@ export NPROC
 cxx_files = git ls-files '*.cc' '*.h' '*.c'
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build image demo test bench fmt lint install clean
+.PHONY: help deps build image demo cluster-demo test bench fmt lint install clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
 	@echo "Variables: NPROC (jobs at a time, now $(NPROC)), DESTDIR and PREFIX (of install, now $(PREFIX)),"
 	@echo "  IMAGE (of image: NAME:TAG), IPTABLES=no (an image without iptables, for modes ipvs and nftables)"
 
@@ -31,6 +31,11 @@ demo: ## build, then walk through a mode switch in a lab of network namespaces
 	@$(MAKE) --no-print-directory build
 	@build/release/sluice lab walkthrough </dev/null
 	@tools/setup/demo-ipvs.sh "$(CURDIR)/build/release/sluice"
+
+cluster-demo: ## walk through a mode switch by kubectl, in a real Kubernetes in network namespaces (Kubernetes is built once, then cached)
+	@tools/setup/cluster.sh >/dev/null
+	@$(MAKE) --no-print-directory image
+	@tools/cluster/demo.sh build/release/sluice build/image/sluice.tar
 
 test: ## build and run all tests, with real Kubernetes programs (built once, then cached)
 	@tools/setup/run-tests.sh

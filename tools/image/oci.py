@@ -34,8 +34,9 @@ def tar_of(entries, time):
 class Layout:
     """A folder in OCI's layout with one image."""
 
-    def __init__(self, folder):
-        self.folder = pathlib.Path(folder)
+    def __init__(self, folder, level=9):
+        """level: of compression, where time counts for more than size"""
+        self.folder, self.level = pathlib.Path(folder), level
         (self.folder / "blobs/sha256").mkdir(parents=True)
 
     def blob(self, content, media_type):
@@ -50,7 +51,7 @@ class Layout:
         for what, entries in layers:
             archive = tar_of(entries, time)
             diff_ids.append("sha256:" + hashlib.sha256(archive).hexdigest())
-            descriptors.append(self.blob(gzip.compress(archive, 9, mtime=0), LAYER))
+            descriptors.append(self.blob(gzip.compress(archive, self.level, mtime=0), LAYER))
             history.append({"created": config["created"], "created_by": f"tools/image: {what}"})
         config = self.blob(dump(config | {"rootfs": {"type": "layers", "diff_ids": diff_ids}, "history": history}), CONFIG)
         manifest = self.blob(dump({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": descriptors}), MANIFEST)

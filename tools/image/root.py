@@ -60,8 +60,8 @@ class Root:
 
 class Assembly:
     def __init__(self, build, with_iptables):
-        """`build` is the folder of a release build, whose program is stripped already."""
-        self.build, self.with_iptables = pathlib.Path(build), with_iptables
+        """`build` is the folder of a release build, whose program is stripped already; None for an image of other programs (tools/cluster)."""
+        self.build, self.with_iptables = pathlib.Path(build or "."), with_iptables
         self.packages = debian.Packages()
         self.base, self.program = Root(), Root()
 
@@ -76,13 +76,10 @@ class Assembly:
         self._fill_program(program, beside)
         needy = [program, *beside]
         if self.with_iptables:
-            needy += self._fill_iptables()
-        self._fill_libraries(program, needy, {path.name for path in beside})
+            needy += self.fill_iptables()
+        self.fill_libraries(needy, {path.name for path in beside})
         self._fill_certificates()
-        for path, target in MERGED.items():
-            if any(name.startswith(target + "/") for root in (self.base, self.program) for name in root.entries):
-                self.base.link(path, target)
-                self.base.entries.setdefault(target, Entry("folder", 0o755))
+        self.link_merged()
         for path, mode in (("run", 0o755), ("tmp", 0o1777)):
             self.base.add(path, Entry("folder", mode))
         self._fill_terms()
@@ -105,16 +102,25 @@ class Assembly:
         root = pathlib.Path(__file__).resolve().parents[2]
         self.program.copy(root / "LICENSE", "usr/share/doc/sluice/copyright")
 
-    def _fill_libraries(self, program, needy, beside):
-        places = self.libraries.closure(needy, beside)
-        loader = debian.interpreter_of(program)
-        owners = self.packages.of_files([*places.values(), loader])
-        for soname, place in sorted(places.items()):
-            if os.path.realpath(place) != os.path.realpath(loader):
-                self.base.copy(place, package=owners[place], mode=0o644)
-        self.base.copy(loader, package=owners[loader], mode=0o755)
+    def link_merged(self):
+        for path, target in MERGED.items():
+            if any(name.startswith(target + "/") for root in (self.base, self.program) for name in root.entries):
+                self.base.link(path, target)
+                self.base.entries.setdefault(target, Entry("folder", 0o755))
 
-    def _fill_iptables(self):
+    def fill_libraries(self, needy, beside=()):
+        """What the files need to be run, the loader included; sonames in `beside` are there already."""
+        libraries = debian.Libraries(next(kind for kind in map(debian.elf_kind, needy) if kind))
+        loaders = {loader for loader in map(debian.interpreter_of, needy) if loader}
+        places = {soname: place for soname, place in libraries.closure(needy, beside).items()
+                  if os.path.realpath(place) not in map(os.path.realpath, loaders)}
+        owners = self.packages.of_files([*places.values(), *loaders])
+        for place in sorted(places.values()):
+            self.base.copy(place, package=owners[place], mode=0o644)
+        for loader in sorted(loaders):
+            self.base.copy(loader, package=owners[loader], mode=0o755)
+
+    def fill_iptables(self):
         """Both flavours, each with save and restore for both families, and the plug-ins for their matches and targets."""
         listed = debian.output("dpkg-query", "-L", "iptables").splitlines()
         programs = [path for path in listed if re.fullmatch(r"(/usr)?/sbin/xtables-(nft|legacy)-multi", path)]

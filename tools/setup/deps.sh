@@ -3,11 +3,11 @@
 #
 # Installs the Debian 12 packages that are missing, and changes nothing else.
 #
-#   tools/setup/deps.sh [build] [image] [guest] [test] [lint]
+#   tools/setup/deps.sh [build] [image] [guest] [cluster] [test] [lint]
 #
 # build (the default): compiler, libraries and the tools of `sluice lab`. image: what `make image` copies besides. guest: what
-# test/guest/run.sh starts. test: what the tests start. lint: what `make lint` and `make fmt` run. With nothing missing it does nothing,
-# prints nothing, and needs no root.
+# test/guest/run.sh starts. cluster: what `sluice lab cluster` and its pods run. test: what the tests start. lint: what `make lint` and
+# `make fmt` run. With nothing missing it does nothing, prints nothing, and needs no root.
 # shellcheck source=tools/setup/lib.sh
 . "$(dirname "$0")/lib.sh"
 
@@ -24,6 +24,12 @@ test_packages=(
 	conntrack nftables ipset ipvsadm strace etcd-server jq rsync golang-go python3-yaml curl
 	containerd skopeo podman
 )
+# The first line for nodes, the second for their pods, the third to build Kubernetes.
+cluster_packages=(
+	containerd runc containernetworking-plugins etcd-server openssl iproute2 conntrack ipvsadm
+	busybox-static curl netcat-openbsd dnsmasq-base iptables ipset kmod
+	golang-go make jq rsync python3
+)
 guest_packages=(qemu-system-x86 busybox-static kmod cpio ca-certificates)
 lint_packages=(clang-19 clang-tidy-19 clang-format-19 shellcheck codespell)
 
@@ -34,14 +40,15 @@ for group in "$@"; do
 	build) wanted+=("${build_packages[@]}") ;;
 	image) wanted+=("${image_packages[@]}") ;;
 	guest) wanted+=("${guest_packages[@]}") ;;
+	cluster) wanted+=("${cluster_packages[@]}") ;;
 	test)
-		wanted+=("${test_packages[@]}" "${image_packages[@]}" "${guest_packages[@]}")
+		wanted+=("${test_packages[@]}" "${image_packages[@]}" "${guest_packages[@]}" "${cluster_packages[@]}")
 		# Any kubectl will do. Debian's conflicts with the one of other package sources.
 		command -v kubectl >/dev/null || wanted+=(kubernetes-client)
 		;;
 	lint) wanted+=("${lint_packages[@]}") ;;
 	-h | --help) usage; exit 0 ;;
-	*) die "unknown group '$group': build, image, guest, test or lint" ;;
+	*) die "unknown group '$group': build, image, guest, cluster, test or lint" ;;
 	esac
 done
 

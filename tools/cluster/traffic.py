@@ -1,0 +1,93 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Requests to a Service until SIGTERM, each on a connection of its own, and others on one connection that stays.
+
+    traffic.py ADDRESS PORT RESULT.json
+    traffic.py --report RESULT.json
+
+Status 0 if every request was answered."""
+import collections
+import http.client
+import json
+import os
+import pathlib
+import signal
+import sys
+import threading
+import time
+
+PATIENCE = 5.0
+PAUSE = 0.2
+stopping = threading.Event()
+
+
+class Flow:
+    def __init__(self, name):
+        self.name, self.answers, self.failures = name, collections.Counter(), []
+
+    def ask(self, connection):
+        try:
+            connection.request("GET", "/hostname")
+            answer = connection.getresponse()
+            body = answer.read().decode()
+            if answer.status != 200:
+                raise OSError(f"status {answer.status}")
+            self.answers[body] += 1
+        except (OSError, http.client.HTTPException) as error:
+            self.failures.append(f"{time.strftime('%H:%M:%S')} {type(error).__name__}: {error}")
+
+
+def new_connections(flow, address, port):
+    while not stopping.wait(PAUSE):
+        connection = http.client.HTTPConnection(address, port, timeout=PATIENCE)
+        flow.ask(connection)
+        connection.close()
+
+
+def one_connection(flow, address, port):
+    connection = http.client.HTTPConnection(address, port, timeout=PATIENCE)
+    connection.auto_open = 0  # a connection that broke stays broken
+    connection.connect()
+    while not stopping.wait(PAUSE):
+        flow.ask(connection)
+
+
+def write(path, flows):
+    value = {flow.name: {"answers": dict(flow.answers), "failures": list(flow.failures)} for flow in flows}
+    temporary = f"{path}.new"
+    pathlib.Path(temporary).write_text(json.dumps(value))
+    os.replace(temporary, path)
+
+
+def report(path):
+    failed = False
+    for name, flow in json.loads(pathlib.Path(path).read_text()).items():
+        total = sum(flow["answers"].values())
+        print(f"  {name}: {total} answers from {len(flow['answers'])} pods, {len(flow['failures'])} failures")
+        for line in flow["failures"][:10]:
+            print(f"    {line}")
+        failed = failed or not total or bool(flow["failures"])
+    return 1 if failed else 0
+
+
+def main():
+    if len(sys.argv) == 3 and sys.argv[1] == "--report":
+        return report(sys.argv[2])
+    if len(sys.argv) != 4:
+        sys.exit(__doc__)
+    address, port, path = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    flows = [Flow("new connections"), Flow("one connection that stays")]
+    threads = [threading.Thread(target=work, args=(flow, address, port)) for work, flow in zip((new_connections, one_connection), flows)]
+    for thread in threads:
+        thread.start()
+    while not stopping.wait(1):
+        write(path, flows)
+    for thread in threads:
+        thread.join()
+    write(path, flows)
+    return 1 if any(flow.failures or not flow.answers for flow in flows) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
