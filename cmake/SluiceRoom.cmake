@@ -78,7 +78,7 @@ endfunction()
 
 # sluice_test(NAME SOURCES a_test.cc ... ROOMS plan [LIBS ...] [LABELS net] [TIMEOUT 300] [SERIAL] [ALONE b_test.cc ...])
 # A GoogleTest program NAME_test; every TEST becomes a ctest of its own. Tests run in the program's own folder.
-# ALONE are those SOURCES that have a local name in common with another: they are compiled one by one always.
+# ALONE are those SOURCES that share a local name with another, or whose kernel headers exclude those of others: always compiled by themselves.
 function(sluice_test name)
   cmake_parse_arguments(R "SERIAL" "TIMEOUT" "SOURCES;ALONE;ROOMS;LIBS;LABELS;DEFINITIONS" ${ARGN})
   add_executable(${name}_test ${R_SOURCES})
