@@ -28,6 +28,11 @@ constexpr std::array<WalkthroughStep, 3> kIptablesSteps{{
     {"An endpoint goes, and comes back", show_live_change},
     {"A proxy is killed", show_crash},
 }};
+constexpr std::array<WalkthroughStep, 3> kNftablesSteps{{
+    {"A switch: k8s-node1 goes to mode nftables", show_switch_to_nftables},
+    {"Real traffic by nftables", show_nftables_traffic},
+    {"And back: k8s-node1 returns to mode iptables", show_way_back_from_nftables},
+}};
 constexpr std::array<WalkthroughStep, 4> kIpvsSteps{{
     {"The switch: k8s-node1 goes to mode ipvs", show_switch_to_ipvs},
     {"The proof: ipvsadm lists the virtual servers", show_ipvsadm},
@@ -82,6 +87,7 @@ Result<> run_steps(Walkthrough& walkthrough, const WalkthroughOptions& options) 
   SLUICE_CHECK_OK(run_step(walkthrough, kStart));
   if (!options.only_ipvs) {
     for (const WalkthroughStep& step : kIptablesSteps) SLUICE_CHECK_OK(run_step(walkthrough, step));
+    for (const WalkthroughStep& step : kNftablesSteps) SLUICE_CHECK_OK(run_step(walkthrough, step));
   }
   SLUICE_TRY(const bool ipvs, kernel_has_ipvs(walkthrough));
   if (!ipvs && options.only_ipvs) return fail(Errc::kUnsupported, "this kernel has no ip_vs, which these steps need");

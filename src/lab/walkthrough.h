@@ -38,6 +38,11 @@ Result<> show_traffic(Walkthrough& walkthrough);
 Result<> show_live_change(Walkthrough& walkthrough);
 Result<> show_crash(Walkthrough& walkthrough);
 
+// The steps of mode nftables, in walkthrough_nftables.cc.
+Result<> show_switch_to_nftables(Walkthrough& walkthrough);
+Result<> show_nftables_traffic(Walkthrough& walkthrough);
+Result<> show_way_back_from_nftables(Walkthrough& walkthrough);
+
 // The steps of mode ipvs, in walkthrough_ipvs.cc, for a kernel with ip_vs.
 Result<bool> kernel_has_ipvs(const Walkthrough& walkthrough);
 Result<> show_switch_to_ipvs(Walkthrough& walkthrough);

@@ -4,6 +4,7 @@
 #include "lab/walkthrough_acts.h"
 
 #include <fmt/format.h>
+#include <signal.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -103,6 +104,21 @@ Result<> wait_for_proxy(const Walkthrough& walkthrough, const std::string& node,
   return fail(Errc::kUnavailable,
               fmt::format("the proxy of {} {}; the end of its log:\n{}", node,
                           ended ? "has ended" : "does not become ready", log ? last_lines(*log, 15) : std::string()));
+}
+
+Result<> restart_in_mode(Walkthrough& walkthrough, const std::string& node, const std::string& mode,
+                         const std::function<bool()>& serves, const std::string& second_document) {
+  const Lab& lab = walkthrough.lab;
+  const std::string config = fmt::format("{}/config-{}.conf", lab.folder(), node);
+  SLUICE_CHECK_OK(write_text(config, proxy_config(mode) + second_document));
+  SLUICE_CHECK_OK(lab.signal(node, "proxy", SIGTERM));
+  if (!eventually([&] { return !lab.process(node, "proxy")->alive; }))
+    return fail(Errc::kUnavailable, "the proxy does not end");
+  const auto start = SteadyClock::now();
+  SLUICE_CHECK_OK(start_proxy(walkthrough, node, config));
+  SLUICE_CHECK_OK(wait_for_proxy(walkthrough, node, serves));
+  walkthrough.screen.note(fmt::format("it serves in the new mode after {} ms", since(start).count()));
+  return {};
 }
 
 std::string nat_rules(const Lab& lab, const std::string& node) {
@@ -221,5 +237,31 @@ void check_long_connection(Walkthrough& walkthrough, const std::string& what, Lo
                                  : pod.error().what,
                            "alive");
 }
+
+// ---- users ----
+
+Result<Users> Users::start(const Walkthrough& walkthrough) {
+  const Question outside{"client", tcp("192.168.231.122", 31947)};
+  const Question pod{"coredns-1", tcp("10.104.247.10", 80)};
+  const milliseconds interval{100};  // the guest, which has no KVM, is slow enough
+  SLUICE_TRY(LongConnection held_outside, hold_connection(walkthrough, outside, "web-2"));
+  SLUICE_TRY(LongConnection held_by_pod, hold_connection(walkthrough, pod, "web-3"));
+  SLUICE_TRY(Pinger from_outside, keep_asking(walkthrough, outside, interval));
+  SLUICE_TRY(Pinger from_pod, keep_asking(walkthrough, pod, interval));
+  return Users(std::move(held_outside), std::move(held_by_pod), std::move(from_outside), std::move(from_pod));
+}
+
+void Users::check(Walkthrough& walkthrough) && {
+  check_steady_traffic(walkthrough, "new connections from outside to its node port meanwhile", from_outside_.stop());
+  check_steady_traffic(walkthrough, "new connections from its pod coredns-1 to the cluster IP", from_pod_.stop());
+  check_long_connection(walkthrough, "the client's connection from before the switch", held_outside_);
+  check_long_connection(walkthrough, "the pod's connection from before the switch", held_by_pod_);
+}
+
+Users::Users(LongConnection held_outside, LongConnection held_by_pod, Pinger from_outside, Pinger from_pod)
+    : held_outside_(std::move(held_outside)),
+      held_by_pod_(std::move(held_by_pod)),
+      from_outside_(std::move(from_outside)),
+      from_pod_(std::move(from_pod)) {}
 
 }  // namespace sluice::lab

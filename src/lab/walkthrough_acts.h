@@ -33,6 +33,9 @@ bool eventually(const std::function<bool()>& holds);
 Result<> start_proxy(const Walkthrough& walkthrough, const std::string& node, const std::string& config);
 // Waits until it is healthy and `serves` returns true. Ends early if the program ends.
 Result<> wait_for_proxy(const Walkthrough& walkthrough, const std::string& node, const std::function<bool()>& serves);
+// Restarts the node's proxy with another mode, and `second_document`, in its configuration file.
+Result<> restart_in_mode(Walkthrough& walkthrough, const std::string& node, const std::string& mode,
+                         const std::function<bool()>& serves, const std::string& second_document = {});
 // Checks that the proxy reports this mode, in its log and on its page /proxyMode.
 void check_mode(Walkthrough& walkthrough, const std::string& node, const std::string& mode);
 // The nat table of a node, of whichever iptables the node uses; empty if there are no rules for Services.
@@ -65,5 +68,21 @@ void check_steady_traffic(Walkthrough& walkthrough, const std::string& what, con
 Result<LongConnection> hold_connection(const Walkthrough& walkthrough, const Question& question,
                                        const std::string& pod);
 void check_long_connection(Walkthrough& walkthrough, const std::string& what, LongConnection& connection);
+
+// Users of k8s-node1 while its mode changes: a client outside and a pod, each with a connection that stays open and with
+// new ones all the time.
+class Users {
+ public:
+  static Result<Users> start(const Walkthrough& walkthrough);
+  // Ends them; none of them may have been affected.
+  void check(Walkthrough& walkthrough) &&;
+
+ private:
+  Users(LongConnection held_outside, LongConnection held_by_pod, Pinger from_outside, Pinger from_pod);
+  LongConnection held_outside_;
+  LongConnection held_by_pod_;
+  Pinger from_outside_;
+  Pinger from_pod_;
+};
 
 }  // namespace sluice::lab

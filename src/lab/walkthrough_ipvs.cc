@@ -4,7 +4,6 @@
 // mode's first sync is done the old mode's rules serve, so claims about a mode are checked once the other's rules are
 // gone: IPVS's rr takes turns, which the iptables rules' random choice does not, and its counters move.
 #include <fmt/format.h>
-#include <signal.h>
 
 #include <algorithm>
 #include <sstream>
@@ -66,56 +65,6 @@ bool lists(const std::string& block, const ExpectedServer& expected) {
          });
 }
 
-// Restarts the node's proxy with another mode in its configuration file.
-Result<> restart_in_mode(Walkthrough& walkthrough, const std::string& mode, const std::function<bool()>& serves,
-                         const std::string& second_document = {}) {
-  const Lab& lab = walkthrough.lab;
-  const std::string config = fmt::format("{}/config-{}.conf", lab.folder(), kNode);
-  SLUICE_CHECK_OK(write_text(config, proxy_config(mode) + second_document));
-  SLUICE_CHECK_OK(lab.signal(kNode, "proxy", SIGTERM));
-  if (!eventually([&] { return !lab.process(kNode, "proxy")->alive; }))
-    return fail(Errc::kUnavailable, "the proxy does not end");
-  const auto start = SteadyClock::now();
-  SLUICE_CHECK_OK(start_proxy(walkthrough, kNode, config));
-  SLUICE_CHECK_OK(wait_for_proxy(walkthrough, kNode, serves));
-  walkthrough.screen.note(fmt::format("it serves in the new mode after {} ms", since(start).count()));
-  return {};
-}
-
-// Users of the node while its mode changes: a client outside and a pod, each with a connection that stays open and with
-// new ones all the time.
-class Users {
- public:
-  static Result<Users> start(const Walkthrough& walkthrough) {
-    const Question outside{"client", tcp("192.168.231.122", 31947)};
-    const Question pod{"coredns-1", tcp("10.104.247.10", 80)};
-    const milliseconds interval{100};  // the guest, which has no KVM, is slow enough
-    SLUICE_TRY(LongConnection held_outside, hold_connection(walkthrough, outside, "web-2"));
-    SLUICE_TRY(LongConnection held_by_pod, hold_connection(walkthrough, pod, "web-3"));
-    SLUICE_TRY(Pinger from_outside, keep_asking(walkthrough, outside, interval));
-    SLUICE_TRY(Pinger from_pod, keep_asking(walkthrough, pod, interval));
-    return Users(std::move(held_outside), std::move(held_by_pod), std::move(from_outside), std::move(from_pod));
-  }
-  // Ends them; none of them may have been affected.
-  void check(Walkthrough& walkthrough) && {
-    check_steady_traffic(walkthrough, "new connections from outside to its node port meanwhile", from_outside_.stop());
-    check_steady_traffic(walkthrough, "new connections from its pod coredns-1 to the cluster IP", from_pod_.stop());
-    check_long_connection(walkthrough, "the client's connection from before the switch", held_outside_);
-    check_long_connection(walkthrough, "the pod's connection from before the switch", held_by_pod_);
-  }
-
- private:
-  Users(LongConnection held_outside, LongConnection held_by_pod, Pinger from_outside, Pinger from_pod)
-      : held_outside_(std::move(held_outside)),
-        held_by_pod_(std::move(held_by_pod)),
-        from_outside_(std::move(from_outside)),
-        from_pod_(std::move(from_pod)) {}
-  LongConnection held_outside_;
-  LongConnection held_by_pod_;
-  Pinger from_outside_;
-  Pinger from_pod_;
-};
-
 // "Conns" of a virtual server's line in `ipvsadm -L -n --stats`.
 int connections_of(const std::string& block) {
   std::istringstream words(block);
@@ -137,7 +86,7 @@ Result<> show_switch_to_ipvs(Walkthrough& walkthrough) {
   Screen& screen = walkthrough.screen;
   SLUICE_TRY(Users users, Users::start(walkthrough));
   screen.note(R"(the ConfigMap now says mode: "ipvs", and the proxy of k8s-node1 is restarted)");
-  SLUICE_CHECK_OK(restart_in_mode(walkthrough, "ipvs",
+  SLUICE_CHECK_OK(restart_in_mode(walkthrough, kNode, "ipvs",
                                   [&] { return listing(walkthrough).find("10.104.247.10:80") != std::string::npos; }));
   check_mode(walkthrough, kNode, "ipvs");
   const bool gone = eventually([&] { return nat_rules(walkthrough.lab, kNode).empty(); });
@@ -205,8 +154,8 @@ Result<> show_way_back(Walkthrough& walkthrough) {
     SLUICE_TRY(Users users, Users::start(walkthrough));
     screen.note("the mode is removed from the ConfigMap, and the proxy of k8s-node1 is restarted;");
     screen.note("connections that IPVS carries get a minute to end (ipvs.drainTimeout)");
-    SLUICE_CHECK_OK(
-        restart_in_mode(walkthrough, "", [&] { return !nat_rules(walkthrough.lab, kNode).empty(); }, kDrainAMinute));
+    SLUICE_CHECK_OK(restart_in_mode(
+        walkthrough, kNode, "", [&] { return !nat_rules(walkthrough.lab, kNode).empty(); }, kDrainAMinute));
     check_mode(walkthrough, kNode, "iptables");
     const bool kept = !block_of(listing(walkthrough), "TCP  10.104.247.10:80").empty();
     screen.check(kept, "the virtual servers, while connections use them", kept ? "kept" : "gone", "kept");

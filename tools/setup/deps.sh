@@ -16,12 +16,12 @@ build_packages=(
 	libexpected-dev libfmt-dev libspdlog-dev libgtest-dev libgmock-dev libbenchmark-dev libsimdjson-dev libyaml-cpp-dev
 	libboost-dev libboost-system-dev libssl-dev libmnl-dev libnftnl-dev libnetfilter-conntrack-dev libcli11-dev
 	prometheus-cpp-dev zlib1g-dev clang-19 libbpf-dev
-	iptables iproute2 procps openssl git python3 scdoc
+	iptables nftables iproute2 procps openssl git python3 scdoc
 )
 image_packages=(ca-certificates)
 # The last three load the image, as people will.
 test_packages=(
-	conntrack nftables ipset ipvsadm strace etcd-server jq rsync golang-go python3-yaml curl
+	conntrack ipset ipvsadm strace etcd-server jq rsync golang-go python3-yaml curl
 	containerd skopeo podman
 )
 # The first line for nodes, the second for their pods, the third to build Kubernetes.
