@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The data plane on the real kernel: what each kind of change costs, in what order a first sync writes, and what becomes
-// of it where the kernel refuses.
+// The data plane on the real kernel: what each kind of change costs, and in what order a first sync writes.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 
@@ -8,62 +7,16 @@
 #include <cerrno>
 
 #include "base/ip_literals.h"
-#include "dataplane/nftables/test_kernel.h"
-#include "plan/test_objects.h"
+#include "dataplane/nftables/test_ports.h"
 
 namespace sluice::dataplane::nftables {
 namespace {
 
-using plan::test::make_service;
-using plan::test::make_slice;
-using plan::test::plan_of;
-using plan::test::service_port;
-using plan::test::slice_port;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Le;
 using testing::Not;
-
-using Port = plan::ServicePortPlanPtr;
-
-std::vector<std::string> endpoints(unsigned count) {
-  std::vector<std::string> all;
-  for (unsigned i = 1; i <= count; ++i) all.push_back(fmt::format("10.1.0.{}", i));
-  return all;
-}
-
-Port port_of(const model::Service& service, const std::vector<std::string>& endpoints) {
-  return plan_of(service, {make_slice("slice", service.key.name, {slice_port("p", 8080)}, endpoints)}).ports.at(0);
-}
-
-model::Service service(unsigned index) {
-  return make_service(fmt::format("svc-{:04}", index), {service_port("p", 80)},
-                      {fmt::format("10.96.{}.{}", index / 250, index % 250 + 1)});
-}
-
-Port port(unsigned index, const std::vector<std::string>& endpoints = {"10.1.0.1", "10.1.0.2"}) {
-  return port_of(service(index), endpoints);
-}
-
-Changes full(const std::vector<Port>& ports) {
-  Changes changes;
-  changes.full = true;
-  for (const Port& each : ports) changes.ports.push_back({nullptr, each});
-  return changes;
-}
-
-Changes change(Port before, Port after) {
-  Changes changes;
-  changes.ports.push_back({std::move(before), std::move(after)});
-  return changes;
-}
-
-Outcome must_apply(DataPlane& plane, const Changes& changes) {
-  auto outcome = plane.apply(changes);
-  EXPECT_TRUE(outcome) << outcome.error().what;
-  return outcome ? *std::move(outcome) : Outcome{};
-}
 
 // ---- what a change costs
 
@@ -115,26 +68,6 @@ TEST(Cost, OfManyChangesAtOnceIsOneTransaction) {
     EXPECT_EQ(must_apply(*plane, changes).stats.rules_written, 6u);
     EXPECT_THAT(hand.messages, ElementsAre(3u)) << "frontends out, frontends in, endpoints in";
   });
-}
-
-Port sticky(const std::vector<std::string>& endpoints, std::uint32_t seconds = 600) {
-  model::Service wanted = service(0);
-  wanted.affinity_seconds = seconds;
-  return port_of(wanted, endpoints);
-}
-
-std::vector<std::string> names_of_parts(const std::string& beginning) {
-  std::vector<std::string> names;
-  const auto table = sys::read_nft_table(Family::kIPv4, kTableName);
-  EXPECT_TRUE(table && *table);
-  if (!table || !*table) return names;
-  for (const auto& [name, chain] : (*table)->chains) {
-    if (name.starts_with(beginning)) names.push_back(name);
-  }
-  for (const auto& [name, set] : (*table)->sets) {
-    if (name.starts_with(beginning)) names.push_back(name);
-  }
-  return names;
 }
 
 // A set for each of its endpoints and five rules for two; whatever other Services there are.
@@ -358,100 +291,6 @@ TEST(Others, ChainsAndElementsOfOthersInOurTableGo) {
     EXPECT_EQ(*plane->intact(), Integrity::kKept);
     EXPECT_THAT(run({"nft", "list", "table", "ip", kTableName}),
                 testing::AllOf(Not(HasSubstr("mine")), Not(HasSubstr("10.9.9.9"))));
-  });
-}
-
-// ---- a kernel that refuses
-
-std::optional<Error> refuse_address(const sys::NftBatch& batch, const std::string& address) {
-  const auto data = batch.bytes();
-  const auto bytes = ip(address).bytes();
-  const bool holds = std::search(data.begin(), data.end(), bytes.begin(), bytes.end(), [](char a, std::uint8_t b) {
-                       return static_cast<std::uint8_t>(a) == b;
-                     }) != data.end();
-  if (!holds) return std::nullopt;
-  return Error{Errc::kInvalid, "nftables: no", EINVAL};
-}
-
-TEST(Refusal, IsNarrowedDownInFewAttempts) {
-  in_fresh_netns([] {
-    Hand hand;
-    std::size_t attempts = 0;
-    hand.refusal = [&](const sys::NftBatch& batch) {
-      ++attempts;
-      return refuse_address(batch, "10.96.0.78");
-    };
-    const auto plane = open_plane(hand);
-    std::vector<Port> ports;
-    for (unsigned i = 0; i < 200; ++i) ports.push_back(port(i));
-    const Outcome outcome = must_apply(*plane, full(ports));
-    ASSERT_EQ(outcome.refused.size(), 1u);
-    EXPECT_EQ(outcome.refused[0].port, port(77)->key);
-    EXPECT_EQ(outcome.refused[0].reason, "nftables: no");
-    EXPECT_LE(attempts, 2 * 8 + 4u);
-  });
-}
-
-TEST(Refusal, OfAllIsNotTriedOneByOne) {
-  in_fresh_netns([] {
-    Hand hand;
-    std::size_t attempts = 0;
-    hand.refusal = [&](const sys::NftBatch& batch) {
-      ++attempts;
-      return refuse_address(batch, "10.1.0.1");
-    };
-    const auto plane = open_plane(hand);
-    std::vector<Port> ports;
-    for (unsigned i = 0; i < 500; ++i) ports.push_back(port(i));
-    const Outcome outcome = must_apply(*plane, full(ports));
-    EXPECT_EQ(outcome.refused.size(), 500u);
-    EXPECT_EQ(std::ranges::count_if(outcome.refused, [](const RefusedPort& each) { return !each.untried; }), 16);
-    EXPECT_LE(attempts, 60u);
-  });
-}
-
-TEST(Distress, OfALargeBatchIsHelpedBySmallerOnes) {
-  in_fresh_netns([] {
-    Hand hand;
-    hand.refusal = [](const sys::NftBatch& batch) -> std::optional<Error> {
-      if (batch.bytes().size() < 20'000) return std::nullopt;
-      return Error{Errc::kUnavailable, "nftables: no buffer space", ENOBUFS};
-    };
-    const auto plane = open_plane(hand);
-    std::vector<Port> ports;
-    for (unsigned i = 0; i < 200; ++i) ports.push_back(port(i));
-    EXPECT_THAT(must_apply(*plane, full(ports)).refused, IsEmpty());
-    EXPECT_EQ(*plane->intact(), Integrity::kKept);
-    EXPECT_THAT(plane->compare(full(ports))->missing, IsEmpty());
-  });
-}
-
-TEST(Distress, ThatLastsIsAnErrorAndNobodysFault) {
-  in_fresh_netns([] {
-    Hand hand;
-    const auto plane = open_plane(hand);
-    must_apply(*plane, full({port(0)}));
-    hand.refusal = [](const auto&) { return Error{Errc::kUnavailable, "nftables: interrupted", EINTR}; };
-    const auto applied = plane->apply(change(port(0), port(0, endpoints(3))));
-    ASSERT_FALSE(applied);
-    EXPECT_EQ(applied.error().sys_errno, EINTR);
-  });
-}
-
-// What changes between our reading and our writing makes the kernel refuse; it is read again.
-TEST(Distress, AChangeUnderOurHandsIsReadAgain) {
-  in_fresh_netns([] {
-    Hand hand;
-    must_apply(*open_plane(hand), full({port(0)}));
-    bool once = true;
-    hand.refusal = [&](const auto&) -> std::optional<Error> {
-      if (std::exchange(once, false)) run({"nft", "flush", "map", "ip", kTableName, kFrontends});
-      return std::nullopt;
-    };
-    const auto plane = open_plane(hand);
-    EXPECT_THAT(must_apply(*plane, full({port(1)})).refused, IsEmpty());
-    EXPECT_THAT(plane->compare(full({port(1)}))->missing, IsEmpty());
-    EXPECT_THAT(plane->compare(full({port(1)}))->unexpected, IsEmpty());
   });
 }
 
