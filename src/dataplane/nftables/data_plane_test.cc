@@ -228,6 +228,30 @@ TEST(FirstSync, OverSlotsInAnotherOrderWritesNothing) {
   });
 }
 
+// As that of a Service whose load balancer has its external IP.
+TEST(FirstSync, OverAnAddressThatIsExternalAndTheLoadBalancersTakesAwayWhatIsTooMuch) {
+  in_fresh_netns([] {
+    const auto doubled = [](unsigned count, const std::vector<Cidr>& ranges) {
+      model::Service wanted = service(0);
+      wanted.type = model::ServiceType::kLoadBalancer;
+      wanted.external_ips = {ip("203.0.113.9")};
+      wanted.ingress = {{ip("203.0.113.9")}};
+      wanted.source_ranges = ranges;
+      return port_of(wanted, endpoints(count));
+    };
+    Hand hand;
+    const std::vector<Cidr> ranges{cidr("198.51.100.0/24"), cidr("192.0.2.0/24")};
+    must_apply(*open_plane(hand), full({doubled(3, ranges)}));
+    for (const Port& fewer : {doubled(2, ranges), doubled(2, {ranges[0]}), doubled(1, {})}) {
+      const auto fresh = open_plane(hand);
+      must_apply(*fresh, full({fewer}));
+      const auto difference = fresh->compare(full({fewer}));
+      ASSERT_TRUE(difference);
+      EXPECT_TRUE(difference->empty());
+    }
+  });
+}
+
 TEST(FirstSync, ReplacesATableOfAnotherVersionInOneTransaction) {
   in_fresh_netns([] {
     run({"nft", "-f", "-"},

@@ -97,7 +97,8 @@ Result<Unit> unit_over_live(const plan::ServicePortPlanPtr& wanted, const Live& 
   }
   step.to.elements.clear();
   for (const Live::Place& place : belonging(*wanted, live)) {
-    if (met.contains({*place.set, place.index})) continue;
+    // Two frontends may have one key: an external IP that is a load-balancer IP, too.
+    if (!met.emplace(*place.set, place.index).second) continue;
     unit.settles.push_back(place);
     unit.changes.remove[*place.set].push_back(live.at(place));
   }
