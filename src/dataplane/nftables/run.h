@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// What one call of NftablesDataPlane::apply() keeps.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <utility>
+
+#include "dataplane/nftables/nftables_data_plane.h"
+
+namespace sluice::dataplane::nftables {
+
+// What is live may not be what we think: something to be removed is not there, something to be added is.
+inline bool means_surprise(const Error& error) {
+  return error.code == Errc::kNotFound || error.code == Errc::kAlreadyExists;
+}
+
+struct NftablesDataPlane::Run {
+  explicit Run(std::size_t batch_max) : batch_elements_max(batch_max) {}
+  Outcome outcome;
+  std::optional<Live> live;                // of a full apply
+  std::optional<sys::NftBatch> beginning;  // what the first batch begins with
+  std::size_t batch_elements_max = 0;
+  std::size_t refusals = 0;
+
+  void count(std::size_t objects) { outcome.stats.rules_written += objects; }
+};
+
+}  // namespace sluice::dataplane::nftables
