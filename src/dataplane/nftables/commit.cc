@@ -4,6 +4,8 @@
 // The kernel refuses a batch as a whole. Halves of it are tried then, down to the port at fault, which costs twice the
 // logarithm of the batch in commits. A refusal that can only mean that what is live is not what we think (something to
 // be removed is not there, something to be added is) concerns no port: a full apply reads again, a partial one fails.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <iterator>
 #include <utility>
@@ -23,6 +25,11 @@ constexpr std::size_t kRefusalsMax = 16;
 // Not the ports' fault. A smaller batch may go through where a large one found no memory.
 bool means_distress(const Error& error) {
   return error.code == Errc::kUnavailable || error.code == Errc::kPermission;
+}
+
+// Whether no part of what was refused is at fault.
+bool concerns_all(const Error& error, bool divisible) {
+  return means_surprise(error) || error.code == Errc::kPermission || (means_distress(error) && !divisible);
 }
 
 nft::ElementChanges merged(std::span<const Unit> units) {
@@ -95,12 +102,12 @@ Result<> NftablesDataPlane::commit_or_divide(std::span<Unit> units, Run& run) {
   if (committed) return {};
   const Error& error = committed.error();
   const bool divisible = units.size() > 1;
-  if (means_surprise(error) || error.code == Errc::kPermission || (means_distress(error) && !divisible))
-    return tl::unexpected(error);
+  if (concerns_all(error, divisible)) return tl::unexpected(error);
   if (run.refusals >= kRefusalsMax) {
     for (Unit& unit : units) refuse(unit, error, true, run);
     return {};
   }
+  if (!divisible && units[0].steps.size() > 1) return commit_apart(units[0], error, run);
   if (!divisible) {
     refuse(units[0], error, false, run);
     ++run.refusals;
@@ -110,11 +117,50 @@ Result<> NftablesDataPlane::commit_or_divide(std::span<Unit> units, Run& run) {
   return commit_or_divide(units.subspan(units.size() / 2), run);
 }
 
-void NftablesDataPlane::refuse(Unit& unit, const Error& error, bool untried, Run& run) {
+// Of several ports that share an address, those at fault must not keep the others from what they give up and get. A port
+// can get an address only after another one has given it up, so what did not go through is tried again after what did.
+Result<> NftablesDataPlane::commit_apart(const Unit& unit, const Error& error, Run& run) {
+  struct Apart {
+    Unit unit;
+    Error error;
+  };
+  std::vector<Apart> left;
   for (const Step& step : unit.steps) {
-    refused_.insert_or_assign(step.key, step.before);
-    run.outcome.refused.push_back(
-        {step.key, untried ? "not tried, since several others were refused" : error.what, untried});
+    const Known before{step.before, step.before ? known_slots(*step.before) : PortSlots{}};
+    SLUICE_TRY(Unit alone, unit_over_known(before, step.after, step.key, fixed_.settings));
+    left.push_back({std::move(alone), error});
+  }
+  for (bool progress = true; std::exchange(progress, false);) {
+    std::vector<Apart> refused;
+    for (Apart& each : left) {
+      const auto committed = commit({&each.unit, 1}, run);
+      if (committed) {
+        progress = true;
+        continue;
+      }
+      if (committed.error().code == Errc::kPermission) return tl::unexpected(committed.error());
+      if (!means_surprise(committed.error())) each.error = committed.error();
+      refused.push_back(std::move(each));
+    }
+    left = std::move(refused);
+  }
+  for (const Apart& each : left) refuse(each.unit, each.error, false, run);
+  run.refusals += left.size();
+  return {};
+}
+
+void NftablesDataPlane::refuse(const Unit& unit, const Error& error, bool untried, Run& run) {
+  for (const Step& step : unit.steps) {
+    const std::string reason = untried ? "not tried, since several others were refused" : error.what;
+    if (step.after) {
+      refused_.insert_or_assign(step.key, step.before);
+      run.outcome.refused.push_back({step.key, reason, untried});
+    } else if (step.before) {
+      refused_.insert_or_assign(step.key, step.before);
+      run.outcome.unremoved.push_back(fmt::format("Service port {}: {}", step.key.printed_name(), reason));
+    } else {
+      refused_.erase(step.key);
+    }
   }
 }
 
@@ -194,23 +240,56 @@ void NftablesDataPlane::note_committed(Unit& unit, Run& run) {
 
 Result<> NftablesDataPlane::commit_elements(const std::string& set, std::span<const NftElement> elements,
                                             PutElements put, Run& run) {
+  NftBatch batch(options_.family, kTableName);
+  (batch.*put)(set, elements);
+  SLUICE_CHECK_OK(options_.commit(batch));
+  ++run.outcome.stats.kernel_transactions;
+  run.count(elements.size());
+  return {};
+}
+
+Result<> NftablesDataPlane::add_elements(const std::string& set, std::span<const NftElement> elements, Run& run) {
   while (!elements.empty()) {
     const auto some = elements.first(std::min(elements.size(), options_.batch_elements_max));
-    NftBatch batch(options_.family, kTableName);
-    (batch.*put)(set, some);
-    SLUICE_CHECK_OK(options_.commit(batch));
-    ++run.outcome.stats.kernel_transactions;
-    run.count(some.size());
+    SLUICE_CHECK_OK(commit_elements(set, some, &NftBatch::add_elements, run));
     elements = elements.subspan(some.size());
+  }
+  return {};
+}
+
+Result<> NftablesDataPlane::remove_elements(const std::string& set, std::span<const NftElement> elements, Run& run) {
+  while (!elements.empty()) {
+    const auto some = elements.first(std::min(elements.size(), options_.batch_elements_max));
+    SLUICE_CHECK_OK(remove_or_divide(set, some, run));
+    elements = elements.subspan(some.size());
+  }
+  return {};
+}
+
+Result<> NftablesDataPlane::remove_or_divide(const std::string& set, std::span<const NftElement> elements, Run& run) {
+  const auto removed = commit_elements(set, elements, &NftBatch::remove_elements, run);
+  if (removed) return {};
+  const Error& error = removed.error();
+  const bool divisible = elements.size() > 1;
+  if (concerns_all(error, divisible)) return tl::unexpected(error);
+  if (divisible && run.refusals < kRefusalsMax) {
+    SLUICE_CHECK_OK(remove_or_divide(set, elements.first(elements.size() / 2), run));
+    return remove_or_divide(set, elements.subspan(elements.size() / 2), run);
+  }
+  ++run.refusals;
+  for (const NftElement& element : elements) {
+    unremoved_[set].push_back(element);
+    run.outcome.unremoved.push_back(
+        fmt::format("element {} of nftables set {}: {}", nft::element_text(fixed_.set(set), element), set, error.what));
   }
   return {};
 }
 
 // Beyond this point all that is wanted is served. What nobody wants goes: what leads somewhere first, then where it led.
 Result<> NftablesDataPlane::commit_rest(Run& run) {
-  SLUICE_CHECK_OK(commit_elements(kClusterIps, cluster_ips_.missing(), &NftBatch::add_elements, run));
-  SLUICE_CHECK_OK(commit_elements(kClusterIps, cluster_ips_.superfluous(), &NftBatch::remove_elements, run));
-  SLUICE_CHECK_OK(commit_elements(kHairpins, hairpins_.superfluous(), &NftBatch::remove_elements, run));
+  SLUICE_CHECK_OK(add_elements(kClusterIps, cluster_ips_.missing(), run));
+  SLUICE_CHECK_OK(remove_elements(kClusterIps, cluster_ips_.superfluous(), run));
+  SLUICE_CHECK_OK(remove_elements(kHairpins, hairpins_.superfluous(), run));
   for (SharedElements* shared : {&cluster_ips_, &hairpins_}) {
     shared->note_added();
     shared->note_removed();
@@ -221,7 +300,7 @@ Result<> NftablesDataPlane::commit_rest(Run& run) {
     if (set.name == kClusterIps || set.name == kHairpins) continue;
     nft::Elements rest = run.live->unsettled(set.name);
     if (set.name == kNodeAddresses) rest = nft::subtract(rest, addresses);
-    SLUICE_CHECK_OK(commit_elements(set.name, rest, &NftBatch::remove_elements, run));
+    SLUICE_CHECK_OK(remove_elements(set.name, rest, run));
   }
   return remove_idle_parts();
 }

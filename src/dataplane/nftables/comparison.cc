@@ -16,7 +16,8 @@ namespace {
 
 class Comparison {
  public:
-  Comparison(Live live, const FixedPart& fixed) : live_(std::move(live)), fixed_(fixed) {
+  Comparison(Live live, const FixedPart& fixed, const nft::ElementsBySet& unremoved)
+      : live_(std::move(live)), fixed_(fixed), unremoved_(unremoved) {
     cluster_ips_.assign(live_.unsettled(kClusterIps));
     hairpins_.assign(live_.unsettled(kHairpins));
     chains_ = by_chain(fixed_.rules);
@@ -46,11 +47,11 @@ class Comparison {
   Difference finish(const Parts& parts) && {
     for (const SharedElements* shared : {&cluster_ips_, &hairpins_}) {
       append(difference_.missing, shared->set(), shared->missing());
-      append(difference_.unexpected, shared->set(), shared->superfluous());
+      append_unexpected(shared->set(), shared->superfluous());
     }
     compare_node_addresses();
     for (const char* set : {kFrontends, kNodePorts, kEndpoints, kNodePortEndpoints, kSourceRanges})
-      append(difference_.unexpected, set, live_.unsettled(set));
+      append_unexpected(set, live_.unsettled(set));
     compare_sets(parts);
     compare_chains(parts);
     return std::move(difference_);
@@ -62,11 +63,16 @@ class Comparison {
       lines.push_back(fmt::format("element {} of nftables set {}", nft::element_text(fixed_.set(set), element), set));
   }
 
+  // That nobody wants.
+  void append_unexpected(const std::string& set, const nft::Elements& elements) {
+    append(difference_.unexpected, set, nft::subtract(elements, nft::elements_of(unremoved_, set)));
+  }
+
   void compare_node_addresses() {
     const nft::Elements addresses = fixed_.node_addresses();
     const nft::Elements there = live_.unsettled(kNodeAddresses);
     append(difference_.missing, kNodeAddresses, nft::subtract(addresses, there));
-    append(difference_.unexpected, kNodeAddresses, nft::subtract(there, addresses));
+    append_unexpected(kNodeAddresses, nft::subtract(there, addresses));
   }
 
   void compare_sets(const Parts& parts) {
@@ -100,6 +106,7 @@ class Comparison {
 
   Live live_;
   const FixedPart& fixed_;
+  const nft::ElementsBySet& unremoved_;
   Difference difference_;
   SharedElements cluster_ips_{kClusterIps};
   SharedElements hairpins_{kHairpins};
@@ -112,12 +119,12 @@ class Comparison {
 }  // namespace
 
 Difference compare(Live live, const FixedPart& fixed, const std::vector<plan::ServicePortPlanPtr>& ports,
-                   const Parts& parts) {
+                   const Parts& parts, const nft::ElementsBySet& unremoved) {
   if (!live.table() || live.table()->dormant) {
     const char* family = fixed.settings.family == Family::kIPv4 ? "ip" : "ip6";
     return {.missing = {fmt::format("nftables table {} {}", family, kTableName)}, .unexpected = {}};
   }
-  Comparison comparison(std::move(live), fixed);
+  Comparison comparison(std::move(live), fixed, unremoved);
   for (const plan::ServicePortPlanPtr& port : ports) comparison.compare_port(port);
   return std::move(comparison).finish(parts);
 }

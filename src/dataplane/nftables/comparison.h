@@ -5,14 +5,15 @@
 #include <vector>
 
 #include "dataplane/dataplane.h"
+#include "dataplane/nft/elements.h"
 #include "dataplane/nftables/fixed_part.h"
 #include "dataplane/nftables/live.h"
 #include "dataplane/nftables/parts.h"
 
 namespace sluice::dataplane::nftables {
 
-// `parts` are known to be there, whether anybody needs them or not.
+// `parts` and the elements `unremoved` are known to be there, whether anybody needs them or not.
 Difference compare(Live live, const FixedPart& fixed, const std::vector<plan::ServicePortPlanPtr>& ports,
-                   const Parts& parts);
+                   const Parts& parts, const nft::ElementsBySet& unremoved);
 
 }  // namespace sluice::dataplane::nftables

@@ -92,6 +92,7 @@ Result<> NftablesDataPlane::apply_full(const Changes& changes, Run& run) {
   ready_.clear();
   slots_.clear();
   refused_.clear();
+  unremoved_.clear();
   std::vector<plan::ServicePortPlanPtr> ports;
   for (const plan::Change& change : changes.ports) {
     if (change.after) ports.push_back(change.after);
@@ -243,12 +244,18 @@ Result<Integrity> NftablesDataPlane::intact() {
 Result<Difference> NftablesDataPlane::compare(const Changes& wanted) {
   SLUICE_TRY(Live live, Live::read(options_.family, fixed_.sets));
   std::vector<plan::ServicePortPlanPtr> ports;
+  auto refused = refused_;
   for (const plan::Change& change : wanted.ports) {
-    const auto refused = refused_.find(change.key());
-    const plan::ServicePortPlanPtr& port = refused == refused_.end() ? change.after : refused->second;
+    const auto instead = refused.extract(change.key());
+    const plan::ServicePortPlanPtr& port = instead ? instead.mapped() : change.after;
     if (port) ports.push_back(port);
   }
-  return nftables::compare(std::move(live), FixedPart(fixed_.settings, wanted.node_port_addresses), ports, parts_);
+  // Not wanted any more, and not let go.
+  for (const auto& [key, port] : refused) {
+    if (port) ports.push_back(port);
+  }
+  return nftables::compare(std::move(live), FixedPart(fixed_.settings, wanted.node_port_addresses), ports, parts_,
+                           unremoved_);
 }
 
 // ---- the end

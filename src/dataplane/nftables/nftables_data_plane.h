@@ -62,11 +62,17 @@ class NftablesDataPlane : public DataPlane {
   // Each half by itself where the kernel refuses the whole.
   Result<> commit_or_divide(std::span<Unit> units, Run& run);
   Result<> commit(std::span<Unit> units, Run& run);
-  void refuse(Unit& unit, const Error& error, bool untried, Run& run);
+  // What the kernel refused as a whole: each port by itself, where there are several.
+  Result<> commit_apart(const Unit& unit, const Error& error, Run& run);
+  void refuse(const Unit& unit, const Error& error, bool untried, Run& run);
   void note_committed(Unit& unit, Run& run);
   using PutElements = void (sys::NftBatch::*)(const std::string&, std::span<const sys::NftElement>);
   Result<> commit_elements(const std::string& set, std::span<const sys::NftElement> elements, PutElements put,
                            Run& run);
+  Result<> add_elements(const std::string& set, std::span<const sys::NftElement> elements, Run& run);
+  // What the kernel does not let go is noted, and stays.
+  Result<> remove_elements(const std::string& set, std::span<const sys::NftElement> elements, Run& run);
+  Result<> remove_or_divide(const std::string& set, std::span<const sys::NftElement> elements, Run& run);
   Result<> commit_rest(Run& run);
 
   // What of the fixed part is not as it must be goes into the batch.
@@ -92,8 +98,9 @@ class NftablesDataPlane : public DataPlane {
   std::map<plan::ServicePortKey, PortSlots> slots_;  // where they are not the fresh ones
   SharedElements cluster_ips_{kClusterIps};
   SharedElements hairpins_{kHairpins};
-  // Ports that the kernel refused, with what is live of each; null: nothing.
+  // Ports that the kernel refused, with what is live of each; null: nothing. Among them those that it does not let go.
   std::map<plan::ServicePortKey, plan::ServicePortPlanPtr> refused_;
+  nft::ElementsBySet unremoved_;  // that a full apply could not remove
 };
 
 }  // namespace sluice::dataplane::nftables

@@ -10,6 +10,7 @@
 namespace sluice::dataplane::nftables {
 namespace {
 
+using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Le;
@@ -94,6 +95,72 @@ TEST(Distress, AChangeUnderOurHandsIsReadAgain) {
     EXPECT_THAT(must_apply(*plane, full({port(1)})).refused, IsEmpty());
     EXPECT_THAT(plane->compare(full({port(1)}))->missing, IsEmpty());
     EXPECT_THAT(plane->compare(full({port(1)}))->unexpected, IsEmpty());
+  });
+}
+
+// ---- what the kernel does not let go
+
+TEST(Unremoved, AServiceThatThePartialApplyCouldNotRemoveIsNotRefused) {
+  in_fresh_netns([] {
+    Hand hand;
+    const auto plane = open_plane(hand);
+    must_apply(*plane, full({port(0), port(1)}));
+    hand.refusal = [](const sys::NftBatch& batch) { return refuse_address(batch, "10.96.0.1"); };
+    const Outcome outcome = must_apply(*plane, change(port(0), nullptr));
+    EXPECT_THAT(outcome.refused, IsEmpty());
+    EXPECT_THAT(outcome.unremoved, ElementsAre(testing::AllOf(HasSubstr("svc-0000"), HasSubstr("nftables: no"))));
+    EXPECT_TRUE(plane->compare(full({port(1)}))->empty()) << "what is not let go is no drift";
+    // It may be wanted again, or go after all.
+    hand.refusal = [](const auto&) { return std::nullopt; };
+    EXPECT_THAT(must_apply(*plane, change(nullptr, port(0, endpoints(3)))).refused, IsEmpty());
+    EXPECT_TRUE(plane->compare(full({port(0, endpoints(3)), port(1)}))->empty());
+    EXPECT_THAT(must_apply(*plane, change(port(0, endpoints(3)), nullptr)).unremoved, IsEmpty());
+    EXPECT_TRUE(plane->compare(full({port(1)}))->empty());
+  });
+}
+
+TEST(Unremoved, ElementsThatAFullApplyCouldNotRemoveAreNamed) {
+  in_fresh_netns([] {
+    Hand hand;
+    must_apply(*open_plane(hand), full({port(0), port(1)}));
+    hand.refusal = [](const sys::NftBatch& batch) { return refuse_address(batch, "10.96.0.1"); };
+    const auto plane = open_plane(hand);
+    const Outcome outcome = must_apply(*plane, full({port(1), port(2)}));
+    EXPECT_THAT(outcome.refused, IsEmpty());
+    EXPECT_THAT(outcome.unremoved,
+                testing::Contains(testing::AllOf(HasSubstr("10.96.0.1 . tcp . 80"), HasSubstr("frontends"),
+                                                 HasSubstr("nftables: no"))));
+    EXPECT_THAT(outcome.unremoved, testing::Each(HasSubstr("10.96.0.1 ")));
+    EXPECT_TRUE(plane->compare(full({port(1), port(2)}))->empty());
+    hand.refusal = [](const auto&) { return std::nullopt; };
+    EXPECT_THAT(must_apply(*plane, full({port(1), port(2)})).unremoved, IsEmpty());
+    EXPECT_TRUE(open_plane(hand)->compare(full({port(1), port(2)}))->empty());
+  });
+}
+
+TEST(Unremoved, AnAddressIsGivenUpAlthoughItsHeirIsRefused) {
+  in_fresh_netns([] {
+    Hand hand;
+    const auto plane = open_plane(hand);
+    const auto named = [](const std::string& name, const std::string& endpoint) {
+      return port_of(make_service(name, {service_port("p", 80)}, {"10.96.9.1"}), {endpoint});
+    };
+    const Port old = named("old", "10.1.0.1");
+    const Port heir = named("heir", "10.1.9.9");
+    must_apply(*plane, full({old, port(1)}));
+    hand.refusal = [](const sys::NftBatch& batch) { return refuse_address(batch, "10.1.9.9"); };
+    Changes changes;
+    changes.ports = {{nullptr, heir}, {old, nullptr}};
+    const Outcome outcome = must_apply(*plane, changes);
+    ASSERT_EQ(outcome.refused.size(), 1u);
+    EXPECT_EQ(outcome.refused[0].port, heir->key);
+    EXPECT_THAT(outcome.unremoved, IsEmpty());
+    const auto frontends = sys::read_nft_elements(Family::kIPv4, kTableName, kFrontends);
+    ASSERT_TRUE(frontends);
+    EXPECT_EQ(frontends->size(), 1u) << "the one that nothing happened to";
+    hand.refusal = [](const auto&) { return std::nullopt; };
+    EXPECT_THAT(must_apply(*plane, change(heir, heir)).refused, IsEmpty());
+    EXPECT_TRUE(plane->compare(full({heir, port(1)}))->empty());
   });
 }
 
