@@ -2,8 +2,10 @@
 // How units are written: in batches, each with the chains and sets that its units need.
 //
 // The kernel refuses a batch as a whole. Halves of it are tried then, down to the port at fault, which costs twice the
-// logarithm of the batch in commits. A refusal that can only mean that what is live is not what we think (something to
-// be removed is not there, something to be added is) concerns no port: a full apply reads again, a partial one fails.
+// logarithm of the batch in commits. A refusal that may mean that what is live is not what we think (something to be
+// removed is not there, something to be added is) is no port's fault at first: a full apply reads again, a partial one
+// fails, so that a full one follows. What is refused in that way after several readings is a port's fault like any other,
+// and stays so while that port is refused.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -29,7 +31,7 @@ bool means_distress(const Error& error) {
 
 // Whether no part of what was refused is at fault.
 bool concerns_all(const Error& error, bool divisible) {
-  return means_surprise(error) || error.code == Errc::kPermission || (means_distress(error) && !divisible);
+  return error.code == Errc::kPermission || (means_distress(error) && !divisible);
 }
 
 nft::ElementChanges merged(std::span<const Unit> units) {
@@ -103,6 +105,11 @@ Result<> NftablesDataPlane::commit_or_divide(std::span<Unit> units, Run& run) {
   const Error& error = committed.error();
   const bool divisible = units.size() > 1;
   if (concerns_all(error, divisible)) return tl::unexpected(error);
+  const auto was_refused = [this](const Unit& unit) {
+    return std::ranges::all_of(unit.steps, [this](const Step& step) { return refused_.contains(step.key); });
+  };
+  if (means_surprise(error) && !run.surprises_are_refusals && std::ranges::none_of(units, was_refused))
+    return tl::unexpected(error);
   if (run.refusals >= kRefusalsMax) {
     for (Unit& unit : units) refuse(unit, error, true, run);
     return {};
@@ -272,6 +279,7 @@ Result<> NftablesDataPlane::remove_or_divide(const std::string& set, std::span<c
   const Error& error = removed.error();
   const bool divisible = elements.size() > 1;
   if (concerns_all(error, divisible)) return tl::unexpected(error);
+  if (means_surprise(error) && !run.surprises_are_refusals) return tl::unexpected(error);
   if (divisible && run.refusals < kRefusalsMax) {
     SLUICE_CHECK_OK(remove_or_divide(set, elements.first(elements.size() / 2), run));
     return remove_or_divide(set, elements.subspan(elements.size() / 2), run);

@@ -76,6 +76,7 @@ Result<Outcome> NftablesDataPlane::apply(const Changes& changes) {
   fixed_ = FixedPart(fixed_.settings, changes.node_port_addresses);
   for (int attempt = 1;; ++attempt) {
     Run run(options_.batch_elements_max);
+    run.surprises_are_refusals = attempt == kFullAttemptsMax;
     applied_ = false;
     const auto applied = apply_full(changes, run);
     if (!applied && attempt < kFullAttemptsMax && means_surprise(applied.error())) continue;

@@ -98,6 +98,37 @@ TEST(Distress, AChangeUnderOurHandsIsReadAgain) {
   });
 }
 
+TEST(Refusal, ByAWordThatMayMeanASurpriseIsNarrowedDownAsWell) {
+  for (const auto& [code, number] : {std::pair(Errc::kNotFound, ENOENT), std::pair(Errc::kAlreadyExists, EEXIST)}) {
+    in_fresh_netns([code = code, number = number] {
+      Hand hand;
+      hand.refusal = [&](const sys::NftBatch& batch) -> std::optional<Error> {
+        if (!refuse_address(batch, "10.1.9.9")) return std::nullopt;
+        return Error{code, "nftables: no", number};
+      };
+      const auto plane = open_plane(hand);
+      std::vector<Port> good;
+      for (unsigned i = 0; i < 20; ++i) good.push_back(port(i));
+      std::vector<Port> wanted = good;
+      const Port bad = port(20, {"10.1.9.9"});
+      wanted.insert(wanted.begin() + 7, bad);
+      const Outcome outcome = must_apply(*plane, full(wanted));
+      ASSERT_EQ(outcome.refused.size(), 1u);
+      EXPECT_EQ(outcome.refused[0].port, bad->key);
+      EXPECT_EQ(outcome.refused[0].reason, "nftables: no");
+      EXPECT_THAT(plane->compare(full(wanted))->missing, IsEmpty());
+      // One more attempt, beside the change of another port, costs that port alone.
+      Changes changes = change(good[0], port(0, endpoints(1)));
+      changes.ports.push_back({bad, bad});
+      EXPECT_EQ(must_apply(*plane, changes).refused.size(), 1u);
+      hand.refusal = [](const auto&) { return std::nullopt; };
+      EXPECT_THAT(must_apply(*plane, change(bad, bad)).refused, IsEmpty());
+      wanted[0] = port(0, endpoints(1));
+      EXPECT_THAT(plane->compare(full(wanted))->missing, IsEmpty());
+    });
+  }
+}
+
 // ---- what the kernel does not let go
 
 TEST(Unremoved, AServiceThatThePartialApplyCouldNotRemoveIsNotRefused) {

@@ -10,7 +10,8 @@
 
 namespace sluice::dataplane::nftables {
 
-// What is live may not be what we think: something to be removed is not there, something to be added is.
+// What is live may not be what we think: something to be removed is not there, something to be added is. Or the kernel
+// has not got what a rule is made of, which is ENOENT, too.
 inline bool means_surprise(const Error& error) {
   return error.code == Errc::kNotFound || error.code == Errc::kAlreadyExists;
 }
@@ -22,6 +23,7 @@ struct NftablesDataPlane::Run {
   std::optional<sys::NftBatch> beginning;  // what the first batch begins with
   std::size_t batch_elements_max = 0;
   std::size_t refusals = 0;
+  bool surprises_are_refusals = false;  // reading again has not helped
 
   void count(std::size_t objects) { outcome.stats.rules_written += objects; }
 };
