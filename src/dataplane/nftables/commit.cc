@@ -21,9 +21,6 @@ namespace {
 using sys::NftBatch;
 using sys::NftElement;
 
-// Where so many ports of one call were refused, the others that share a batch with one of them wait for the next call.
-constexpr std::size_t kRefusalsMax = 16;
-
 // Not the ports' fault. A smaller batch may go through where a large one found no memory.
 bool means_distress(const Error& error) {
   return error.code == Errc::kUnavailable || error.code == Errc::kPermission;
@@ -294,6 +291,7 @@ Result<> NftablesDataPlane::remove_or_divide(const std::string& set, std::span<c
 }
 
 // Beyond this point all that is wanted is served. What nobody wants goes: what leads somewhere first, then where it led.
+// Chains and sets go later (idle_parts.cc).
 Result<> NftablesDataPlane::commit_rest(Run& run) {
   SLUICE_CHECK_OK(add_elements(kClusterIps, cluster_ips_.missing(), run));
   SLUICE_CHECK_OK(remove_elements(kClusterIps, cluster_ips_.superfluous(), run));
@@ -310,24 +308,6 @@ Result<> NftablesDataPlane::commit_rest(Run& run) {
     if (set.name == kNodeAddresses) rest = nft::subtract(rest, addresses);
     SLUICE_CHECK_OK(remove_elements(set.name, rest, run));
   }
-  return remove_idle_parts();
-}
-
-// In a transaction of its own: kernels before 6.2 count a chain as used until an element that led to it is gone for
-// good.
-Result<> NftablesDataPlane::remove_idle_parts() {
-  const PartNames idle = parts_.idle();
-  if (idle.chains.empty() && idle.sets.empty()) return {};
-  NftBatch batch(options_.family, kTableName);
-  for (const std::string& chain : idle.chains) batch.delete_rules(chain);
-  for (const std::string& chain : idle.chains) batch.delete_chain(chain);
-  for (const std::string& set : idle.sets) batch.delete_set(set);
-  SLUICE_CHECK_OK(options_.commit(batch));
-  parts_.forget(idle);
-  std::erase_if(ready_, [&](const Treatment& treatment) {
-    return std::ranges::any_of(chain_names(treatment),
-                               [&](const std::string& chain) { return idle.chains.contains(chain); });
-  });
   return {};
 }
 

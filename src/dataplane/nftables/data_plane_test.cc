@@ -28,6 +28,7 @@ std::vector<std::size_t> costs_beside(unsigned others) {
   std::vector<Port> ports{port(0), port(1, endpoints(3)), port(2, {}), port(3, endpoints(1))};
   for (unsigned i = 4; i < others; ++i) ports.push_back(port(i));
   must_apply(*plane, full(ports));
+  EXPECT_TRUE(plane->tend());
   std::vector<std::size_t> costs;
   Port now = port(0);
   const auto step = [&](Port next) {
@@ -312,6 +313,8 @@ TEST(Others, ChainsAndElementsOfOthersInOurTableGo) {
     EXPECT_THAT(difference->unexpected,
                 testing::UnorderedElementsAre("nftables chain mine", "element 10.9.9.9 of nftables set cluster-ips"));
     must_apply(*plane, full({port(0)}));
+    EXPECT_EQ(*plane->intact(), Integrity::kKept);
+    ASSERT_TRUE(plane->tend());
     EXPECT_EQ(*plane->intact(), Integrity::kKept);
     EXPECT_THAT(run({"nft", "list", "table", "ip", kTableName}),
                 testing::AllOf(Not(HasSubstr("mine")), Not(HasSubstr("10.9.9.9"))));

@@ -5,7 +5,8 @@
 // which no Service has are refused there, is said last: until then whatever served before us may serve them.
 //
 // Neighbours: encode.cc says what a port's elements are, unit.cc what changes of them, layout.cc and treatment.cc what
-// the rules are, commit.cc how units are written.
+// the rules are, commit.cc how units are written,
+// idle_parts.cc what becomes of chains and sets that nobody uses any more.
 #include "dataplane/nftables/nftables_data_plane.h"
 
 #include <fmt/format.h>
@@ -70,6 +71,7 @@ Result<Outcome> NftablesDataPlane::apply(const Changes& changes) {
     if (!applied_) return fail(Errc::kInvalid, "nftables: the first apply must be full");
     Run run(options_.batch_elements_max);
     SLUICE_CHECK_OK(apply_partial(changes.ports, run));
+    name_held(run);
     std::ranges::sort(run.outcome.refused);
     return std::move(run.outcome);
   }
@@ -82,6 +84,7 @@ Result<Outcome> NftablesDataPlane::apply(const Changes& changes) {
     if (!applied && attempt < kFullAttemptsMax && means_surprise(applied.error())) continue;
     if (!applied) return tl::unexpected(applied.error());
     applied_ = true;
+    name_held(run);
     std::ranges::sort(run.outcome.refused);
     return std::move(run.outcome);
   }
@@ -269,13 +272,6 @@ Result<> NftablesDataPlane::retire() {
   // A table that is gone takes no connections either.
   if (!committed && committed.error().code != Errc::kNotFound) return tl::unexpected(committed.error());
   return {};
-}
-
-// Chains and sets that no Service needs any more. Connections go on by the kernel's connection tracking, which needs no
-// rule of ours.
-Result<std::optional<std::chrono::milliseconds>> NftablesDataPlane::tend() {
-  SLUICE_CHECK_OK(remove_idle_parts());
-  return std::optional<std::chrono::milliseconds>();
 }
 
 std::vector<std::pair<std::string, std::size_t>> NftablesDataPlane::rules_by_table() const {

@@ -80,7 +80,15 @@ class NftablesDataPlane : public DataPlane {
   // Chains and sets that a unit needs and that are not there as they must be; they are noted in `put`.
   void put_parts(sys::NftBatch& batch, const Step& step, PutParts& put, Run& run) const;
   void put_chain(sys::NftBatch& batch, const Chain& chain, PutParts& put, Run& run) const;
-  Result<> remove_idle_parts();
+  // Chains and sets that nobody uses any more.
+  struct IdlePart;
+  struct Removal;
+  [[nodiscard]] std::vector<IdlePart> idle_parts() const;
+  Result<> remove_idle_parts(Removal& removal);
+  Result<> remove_parts(std::span<const IdlePart> parts, Removal& removal);
+  void forget_part(const IdlePart& part);
+  void forget_released();    // of those that are held
+  void name_held(Run& run);  // in the outcome
   [[nodiscard]] bool must_write_anew(const Live& live, const std::vector<plan::ServicePortPlanPtr>& ports) const;
 
   void warn_of_schedulers(const Changes& changes);
@@ -101,6 +109,13 @@ class NftablesDataPlane : public DataPlane {
   // Ports that the kernel refused, with what is live of each; null: nothing. Among them those that it does not let go.
   std::map<plan::ServicePortKey, plan::ServicePortPlanPtr> refused_;
   nft::ElementsBySet unremoved_;  // that a full apply could not remove
+  // Idle chains and sets that the kernel did not let go when they were last to be removed.
+  struct Held {
+    int attempts = 0;
+    bool named = false;  // in an outcome
+    std::string reason{};
+  };
+  std::map<std::string, Held> held_;  // by what they are called for people
 };
 
 }  // namespace sluice::dataplane::nftables

@@ -2,8 +2,12 @@
 // The data plane on a kernel that refuses, is in distress, or holds what is no longer wanted.
 #include <gmock/gmock.h>
 
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netlink.h>
+
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 
 #include "dataplane/nftables/test_ports.h"
 
@@ -192,6 +196,93 @@ TEST(Unremoved, AnAddressIsGivenUpAlthoughItsHeirIsRefused) {
     hand.refusal = [](const auto&) { return std::nullopt; };
     EXPECT_THAT(must_apply(*plane, change(heir, heir)).refused, IsEmpty());
     EXPECT_TRUE(plane->compare(full({heir, port(1)}))->empty());
+  });
+}
+
+bool deletes_chain(const sys::NftBatch& batch, const std::string& name) {
+  const auto data = batch.bytes();
+  for (std::size_t at = 0; at + sizeof(nlmsghdr) <= data.size();) {
+    nlmsghdr header{};
+    std::memcpy(&header, data.data() + at, sizeof header);
+    const auto message = data.subspan(at, header.nlmsg_len);
+    const std::string wanted = name + '\0';
+    if ((header.nlmsg_type & 0xff) == NFT_MSG_DELCHAIN &&
+        std::search(message.begin(), message.end(), wanted.begin(), wanted.end()) != message.end())
+      return true;
+    at += NLMSG_ALIGN(header.nlmsg_len);
+  }
+  return false;
+}
+
+// Kernels before 6.2 count a chain as used for a while after the last element that led to it has gone.
+TEST(BusyChain, KeepsNoSyncFromSucceedingAndNoOtherChain) {
+  in_fresh_netns([] {
+    Hand hand;
+    must_apply(*open_plane(hand), full({port(0, endpoints(3)), port(1, endpoints(4))}));
+    hand.refusal = [](const sys::NftBatch& batch) -> std::optional<Error> {
+      if (!deletes_chain(batch, "address-cluster-3")) return std::nullopt;
+      return Error{Errc::kUnavailable, "nftables: busy", EBUSY};
+    };
+    const auto plane = open_plane(hand);
+    must_apply(*plane, full({port(0)}));
+    EXPECT_THAT(must_apply(*plane, change(port(0), port(0, endpoints(1)))).unremoved, IsEmpty());
+    const auto again = plane->tend();
+    ASSERT_TRUE(again) << again.error().what;
+    EXPECT_TRUE(*again) << "it is tried again";
+    EXPECT_THAT(names_of_parts("address-cluster-"), ElementsAre("address-cluster-1", "address-cluster-3"));
+    EXPECT_EQ(*plane->intact(), Integrity::kKept);
+    EXPECT_TRUE(plane->compare(full({port(0, endpoints(1))}))->empty());
+    hand.refusal = [](const auto&) { return std::nullopt; };
+    EXPECT_FALSE(*plane->tend());
+    EXPECT_THAT(names_of_parts("address-cluster-"), ElementsAre("address-cluster-1"));
+  });
+}
+
+TEST(BusyChain, ThatStaysSoIsNamedAndTriedAgainByAFullApply) {
+  in_fresh_netns([] {
+    Hand hand;
+    const auto plane = open_plane(hand);
+    must_apply(*plane, full({port(0, endpoints(3))}));
+    hand.refusal = [](const sys::NftBatch& batch) -> std::optional<Error> {
+      if (!deletes_chain(batch, "address-cluster-3")) return std::nullopt;
+      return Error{Errc::kUnavailable, "nftables: busy", EBUSY};
+    };
+    must_apply(*plane, full({port(0)}));
+    int turns = 0;
+    while (turns < 50 && *plane->tend()) ++turns;
+    EXPECT_THAT(turns, testing::AllOf(testing::Gt(1), testing::Lt(50))) << "not for ever";
+    EXPECT_THAT(must_apply(*plane, change(port(0), port(0))).unremoved,
+                ElementsAre(testing::AllOf(HasSubstr("address-cluster-3"), HasSubstr("nftables: busy"))));
+    EXPECT_THAT(must_apply(*plane, change(port(0), port(0))).unremoved, IsEmpty()) << "it is named once";
+    EXPECT_THAT(must_apply(*plane, full({port(0)})).unremoved, testing::SizeIs(1)) << "and by each full apply";
+    // It may be of use again.
+    must_apply(*plane, change(port(0), port(0, endpoints(3))));
+    EXPECT_THAT(must_apply(*plane, full({port(0, endpoints(3))})).unremoved, IsEmpty());
+    must_apply(*plane, full({port(0)}));
+    hand.refusal = [](const auto&) { return std::nullopt; };
+    EXPECT_FALSE(*plane->tend());
+    EXPECT_THAT(names_of_parts("address-cluster-"), ElementsAre("address-cluster-2"));
+  });
+}
+
+TEST(BusyChain, ThatAMapOfOthersLeadsToGoesWithThatMap) {
+  in_fresh_netns([] {
+    Hand hand;
+    const auto plane = open_plane(hand);
+    must_apply(*plane, full({port(0, endpoints(3))}));
+    run({"nft", "add", "map", "ip", kTableName, "mine",
+         "{ type ipv4_addr : verdict; elements = { 192.0.2.1 : goto address-cluster-3 }; }"});
+    must_apply(*plane, change(port(0, endpoints(3)), port(0)));
+    auto again = plane->tend();
+    ASSERT_TRUE(again) << again.error().what;
+    EXPECT_TRUE(*again);
+    must_apply(*plane, full({port(0)}));
+    again = plane->tend();
+    ASSERT_TRUE(again) << again.error().what;
+    EXPECT_FALSE(*again);
+    EXPECT_EQ(*plane->intact(), Integrity::kKept);
+    EXPECT_THAT(run({"nft", "list", "table", "ip", kTableName}),
+                testing::AllOf(Not(HasSubstr("mine")), Not(HasSubstr("address-cluster-3"))));
   });
 }
 

@@ -16,6 +16,9 @@ inline bool means_surprise(const Error& error) {
   return error.code == Errc::kNotFound || error.code == Errc::kAlreadyExists;
 }
 
+// Where so many objects of one call were refused, those that share a batch with another one wait for the next call.
+constexpr std::size_t kRefusalsMax = 16;
+
 struct NftablesDataPlane::Run {
   explicit Run(std::size_t batch_max) : batch_elements_max(batch_max) {}
   Outcome outcome;

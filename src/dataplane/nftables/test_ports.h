@@ -84,20 +84,13 @@ inline std::vector<std::string> names_of_parts(const std::string& beginning) {
   return names;
 }
 
-template <typename Bytes>
-bool holds_bytes(const sys::NftBatch& batch, const Bytes& bytes) {
-  const auto data = batch.bytes();
-  return std::search(data.begin(), data.end(), bytes.begin(), bytes.end(), [](char a, auto b) {
-           return static_cast<std::uint8_t>(a) == static_cast<std::uint8_t>(b);
-         }) != data.end();
-}
-
-inline bool holds(const sys::NftBatch& batch, const std::string& name) {
-  return holds_bytes(batch, name + '\0');
-}
-
 inline std::optional<Error> refuse_address(const sys::NftBatch& batch, const std::string& address) {
-  if (!holds_bytes(batch, ip(address).bytes())) return std::nullopt;
+  const auto data = batch.bytes();
+  const auto bytes = ip(address).bytes();
+  const bool holds = std::search(data.begin(), data.end(), bytes.begin(), bytes.end(), [](char a, std::uint8_t b) {
+                       return static_cast<std::uint8_t>(a) == b;
+                     }) != data.end();
+  if (!holds) return std::nullopt;
   return Error{Errc::kInvalid, "nftables: no", EINVAL};
 }
 
