@@ -31,6 +31,12 @@ bool concerns_all(const Error& error, bool divisible) {
   return error.code == Errc::kPermission || (means_distress(error) && !divisible);
 }
 
+// Whether some of it is live: what a full apply has found, or what a partial one removes.
+bool concerns_live(const Unit& unit) {
+  return !unit.settles.empty() ||
+         std::ranges::any_of(unit.steps, [](const Step& step) { return step.before && !step.after; });
+}
+
 nft::ElementChanges merged(std::span<const Unit> units) {
   nft::ElementChanges all;
   const auto append = [](nft::ElementsBySet& to, const nft::ElementsBySet& from) {
@@ -108,8 +114,12 @@ Result<> NftablesDataPlane::commit_or_divide(std::span<Unit> units, Run& run) {
   if (means_surprise(error) && !run.surprises_are_refusals && std::ranges::none_of(units, was_refused))
     return tl::unexpected(error);
   if (run.refusals >= kRefusalsMax) {
-    for (Unit& unit : units) refuse(unit, error, true, run);
-    return {};
+    // What is live must neither stay for long nor go because of others' refusals.
+    const auto waiting = std::ranges::stable_partition(units, concerns_live);
+    for (const Unit& unit : waiting) refuse(unit, error, true, run);
+    const auto live = units.first(units.size() - waiting.size());
+    if (live.empty()) return {};
+    if (!waiting.empty()) return commit_or_divide(live, run);
   }
   if (!divisible && units[0].steps.size() > 1) return commit_apart(units[0], error, run);
   if (!divisible) {
@@ -168,15 +178,44 @@ void NftablesDataPlane::refuse(const Unit& unit, const Error& error, bool untrie
   }
 }
 
-Result<> NftablesDataPlane::commit(std::span<Unit> units, Run& run) {
-  for (const Unit& unit : units) {
-    for (const Step& step : unit.steps) {
-      cluster_ips_.want(step.to.cluster_ips);
-      cluster_ips_.give_up(step.from.cluster_ips);
-      hairpins_.want(step.to.hairpins);
-      hairpins_.give_up(step.from.hairpins);
+void NftablesDataPlane::count_shared(const Unit& unit) {
+  for (const Step& step : unit.steps) {
+    cluster_ips_.want(step.to.cluster_ips);
+    cluster_ips_.give_up(step.from.cluster_ips);
+    hairpins_.want(step.to.hairpins);
+    hairpins_.give_up(step.from.hairpins);
+  }
+}
+
+void NftablesDataPlane::discount_shared(const Unit& unit) {
+  for (const Step& step : unit.steps) {
+    cluster_ips_.give_up(step.to.cluster_ips);
+    cluster_ips_.want(step.from.cluster_ips);
+    hairpins_.give_up(step.to.hairpins);
+    hairpins_.want(step.from.hairpins);
+  }
+}
+
+// A port of which all is live as it must be waits for no batch, so others' refusals cannot touch it.
+bool NftablesDataPlane::note_if_live(Unit& unit, Run& run) {
+  if (unit.changes.size() > 0) return false;
+  for (const Step& step : unit.steps) {
+    if (!std::ranges::all_of(step.own.sets, [this](const sys::NftSet& set) { return parts_.has(set); })) return false;
+    if (!std::ranges::all_of(step.own.chains, [this](const Chain& chain) { return parts_.has(chain); })) return false;
+    for (const Treatment& treatment : step.to.treatments) {
+      if (!treatment.sticky.empty() || ready_.contains(treatment)) continue;
+      const auto all = chains(treatment, fixed_.settings);
+      if (!std::ranges::all_of(all, [this](const Chain& chain) { return parts_.has(chain); })) return false;
+      ready_.insert(treatment);
     }
   }
+  count_shared(unit);
+  note_committed(unit, run);
+  return true;
+}
+
+Result<> NftablesDataPlane::commit(std::span<Unit> units, Run& run) {
+  for (const Unit& unit : units) count_shared(unit);
   NftBatch batch = run.beginning ? *run.beginning : NftBatch(options_.family, kTableName);
   const ApplyStats stats_before = run.outcome.stats;
   PutParts parts;
@@ -201,14 +240,7 @@ Result<> NftablesDataPlane::commit(std::span<Unit> units, Run& run) {
   auto committed = batch.messages() == 0 ? Result<>() : options_.commit(batch);
   if (!committed) {
     run.outcome.stats = stats_before;
-    for (const Unit& unit : units) {
-      for (const Step& step : unit.steps) {
-        cluster_ips_.give_up(step.to.cluster_ips);
-        cluster_ips_.want(step.from.cluster_ips);
-        hairpins_.give_up(step.to.hairpins);
-        hairpins_.want(step.from.hairpins);
-      }
-    }
+    for (const Unit& unit : units) discount_shared(unit);
     return committed;
   }
   if (batch.messages() > 0) ++run.outcome.stats.kernel_transactions;
@@ -293,6 +325,7 @@ Result<> NftablesDataPlane::remove_or_divide(const std::string& set, std::span<c
 // Beyond this point all that is wanted is served. What nobody wants goes: what leads somewhere first, then where it led.
 // Chains and sets go later (idle_parts.cc).
 Result<> NftablesDataPlane::commit_rest(Run& run) {
+  SLUICE_CHECK_OK(add_elements(kHairpins, hairpins_.missing(), run));
   SLUICE_CHECK_OK(add_elements(kClusterIps, cluster_ips_.missing(), run));
   SLUICE_CHECK_OK(remove_elements(kClusterIps, cluster_ips_.superfluous(), run));
   SLUICE_CHECK_OK(remove_elements(kHairpins, hairpins_.superfluous(), run));

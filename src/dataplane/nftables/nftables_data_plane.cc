@@ -126,6 +126,7 @@ Result<> NftablesDataPlane::apply_full(const Changes& changes, Run& run) {
       run.outcome.refused.push_back({port->key, unit.error().what});
       continue;
     }
+    if (note_if_live(*unit, run)) continue;
     if (!units.empty() && elements + size_of(*unit) > run.batch_elements_max) {
       SLUICE_CHECK_OK(commit_or_divide(units, run));
       units.clear();

@@ -65,7 +65,10 @@ class NftablesDataPlane : public DataPlane {
   // What the kernel refused as a whole: each port by itself, where there are several.
   Result<> commit_apart(const Unit& unit, const Error& error, Run& run);
   void refuse(const Unit& unit, const Error& error, bool untried, Run& run);
+  bool note_if_live(Unit& unit, Run& run);
   void note_committed(Unit& unit, Run& run);
+  void count_shared(const Unit& unit);
+  void discount_shared(const Unit& unit);  // undoes that
   using PutElements = void (sys::NftBatch::*)(const std::string&, std::span<const sys::NftElement>);
   Result<> commit_elements(const std::string& set, std::span<const sys::NftElement> elements, PutElements put,
                            Run& run);

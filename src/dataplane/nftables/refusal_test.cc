@@ -133,6 +133,50 @@ TEST(Refusal, ByAWordThatMayMeanASurpriseIsNarrowedDownAsWell) {
   }
 }
 
+// ---- live Services beside refused ones
+
+// More than are tried one by one: one behind every third good one.
+std::vector<Port> refused_and(const std::vector<Port>& good) {
+  std::vector<Port> ports;
+  for (unsigned i = 0; i < good.size(); ++i) {
+    ports.push_back(good[i]);
+    if (i % 3 == 2) ports.push_back(port(100 + i, {"10.1.9.9"}));
+  }
+  return ports;
+}
+
+std::vector<Port> some(const std::vector<std::string>& endpoints) {
+  std::vector<Port> ports;
+  for (unsigned i = 0; i < 60; ++i) ports.push_back(port(i, endpoints));
+  return ports;
+}
+
+TEST(ManyRefusals, LeaveALiveServiceThatDoesNotChangeAlone) {
+  in_fresh_netns([] {
+    Hand hand;
+    must_apply(*open_plane(hand), full(some(endpoints(2))));
+    hand.refusal = [](const sys::NftBatch& batch) { return refuse_address(batch, "10.1.9.9"); };
+    const auto plane = open_plane(hand);
+    const Outcome outcome = must_apply(*plane, full(refused_and(some(endpoints(2)))));
+    EXPECT_EQ(outcome.refused.size(), 20u);
+    EXPECT_EQ(outcome.stats.rules_written, 0u);
+    EXPECT_THAT(plane->compare(full(some(endpoints(2))))->missing, IsEmpty());
+    // And it is known as well as ever.
+    EXPECT_EQ(must_apply(*plane, change(port(0), nullptr)).stats.rules_written, 4u);
+  });
+}
+
+TEST(ManyRefusals, DoNotKeepALiveServiceFromItsChange) {
+  in_fresh_netns([] {
+    Hand hand;
+    must_apply(*open_plane(hand), full(some(endpoints(2))));
+    hand.refusal = [](const sys::NftBatch& batch) { return refuse_address(batch, "10.1.9.9"); };
+    const auto plane = open_plane(hand);
+    EXPECT_EQ(must_apply(*plane, full(refused_and(some(endpoints(3))))).refused.size(), 20u);
+    EXPECT_THAT(plane->compare(full(some(endpoints(3))))->missing, IsEmpty());
+  });
+}
+
 // ---- what the kernel does not let go
 
 TEST(Unremoved, AServiceThatThePartialApplyCouldNotRemoveIsNotRefused) {
