@@ -134,6 +134,8 @@ Result<> NftablesDataPlane::remove_idle_parts(Removal& removal) {
 }
 
 Result<std::optional<std::chrono::milliseconds>> NftablesDataPlane::tend() {
+  // Where an apply() has failed, what seems to be idle may serve; and a table that has retired goes as a whole.
+  if (!applied_) return std::optional<std::chrono::milliseconds>();
   forget_released();
   const std::size_t chains = parts_.chains().size();
   Removal removal;

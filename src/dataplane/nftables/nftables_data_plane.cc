@@ -76,6 +76,7 @@ Result<Outcome> NftablesDataPlane::apply(const Changes& changes) {
     return std::move(run.outcome);
   }
   fixed_ = FixedPart(fixed_.settings, changes.node_port_addresses);
+  touched_ = true;
   for (int attempt = 1;; ++attempt) {
     Run run(options_.batch_elements_max);
     run.surprises_are_refusals = attempt == kFullAttemptsMax;
@@ -266,7 +267,8 @@ Result<Difference> NftablesDataPlane::compare(const Changes& wanted) {
 // ---- the end
 
 Result<> NftablesDataPlane::retire() {
-  if (!applied_) return {};
+  if (!touched_) return {};
+  applied_ = false;
   NftBatch batch(options_.family, kTableName);
   for (const char* chain : {kPrerouting, kOutput}) batch.delete_rules(chain);
   const auto committed = options_.commit(batch);

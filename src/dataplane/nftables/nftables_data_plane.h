@@ -100,7 +100,8 @@ class NftablesDataPlane : public DataPlane {
 
   Options options_;
   FixedPart fixed_;
-  bool applied_ = false;
+  bool touched_ = false;                           // any of the table may be ours to end
+  bool applied_ = false;                           // it is known what is live
   std::map<plan::ObjectKey, std::string> warned_;  // the scheduler that was warned of
 
   // What is live, beside the elements that follow from the plans of ports.

@@ -330,5 +330,33 @@ TEST(BusyChain, ThatAMapOfOthersLeadsToGoesWithThatMap) {
   });
 }
 
+// ---- the end of a plane that is in distress
+
+TEST(Retirement, AfterAFullApplyThatFailedTakesNoNewConnections) {
+  for (const std::size_t commits : {std::size_t{0}, std::size_t{1}}) {
+    in_fresh_netns([commits] {
+      Hand hand;
+      Options options;
+      options.batch_elements_max = 1;
+      must_apply(*open_plane(hand, options), full({port(0), port(1)}));
+      const auto plane = open_plane(hand, options);
+      hand.commits_left = commits;
+      EXPECT_FALSE(plane->apply(full({port(2, endpoints(3)), port(3, endpoints(4))})));
+      hand.commits_left = static_cast<std::size_t>(-1);
+      const auto retired = plane->retire();
+      ASSERT_TRUE(retired) << retired.error().what;
+      const auto table = sys::read_nft_table(Family::kIPv4, kTableName);
+      ASSERT_TRUE(table && *table);
+      EXPECT_FALSE((*table)->rules.contains(kPrerouting));
+      EXPECT_FALSE((*table)->rules.contains(kOutput));
+      // Whoever is connected needs no chain, but nothing is known of those that are there.
+      const auto again = plane->tend();
+      ASSERT_TRUE(again) << again.error().what;
+      EXPECT_FALSE(*again);
+      EXPECT_THAT(names_of_parts("address-cluster-2"), testing::SizeIs(1));
+    });
+  }
+}
+
 }  // namespace
 }  // namespace sluice::dataplane::nftables
