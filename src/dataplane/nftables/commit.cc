@@ -87,17 +87,40 @@ void NftablesDataPlane::put_parts(NftBatch& batch, const Step& step, PutParts& p
   }
 }
 
+// Those that a port has to itself and that are there as they must be: rules of a large one are worked out, not kept.
+void NftablesDataPlane::drop_live_parts(Unit& unit) const {
+  for (Step& step : unit.steps) {
+    std::erase_if(step.own.sets, [this](const sys::NftSet& set) { return parts_.has(set); });
+    std::erase_if(step.own.chains, [this](const Chain& chain) { return parts_.has(chain); });
+  }
+}
+
+// How many objects it writes. What it shares with others is of the first one that needs it, and of few kinds.
+std::size_t NftablesDataPlane::size_of(const Unit& unit) const {
+  std::size_t size = unit.changes.size();
+  for (const Step& step : unit.steps) {
+    size += step.own.sets.size();
+    for (const Chain& chain : step.own.chains) size += 1 + chain.rules.size();
+    for (const Treatment& treatment : step.to.treatments) {
+      if (treatment.in_turn.empty() || ready_.contains(treatment)) continue;
+      for (const Chain& chain : chains(treatment, fixed_.settings)) size += 1 + chain.rules.size();
+    }
+  }
+  return size;
+}
+
 Result<> NftablesDataPlane::commit_in_batches(std::vector<Unit> units, Run& run) {
   std::size_t begin = 0;
-  std::size_t elements = 0;
+  std::size_t objects = 0;
   const auto all = std::span(units);
   for (std::size_t i = 0; i < units.size(); ++i) {
-    if (i > begin && elements + size_of(units[i]) > run.batch_elements_max) {
+    const std::size_t size = size_of(units[i]);
+    if (i > begin && objects + size > run.batch_objects_max) {
       SLUICE_CHECK_OK(commit_or_divide(all.subspan(begin, i - begin), run));
       begin = i;
-      elements = 0;
+      objects = 0;
     }
-    elements += size_of(units[i]);
+    objects += size;
   }
   return begin < units.size() ? commit_or_divide(all.subspan(begin), run) : Result<>();
 }
@@ -200,8 +223,7 @@ void NftablesDataPlane::discount_shared(const Unit& unit) {
 bool NftablesDataPlane::note_if_live(Unit& unit, Run& run) {
   if (unit.changes.size() > 0) return false;
   for (const Step& step : unit.steps) {
-    if (!std::ranges::all_of(step.own.sets, [this](const sys::NftSet& set) { return parts_.has(set); })) return false;
-    if (!std::ranges::all_of(step.own.chains, [this](const Chain& chain) { return parts_.has(chain); })) return false;
+    if (!step.own.sets.empty() || !step.own.chains.empty()) return false;
     for (const Treatment& treatment : step.to.treatments) {
       if (!treatment.sticky.empty() || ready_.contains(treatment)) continue;
       const auto all = chains(treatment, fixed_.settings);
@@ -286,7 +308,7 @@ Result<> NftablesDataPlane::commit_elements(const std::string& set, std::span<co
 
 Result<> NftablesDataPlane::add_elements(const std::string& set, std::span<const NftElement> elements, Run& run) {
   while (!elements.empty()) {
-    const auto some = elements.first(std::min(elements.size(), options_.batch_elements_max));
+    const auto some = elements.first(std::min(elements.size(), options_.batch_objects_max));
     SLUICE_CHECK_OK(commit_elements(set, some, &NftBatch::add_elements, run));
     elements = elements.subspan(some.size());
   }
@@ -295,7 +317,7 @@ Result<> NftablesDataPlane::add_elements(const std::string& set, std::span<const
 
 Result<> NftablesDataPlane::remove_elements(const std::string& set, std::span<const NftElement> elements, Run& run) {
   while (!elements.empty()) {
-    const auto some = elements.first(std::min(elements.size(), options_.batch_elements_max));
+    const auto some = elements.first(std::min(elements.size(), options_.batch_objects_max));
     SLUICE_CHECK_OK(remove_or_divide(set, some, run));
     elements = elements.subspan(some.size());
   }

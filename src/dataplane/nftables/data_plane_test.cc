@@ -176,7 +176,7 @@ TEST(FirstSync, ComesInBoundedBatchesMostImportantFirst) {
       return std::nullopt;
     };
     Options options;
-    options.batch_elements_max = 6;
+    options.batch_objects_max = 6;
     const auto plane = open_plane(hand, options);
     model::Service kubernetes = make_service("kubernetes", {service_port("p", 443)}, {"10.96.0.1"});
     kubernetes.key.namespace_name = "default";
@@ -195,12 +195,55 @@ TEST(FirstSync, ComesInBoundedBatchesMostImportantFirst) {
   });
 }
 
+// A Service port with affinity has one element, and sets, chains and rules for each of its endpoints; one whose endpoints
+// take turns has chains.
+TEST(FirstSync, CountsSetsChainsAndRulesOfABatch) {
+  for (const bool affinity : {true, false}) {
+    in_fresh_netns([affinity] {
+      std::vector<Port> ports;
+      std::vector<Port> others;
+      for (unsigned i = 0; i < 40; ++i) {
+        model::Service wanted = service(i);
+        if (affinity) wanted.affinity_seconds = 600;
+        if (!affinity) wanted.sluice_annotations = {{"sluice.dev/scheduler", "rr"}};
+        ports.push_back(port_of(wanted, endpoints(4)));
+        others.push_back(port(i, endpoints(4)));
+      }
+      Hand hand;
+      Options options;
+      options.batch_objects_max = 60;
+      const auto plane = open_plane(hand, options);
+      must_apply(*plane, full({}));
+      hand.messages.clear();
+      must_apply(*plane, full(ports));
+      EXPECT_THAT(hand.messages, testing::Each(Le(70u))) << "beside what a batch has once";
+      EXPECT_TRUE(plane->compare(full(ports))->empty());
+      // Over what is there, nothing of it is written, and so nothing counted.
+      const auto fresh = open_plane(hand, options);
+      EXPECT_EQ(must_apply(*fresh, full(ports)).stats.kernel_transactions, 0u);
+      // A partial apply, and what it leaves behind.
+      hand.messages.clear();
+      Changes changes;
+      for (std::size_t i = 0; i < ports.size(); ++i) changes.ports.push_back({ports[i], others[i]});
+      must_apply(*fresh, changes);
+      ASSERT_TRUE(fresh->tend());
+      EXPECT_THAT(hand.messages, testing::Each(Le(120u))) << "a chain's rules are one message, the chain another";
+      EXPECT_THAT(names_of_parts(affinity ? "sticky-" : "turn-"), IsEmpty());
+      hand.messages.clear();
+      changes.ports.clear();
+      for (std::size_t i = 0; i < ports.size(); ++i) changes.ports.push_back({others[i], ports[i]});
+      must_apply(*fresh, changes);
+      EXPECT_THAT(hand.messages, testing::Each(Le(70u)));
+    });
+  }
+}
+
 // Until all ports are there, what a Service's address does not serve yet may be served by whoever was before us.
 TEST(FirstSync, RefusesNothingBeforeAllIsServed) {
   in_fresh_netns([] {
     Hand hand;
     Options options;
-    options.batch_elements_max = 1;
+    options.batch_objects_max = 1;
     const auto plane = open_plane(hand, options);
     hand.commits_left = 2;
     EXPECT_FALSE(plane->apply(full({port(0), port(1)})));
@@ -262,7 +305,7 @@ TEST(FirstSync, ReplacesATableOfAnotherVersionInOneTransaction) {
             kTableName));
     Hand hand;
     Options options;
-    options.batch_elements_max = 3;
+    options.batch_objects_max = 3;
     const auto plane = open_plane(hand, options);
     must_apply(*plane, full({port(0), port(1), port(2)}));
     EXPECT_THAT(hand.messages, testing::SizeIs(Le(2u))) << "the table, and the cluster IPs";

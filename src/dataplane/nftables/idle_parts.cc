@@ -121,7 +121,7 @@ Result<> NftablesDataPlane::remove_idle_parts(Removal& removal) {
     std::size_t begin = 0;
     std::size_t objects = 0;
     for (std::size_t i = 0; i < all.size(); ++i) {
-      if (i > begin && objects + all[i].objects > options_.batch_elements_max) {
+      if (i > begin && objects + all[i].objects > options_.batch_objects_max) {
         SLUICE_CHECK_OK(remove_parts(all.subspan(begin, i - begin), removal));
         begin = i;
         objects = 0;

@@ -69,7 +69,7 @@ Result<Outcome> NftablesDataPlane::apply(const Changes& changes) {
   warn_of_schedulers(changes);
   if (!changes.full) {
     if (!applied_) return fail(Errc::kInvalid, "nftables: the first apply must be full");
-    Run run(options_.batch_elements_max);
+    Run run(options_.batch_objects_max);
     SLUICE_CHECK_OK(apply_partial(changes.ports, run));
     name_held(run);
     std::ranges::sort(run.outcome.refused);
@@ -78,7 +78,7 @@ Result<Outcome> NftablesDataPlane::apply(const Changes& changes) {
   fixed_ = FixedPart(fixed_.settings, changes.node_port_addresses);
   touched_ = true;
   for (int attempt = 1;; ++attempt) {
-    Run run(options_.batch_elements_max);
+    Run run(options_.batch_objects_max);
     run.surprises_are_refusals = attempt == kFullAttemptsMax;
     applied_ = false;
     const auto applied = apply_full(changes, run);
@@ -110,7 +110,7 @@ Result<> NftablesDataPlane::apply_full(const Changes& changes, Run& run) {
     // What was served goes, and what is served comes, in one: no moment without rules.
     run.beginning->delete_table();
     run.live->give_up();
-    run.batch_elements_max = static_cast<std::size_t>(-1);
+    run.batch_objects_max = static_cast<std::size_t>(-1);
   }
   cluster_ips_.assign(run.live->unsettled(kClusterIps));
   hairpins_.assign(run.live->unsettled(kHairpins));
@@ -119,7 +119,7 @@ Result<> NftablesDataPlane::apply_full(const Changes& changes, Run& run) {
   if (!over_another) SLUICE_CHECK_OK(commit({}, run));
   // Batch by batch: all units at once are as large as the whole table.
   std::vector<Unit> units;
-  std::size_t elements = 0;
+  std::size_t objects = 0;
   for (const plan::ServicePortPlanPtr& port : ports) {
     auto unit = unit_over_live(port, *run.live, fixed_.settings);
     if (!unit) {
@@ -127,13 +127,15 @@ Result<> NftablesDataPlane::apply_full(const Changes& changes, Run& run) {
       run.outcome.refused.push_back({port->key, unit.error().what});
       continue;
     }
+    drop_live_parts(*unit);
     if (note_if_live(*unit, run)) continue;
-    if (!units.empty() && elements + size_of(*unit) > run.batch_elements_max) {
+    const std::size_t size = size_of(*unit);
+    if (!units.empty() && objects + size > run.batch_objects_max) {
       SLUICE_CHECK_OK(commit_or_divide(units, run));
       units.clear();
-      elements = 0;
+      objects = 0;
     }
-    elements += size_of(*unit);
+    objects += size;
     units.push_back(*std::move(unit));
   }
   if (!units.empty()) SLUICE_CHECK_OK(commit_or_divide(units, run));
@@ -200,6 +202,7 @@ Result<> NftablesDataPlane::apply_partial(const std::vector<plan::Change>& ports
     if (before.port) before.slots = known_slots(*before.port);
     auto unit = unit_over_known(before, change.after, change.key(), fixed_.settings);
     if (unit) {
+      drop_live_parts(*unit);
       units.push_back(*std::move(unit));
     } else {
       refused_.insert_or_assign(change.key(), before.port);

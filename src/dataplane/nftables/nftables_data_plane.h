@@ -31,9 +31,9 @@ struct Options {
   std::function<void(const plan::ObjectKey& service, const std::string& why)> warn = [](const auto&, const auto&) {};
   // For tests: a kernel between us and the kernel.
   std::function<Result<>(const sys::NftBatch&)> commit = [](const sys::NftBatch& batch) { return batch.commit(); };
-  // A commit holds the kernel's only lock for nf_tables: no more elements than this in one, unless one Service port has
-  // more.
-  std::size_t batch_elements_max = 4000;
+  // A commit holds the kernel's only lock for nf_tables: no more elements, sets, chains and rules than this in one, unless
+  // one Service port has more.
+  std::size_t batch_objects_max = 4000;
 };
 
 class NftablesDataPlane : public DataPlane {
@@ -66,6 +66,8 @@ class NftablesDataPlane : public DataPlane {
   Result<> commit_apart(const Unit& unit, const Error& error, Run& run);
   void refuse(const Unit& unit, const Error& error, bool untried, Run& run);
   bool note_if_live(Unit& unit, Run& run);
+  void drop_live_parts(Unit& unit) const;
+  [[nodiscard]] std::size_t size_of(const Unit& unit) const;
   void note_committed(Unit& unit, Run& run);
   void count_shared(const Unit& unit);
   void discount_shared(const Unit& unit);  // undoes that

@@ -337,7 +337,7 @@ TEST(Retirement, AfterAFullApplyThatFailedTakesNoNewConnections) {
     in_fresh_netns([commits] {
       Hand hand;
       Options options;
-      options.batch_elements_max = 1;
+      options.batch_objects_max = 1;
       must_apply(*open_plane(hand, options), full({port(0), port(1)}));
       const auto plane = open_plane(hand, options);
       hand.commits_left = commits;

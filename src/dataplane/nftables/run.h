@@ -20,11 +20,11 @@ inline bool means_surprise(const Error& error) {
 constexpr std::size_t kRefusalsMax = 16;
 
 struct NftablesDataPlane::Run {
-  explicit Run(std::size_t batch_max) : batch_elements_max(batch_max) {}
+  explicit Run(std::size_t batch_max) : batch_objects_max(batch_max) {}
   Outcome outcome;
   std::optional<Live> live;                // of a full apply
   std::optional<sys::NftBatch> beginning;  // what the first batch begins with
-  std::size_t batch_elements_max = 0;
+  std::size_t batch_objects_max = 0;
   std::size_t refusals = 0;
   bool surprises_are_refusals = false;  // reading again has not helped
 

@@ -35,11 +35,6 @@ struct Unit {
   std::vector<Live::Place> settles;  // in Live, once the unit is through
 };
 
-// How many objects it writes.
-inline std::size_t size_of(const Unit& unit) {
-  return unit.changes.size();
-}
-
 // The unit of a port of which the live elements were read.
 Result<Unit> unit_over_live(const plan::ServicePortPlanPtr& wanted, const Live& live, const RuleSettings& settings);
 
