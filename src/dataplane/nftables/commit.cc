@@ -275,8 +275,6 @@ Result<> NftablesDataPlane::commit(std::span<Unit> units, Run& run) {
     cluster_ips_.note_added();
     cluster_ips_.note_removed();
     hairpins_.note_removed();
-    cluster_ips_.forget_changes();
-    hairpins_.forget_changes();
   }
   for (Unit& unit : units) note_committed(unit, run);
   return {};
@@ -354,7 +352,6 @@ Result<> NftablesDataPlane::commit_rest(Run& run) {
   for (SharedElements* shared : {&cluster_ips_, &hairpins_}) {
     shared->note_added();
     shared->note_removed();
-    shared->forget_changes();
   }
   const nft::Elements addresses = fixed_.node_addresses();
   for (const sys::NftSet& set : fixed_.sets) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A set whose elements several Service ports may want: one is there as long as any of them does. What it costs to ask
-// what is missing follows from what changed since it was asked last.
+// A set whose elements several Service ports may want: one is there as long as any of them does. What is missing and what
+// is superfluous is kept, so asking for it costs what it returns, however many elements there are.
 #pragma once
 
 #include <cstddef>
@@ -23,43 +23,24 @@ class SharedElements {
   // These are there, and nobody wants any.
   void assign(const nft::Elements& live) {
     entries_.clear();
-    changed_.clear();
-    for (const sys::NftElement& element : live) at(element).there = true;
+    missing_.clear();
+    superfluous_.clear();
+    for (const sys::NftElement& element : live) update(element.key, [](Entry& entry) { entry.there = true; });
   }
   void want(const nft::Elements& elements) {
-    for (const sys::NftElement& element : elements) ++at(element).wanted;
+    for (const sys::NftElement& element : elements) update(element.key, [](Entry& entry) { ++entry.wanted; });
   }
   void give_up(const nft::Elements& elements) {
-    for (const sys::NftElement& element : elements) --at(element).wanted;
+    for (const sys::NftElement& element : elements) update(element.key, [](Entry& entry) { --entry.wanted; });
   }
-  [[nodiscard]] nft::Elements missing() const {
-    return pick([](const Entry& entry) { return entry.wanted > 0 && !entry.there; });
-  }
-  [[nodiscard]] nft::Elements superfluous() const {
-    return pick([](const Entry& entry) { return entry.wanted == 0 && entry.there; });
-  }
+  [[nodiscard]] nft::Elements missing() const { return elements_of(missing_); }
+  [[nodiscard]] nft::Elements superfluous() const { return elements_of(superfluous_); }
   // All that missing() returned was added, or all that superfluous() returned removed.
   void note_added() {
-    for (const Key& key : changed_) entries_.at(key).there |= entries_.at(key).wanted > 0;
+    for (const Key& key : std::exchange(missing_, {})) entries_.at(key).there = true;
   }
   void note_removed() {
-    for (const Key& key : changed_) {
-      if (entries_.at(key).wanted == 0) entries_.at(key).there = false;
-    }
-  }
-  // From here on nothing has changed.
-  void forget_changes() {
-    for (const Key& key : std::exchange(changed_, {})) {
-      const auto entry = entries_.find(key);
-      if (entry->second.wanted == 0 && !entry->second.there) entries_.erase(entry);
-    }
-  }
-  [[nodiscard]] nft::Elements wanted() const {
-    nft::Elements all;
-    for (const auto& [key, entry] : entries_) {
-      if (entry.wanted > 0) all.push_back({key, {}});
-    }
-    return all;
+    for (const Key& key : std::exchange(superfluous_, {})) entries_.erase(key);
   }
 
  private:
@@ -68,22 +49,32 @@ class SharedElements {
     std::size_t wanted = 0;
     bool there = false;
   };
-  Entry& at(const sys::NftElement& element) {
-    changed_.insert(element.key);
-    return entries_[element.key];
+  template <typename Change>
+  void update(const Key& key, Change change) {
+    const auto at = entries_.try_emplace(key).first;
+    Entry& entry = at->second;
+    change(entry);
+    put(missing_, key, entry.wanted > 0 && !entry.there);
+    put(superfluous_, key, entry.wanted == 0 && entry.there);
+    if (entry.wanted == 0 && !entry.there) entries_.erase(at);
   }
-  template <typename Picks>
-  [[nodiscard]] nft::Elements pick(Picks picks) const {
-    nft::Elements picked;
-    for (const Key& key : changed_) {
-      if (picks(entries_.at(key))) picked.push_back({key, {}});
+  static void put(std::set<Key>& keys, const Key& key, bool belongs) {
+    if (belongs) {
+      keys.insert(key);
+    } else {
+      keys.erase(key);
     }
-    return picked;
+  }
+  static nft::Elements elements_of(const std::set<Key>& keys) {
+    nft::Elements elements;
+    for (const Key& key : keys) elements.push_back({key, {}});
+    return elements;
   }
 
   std::string set_;
   std::map<Key, Entry> entries_;
-  std::set<Key> changed_;
+  std::set<Key> missing_;
+  std::set<Key> superfluous_;
 };
 
 }  // namespace sluice::dataplane::nftables
