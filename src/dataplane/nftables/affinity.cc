@@ -6,8 +6,9 @@
 //   numgen random mod 2 0 goto server-shop/web/tcp/http__10.244.0.7/8080
 //   goto server-shop/web/tcp/http__10.244.1.9/8080
 //
-// and a server's chain remembers the client, for the time of affinity from now on, and leads to the server. With a server
-// go its chain and its clients, in the same transaction: so each of them is given another server at once.
+// and a server's chain remembers the client, for the time of affinity from now on, and leads to the server. The change
+// that takes a server away takes its rules out of this chain, so its clients are given another server at once; its own
+// chain and its clients' set, which nothing uses then, go in a transaction after that (idle_parts.cc).
 //
 // A map from clients to servers, one for all Services, would need fewer rules, but then a rule has to ask whether what it
 // found still serves, which is a key made of a map's value (see treatment.cc), and clients could not be forgotten without

@@ -72,7 +72,7 @@ TEST(Cost, OfManyChangesAtOnceIsOneTransaction) {
 }
 
 // A set for each of its endpoints and five rules for two; whatever other Services there are.
-TEST(Affinity, AServerComesAndGoesWithItsClientsInOneTransaction) {
+TEST(Affinity, AServerComesAndGoesWithItsClients) {
   in_fresh_netns([] {
     Hand hand;
     const auto plane = open_plane(hand);
