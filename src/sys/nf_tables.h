@@ -181,6 +181,8 @@ struct NftTable {
   std::map<std::string, std::vector<std::string>> rules{};
   friend bool operator==(const NftTable&, const NftTable&) = default;
 };
+// Whether there is such a table, whatever it holds. Errc::kUnsupported: the kernel has no nf_tables.
+Result<bool> has_nft_table(Family family, const std::string& table);
 // Nothing: there is no such table. Errc::kUnsupported: the kernel has no nf_tables.
 Result<std::optional<NftTable>> read_nft_table(Family family, const std::string& table);
 // A number that changes with every change of any table of the network namespace: whoever lists more than one dump can

@@ -188,6 +188,11 @@ int append_element(nftnl_set_elem* element, void* data) {
 
 }  // namespace
 
+Result<bool> has_nft_table(Family family, const std::string& table) {
+  NftTable read;
+  return read_table({family, table}, read);
+}
+
 Result<std::optional<NftTable>> read_nft_table(Family family, const std::string& table) {
   const Reading reading{family, table};
   NftTable read;

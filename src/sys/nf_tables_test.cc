@@ -131,6 +131,9 @@ TEST(NftBatch, WhatIsWrittenIsWhatIsRead) {
     EXPECT_EQ(must_read(Family::kIPv4, "t"), wanted);
     EXPECT_EQ(*read_nft_elements(Family::kIPv4, "t", "ranges"), ranges);
     EXPECT_THAT(*read_nft_elements(Family::kIPv4, "t", "ports"), IsEmpty());
+    EXPECT_TRUE(*has_nft_table(Family::kIPv4, "t"));
+    EXPECT_FALSE(*has_nft_table(Family::kIPv4, "tt"));
+    EXPECT_FALSE(*has_nft_table(Family::kIPv6, "t"));
     EXPECT_FALSE(*read_nft_table(Family::kIPv6, "t")) << "the same name in another family is another table";
     const std::string listed = nft({"list", "table", "ip", "t"});
     EXPECT_THAT(listed, HasSubstr("type filter hook input priority filter - 7; policy drop;"));

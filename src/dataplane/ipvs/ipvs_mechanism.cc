@@ -173,7 +173,7 @@ Leftovers IpvsMechanism::leftovers(std::span<const Family> serving) {
   find_addresses(serving, *notes, found);
   for (const Family family : kFamilies) {
     if (!serves(serving, family, [](const Description& engine) { return engine.needs_helper_rules; })) {
-      const auto table = sys::read_nft_table(family, kHelperTableName);
+      const auto table = sys::has_nft_table(family, kHelperTableName);
       if (table && *table) notes->tables.push_back(family);
       if (!table && table.error().code != Errc::kUnsupported) found.problems.push_back(table.error().what);
     }

@@ -64,7 +64,7 @@ Leftovers NftablesMechanism::leftovers(std::span<const Family> serving) {
     const bool serves = std::find(serving.begin(), serving.end(), family) != serving.end();
     for (const char* name : {kTableName, kKubeProxysTable}) {
       if (serves && name == kTableName) continue;
-      const auto table = sys::read_nft_table(family, name);
+      const auto table = sys::has_nft_table(family, name);
       if (table && *table) notes->tables.push_back({family, name});
       if (!table && table.error().code != Errc::kUnsupported) found.problems.push_back(table.error().what);
     }
