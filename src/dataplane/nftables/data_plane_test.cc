@@ -167,7 +167,8 @@ TEST(FirstSync, ComesInBoundedBatchesMostImportantFirst) {
       const auto data = batch.bytes();
       for (const auto& [name, address] :
            {std::pair("kubernetes", "10.96.0.1"), std::pair("dns", "10.96.0.10"), std::pair("other", "10.97.0.9")}) {
-        const auto bytes = ip(address).bytes();
+        const IpAddress searched = ip(address);
+        const auto bytes = searched.bytes();
         const bool holds =
             std::search(data.begin(), data.end(), bytes.begin(), bytes.end(),
                         [](char a, std::uint8_t b) { return static_cast<std::uint8_t>(a) == b; }) != data.end();

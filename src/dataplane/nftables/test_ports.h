@@ -86,7 +86,8 @@ inline std::vector<std::string> names_of_parts(const std::string& beginning) {
 
 inline std::optional<Error> refuse_address(const sys::NftBatch& batch, const std::string& address) {
   const auto data = batch.bytes();
-  const auto bytes = ip(address).bytes();
+  const IpAddress searched = ip(address);
+  const auto bytes = searched.bytes();
   const bool holds = std::search(data.begin(), data.end(), bytes.begin(), bytes.end(), [](char a, std::uint8_t b) {
                        return static_cast<std::uint8_t>(a) == b;
                      }) != data.end();
