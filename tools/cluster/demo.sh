@@ -6,8 +6,8 @@
 #   tools/cluster/demo.sh [--nodes N] [--mode MODE] SLUICE IMAGE
 #
 # SLUICE is the program, IMAGE the archive with its image (build/image/sluice.tar). What an operator would type is shown with what it prints.
-# Clients outside and inside ask a Service all the while, and no request may fail. The other mode is MODE, by default ipvs; where the kernel has
-# nothing for that, the proxy is only restarted. The exit status is 0 if everything was as it must be and nothing is left.
+# Clients outside and inside ask a Service all the while, and no request may fail. The other mode is MODE, by default ipvs, or
+# nftables where the kernel has no ip_vs. The exit status is 0 if everything was as it must be and nothing is left.
 # shellcheck source=tools/cluster/lib.sh
 . "$(dirname "$0")/lib.sh"
 nodes=2 other_mode=
@@ -52,6 +52,7 @@ restart_proxy() {
 	typed k8s-master kubectl get pods -n kube-system -o wide
 }
 virtual_servers() { on_node ipvsadm -L -n | tail -n +4 | grep .; }
+no_table_left() { ! on_node nft list tables | grep sluice-nftables; }
 nothing_left() { ! virtual_servers && ! on_node ip link show kube-ipvs0; }
 
 heading "A cluster: etcd, kube-apiserver, kube-controller-manager, kube-scheduler; $nodes nodes with containerd and kubelet"
@@ -82,7 +83,11 @@ switch_and_return() {
 			check "a virtual server $address" grep -q " $address rr" <<<"$listing"
 		done
 	else
-		typed k8s-node1 nft list ruleset
+		typed k8s-node1 nft list map ip sluice-nftables frontends
+		listing=$(on_node nft list map ip sluice-nftables frontends)
+		for frontend in '10.104.247.10 . tcp . 80' '10.96.0.1 . tcp . 443' '10.96.0.10 . udp . 53'; do
+			check "a frontend $frontend" grep -q " $frontend : goto" <<<"$listing"
+		done
 	fi
 
 	heading "4. The way back"
@@ -90,20 +95,26 @@ switch_and_return() {
 	restart_proxy
 	typed k8s-master kubectl logs "$pod" -n kube-system
 	check "its log says: Using iptables Proxier" says "$pod" "Using iptables Proxier"
-	[ "$other_mode" = ipvs ] || return 0
+	if [ "$other_mode" = nftables ]; then
+		until_so "nothing is left of mode nftables" no_table_left
+		typed k8s-node1 nft list tables
+		check "no table sluice-nftables is left" no_table_left
+		return
+	fi
 	until_so "nothing is left of mode ipvs" nothing_left
 	typed k8s-node1 ipvsadm -L -n
 	typed k8s-node1 ip link show kube-ipvs0 || true
 	check "no virtual server and no device kube-ipvs0 is left" nothing_left
 }
-if [ -z "$other_mode" ] && unshare --net "$sluice" ipvsadm -L -n >/dev/null 2>&1; then other_mode=ipvs; fi
-if [ -n "$other_mode" ]; then
-	switch_and_return
-else
-	heading "2. This kernel has no ip_vs: no switch can be shown on it, so the proxy is only replaced"
-	restart_proxy
-	check "its log says: Using iptables Proxier" says "$pod" "Using iptables Proxier"
+if [ -z "$other_mode" ]; then
+	other_mode=nftables
+	if unshare --net "$sluice" ipvsadm -L -n >/dev/null 2>&1; then
+		other_mode=ipvs
+	else
+		say "this kernel has no ip_vs: the other mode is nftables"
+	fi
 fi
+switch_and_return
 
 end_traffic
 finish
