@@ -27,6 +27,10 @@ class BorrowedEngine : public Engine {
   Result<std::vector<SyncDaemon>> sync_daemons() override { return engine_.sync_daemons(); }
   Result<> start_sync_daemon(const SyncDaemon& daemon) override { return engine_.start_sync_daemon(daemon); }
   Result<> stop_sync_daemon(SyncRole role) override { return engine_.stop_sync_daemon(role); }
+  ServiceRules* service_rules() override { return engine_.service_rules(); }
+  Result<std::optional<std::chrono::milliseconds>> tend() override { return engine_.tend(); }
+  Result<bool> idle() override { return engine_.idle(); }
+  Result<> leave_node() override { return engine_.leave_node(); }
 
  private:
   Engine& engine_;

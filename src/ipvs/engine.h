@@ -25,6 +25,7 @@
 // - Calls are made from one thread. How long a call blocks depends on the size of the table.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -40,6 +41,8 @@
 #include "ipvs/sync_daemon.h"
 
 namespace sluice::ipvs {
+
+class ServiceRules;
 
 struct Counters {
   std::uint64_t connections = 0;
@@ -96,7 +99,7 @@ struct Description {
   // device of the node. Otherwise it takes packets to a virtual server wherever they pass, and no others.
   bool needs_local_addresses = false;
   // It replaces destinations and does nothing else: rules must filter by source, masquerade, and reject. Otherwise it
-  // does all that by itself.
+  // does that by itself, and is told by its service_rules().
   bool needs_helper_rules = false;
   // It follows the kernel's settings net/ipv4/vs/..., which must be right for Services.
   bool needs_ip_vs_settings = false;
@@ -149,6 +152,21 @@ class Engine {
   virtual Result<std::vector<SyncDaemon>> sync_daemons() = 0;
   virtual Result<> start_sync_daemon(const SyncDaemon& daemon) = 0;  // EEXIST if one with that role is running
   virtual Result<> stop_sync_daemon(SyncRole role) = 0;              // ESRCH if none with that role is running
+
+  // What it does with a packet beside choosing its real server (ipvs/service_rules.h); valid as long as the engine.
+  // Null: it needs helper rules for that.
+  virtual ServiceRules* service_rules() { return nullptr; }
+
+  // Work that only a process can do: hooks on devices that have come, larger tables, objects that may be used again.
+  // Called by programs that stay, again after the returned time; nothing: there is never any. Packets are served
+  // without it, but worse the longer it is not called. Changes nothing in a table that nobody has made.
+  virtual Result<std::optional<std::chrono::milliseconds>> tend() { return std::nullopt; }
+
+  // Whether the engine has put something into the node in order to serve (programs, hooks, devices, routes, settings),
+  // and serves nothing: no virtual server, no rule. Connections do not count, since their real servers are gone.
+  virtual Result<bool> idle() { return false; }
+  // Removes that, and the connections. What is not idle stays as it is. The next change makes everything again.
+  virtual Result<> leave_node() { return {}; }
 };
 
 // Argument of Engine::list() for all.

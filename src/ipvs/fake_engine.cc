@@ -54,6 +54,7 @@ Result<> FakeEngine::connections(const std::function<void(const Connection&)>& v
 
 Result<std::vector<Failure>> FakeEngine::apply(std::span<const Change> changes) {
   ++apply_calls;
+  in_node_ = in_node_ || (!changes.empty() && service_rules() != nullptr);
   std::vector<Failure> failures;
   for (std::size_t i = 0; i < changes.size(); ++i) {
     const int error = std::visit([&](const auto& c) { return change(c); }, changes[i]);
@@ -193,6 +194,19 @@ Result<> FakeEngine::start_sync_daemon(const SyncDaemon& daemon) {
   }
   if (error != 0) return tl::unexpected(refused_start(daemon, error));
   daemons_[daemon.role] = with_defaults(daemon);
+  return {};
+}
+
+Result<std::optional<std::chrono::milliseconds>> FakeEngine::tend() {
+  ++tend_calls;
+  return tend_again;
+}
+
+Result<> FakeEngine::leave_node() {
+  SLUICE_TRY(const bool may_go, idle());
+  if (!may_go) return {};
+  in_node_ = false;
+  connection_table.clear();
   return {};
 }
 

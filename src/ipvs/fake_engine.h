@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "ipvs/engine.h"
+#include "ipvs/fake_service_rules.h"
 
 namespace sluice::ipvs {
 
@@ -42,11 +43,21 @@ class FakeEngine : public Engine {
   Result<std::vector<SyncDaemon>> sync_daemons() override;
   Result<> start_sync_daemon(const SyncDaemon& daemon) override;
   Result<> stop_sync_daemon(SyncRole role) override;
+  ServiceRules* service_rules() override { return description_.needs_helper_rules ? nullptr : &rules_; }
+  Result<std::optional<std::chrono::milliseconds>> tend() override;
+  // Where it has rules of its own, it has been put into the node by the first change.
+  Result<bool> idle() override { return in_node_ && servers_.empty() && rules_.empty(); }
+  Result<> leave_node() override;
 
   // To set what packets would have done; null if there is no such server. The pointer is valid until the next change.
   VirtualServerState* live(const VirtualServerKey& key);
   std::vector<Connection> connection_table;
   std::size_t apply_calls = 0;
+  std::size_t tend_calls = 0;
+  // What tend() returns.
+  std::optional<std::chrono::milliseconds> tend_again;
+  FakeServiceRules& rules() { return rules_; }
+  [[nodiscard]] bool in_node() const { return in_node_; }
 
  private:
   // Each returns 0, or the errno of the refusal.
@@ -65,6 +76,8 @@ class FakeEngine : public Engine {
   FakeHost host_;
   Description description_ = describe_ip_vs("fake");
   std::map<VirtualServerKey, VirtualServerState> servers_;
+  FakeServiceRules rules_;
+  bool in_node_ = false;
   std::map<SyncRole, SyncDaemon> daemons_;
   Timeouts timeouts_{900, 120, 300};
 };
