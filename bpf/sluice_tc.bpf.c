@@ -28,13 +28,27 @@ static __always_inline int sluice_dropped(__u32 reason)
 	return TC_ACT_SHOT;
 }
 
-/* What a packet carries that was forwarded here, until it leaves: it may meet more of our hooks, and its mark still is that of a virtual
- * server. Of this namespace only: a veth pair takes it along to another one, which may have an engine, too. */
-static __always_inline __u16 sluice_tag(void)
+/* What a packet carries that was rewritten here: it may meet more of our hooks, and its mark still is that of a virtual server. Of this
+ * namespace only (14 bits say which): a veth pair takes it along to another one, which may have an engine, too. */
+enum {
+	SLUICE_TAG_DONE = 1, /* until it leaves */
+	SLUICE_TAG_LEFT = 3, /* it has passed a hook of egress: the devices below that one are not asked again */
+};
+#define SLUICE_TAG_STATES 3u
+
+static __always_inline __u16 sluice_tag(__u32 state)
 {
 	const struct sluice_pool *pool = sluice_pool_here();
 
-	return pool ? (__u16)pool->hash_key | 1 : 1;
+	return pool ? (__u16)((__u32)pool->hash_key << 2 | state) : (__u16)state;
+}
+
+/* SLUICE_TAG_* of a packet, 0 for one that carries none of ours. */
+static __always_inline __u32 sluice_tag_of(const struct __sk_buff *skb)
+{
+	__u32 tag = skb->tc_index, state = tag & SLUICE_TAG_STATES;
+
+	return state && tag == sluice_tag(state) ? state : 0;
 }
 
 /* A packet of the node's own goes out where its real server is, not where a route to the virtual server leads. */
@@ -114,7 +128,6 @@ static __always_inline int sluice_forward(struct __sk_buff *skb, struct sluice_p
 	port = entry->reply.source_port;
 	client_port = entry->reply.target_port;
 	sluice_count_packet(entry->real, 0, packet->bytes, connections);
-	__sync_fetch_and_add(&entry->packets, 1);
 	/* Last, so that what was read above was of this connection. */
 	if (!connections && !packet->outer.later &&
 	    !sluice_advance(packet->search.link >> 1, packet->search.word, SLUICE_IN, packet->event))
@@ -122,12 +135,12 @@ static __always_inline int sluice_forward(struct __sk_buff *skb, struct sluice_p
 	if (sluice_rewrite(skb, &packet->outer, SLUICE_REWRITE_TARGET, address, port) ||
 	    sluice_rewrite_other_port(skb, &packet->outer, SLUICE_REWRITE_SOURCE, client_port))
 		return sluice_dropped(SLUICE_DROP_MALFORMED);
-	skb->tc_index = sluice_tag();
+	skb->tc_index = sluice_tag(SLUICE_TAG_DONE);
 	return late ? sluice_send_on(skb, packet, address) : TC_ACT_UNSPEC;
 }
 
 /* From the real server: as if from the virtual server. */
-static __always_inline int sluice_return(struct __sk_buff *skb, struct sluice_packet *packet)
+static __always_inline int sluice_return(struct __sk_buff *skb, struct sluice_packet *packet, __u32 egress)
 {
 	struct sluice_connection *entry = sluice_connection_at(packet->search.link >> 1);
 	const struct sluice_cell *cell;
@@ -148,6 +161,8 @@ static __always_inline int sluice_return(struct __sk_buff *skb, struct sluice_pa
 	if (sluice_rewrite(skb, &packet->outer, SLUICE_REWRITE_SOURCE, address, port) ||
 	    sluice_rewrite_other_port(skb, &packet->outer, SLUICE_REWRITE_TARGET, client_port))
 		return sluice_dropped(SLUICE_DROP_MALFORMED);
+	if (egress)
+		skb->tc_index = sluice_tag(SLUICE_TAG_LEFT);
 	return TC_ACT_UNSPEC;
 }
 
@@ -193,7 +208,7 @@ static __always_inline int sluice_forward_once(struct __sk_buff *skb, struct slu
 	if (sluice_rewrite(skb, &packet->outer, SLUICE_REWRITE_TARGET, address,
 			   sluice_port_on(real, service, &packet->outer.flow)))
 		return sluice_dropped(SLUICE_DROP_MALFORMED);
-	skb->tc_index = sluice_tag();
+	skb->tc_index = sluice_tag(SLUICE_TAG_DONE);
 	return late ? sluice_send_on(skb, packet, address) : TC_ACT_UNSPEC;
 }
 
@@ -214,12 +229,31 @@ static __always_inline int sluice_is_masqueraded(__u32 real_id)
 	return real && !real->method;
 }
 
+/* Whether a virtual server's key is that of the packet. */
+static __always_inline int sluice_is_served_by(const struct sluice_packet *packet, __u32 mark,
+					       const struct sluice_service *service)
+{
+	const struct sluice_flow *flow = &packet->outer.flow;
+	__u64 wanted[2], there[2];
+	__u32 there_mark;
+
+	if (service->key.family != flow->family)
+		return 0;
+	__builtin_memcpy(there, service->key.address, 16);
+	if (!service->key.protocol) {
+		there_mark = (__u32)there[0];
+		return there_mark == mark;
+	}
+	__builtin_memcpy(wanted, flow->target, 16);
+	return service->key.protocol == flow->protocol && there[0] == wanted[0] && there[1] == wanted[1] &&
+	       (!service->key.port || service->key.port == flow->target_port);
+}
+
 /* A packet of no connection: one of a virtual server opens one. */
 static __always_inline int sluice_begin(struct __sk_buff *skb, struct sluice_packet *packet, __u32 late)
 {
-	__u32 id = sluice_service_of(&packet->outer.flow, skb->mark), real = 0, template = 0;
+	__u32 id = sluice_service_of(&packet->outer.flow, skb->mark), real = 0, mark = skb->mark;
 	const struct sluice_service *service = id ? sluice_service_at(id) : 0;
-	const struct sluice_connection *entry;
 
 	if (!service)
 		return TC_ACT_UNSPEC;
@@ -232,18 +266,17 @@ static __always_inline int sluice_begin(struct __sk_buff *skb, struct sluice_pac
 		return TC_ACT_UNSPEC;
 	packet->drop = SLUICE_DROP_NO_REAL_SERVER;
 	if (service->flags & SLUICE_SERVICE_PERSISTENT)
-		template = sluice_find_template(packet, id);
-	entry = template ? sluice_connection_at(template) : 0;
-	if (entry)
-		real = entry->real;
+		real = sluice_find_template(packet, id);
 	/* Without persistence, a virtual server for all ports has nothing to serve them by. */
-	else if ((service->flags & SLUICE_SERVICE_PERSISTENT) || !service->key.protocol ||
-		 packet->outer.flow.target_port == service->key.port)
+	if (!real && ((service->flags & SLUICE_SERVICE_PERSISTENT) || !service->key.protocol ||
+		      packet->outer.flow.target_port == service->key.port))
 		real = sluice_schedule(service, id, &packet->outer.flow);
-	if (real && !template && (service->flags & SLUICE_SERVICE_PERSISTENT)) {
-		template = sluice_make_template(packet, id, real);
-		real = template ? real : 0;
-	}
+	/* The id may have been given to another virtual server meanwhile. */
+	if (real && !sluice_is_served_by(packet, mark, service))
+		return sluice_dropped(SLUICE_DROP_BUSY);
+	if (real && !packet->parent && (service->flags & SLUICE_SERVICE_PERSISTENT) &&
+	    !sluice_make_template(packet, id, real))
+		real = 0;
 	if (!real) {
 		sluice_count_drop(packet->drop);
 		return packet->drop == SLUICE_DROP_NO_REAL_SERVER ? sluice_refuse(skb) : TC_ACT_SHOT;
@@ -253,7 +286,7 @@ static __always_inline int sluice_begin(struct __sk_buff *skb, struct sluice_pac
 		return sluice_dropped(SLUICE_DROP_METHOD);
 	if (packet->outer.protocol == SLUICE_UDP && (service->flags & SLUICE_SERVICE_ONE_PACKET))
 		return sluice_forward_once(skb, packet, service, real, late);
-	if (!sluice_connect(packet, real, id, late, template))
+	if (!sluice_connect(packet, real, id, late ? SLUICE_CONNECTION_LATE : 0))
 		return sluice_dropped(packet->drop);
 	if (packet->outer.fragmented)
 		sluice_remember_fragment(packet);
@@ -289,7 +322,7 @@ static __always_inline int sluice_handle(struct __sk_buff *skb, __u32 l3, int eg
 	struct sluice_packet *packet = sluice_packet_here();
 	/* Nobody has received it: it is the node's own. */
 	__u32 own = egress && skb->ingress_ifindex == 0;
-	__u32 family, link, late, error = 0;
+	__u32 family, link, late, tag, error = 0;
 
 	if (skb->protocol == bpf_htons(ETH_P_IP))
 		family = 4;
@@ -299,13 +332,22 @@ static __always_inline int sluice_handle(struct __sk_buff *skb, __u32 l3, int eg
 		return TC_ACT_UNSPEC;
 	if (!packet)
 		return TC_ACT_UNSPEC;
-	if (skb->tc_index == sluice_tag()) {
-		if (egress)
-			skb->tc_index = 0;
+	tag = sluice_tag_of(skb);
+	if (tag && egress) {
+		skb->tc_index = sluice_tag(SLUICE_TAG_LEFT);
 		return TC_ACT_UNSPEC;
+	}
+	if (tag == SLUICE_TAG_DONE)
+		return TC_ACT_UNSPEC;
+	if (tag) {
+		/* It has come back. What came by lo was seen where it left. */
+		skb->tc_index = 0;
+		if (skb->ifindex == SLUICE_LO)
+			return TC_ACT_UNSPEC;
 	}
 	sluice_read_packet(skb, packet, l3, family);
 	packet->bytes = skb->len - l3;
+	packet->device = skb->ifindex;
 	if (packet->kind == SLUICE_PACKET_ICMP_ERROR) {
 		struct sluice_flow flow;
 
@@ -331,7 +373,7 @@ static __always_inline int sluice_handle(struct __sk_buff *skb, __u32 l3, int eg
 		return sluice_pass_error(skb, packet, !(link & 1), egress);
 	if (packet->outer.fragmented && !packet->outer.later)
 		sluice_remember_fragment(packet);
-	return link & 1 ? sluice_return(skb, packet) : sluice_forward(skb, packet, egress, 0);
+	return link & 1 ? sluice_return(skb, packet, egress) : sluice_forward(skb, packet, egress, 0);
 }
 
 SEC("tc")

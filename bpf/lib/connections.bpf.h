@@ -63,7 +63,7 @@ static __always_inline int sluice_expired(struct sluice_connection *entry, __u64
 	if (!sluice_over(entry, now))
 		return 0;
 	if (!(sluice_connection_flags(SLUICE_READ(entry->word)) & SLUICE_CONNECTION_TEMPLATE) ||
-	    !SLUICE_READ(entry->packets))
+	    !sluice_children(SLUICE_READ(entry->origin)))
 		return 1;
 	SLUICE_WRITE(entry->timeout_s, SLUICE_STILL_NEEDED_S);
 	SLUICE_WRITE(entry->seen_ns, now);
@@ -83,15 +83,33 @@ static __always_inline struct sluice_connection *sluice_parent_of(const struct s
 {
 	struct sluice_connection *parent = entry->parent ? sluice_connection_at(entry->parent) : 0;
 
-	return parent && sluice_generation(SLUICE_READ(parent->word)) == entry->parent_generation ? parent : 0;
+	return parent && sluice_generation(SLUICE_READ(parent->word)) == sluice_parent_generation(entry->origin)
+		       ? parent
+		       : 0;
+}
+
+/* A template controls one connection more (1), or one less (-1). Whether it still is that template. */
+SLUICE_GLOBAL int sluice_count_child(__u32 id, __u32 generation, __s32 change)
+{
+	struct sluice_connection *parent = sluice_connection_at(id);
+
+	if (!parent)
+		return 0;
+	for (__u32 tries = 0; tries < 64; tries++) {
+		__u64 origin = SLUICE_READ(parent->origin);
+
+		if (!sluice_is_children_of(origin, generation))
+			return 0;
+		if (__sync_val_compare_and_swap(&parent->origin, origin, origin + (__u64)(__s64)change) == origin)
+			return 1;
+	}
+	return 0;
 }
 
 static __always_inline void sluice_release(const struct sluice_connection *entry)
 {
-	struct sluice_connection *parent = sluice_parent_of(entry);
-
-	if (parent)
-		__sync_fetch_and_sub(&parent->packets, 1);
+	if (entry->parent)
+		sluice_count_child(entry->parent, sluice_parent_generation(entry->origin), -1);
 }
 
 /* One of a template's connections was established: it is not the first to go where room is needed. */
@@ -364,18 +382,19 @@ static __always_inline __u32 sluice_new_entry(__u32 real_id, __u32 flags, __u32 
 	const struct sluice_cell *cell = sluice_cell_at(real_id);
 	__u32 id = cell ? sluice_take_free(bpf_get_smp_processor_id()) : 0;
 	struct sluice_connection *entry = id ? sluice_connection_at(id) : 0;
+	__u32 generation;
 
 	if (!cell || !entry)
 		return 0;
+	generation = sluice_generation(SLUICE_READ(entry->word)) + 1;
 	entry->seen_ns = bpf_ktime_get_coarse_ns();
 	entry->timeout_s = timeout_s;
 	entry->real = real_id;
 	entry->real_generation = cell->generation;
 	entry->parent = 0;
-	entry->parent_generation = 0;
-	entry->packets = 0;
-	SLUICE_WRITE(entry->word, sluice_connection_word(sluice_generation(SLUICE_READ(entry->word)) + 1, flags, state,
-							 SLUICE_PHASE_FRESH));
+	SLUICE_WRITE(entry->origin, flags & SLUICE_CONNECTION_TEMPLATE ? sluice_children_word(generation, 0)
+								       : sluice_origin_word(0, 0));
+	SLUICE_WRITE(entry->word, sluice_connection_word(generation, flags, state, SLUICE_PHASE_FRESH));
 	return id;
 }
 
@@ -397,22 +416,13 @@ static __always_inline __u64 sluice_live(struct sluice_connection *entry)
 	return word;
 }
 
-/* A connection is controlled by this template from now on, if it still is one. */
-static __always_inline void sluice_attach(struct sluice_connection *entry, __u32 parent_id)
+/* A connection is controlled by the packet's template from now on, if it still is that one. Where it was rewritten first is remembered,
+ * too. */
+static __always_inline void sluice_attach(struct sluice_connection *entry, const struct sluice_packet *packet)
 {
-	struct sluice_connection *parent = parent_id ? sluice_connection_at(parent_id) : 0;
-	__u64 word;
-
-	if (!parent)
-		return;
-	__sync_fetch_and_add(&parent->packets, 1);
-	word = SLUICE_READ(parent->word);
-	entry->parent = parent_id;
-	entry->parent_generation = sluice_generation(word);
-	if (sluice_phase(word) == SLUICE_PHASE_LIVE)
-		return;
-	sluice_release(entry);
-	entry->parent = 0;
+	if (packet->parent && sluice_count_child(packet->parent, packet->parent_generation, 1))
+		entry->parent = packet->parent;
+	SLUICE_WRITE(entry->origin, sluice_origin_word(packet->parent_generation, packet->device));
 }
 
 /* An entry of ours could not enter, because another has one of its flows. Whether it is worth another try: the other one's time was over; or it
@@ -462,14 +472,13 @@ static __always_inline __u32 sluice_enter_somehow(__u32 id)
 	return there == SLUICE_LINK_AGAIN ? 0 : there;
 }
 
-/* A new connection to that real server: its id, or 0 and the reason in packet->drop. */
-SLUICE_GLOBAL __u32 sluice_connect(struct sluice_packet *packet, __u32 real_id, __u32 service_id, __u32 late,
-				   __u32 parent)
+/* A new connection to that real server, with these flags: its id, or 0 and the reason in packet->drop. */
+SLUICE_GLOBAL __u32 sluice_connect(struct sluice_packet *packet, __u32 real_id, __u32 service_id, __u32 flags)
 {
 	const struct sluice_service *service = sluice_service_at(service_id);
 	const struct sluice_real *real = sluice_real_at(real_id);
 	struct sluice_cell *cell = sluice_cell_at(real_id);
-	__u32 id, state, there = 0, flags = late ? SLUICE_CONNECTION_LATE : 0;
+	__u32 id, state, there = 0;
 	struct sluice_connection *entry;
 	struct sluice_flow flow;
 
@@ -488,7 +497,7 @@ SLUICE_GLOBAL __u32 sluice_connect(struct sluice_packet *packet, __u32 real_id, 
 	__builtin_memcpy(flow.source, real->address, 16);
 	flow.source_port = sluice_port_on(real, service, &packet->outer.flow);
 	sluice_set_flow(&entry->reply, &flow);
-	sluice_attach(entry, parent);
+	sluice_attach(entry, packet);
 	there = sluice_enter_somehow(id);
 	if (there != SLUICE_LINK_ENTERED) {
 		packet->drop = !there || (there & 1) ? SLUICE_DROP_PORT_TAKEN : SLUICE_DROP_BUSY;
@@ -549,33 +558,38 @@ static __always_inline int sluice_template_is_good(const struct sluice_connectio
 	return cell && (SLUICE_READ(cell->flags) & SLUICE_REAL_CONFIGURED);
 }
 
-/* The template of the packet's client, 0 for none. */
-SLUICE_GLOBAL __u32 sluice_find_template(const struct sluice_packet *packet, __u32 service_id)
+/* The real server of the template of the packet's client; 0: it has none. The template is packet->parent then. */
+SLUICE_GLOBAL __u32 sluice_find_template(struct sluice_packet *packet, __u32 service_id)
 {
 	const struct sluice_service *service = sluice_service_at(service_id);
 	struct sluice_search search = { 0, 0, 0, 0 };
 	struct sluice_connection *entry;
 	struct sluice_flow flow;
-	__u32 link;
+	__u32 link, real;
 
 	if (!packet || !service)
 		return 0;
+	packet->parent = 0;
 	sluice_template_flow(&flow, &packet->outer.flow, service);
 	link = sluice_find(&flow, &search);
 	entry = link ? sluice_connection_at(link >> 1) : 0;
 	if (!entry)
 		return 0;
 	if (!sluice_expired(entry, bpf_ktime_get_coarse_ns()) && sluice_template_is_good(entry)) {
+		real = entry->real;
 		SLUICE_WRITE(entry->seen_ns, bpf_ktime_get_coarse_ns());
 		SLUICE_WRITE(entry->timeout_s, service->persistence_s);
-		return link >> 1;
+		packet->parent = link >> 1;
+		packet->parent_generation = sluice_generation(search.word);
+		/* What was read was of that template. */
+		return sluice_generation(SLUICE_READ(entry->word)) == packet->parent_generation ? real : 0;
 	}
 	sluice_end(link >> 1, search.word);
 	return 0;
 }
 
-/* A template that leads the packet's client to that real server: its id, or 0 and the reason in packet->drop. */
-SLUICE_GLOBAL __u32 sluice_make_template(struct sluice_packet *packet, __u32 service_id, __u32 real_id)
+/* A template that leads the packet's client to that real server. Whether it could be made; where not, packet->drop says why. */
+SLUICE_GLOBAL int sluice_make_template(struct sluice_packet *packet, __u32 service_id, __u32 real_id)
 {
 	const struct sluice_service *service = sluice_service_at(service_id);
 	const struct sluice_real *real = sluice_real_at(real_id);
@@ -605,8 +619,9 @@ SLUICE_GLOBAL __u32 sluice_make_template(struct sluice_packet *packet, __u32 ser
 		return 0;
 	}
 	__sync_fetch_and_add(&cell->persistent, 1);
-	sluice_live(entry);
-	return id;
+	packet->parent = id;
+	packet->parent_generation = sluice_generation(sluice_live(entry));
+	return 1;
 }
 
 #endif

@@ -106,8 +106,12 @@ static __always_inline void sluice_estimate_some(void)
 
 static int sluice_sweep_tick(void *map, __u32 *key, struct sluice_timer *timer)
 {
+	struct sluice_settings *settings = sluice_settings_here();
+
 	(void)map;
 	(void)key;
+	if (settings)
+		settings->swept_ns = bpf_ktime_get_ns();
 	sluice_sweep_some();
 	sluice_estimate_some();
 	bpf_timer_start(&timer->timer, SLUICE_SWEEP_NS, 0);

@@ -52,7 +52,8 @@ SLUICE_SINGLE(sluice_settings, struct sluice_settings, 1);
 SLUICE_SINGLE(sluice_pool, struct sluice_pool, 1);
 SLUICE_SINGLE(sluice_bucket, __u64, 1024); /* sized between open and load */
 SLUICE_SINGLE(sluice_free, __u64, SLUICE_FREE_LISTS);
-SLUICE_SINGLE(sluice_drop, __u64, SLUICE_DROP_COUNT);
+SLUICE_SINGLE(sluice_drop, __u64, SLUICE_DROPS_MAX);
+SLUICE_SINGLE(sluice_known, __u64, SLUICE_KNOWN_WORDS);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -61,6 +62,30 @@ struct {
 	__type(key, struct sluice_service_key);
 	__type(value, __u32);
 } sluice_service_id SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, SLUICE_SERVICES_MAX);
+	__type(key, struct sluice_service_key);
+	__type(value, struct sluice_rule);
+} sluice_rule SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, SLUICE_ALLOWED_MAX);
+	__type(key, struct sluice_allowed_key);
+	__type(value, __u32);
+} sluice_allowed SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, SLUICE_DEVICES_MAX);
+	__type(key, __u32);
+	__type(value, struct sluice_device);
+} sluice_device SEC(".maps");
 
 /* LRU: a destination that nobody asks for makes room. */
 struct {
@@ -89,7 +114,8 @@ struct {
 	__type(value, struct sluice_timer);
 } sluice_timer SEC(".maps");
 
-/* The packet that this CPU works on: too large for the stack. No program of ours is interrupted by another of them. */
+/* The packet that this CPU works on: too large for the stack. No program of ours is interrupted by another of them. Not kept beyond
+ * its program, so another version may need more of it. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);

@@ -11,6 +11,11 @@
 #endif
 #ifndef __cplusplus
 #define static_assert _Static_assert
+#ifndef offsetof
+#define offsetof(type, member) __builtin_offsetof(type, member)
+#endif
+#else
+#include <cstddef>
 #endif
 
 /* A packet's two ends. IPv4 is ::ffff:a.b.c.d; `family` tells an IPv6 packet with such an address from an IPv4 one. */
@@ -36,10 +41,13 @@ struct sluice_connection {
 	__u32 real; /* id */
 	__u32 real_generation;
 	__u32 parent; /* the template that controls it, or 0 */
-	__u32 parent_generation;
-	__u32 packets; /* from the client; of a template: the connections that it controls */
+	/* Of a connection: sluice_origin_word(), the generation of its parent and the device where it was rewritten first, if it is LATE.
+	 * Of a template: sluice_children_word(), its own generation and how many connections it controls; changed by compare-and-swap only, so
+	 * that nobody counts in an entry that is another connection by now. */
+	__u64 origin;
 };
 static_assert(sizeof(struct sluice_connection) == 128, "sluice_connection is map ABI");
+static_assert(offsetof(struct sluice_connection, origin) == 120, "sluice_connection is map ABI");
 
 /* What sluice_find() has seen. */
 struct sluice_search {
@@ -67,9 +75,10 @@ struct sluice_pool {
 	__u32 fresh;   /* entries from here on were never used; the first is 1 */
 	__u32 end;     /* and there are none from here on */
 	__u32 buckets; /* a power of two */
-	__u32 zero;
+	__u32 wanted;  /* raised by packets that found no entry: whoever looks makes the table larger */
+	__u64 spare[5];
 };
-static_assert(sizeof(struct sluice_pool) == 24, "sluice_pool is map ABI");
+static_assert(sizeof(struct sluice_pool) == 64, "sluice_pool is map ABI");
 
 /* The word: phase in bits 0 to 7, state in 8 to 15 (SLUICE_TCP_* and so on), flags in 16 to 31, generation in 32 to 63. Who changes any
  * of them does it by compare-and-swap, and only the one who succeeds counts. The generation grows whenever the entry is given
@@ -84,10 +93,14 @@ enum {
 };
 
 /* Flags of the word. */
-#define SLUICE_CONNECTION_ACTIVE 0x1u   /* its real server counts it as active; otherwise as inactive */
-#define SLUICE_CONNECTION_LATE 0x2u     /* its requests are rewritten where they leave, not where they come in */
-#define SLUICE_CONNECTION_TEMPLATE 0x4u /* binds a client to a real server */
-#define SLUICE_CONNECTION_ASSURED 0x8u  /* of a template: one of its connections was established */
+#define SLUICE_CONNECTION_ACTIVE 0x1u       /* its real server counts it as active; otherwise as inactive */
+#define SLUICE_CONNECTION_LATE 0x2u         /* its requests are rewritten where they leave, not where they come in */
+#define SLUICE_CONNECTION_TEMPLATE 0x4u     /* binds a client to a real server */
+#define SLUICE_CONNECTION_ASSURED 0x8u      /* of a template: one of its connections was established */
+#define SLUICE_CONNECTION_MASQUERADED 0x10u /* its real server sees an address of the node */
+#define SLUICE_CONNECTION_COMPANION \
+	0x20u /* the other half of a masqueraded one: client to real server, real server to node */
+#define SLUICE_CONNECTION_FILTERED 0x40u /* its virtual server lets only some sources in */
 
 static inline __u32 sluice_phase(__u64 word)
 {
@@ -112,6 +125,40 @@ static inline __u32 sluice_generation(__u64 word)
 static inline __u64 sluice_connection_word(__u32 generation, __u32 flags, __u32 state, __u32 phase)
 {
 	return (__u64)generation << 32 | (__u64)(flags & 0xffffu) << 16 | (__u64)(state & 0xffu) << 8 | phase;
+}
+
+/* The two forms of sluice_connection::origin. Bit 31 tells a template's from a connection's: device numbers are below it. */
+#define SLUICE_CHILDREN (1ull << 31)
+
+static inline __u64 sluice_children_word(__u32 generation, __u32 children)
+{
+	return (__u64)generation << 32 | SLUICE_CHILDREN | children;
+}
+
+static inline __u32 sluice_children(__u64 origin)
+{
+	return origin & SLUICE_CHILDREN ? (__u32)(origin & (SLUICE_CHILDREN - 1)) : 0;
+}
+
+/* Whether it is a template's of that generation. */
+static inline int sluice_is_children_of(__u64 origin, __u32 generation)
+{
+	return (origin & SLUICE_CHILDREN) && origin >> 32 == generation;
+}
+
+static inline __u64 sluice_origin_word(__u32 parent_generation, __u32 device)
+{
+	return (__u64)parent_generation << 32 | (device & (SLUICE_CHILDREN - 1));
+}
+
+static inline __u32 sluice_parent_generation(__u64 origin)
+{
+	return (__u32)(origin >> 32);
+}
+
+static inline __u32 sluice_origin_device(__u64 origin)
+{
+	return (__u32)origin & (SLUICE_CHILDREN - 1);
 }
 
 #endif

@@ -46,9 +46,12 @@ struct sluice_packet {
 	struct sluice_search search; /* whose it is */
 	struct sluice_fragment_key fragment;
 	__u32 kind;
-	__u32 event;     /* SLUICE_TCP_EVENT_* or SLUICE_SCTP_EVENT_* */
-	__u32 syn_only;  /* TCP: opens a connection, as ip_vs sees it: SYN, with or without ACK */
-	__u32 bytes;     /* of the IP packet */
+	__u32 event;    /* SLUICE_TCP_EVENT_* or SLUICE_SCTP_EVENT_* */
+	__u32 syn_only; /* TCP: opens a connection, as ip_vs sees it: SYN, with or without ACK */
+	__u32 bytes;    /* of the IP packet */
+	__u32 device;   /* that it is on */
+	__u32 parent;   /* the template of the client, where there is one */
+	__u32 parent_generation;
 	__u32 drop;      /* SLUICE_DROP_*, where it was dropped */
 	__u8 error[136]; /* an ICMP error of ours is put together here */
 };
@@ -218,6 +221,8 @@ static inline void sluice_read_packet(void *packet, struct sluice_packet *of, __
 	of->event = 0;
 	of->syn_only = 0;
 	of->drop = 0;
+	of->parent = 0;
+	of->parent_generation = 0;
 	if (of->kind == SLUICE_PACKET_CONNECTION) {
 		of->kind = (__u32)sluice_read_event(packet, of);
 	} else if (of->kind == SLUICE_PACKET_OTHER && !of->outer.later &&

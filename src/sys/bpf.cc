@@ -172,10 +172,10 @@ Result<> BpfObject::load() {
   return failed("load " + name_, -error, error == -EPERM ? "" : reason_in(text));
 }
 
-Result<> BpfObject::keep_maps_in(const std::string& folder) {
+Result<> BpfObject::keep_maps_in(const std::string& folder, std::string_view but) {
   bpf_map* map = nullptr;
   bpf_object__for_each_map(map, object_.get()) {
-    if (bpf_map__is_internal(map)) continue;
+    if (bpf_map__is_internal(map) || bpf_map__name(map) == but) continue;
     const std::string path = folder + "/" + bpf_map__name(map);
     if (const int error = bpf_map__set_pin_path(map, path.c_str()); error != 0)
       return failed(fmt::format("{}: keep map {} in {}", name_, bpf_map__name(map), folder), -error);

@@ -65,8 +65,8 @@ class BpfObject {
   // Before load().
   Result<> set_entries(const std::string& map, std::uint32_t entries);
   // Before load(): its maps are those that are pinned in this folder, under their names; what is not there yet, load() makes
-  // and pins. kInvalid from load() where one that is there has another size or type.
-  Result<> keep_maps_in(const std::string& folder);
+  // and pins. kInvalid from load() where one that is there has another size or type. `but`: one that goes with its programs.
+  Result<> keep_maps_in(const std::string& folder, std::string_view but = {});
   // Errors: kPermission without CAP_BPF and CAP_NET_ADMIN; kInvalid where the kernel's verifier refuses a program, with
   // the last line in which it says why; kUnsupported where this kernel has no BPF.
   Result<> load();

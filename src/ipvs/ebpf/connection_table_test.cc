@@ -17,7 +17,7 @@ namespace {
 
 struct HostTable {
   HostTable(std::uint32_t count, std::uint32_t bucket_count)
-      : entries(count + 1), buckets(bucket_count), pool{0x5eed, 1, count + 1, bucket_count, 0} {}
+      : entries(count + 1), buckets(bucket_count), pool{0x5eed, 1, count + 1, bucket_count, 0, {}} {}
   std::vector<sluice_connection> entries;
   std::vector<__u64> buckets;
   std::vector<__u64> free_lists = std::vector<__u64>(SLUICE_FREE_LISTS);

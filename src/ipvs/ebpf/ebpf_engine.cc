@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ipvs/ebpf/ebpf_engine.h"
 
+#include <fmt/format.h>
 #include <time.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 #include <limits>
 
 #include "ipvs/ebpf/hooks.h"
@@ -19,6 +21,7 @@ namespace {
 constexpr std::uint32_t kTimeoutMax_s = std::numeric_limits<std::int32_t>::max() / 250;
 constexpr std::uint32_t kVersion = 0x010201;  // of ip_vs, whose rules these are
 constexpr std::uint64_t kSecond_ns = 1000000000;
+constexpr std::uint64_t kSweepPatience_ns = 5 * kSecond_ns;
 
 std::uint64_t now_ns() {
   timespec now{};
@@ -64,11 +67,16 @@ Result<> EbpfEngine::make() {
   if (!edit_) edit_.emplace(*tables_);
   SLUICE_TRY(const Programs programs, tables_->programs());
   SLUICE_CHECK_OK(attach(programs));
-  sluice_settings& settings = tables_->settings();
-  if (settings.sweeping != 0) return {};
+  // The sweep is a timer of the programs that have started it. Those of another version must not go on with theirs, and one that has
+  // stopped must not stay so.
+  const std::uint64_t swept = __atomic_load_n(&tables_->settings().swept_ns, __ATOMIC_ACQUIRE);
+  if (!tables_->loaded_programs() && swept + kSweepPatience_ns > now_ns()) return {};
   const std::vector<std::byte> packet(64);
   SLUICE_TRY(const sys::BpfRun run, sys::run_bpf_program(programs.start_sweep.get(), packet));
-  settings.sweeping = run.verdict == 0 ? 1 : 0;
+  if (run.verdict != 0)
+    return fail(Errc::kUnsupported,
+                fmt::format("ipvs: start the sweep of connections: {}", std::strerror(static_cast<int>(run.verdict))));
+  __atomic_store_n(&tables_->settings().swept_ns, now_ns(), __ATOMIC_RELEASE);
   return {};
 }
 

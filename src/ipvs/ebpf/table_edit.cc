@@ -212,7 +212,9 @@ Result<int> TableEdit::change(const AddVirtualServer& c) {
   SLUICE_TRY(const std::uint32_t id, new_service_id());
   sluice_service& service = *tables_->services.at(id);
   const std::uint64_t old_view = service.view;
+  const std::uint32_t next = service.generation + 1;
   service = {};
+  service.generation = next;
   service.view = old_view & ~std::uint64_t{0xffffffff};  // the next generation, and no lines
   service.key = key;
   set_settings(service, c.server);
@@ -311,7 +313,9 @@ Result<int> TableEdit::change(const AddRealServer& c) {
     cell.generation = generation + 1;
     real = {};
   }
-  if (real.state == SLUICE_REAL_ID_REMOVED && real.service_id == service_id) {
+  // Counters go on only if it still is the virtual server that it was removed from.
+  if (real.state == SLUICE_REAL_ID_REMOVED && real.service_id == service_id &&
+      real.service_generation == service.generation) {
     service.gone = difference(service.gone, difference(counted(id), real.zeroed));
   } else {
     start_counting(id);
@@ -320,6 +324,7 @@ Result<int> TableEdit::change(const AddRealServer& c) {
   real.last_weight = std::max(c.server.weight, 0);
   real.service = key;
   real.service_id = service_id;
+  real.service_generation = service.generation;
   real.state = SLUICE_REAL_ID_USED;
   set_limits(cell, c.server);
   __atomic_fetch_or(&cell.flags, SLUICE_REAL_CONFIGURED, __ATOMIC_ACQ_REL);

@@ -168,10 +168,11 @@ Result<> Tables::load_programs() {
   SLUICE_TRY(auto object, sys::BpfObject::open(SLUICE_BPF_IMAGE(datapath)));
   const bool there = !pool_.elements<sluice_pool>().empty() && pool().buckets != 0;
   SLUICE_CHECK_OK(object.set_entries("sluice_bucket", there ? pool().buckets : kBuckets));
-  SLUICE_CHECK_OK(object.keep_maps_in(folder_));
+  SLUICE_CHECK_OK(object.keep_maps_in(folder_, "sluice_packet"));
   SLUICE_CHECK_OK(object.load());
   for (const char* program : kPrograms)
     SLUICE_CHECK_OK(sys::replace_pinned_bpf(object.program(program), fmt::format("{}/{}", folder_, program)));
+  loaded_ = true;
   return open_maps();
 }
 
@@ -193,7 +194,7 @@ Result<> Tables::initialise() {
   __atomic_store_n(&p.end, connections.size(), __ATOMIC_RELEASE);
   SLUICE_CHECK_OK(services.grow_to(1));
   SLUICE_CHECK_OK(lines.grow_to(1));
-  s.changes = 1;
+  s.changes = 2;
   return {};
 }
 

@@ -82,6 +82,8 @@ class Tables {
   Result<> remove_service_id(const sluice_service_key& key);
 
   [[nodiscard]] Result<Programs> programs() const;
+  // Whether make() has loaded them: those that were there before, if any, were another version's.
+  [[nodiscard]] bool loaded_programs() const { return loaded_; }
 
  private:
   explicit Tables(const std::string& folder);
@@ -91,6 +93,7 @@ class Tables {
   Result<> initialise();
 
   std::string folder_;
+  bool loaded_ = false;
   UniqueFd service_ids_;
   sys::BpfMemory settings_;
   sys::BpfMemory pool_;
