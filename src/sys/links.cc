@@ -166,12 +166,25 @@ Result<> add_plain_link(const std::string& name, const std::string& kind) {
   return outcome(fmt::format("add {} {}", kind, name), request.send());
 }
 
+Result<> set_flag(const std::string& link, unsigned flag, const std::string& what) {
+  SLUICE_TRY(const unsigned index, index_of(link));
+  Request request(RTM_NEWLINK, NLM_F_ACK);
+  auto* message = request.extra<ifinfomsg>();
+  message->ifi_index = static_cast<int>(index);
+  message->ifi_flags = flag;
+  message->ifi_change = flag;
+  return outcome(what, request.send());
+}
+
 }  // namespace
 
 Result<> add_veth(const VethPair& pair) {
   SLUICE_CHECK_OK(check_link_name(pair.name));
   SLUICE_CHECK_OK(check_link_name(pair.peer));
-  SLUICE_TRY(const UniqueFd peer_netns, open_netns(pair.peer_netns));
+  UniqueFd peer_netns;
+  if (!pair.peer_netns.empty()) {
+    SLUICE_TRY(peer_netns, open_netns(pair.peer_netns));
+  }
   Request request(RTM_NEWLINK, kCreate);
   request.extra<ifinfomsg>();
   request.put(IFLA_IFNAME, pair.name);
@@ -183,7 +196,7 @@ Result<> add_veth(const VethPair& pair) {
         request.extra<ifinfomsg>();
         request.put(IFLA_IFNAME, pair.peer);
         if (pair.peer_mac != MacAddress{}) request.put(IFLA_ADDRESS, std::span<const std::uint8_t>(pair.peer_mac));
-        request.put_u32(IFLA_NET_NS_FD, static_cast<std::uint32_t>(peer_netns.get()));
+        if (peer_netns) request.put_u32(IFLA_NET_NS_FD, static_cast<std::uint32_t>(peer_netns.get()));
       });
     });
   });
@@ -208,13 +221,19 @@ Result<> set_master(const std::string& link, const std::string& bridge) {
 }
 
 Result<> set_up(const std::string& link) {
+  return set_flag(link, IFF_UP, "set up " + link);
+}
+
+Result<> set_without_neighbours(const std::string& link) {
+  return set_flag(link, IFF_NOARP, "set " + link + " to have no neighbours");
+}
+
+Result<> set_mtu(const std::string& link, unsigned mtu) {
   SLUICE_TRY(const unsigned index, index_of(link));
   Request request(RTM_NEWLINK, NLM_F_ACK);
-  auto* message = request.extra<ifinfomsg>();
-  message->ifi_index = static_cast<int>(index);
-  message->ifi_flags = IFF_UP;
-  message->ifi_change = IFF_UP;
-  return outcome("set up " + link, request.send());
+  request.extra<ifinfomsg>()->ifi_index = static_cast<int>(index);
+  request.put_u32(IFLA_MTU, mtu);
+  return outcome(fmt::format("set the MTU of {} to {}", link, mtu), request.send());
 }
 
 Result<bool> link_running(const std::string& link) {
@@ -267,6 +286,30 @@ Result<std::vector<std::string>> list_links() {
   SLUICE_CHECK_OK(dump_netlink(NETLINK_ROUTE, *request.header(), reader));
   std::sort(names.begin(), names.end());
   return names;
+}
+
+Result<std::vector<LinkState>> list_link_states() {
+  Request request(RTM_GETLINK, NLM_F_DUMP);
+  request.extra<ifinfomsg>();
+  std::vector<LinkState> states;
+  const auto take = [&states](const nlmsghdr& answer) {
+    if (answer.nlmsg_type != RTM_NEWLINK) return;
+    const auto& about = *static_cast<const ifinfomsg*>(mnl_nlmsg_get_payload(&answer));
+    const unsigned flags = about.ifi_flags;
+    LinkState state{.name = {},
+                    .index = about.ifi_index,
+                    .mtu = 0,
+                    .up = (flags & IFF_UP) != 0,
+                    .loopback = (flags & IFF_LOOPBACK) != 0,
+                    .without_neighbours = (flags & IFF_NOARP) != 0};
+    for_each_link_attribute(&answer, [&state](const nlattr* attr) {
+      if (mnl_attr_get_type(attr) == IFLA_IFNAME) state.name = mnl_attr_get_str(attr);
+      if (mnl_attr_get_type(attr) == IFLA_MTU) state.mtu = mnl_attr_get_u32(attr);
+    });
+    states.push_back(std::move(state));
+  };
+  SLUICE_CHECK_OK(dump_netlink(NETLINK_ROUTE, *request.header(), {[&states] { states.clear(); }, take}));
+  return states;
 }
 
 Result<> add_address(const std::string& link, const IpAddress& address, unsigned prefix_length) {

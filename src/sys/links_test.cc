@@ -17,6 +17,7 @@
 
 #include "base/ip_literals.h"
 #include "sys/netns.h"
+#include "sys/test_netns.h"
 
 namespace sluice::sys {
 namespace {
@@ -196,6 +197,34 @@ TEST_F(LinksTest, ALinkRunsOnceBothEndsAreUp) {
     }
     EXPECT_TRUE(running);
     EXPECT_FALSE(link_running("absent"));
+  });
+}
+
+TEST(LinkStates, AreThoseOfAPairInOneNamespace) {
+  in_fresh_netns([] {
+    ASSERT_TRUE(add_veth({.name = "one0", .peer = "other0", .peer_netns = {}, .mac = {}, .peer_mac = {}}));
+    ASSERT_TRUE(set_mtu("one0", 1400));
+    ASSERT_TRUE(set_up("one0"));
+    ASSERT_TRUE(set_without_neighbours("other0"));
+    const auto states = list_link_states();
+    ASSERT_TRUE(states) << states.error().what;
+    const auto state_of = [&](const std::string& name) {
+      for (const LinkState& state : *states) {
+        if (state.name == name) return state;
+      }
+      ADD_FAILURE() << "no " << name;
+      return LinkState{};
+    };
+    EXPECT_TRUE(state_of("lo").loopback);
+    EXPECT_EQ(state_of("one0"), (LinkState{.name = "one0",
+                                           .index = state_of("one0").index,
+                                           .mtu = 1400,
+                                           .up = true,
+                                           .loopback = false,
+                                           .without_neighbours = false}));
+    EXPECT_NE(state_of("one0").index, 0);
+    EXPECT_TRUE(state_of("other0").without_neighbours);
+    EXPECT_FALSE(state_of("other0").up);
   });
 }
 
