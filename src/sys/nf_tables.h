@@ -116,6 +116,8 @@ class NftRule {
                           std::optional<unsigned> value_slot = std::nullopt);
   NftRule& verdict(std::uint32_t code, const std::string& chain = {});  // NF_..., NFT_...
   NftRule& masquerade(std::uint32_t flags);                             // NF_NAT_RANGE_...
+  // The source port is one from that at `first_slot` to that at `last_slot`.
+  NftRule& masquerade_to_ports(std::uint32_t flags, unsigned first_slot, unsigned last_slot);
   // Replaces the destination by the address, and the port where there is one, that start at these slots.
   NftRule& translate_destination(Family family, unsigned address_slot, std::optional<unsigned> port_slot);
   NftRule& reject(std::uint32_t type, std::uint8_t code);  // NFT_REJECT_..., code of the ICMP message

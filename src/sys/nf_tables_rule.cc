@@ -214,6 +214,14 @@ NftRule& NftRule::masquerade(std::uint32_t flags) {
   return *this;
 }
 
+NftRule& NftRule::masquerade_to_ports(std::uint32_t flags, unsigned first_slot, unsigned last_slot) {
+  nftnl_expr& expression = append("masq");
+  nftnl_expr_set_u32(&expression, NFTNL_EXPR_MASQ_FLAGS, flags | NF_NAT_RANGE_PROTO_SPECIFIED);
+  nftnl_expr_set_u32(&expression, NFTNL_EXPR_MASQ_REG_PROTO_MIN, register_of(first_slot));
+  nftnl_expr_set_u32(&expression, NFTNL_EXPR_MASQ_REG_PROTO_MAX, register_of(last_slot));
+  return *this;
+}
+
 // The kernel gives back what follows from the registers, too: the range's end, which is its start, and the flags.
 NftRule& NftRule::translate_destination(Family family, unsigned address_slot, std::optional<unsigned> port_slot) {
   nftnl_expr& expression = append("nat");

@@ -6,6 +6,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <linux/netfilter.h>
+#include <linux/netfilter/nf_nat.h>
 #include <linux/netfilter/nf_tables.h>
 #include <sys/socket.h>
 
@@ -489,6 +490,26 @@ TEST(NftMaps, SixteenByteAddressesFitTheRegisters) {
     ASSERT_TRUE(committed) << committed.error().what;
     EXPECT_THAT(must_read(Family::kIPv6, "t").rules.at("c"), ElementsAre(rule.text()));
     EXPECT_THAT(nft({"list", "table", "ip6", "t"}), HasSubstr("numgen random mod 3 map @endpoints"));
+  });
+}
+
+TEST(NftRules, MasqueradeMayBeToARangeOfPorts) {
+  in_fresh_netns([] {
+    for (const Family family : kFamilies) {
+      NftBatch batch(family, "t");
+      batch.add_table();
+      batch.add_chain({"c", NftHook{"nat", NF_INET_POST_ROUTING, 100}});
+      NftRule rule("c");
+      rule.load_value(Bytes{0x80, 0}, 8)
+          .load_value(Bytes{0xff, 0xff}, 12)
+          .masquerade_to_ports(NF_NAT_RANGE_PROTO_RANDOM_FULLY, 8, 12);
+      batch.add_rule(rule);
+      const auto committed = batch.commit();
+      ASSERT_TRUE(committed) << committed.error().what;
+      EXPECT_THAT(must_read(family, "t").rules.at("c"), ElementsAre(rule.text()));
+      EXPECT_THAT(nft({"list", "table", family == Family::kIPv4 ? "ip" : "ip6", "t"}),
+                  HasSubstr("masquerade to :32768-65535 fully-random"));
+    }
   });
 }
 
