@@ -17,7 +17,7 @@ class Gaps:
         self.mode, self.named = mode, []
 
     def take_from(self, words):
-        """Removes gap=NAME from the words of an `expect@MODE`; there must be one."""
+        """Removes gap=NAME from the words of an `expect@MODE` or `expect@MODE/ENGINE`; there must be one."""
         if not words or not words[0].startswith("gap=") or words[0] == "gap=":
             raise ValueError("an expectation of one mode alone begins with gap=NAME, the gap of that mode which it follows from")
         name = words[0].removeprefix("gap=")

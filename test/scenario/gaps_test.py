@@ -10,7 +10,7 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from gaps import Gaps, UndeclaredGap  # noqa: E402
-from run import MODES, Failure, Scenario  # noqa: E402
+from run import ENGINES, MODES, Failure, Scenario  # noqa: E402
 
 HEAD = "service web ClusterIP 10.96.0.1 tcp/80\npacket a1 -> 10.96.0.1 tcp/80\nexpect refused\n"
 
@@ -20,11 +20,11 @@ def status(*families):
 
 
 class AGap(unittest.TestCase):
-    def scenario(self, text, mode="ipvs"):
+    def scenario(self, text, mode="ipvs", engine="kernel"):
         with tempfile.TemporaryDirectory() as folder:
             path = pathlib.Path(folder) / "one.scn"
             path.write_text(HEAD + text)
-            return Scenario(path, mode)
+            return Scenario(path, mode, engine)
 
     def test_is_printed_in_the_words_of_the_mode(self):
         found = self.scenario("expect@ipvs gap=b timeout\n")
@@ -38,10 +38,15 @@ class AGap(unittest.TestCase):
 
     def test_must_be_named(self):
         for line in ("expect@ipvs timeout", "expect@ipvs", "expect@ipvs gap= timeout", "packet@ipvs gap=b a1 -> 10.96.0.1 tcp/80",
-                     "expect@none gap=b timeout"):
+                     "expect@none gap=b timeout", "expect@ipvs/none gap=b timeout", "expect@iptables/kernel gap=b timeout"):
             for mode in MODES:
                 with self.subTest(line, mode=mode), self.assertRaises(Failure):
                     self.scenario(line + "\n", mode)
+
+    def test_of_one_engine_is_its_alone(self):
+        for engine, expected, named in (("kernel", ["refused"], []), ("ebpf", ["timeout"], ["b"])):
+            found = self.scenario("expect@ipvs/ebpf gap=b timeout\n", engine=engine)
+            self.assertEqual((found.checks[-1][2], found.gaps.named), (expected, named))
 
     def test_of_another_mode_is_passed_over(self):
         found = self.scenario("expect@ipvs gap=b timeout\n", "iptables")
@@ -55,8 +60,9 @@ class EveryFile(unittest.TestCase):
         self.assertGreater(len(files), 50)
         for mode in MODES:
             for path in files:
-                with self.subTest(path.name, mode=mode):
-                    Scenario(path, mode)
+                for engine in ENGINES:
+                    with self.subTest(path.name, mode=mode, engine=engine):
+                        Scenario(path, mode, engine)
 
 
 if __name__ == "__main__":

@@ -15,11 +15,13 @@ serves TCP and UDP on 8080 and 8081. `client` is outside the cluster. The langua
   expect   POD... [source=kept|node|ADDRESS]   every one of these pods answers, and no other; or: refused, timeout
   expect   one-of POD...                       the same single pod answers every time
   expect@MODE gap=GAP ...                      after an expect: what differs in that mode, by a gap that it declares (gaps.py)
+  expect@ipvs/ENGINE gap=GAP ...               the same, on that engine of mode ipvs alone
   removed  SERVICE                             from here on it is gone, with its slices, while the proxies run
   refuse   SERVICE                             the kernel refuses it for ever, and this costs the others nothing (refusal.py); needs node statements
   only     MODE...                             the modes that the file is about; in the others it is skipped
 
-usage: run.py SLUICE [--mode MODE] [FILE...]   MODE: iptables (the default), ipvs, nftables
+usage: run.py SLUICE [--mode MODE] [--engine ENGINE] [FILE...]
+MODE: iptables (the default), ipvs, nftables. ENGINE of mode ipvs: kernel (the default), ebpf.
 """
 
 import argparse
@@ -43,6 +45,7 @@ PODS = {name: (f"10.244.{net}.{host}", f"fd00:244:{net}::{host}") for name, net,
         (("a1", 1, 1), ("a2", 1, 2), ("a3", 1, 3), ("b1", 2, 1), ("b2", 2, 2))}
 PORTS = (8080, 8081)
 MODES = ("iptables", "ipvs", "nftables")
+ENGINES = ("kernel", "ebpf")  # of mode ipvs
 DEFAULT_PROXY = {"clusterCIDR": "10.244.0.0/16,fd00:244::/32"}
 
 
@@ -61,8 +64,8 @@ def parse_pairs(words):
 class Scenario:
     """One file: the objects it describes, and its packets with what is expected of each."""
 
-    def __init__(self, path, mode):
-        self.path, self.mode, self.concerned, self.refusal = path, mode, True, None
+    def __init__(self, path, mode, engine="kernel"):
+        self.path, self.mode, self.engine, self.concerned, self.refusal = path, mode, engine, True, None
         self.proxy, self.objects, self.slices = {"mode": mode, **DEFAULT_PROXY}, [], {}
         self.phases = [(None, [])]  # the Service that was removed before, and the checks
         self.gaps = Gaps(mode)
@@ -70,13 +73,11 @@ class Scenario:
             words = line.split("#", 1)[0].split()
             if not words:
                 continue
-            statement, at, mode = words[0].partition("@")
-            if at and mode not in MODES:
-                raise Failure(f"{path.name}:{number}: there is no mode '{mode}'")
+            statement, at, place = words[0].partition("@")
             if at:
-                words = self.words_of_mode(number, statement, mode, words)
-            if at and mode != self.mode:
-                continue
+                ours, words = self.words_of_place(number, statement, place, words)
+                if not ours:
+                    continue
             handler = getattr(self, f"read_{statement}", None)
             if handler is None:
                 raise Failure(f"{path.name}:{number}: there is no statement '{words[0]}'")
@@ -87,11 +88,18 @@ class Scenario:
         if not self.checks or any(expected is None for _, _, expected in self.checks):
             raise Failure(f"{path.name}: every packet needs an expect")
 
-    def words_of_mode(self, number, statement, mode, words):
+    def words_of_place(self, number, statement, place, words):
+        """Of `statement@place`: whether it is about what we run in, and its words without the gap."""
+        mode, slash, engine = place.partition("/")
         try:
+            if mode not in MODES:
+                raise ValueError(f"there is no mode '{mode}'")
+            if slash and (mode != "ipvs" or engine not in ENGINES):
+                raise ValueError(f"mode {mode} has no engine '{engine}'")
             if statement != "expect":
                 raise ValueError("only an expect may differ by mode")
-            return [words[0], *(self.gaps if mode == self.mode else Gaps(mode)).take_from(words[1:])]
+            ours = mode == self.mode and (not slash or engine == self.engine)
+            return ours, [words[0], *(self.gaps if ours else Gaps(mode)).take_from(words[1:])]
         except ValueError as error:
             raise Failure(f"{self.path.name}:{number}: {error}") from error
 
@@ -258,7 +266,9 @@ class Runner:
             for part in path:
                 target = target.setdefault(part, {})
             target[last] = {"null": None, "true": True, "false": False}.get(value, value.split(";") if ";" in value or last == "nodePortAddresses" else value)
-        (folder / "config.yaml").write_text(json.dumps(config))
+        ours = {"apiVersion": "sluice.dev/v1alpha1", "kind": "SluiceConfiguration", "ipvs": {"engine": scenario.engine}}
+        documents = [config, ours] if scenario.mode == "ipvs" else [config]
+        (folder / "config.yaml").write_text("\n---\n".join(json.dumps(each) for each in documents) + "\n")
         proxies = [self.rig.spawn(node, [self.sluice, "proxy", f"--config={folder}/config.yaml", f"--manifests={manifests}", f"--hostname-override={node}"],
                                   folder / f"{node}.log", {"XTABLES_LOCKFILE": f"{folder}/{node}.lock", **environment}) for node in NODES]
         try:
@@ -357,11 +367,14 @@ class Runner:
 def main():
     if os.geteuid() != 0:
         sys.exit("run.py: needs root, for network namespaces")
-    words = argparse.ArgumentParser(usage="run.py SLUICE [--mode MODE] [FILE...]")
+    words = argparse.ArgumentParser(usage="run.py SLUICE [--mode MODE] [--engine ENGINE] [FILE...]")
     words.add_argument("sluice")
     words.add_argument("--mode", choices=MODES, default="iptables")
+    words.add_argument("--engine", choices=ENGINES)
     words.add_argument("files", nargs="*", type=pathlib.Path)
     words = words.parse_args()
+    if words.engine and words.mode != "ipvs":
+        sys.exit("run.py: --engine is of mode ipvs")
     sluice = words.sluice
     files = words.files or sorted(pathlib.Path(__file__).resolve().parent.glob("*.scn"))
     passed, failed, skipped = 0, 0, 0
@@ -371,7 +384,7 @@ def main():
             for path in files:
                 started = time.monotonic()
                 try:
-                    scenario = Scenario(path, words.mode)
+                    scenario = Scenario(path, words.mode, words.engine or "kernel")
                     if not scenario.concerned:
                         skipped += 1
                         print(f"SKIP {path.stem}: it is not about mode {words.mode}", flush=True)
