@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The data plane on engines that need less around them than the kernel's: no device for addresses, no helper rules, or
-// neither. What it promises then is in the contract suite (contract_test.cc); here is what it leaves out.
+// The data plane on engines that need less around them than the kernel's: no device for addresses, no helper rules (they
+// have rules of their own), or neither. What it promises then is in the contract suite (contract_test.cc); here is what it leaves out.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <stdlib.h>
@@ -29,7 +29,7 @@ Description kernel_without(bool Description::* need) {
   return description;
 }
 
-TEST(BareEngine, IsServedWithoutDeviceTableOrRules) {
+TEST(BareEngine, IsServedWithRulesOfItsOwn) {
   World world;
   world.engine.describe(kBareEngine);
   const auto plane = open_plane(world);
@@ -37,15 +37,24 @@ TEST(BareEngine, IsServedWithoutDeviceTableOrRules) {
   EXPECT_THAT(real_servers(world, tcp("172.30.0.1", 80)), ElementsAre("10.1.0.2:8080 w1"));
   EXPECT_EQ(*plane->intact(), Integrity::kKept);
   EXPECT_TRUE(plane->compare(full({web()}))->empty());
-  EXPECT_THAT(plane->rules_by_table(), IsEmpty());
+  EXPECT_THAT(plane->rules_by_table(), ElementsAre(std::pair<std::string, std::size_t>("nftables", 1)));
+  const auto rules = [&] {
+    std::vector<std::string> keys;
+    const auto live = world.engine.rules().read(Family::kIPv4);
+    for (const auto& rule : live->rules) keys.push_back(sluice::ipvs::to_string(rule.key));
+    return keys;
+  };
+  EXPECT_THAT(rules(), ElementsAre("TCP 172.30.0.1:80"));
 
   const plan::PortDraft before = web();
   plan::PortDraft after = service_port("shop/web", "172.30.0.2");
   add_server(after, "10.1.0.3", 8080);
   expect_applied(*plane, change(&before, &after));
   EXPECT_THAT(virtual_servers(world), ElementsAre("TCP 172.30.0.2:80"));
+  EXPECT_THAT(rules(), ElementsAre("TCP 172.30.0.2:80"));
   expect_applied(*plane, change(&after, nullptr));
   EXPECT_THAT(virtual_servers(world), IsEmpty());
+  EXPECT_TRUE(world.engine.rules().empty());
 
   EXPECT_THAT(world.events_of("bind"), IsEmpty());
   EXPECT_THAT(world.events_of("unbind"), IsEmpty());
@@ -67,6 +76,7 @@ TEST(BareEngine, EachNeedIsMetByItself) {
   device_only.engine.describe(kernel_without(&Description::needs_helper_rules));
   expect_applied(*open_plane(device_only), full({web()}));
   EXPECT_FALSE(device_only.table_there);
+  EXPECT_FALSE(device_only.engine.rules().empty());
   EXPECT_THAT(device_only.bound, ElementsAre(ip("172.30.0.1")));
 }
 
@@ -79,7 +89,7 @@ TEST(BareEngine, APartThatTheEngineNeedsIsNotForgotten) {
     return opened ? std::string() : opened.error().what;
   };
   EXPECT_EQ(open_without([](Parts&) {}), "");
-  EXPECT_EQ(open_without([](Parts& parts) { parts.table.reset(); }), "ipvs: engine fake needs helper rules");
+  EXPECT_EQ(open_without([](Parts& parts) { parts.table.reset(); }), "ipvs: engine fake needs rules");
   EXPECT_EQ(open_without([](Parts& parts) { parts.device.reset(); }), "ipvs: engine fake needs a device for addresses");
   EXPECT_EQ(open_without([](Parts& parts) { parts.network.reset(); }), "ipvs: no engine or no network");
 }
@@ -137,6 +147,57 @@ TEST(BareEngine, AddressesAreRecordedWhereNothingElseListsThem) {
   expect_applied(*open_plane(world, options), full({after}));
   EXPECT_THAT(recorded(), ElementsAre(ip("172.30.0.2")));
   std::filesystem::remove_all(folder);
+}
+
+TEST(BareEngine, ItsOwnWorkIsDoneAsOftenAsItAsks) {
+  using std::chrono::milliseconds;
+  World world;
+  world.engine.describe(kBareEngine);
+  const auto plane = open_plane(world);
+  expect_applied(*plane, full({web()}));
+  EXPECT_EQ(*plane->tend(), std::nullopt);
+  world.engine.tend_again = milliseconds(100);
+  EXPECT_EQ(*plane->tend(), milliseconds(100));
+  EXPECT_EQ(world.engine.tend_calls, 2U);
+  // Beside a drain, whichever comes first.
+  set_connections(world, tcp("172.30.0.1", 80), "10.1.0.2", 1);
+  const plan::PortDraft before = web();
+  plan::PortDraft after = service_port("shop/web", "172.30.0.1");
+  add_server(after, "10.1.0.3", 8080);
+  expect_applied(*plane, change(&before, &after));
+  EXPECT_EQ(*plane->tend(), milliseconds(100));
+  world.engine.tend_again = std::chrono::hours(1);
+  const auto next = *plane->tend();
+  ASSERT_TRUE(next);
+  EXPECT_LT(*next, std::chrono::hours(1));
+}
+
+TEST(BareEngine, AClusterIpThatIsTheGatewayIsNotRouted) {
+  World world;
+  world.engine.describe(kBareEngine);
+  const auto plane = open_plane(world);
+  const plan::PortDraft port = service_port("shop/web", "192.168.0.1");
+  expect_applied(*plane, full({port}));
+  EXPECT_EQ(plane->refusals().size(), 1U);
+  EXPECT_THAT(world.engine.rules().read(Family::kIPv4)->addresses, IsEmpty());
+}
+
+TEST(BareEngine, ANodePortAmongThoseOfMasqueradedConnectionsIsWarnedOf) {
+  plan::PortDraft port = web();
+  port.node_port = 32767;
+  World world;
+  world.engine.describe(kBareEngine);
+  const auto plane = open_plane(world);
+  expect_applied(*plane, full({port}));
+  EXPECT_THAT(world.warnings, IsEmpty());
+  const plan::PortDraft before = port;
+  port.node_port = 32768;
+  expect_applied(*plane, change(&before, &port));
+  ASSERT_EQ(world.warnings.size(), 1U);
+  EXPECT_THAT(world.warnings.front().what, testing::HasSubstr("node port 32768 is among"));
+  World kernel;
+  expect_applied(*open_plane(kernel), full({port}));
+  EXPECT_THAT(kernel.warnings, IsEmpty());
 }
 
 TEST(BareEngine, GapsFollowTheDescription) {

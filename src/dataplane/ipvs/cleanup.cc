@@ -16,6 +16,7 @@
 #include "dataplane/ipvs/record.h"
 #include "dataplane/ipvs/wanted.h"
 #include "dataplane/nft/keys.h"
+#include "ipvs/service_rules.h"
 #include "sys/links.h"
 #include "sys/netfilter_objects.h"
 #include "sys/nf_tables.h"
@@ -99,6 +100,28 @@ Evidence find_evidence(node::Network& network, const std::string& state_folder) 
   add_from_table(evidence);
   add_from_ip_sets(evidence);
   return evidence;
+}
+
+std::map<Family, std::size_t> add_from_rules(sluice::ipvs::Engine& engine, Evidence& evidence) {
+  std::map<Family, std::size_t> counts;
+  sluice::ipvs::ServiceRules* rules = engine.service_rules();
+  if (rules == nullptr) return counts;
+  for (const Family family : kFamilies) {
+    const auto there = rules->read(family);
+    if (!there) evidence.problems.push_back(there.error().what);
+    if (!there || there->empty()) continue;
+    counts[family] = there->rules.size() + there->allowed.size() + there->addresses.size();
+    evidence.addresses_known.insert(family);
+    evidence.node_ports_known = true;
+    for (const sluice::ipvs::ServiceRule& rule : there->rules) {
+      if ((rule.flags & sluice::ipvs::kAnyOwnAddress) == 0) {
+        evidence.service_addresses.insert(rule.key.address);
+      } else if (const auto protocol = nft::protocol_of(static_cast<std::uint8_t>(rule.key.protocol))) {
+        evidence.node_ports.insert({*protocol, rule.key.port});
+      }
+    }
+  }
+  return counts;
 }
 
 bool is_owned(const VirtualServerKey& key, const Evidence& evidence) {

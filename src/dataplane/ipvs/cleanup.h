@@ -2,6 +2,7 @@
 // Which virtual servers are ours, or the real kube-proxy's, when the Services are no longer known.
 #pragma once
 
+#include <map>
 #include <set>
 #include <span>
 #include <string>
@@ -26,6 +27,10 @@ struct Evidence {
 };
 // Of the calling thread's network namespace. `state_folder` is that of the data plane's Options; it may be empty.
 Evidence find_evidence(node::Network& network, const std::string& state_folder);
+
+// Adds what the rules of an engine name: they live as long as the virtual servers of Services. Returns how many elements
+// there are by family; nothing of an engine that has no rules.
+std::map<Family, std::size_t> add_from_rules(sluice::ipvs::Engine& engine, Evidence& evidence);
 
 // Pure. Virtual servers of firewall marks are never ours.
 bool is_owned(const sluice::ipvs::VirtualServerKey& key, const Evidence& evidence);

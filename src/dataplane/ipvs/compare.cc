@@ -79,7 +79,6 @@ Result<bool> IpvsDataPlane::addresses_intact(const std::vector<sys::InterfaceAdd
 }
 
 Result<bool> IpvsDataPlane::table_intact() {
-  if (table_ == nullptr) return true;
   SLUICE_TRY(const bool rules, table_->intact());
   if (!rules) return false;
   SLUICE_TRY(const Difference elements, table_->compare(served_->elements()));
@@ -132,10 +131,7 @@ Result<Difference> IpvsDataPlane::compare(const Changes& wanted) {
   SLUICE_TRY(LiveTable live, list_live(*engine_, settings_.family));
   Served served(std::move(node));
   const Served::Delta delta = served.update(wanted.ports, settings_);
-  Difference difference;
-  if (table_ != nullptr) {
-    SLUICE_TRY(difference, table_->compare(delta.added));
-  }
+  SLUICE_TRY(Difference difference, table_->compare(delta.added));
 
   for (const Served::VirtualServerChange& change : delta.virtual_servers) {
     const auto there = live.find(change.key);

@@ -29,6 +29,14 @@ class WorldRig : public PlaneRig {
     std::sort(all.begin(), all.end());
     for (const IpAddress& address : world_.bound) all.push_back(address.to_string());
     if (world_.device_there) all.emplace_back("kube-ipvs0");
+    for (const Family family : kFamilies) {
+      const auto rules = world_.engine.rules().read(family);
+      for (const auto& each : rules->rules)
+        all.push_back(fmt::format("rule {} {}", sluice::ipvs::to_string(each.key), each.flags));
+      for (const auto& each : rules->allowed)
+        all.push_back(sluice::ipvs::to_string(each.key) + " from " + each.source.to_string());
+      for (const IpAddress& address : rules->addresses) all.push_back("route " + address.to_string());
+    }
     if (world_.table_there) all.push_back(fmt::format("table of {}", WorldTable::size(world_.elements)));
     return all;
   }

@@ -67,14 +67,28 @@ void meddle(World& world, RandomPorts& random) {
   if (listed->empty()) return;
   const VirtualServerKey key = (*listed)[random.below(static_cast<std::uint32_t>(listed->size()))].server.key;
   ASSERT_TRUE(world.engine.apply(std::vector<TableChange>{sluice::ipvs::RemoveVirtualServer{key}}));
+  if (world.engine.description().needs_helper_rules) return;
+  // And a rule of its own, with another's flags.
+  const sluice::ipvs::RuleElements rule{{{key, random.below(8)}}, {}, {key.address}};
+  ASSERT_TRUE(world.engine.rules().change(key.family, rule, {}));
 }
 
-TEST(IpvsDataPlaneRandom, AnySequenceOfChangesEndsWhereAFullSyncEnds) {
+// The detector, so that the rules of cluster IPs say something.
+HelperSettings pods_by_prefix() {
+  HelperSettings settings;
+  settings.masquerade.detector = {plan::LocalDetector::Kind::kCidr, cidr("10.2.0.0/16"), ""};
+  return settings;
+}
+
+class IpvsDataPlaneRandom : public testing::TestWithParam<sluice::ipvs::Description> {};
+
+TEST_P(IpvsDataPlaneRandom, AnySequenceOfChangesEndsWhereAFullSyncEnds) {
   for (unsigned seed = 0; seed < kSeeds; ++seed) {
     SCOPED_TRACE(fmt::format("seed {}", seed));
     RandomPorts random(seed);
     World world;
-    auto plane = open_plane(world);
+    world.engine.describe(GetParam());
+    auto plane = open_plane(world, {}, pods_by_prefix());
     std::map<std::uint32_t, plan::PortDraft> ports;
     expect_applied(*plane, full({}));
     const auto whole = [&] {
@@ -98,7 +112,7 @@ TEST(IpvsDataPlaneRandom, AnySequenceOfChangesEndsWhereAFullSyncEnds) {
       world.clock.advance(std::chrono::seconds(random.below(5)));
       EXPECT_TRUE(plane->tend());
       if (random.below(15) == 0) {  // a restart
-        plane = open_plane(world);
+        plane = open_plane(world, {}, pods_by_prefix());
         expect_applied(*plane, whole());
       }
       if (random.below(15) == 0) {
@@ -111,15 +125,21 @@ TEST(IpvsDataPlaneRandom, AnySequenceOfChangesEndsWhereAFullSyncEnds) {
     EXPECT_TRUE(difference->empty()) << testing::PrintToString(difference->missing)
                                      << testing::PrintToString(difference->unexpected);
     World fresh;
-    const auto other = open_plane(fresh);
+    fresh.engine.describe(GetParam());
+    const auto other = open_plane(fresh, {}, pods_by_prefix());
     expect_applied(*other, whole());
     EXPECT_EQ(table_of(world), table_of(fresh));
     EXPECT_EQ(world.bound, fresh.bound);
     EXPECT_EQ(world.elements, fresh.elements);
+    EXPECT_EQ(*world.engine.rules().read(Family::kIPv4), *fresh.engine.rules().read(Family::kIPv4));
     EXPECT_EQ(plane->refusals(), other->refusals());
     if (testing::Test::HasFailure()) return;
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(Engines, IpvsDataPlaneRandom,
+                         testing::Values(sluice::ipvs::describe_ip_vs("kernel"), kBareEngine),
+                         [](const auto& engine) { return std::string(engine.param.name); });
 
 }  // namespace
 }  // namespace sluice::dataplane::ipvs

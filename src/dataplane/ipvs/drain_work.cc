@@ -43,11 +43,16 @@ Result<std::optional<std::chrono::milliseconds>> IpvsDataPlane::tend() {
   SLUICE_CHECK_OK(finish_drains(due, run));
   std::vector<std::string> problems = run.unremoved;
   for (const auto& [port, reasons] : run.refused) problems.insert(problems.end(), reasons.begin(), reasons.end());
+  // Whatever the drains met, the engine's own work is done.
+  const auto engine = engine_->tend();
+  if (!engine) problems.push_back(engine.error().what);
   if (!problems.empty()) return fail(Errc::kUnavailable, in_short(problems));
-  const auto next = drains_.next();
-  if (!next) return std::optional<std::chrono::milliseconds>();
-  const auto wait = std::chrono::ceil<std::chrono::milliseconds>(*next - now);
-  return std::optional(std::max(wait, std::chrono::milliseconds(0)));
+  std::optional<std::chrono::milliseconds> wait = *engine;
+  if (const auto next = drains_.next()) {
+    const auto until = std::chrono::ceil<std::chrono::milliseconds>(*next - now);
+    wait = std::min(wait.value_or(until), std::max(until, std::chrono::milliseconds(0)));
+  }
+  return wait;
 }
 
 Result<> IpvsDataPlane::retire() {

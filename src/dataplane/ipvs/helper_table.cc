@@ -51,15 +51,19 @@ class NetlinkHelperTable : public HelperTable {
 
 }  // namespace
 
-Result<std::unique_ptr<HelperTable>> open_helper_table(const HelperSettings& settings) {
-  // Also checks whether the kernel has nf_tables at all.
-  const auto live = sys::read_nft_table(settings.family, kHelperTableName);
+Result<> check_nf_tables(Family family) {
+  const auto live = sys::read_nft_table(family, kHelperTableName);
   if (!live && live.error().code == Errc::kUnsupported) {
     return annotate(
         live.error(),
         "mode ipvs needs nftables, and this kernel has none (kernel module nf_tables is missing or may not be loaded)");
   }
-  if (!live) return annotate(live.error(), "helper table");
+  if (!live) return annotate(live.error(), "nftables table of mode ipvs");
+  return {};
+}
+
+Result<std::unique_ptr<HelperTable>> open_helper_table(const HelperSettings& settings) {
+  SLUICE_CHECK_OK(check_nf_tables(settings.family));
   return std::unique_ptr<HelperTable>(std::make_unique<NetlinkHelperTable>(settings));
 }
 

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <string_view>
 
 #include "base/ip.h"
 #include "base/result.h"
@@ -32,11 +33,16 @@ class HelperTable {
   // Whether table, chains and rules exist as written. Cheap; elements are not checked.
   virtual Result<bool> intact() = 0;
   virtual Result<Difference> compare(const HelperElements& wanted) = 0;
+  // Of nftables.
   [[nodiscard]] virtual std::size_t rules() const = 0;
+  // What holds the elements: "nftables", or an engine's name.
+  [[nodiscard]] virtual std::string_view elements_in() const { return "nftables"; }
 };
 
-// By netlink (libnftnl), in the calling thread's network namespace. kUnsupported if the kernel has no nf_tables for
-// the family.
+// kUnsupported if the kernel has no nf_tables for the family. In the calling thread's network namespace.
+Result<> check_nf_tables(Family family);
+
+// By netlink (libnftnl), in the calling thread's network namespace. Errors are those of check_nf_tables().
 Result<std::unique_ptr<HelperTable>> open_helper_table(const HelperSettings& settings);
 // Removes the family's table; returns whether there was one.
 Result<bool> remove_helper_table(Family family);

@@ -14,6 +14,8 @@
 #include <algorithm>
 #include <tuple>
 
+#include "dataplane/ipvs/masquerade_table.h"
+
 namespace sluice::dataplane::ipvs {
 namespace {
 
@@ -49,13 +51,14 @@ Capabilities capabilities_of(const sluice::ipvs::Description& engine) {
        "a virtual server without local endpoints sends to the others: it has one list of real servers for all clients"},
       {Gap::kPoolBySource, "a virtual server has one list of real servers, whoever the client is"},
   }};
-  if (engine.needs_helper_rules)
-    capabilities.lacks.push_back(
-        {Gap::kMasqueradeOwnPackets,
-         "what the node sends to an address under policy Local keeps its source, which may be that address itself"});
+  if (engine.needs_helper_rules) {
+    capabilities.lacks.push_back({Gap::kMasqueradeOwnPackets,
+                                  "what the node sends by ip_vs to an address under policy Local keeps its source, "
+                                  "which may be that address itself"});
+  }
   if (!engine.serves_loopback_clients)
     capabilities.lacks.push_back(
-        {Gap::kSourceFromLoopback, "ip_vs sends nothing from a loopback address to another machine"});
+        {Gap::kSourceFromLoopback, "nothing is sent from a loopback address to another machine"});
   return capabilities;
 }
 
@@ -77,7 +80,7 @@ IpvsDataPlane::IpvsDataPlane(Options options, WantedSettings settings, Parts par
       device_(std::move(parts.device)),
       clock_(clock),
       node_port_record_(options_.state_folder, options_.family),
-      address_record_(table_ == nullptr && device_ == nullptr ? options_.state_folder : "", options_.family),
+      address_record_(records_addresses(engine_->description()) ? options_.state_folder : "", options_.family),
       capabilities_(capabilities_of(engine_->description())) {}
 
 Result<std::unique_ptr<IpvsDataPlane>> IpvsDataPlane::open(Options options, Parts parts, const Clock& clock) {
@@ -90,6 +93,7 @@ Result<std::unique_ptr<IpvsDataPlane>> IpvsDataPlane::open(Options options, Part
   settings.drain_timeout = options.drain_timeout;
   settings.localhost_node_ports = options.localhost_node_ports;
   settings.binds_addresses = parts.device != nullptr;
+  settings.routes_cluster_ips = parts.engine->service_rules() != nullptr;
   settings.api_server_addresses = options.api_server_addresses;
   std::unique_ptr<IpvsDataPlane> opened(
       new IpvsDataPlane(std::move(options), std::move(settings), std::move(parts), clock));
@@ -157,12 +161,11 @@ bool IpvsDataPlane::excluded(const IpAddress& address) const {
 }
 
 Result<> IpvsDataPlane::write_elements(const std::function<Result<std::size_t>(HelperTable&)>& write, Run& run) {
-  if (table_ == nullptr) return {};
   SLUICE_TRY(const std::size_t elements, write(*table_));
   ++run.stats.kernel_transactions;
   run.stats.rules_written += elements;
   auto& by_table = run.stats.written_by_table;
-  if (by_table.empty()) by_table.emplace_back("nftables", 0);
+  if (by_table.empty()) by_table.emplace_back(table_->elements_in(), 0);
   by_table.front().second += elements;
   return {};
 }
@@ -200,7 +203,7 @@ Result<> IpvsDataPlane::apply_full(const std::vector<plan::Change>& ports, Run& 
   Served::Delta delta = served.update(ports, settings_);
   served_ = std::move(served);
   std::erase_if(warned_, [&](const auto& entry) { return entry.first && !served_->has_service(*entry.first); });
-  warn_of_annotations(ports);
+  warn_of_ports(ports);
   record_before();
 
   SLUICE_CHECK_OK(write_elements([&](HelperTable& table) { return table.replace(delta.added); }, run));
@@ -239,7 +242,7 @@ Result<> IpvsDataPlane::apply_full(const std::vector<plan::Change>& ports, Run& 
 
 Result<> IpvsDataPlane::apply_incremental(const std::vector<plan::Change>& ports, Run& run) {
   Served::Delta delta = served_->update(ports, settings_);
-  warn_of_annotations(ports);
+  warn_of_ports(ports);
   const bool record = std::any_of(ports.begin(), ports.end(), node_ports_differ) ||
                       !delta.added.service_addresses.empty() || !delta.removed.service_addresses.empty();
   if (record) record_before();
@@ -418,14 +421,20 @@ Result<> IpvsDataPlane::unbind(const std::vector<IpAddress>& addresses, Run& run
 }
 
 std::vector<std::pair<std::string, std::size_t>> IpvsDataPlane::rules_by_table() const {
-  if (table_ == nullptr) return {};
   return {{"nftables", table_->rules()}};
 }
 
-void IpvsDataPlane::warn_of_annotations(const std::vector<plan::Change>& ports) {
+void IpvsDataPlane::warn_of_ports(const std::vector<plan::Change>& ports) {
   const auto& bad = served_->bad_annotations();
   for (const plan::Change& change : ports) {
     if (!change.after) warned_.erase(change.key().service);
+    const std::uint16_t node_port = change.after ? change.after->served_node_port() : std::uint16_t{0};
+    if (settings_.routes_cluster_ips && node_port >= kMasqueradePortFirst) {
+      warn_once(change.key().service,
+                fmt::format("node port {} is among the ports that masqueraded connections come from ({} to {}): a real "
+                            "server's reply by UDP to that port may be taken for a new client",
+                            node_port, kMasqueradePortFirst, kMasqueradePortLast));
+    }
     const auto found = bad.find(change.key());
     if (found == bad.end()) continue;
     for (const std::string& text : found->second) warn_once(change.key().service, text);

@@ -100,7 +100,6 @@ class IpvsDataPlane : public DataPlane {
   Result<bool> table_intact();
   Result<bool> virtual_servers_intact();
   [[nodiscard]] bool excluded(const IpAddress& address) const;
-  // Nothing, if the engine needs no helper rules.
   Result<> write_elements(const std::function<Result<std::size_t>(HelperTable&)>& write, Run& run);
   void record_before();
   void record_after();
@@ -108,18 +107,19 @@ class IpvsDataPlane : public DataPlane {
   [[nodiscard]] std::set<IpAddress> to_bind(const HelperElements& added) const;
   // Of this family, on the device.
   [[nodiscard]] std::vector<IpAddress> bound_in(const std::vector<sys::InterfaceAddress>& listed) const;
-  void warn_of_annotations(const std::vector<plan::Change>& ports);
+  // Of annotations that cannot be followed, and of node ports.
+  void warn_of_ports(const std::vector<plan::Change>& ports);
   void warn_once(const std::optional<plan::ObjectKey>& service, std::string what);
 
   Options options_;
   WantedSettings settings_;
   std::unique_ptr<sluice::ipvs::Engine> engine_;
   std::unique_ptr<node::Network> network_;
-  std::unique_ptr<HelperTable> table_;     // null: the engine needs none
+  std::unique_ptr<HelperTable> table_;     // goes before the engine, whose rules it may be
   std::unique_ptr<ServiceDevice> device_;  // null: the engine needs none
   const Clock& clock_;
   NodePortRecord node_port_record_;
-  AddressRecord address_record_;  // without a folder where table or device list the addresses
+  AddressRecord address_record_;  // without a folder where records_addresses() is false
   Capabilities capabilities_;
   NodePortAddresses node_port_addresses_;                            // as of the last full apply
   std::optional<Served> served_;                                     // nothing before the first apply

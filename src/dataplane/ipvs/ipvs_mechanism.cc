@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// What mode ipvs leaves is spread over the kernel: virtual servers in an engine's table, addresses on kube-ipvs0, our
-// nftables tables, settings of the node, and of kube-proxy chains of iptables and IP sets. It goes in this order: what
-// takes packets in (virtual servers, then addresses), then our table, then settings, then kube-proxy's rules, and its IP
-// sets last, which cannot be destroyed while a rule matches on them. Until then they tell which node ports were its own.
+// What mode ipvs leaves is spread over the kernel: virtual servers in an engine's table, addresses on kube-ipvs0 or rules
+// in the engine, our nftables tables, programs of an engine, settings of the node, and of kube-proxy chains of iptables
+// and IP sets. It goes in this order: what takes packets in (virtual servers, then addresses and rules), then our table,
+// then an engine that serves nobody any more, then settings, then kube-proxy's rules, and its IP sets last, which cannot
+// be destroyed while a rule matches on them. Until then they tell which node ports were its own.
 //
 // Connections of IPVS live in its table. Another mode may take the new ones for a while before this one's remains go.
 #include "dataplane/ipvs/ipvs_mechanism.h"
@@ -18,8 +19,10 @@
 #include "dataplane/ipvs/helper_rules.h"
 #include "dataplane/ipvs/ipvs_sysctls.h"
 #include "dataplane/ipvs/kube_proxy_names.h"
+#include "dataplane/ipvs/masquerade_table.h"
 #include "dataplane/ipvs/wanted.h"
 #include "dataplane/recorded_settings.h"
+#include "ipvs/service_rules.h"
 #include "sys/links.h"
 #include "sys/netfilter_objects.h"
 #include "sys/nf_tables.h"
@@ -45,19 +48,20 @@ Objects addresses_of_device(std::size_t count) {
 Objects device() {
   return {fmt::format("the device {}", kServiceDevice), "", 1};
 }
-Objects table_of(Family family) {
-  return {fmt::format("the nftables table {} {}", family == Family::kIPv4 ? "ip" : "ip6", kHelperTableName), "", 1};
+Objects table_of(Family family, const char* name) {
+  return {fmt::format("the nftables table {} {}", family == Family::kIPv4 ? "ip" : "ip6", name), "", 1};
+}
+Objects rules_of(std::string_view engine, std::size_t count) {
+  return {fmt::format("rule of engine {}", engine), fmt::format("rules of engine {}", engine), count};
+}
+Objects programs_of(std::string_view engine) {
+  return {fmt::format("the programs of engine {}", engine), "", 1};
 }
 Objects address_files() {
   return {"our record of addresses", "", 1};
 }
 Objects node_port_files() {
   return {"our record of node ports", "", 1};
-}
-
-// Neither a device nor a table lists its Services' addresses.
-bool records_addresses(const Description& engine) {
-  return !engine.needs_local_addresses && !engine.needs_helper_rules;
 }
 
 bool contains(std::span<const Family> families, Family family) {
@@ -76,14 +80,16 @@ std::string unsure_text(const std::string& server) {
 struct IpvsMechanism::Notes : LeftoverNotes {
   struct OfEngine {
     std::unique_ptr<Engine> engine;
-    std::vector<VirtualServerKey> keys;  // those to remove
+    std::vector<VirtualServerKey> keys{};   // those to remove
+    std::map<Family, std::size_t> rules{};  // those to remove
+    bool leaves_node = false;               // it serves nothing when these are gone
   };
   std::vector<OfEngine> engines;
   std::vector<std::string> suspects;  // all that are in the notes from now on
   bool suspects_differ = false;       // from the notes
   bool device = false;
-  std::vector<IpAddress> addresses;  // of families that are not served, where the other one is
-  std::vector<Family> tables;
+  std::vector<IpAddress> addresses;                    // of families that are not served, where the other one is
+  std::vector<std::pair<Family, const char*>> tables;  // by name
   std::vector<Family> node_port_files;
   std::vector<Family> address_files;
   std::vector<Objects> settings;
@@ -95,12 +101,22 @@ struct IpvsMechanism::Notes : LeftoverNotes {
     for (const OfEngine& each : engines) count += each.keys.size();
     return count;
   }
+  [[nodiscard]] bool has_rules_of_engines() const {
+    return std::any_of(engines.begin(), engines.end(), [](const OfEngine& each) { return !each.rules.empty(); });
+  }
+  [[nodiscard]] bool has_engines_that_leave() const {
+    return std::any_of(engines.begin(), engines.end(), [](const OfEngine& each) { return each.leaves_node; });
+  }
   [[nodiscard]] std::vector<Objects> objects() const {
     std::vector<Objects> objects;
     if (servers() > 0) objects.push_back(virtual_servers(servers()));
+    for (const OfEngine& each : engines) {
+      for (const auto& [family, count] : each.rules) add(objects, rules_of(each.engine->name(), count));
+      if (each.leaves_node) objects.push_back(programs_of(each.engine->name()));
+    }
     if (device) objects.push_back(ipvs::device());
     if (!addresses.empty()) objects.push_back(addresses_of_device(addresses.size()));
-    for (const Family family : tables) objects.push_back(table_of(family));
+    for (const auto& [family, name] : tables) objects.push_back(table_of(family, name));
     if (!node_port_files.empty() || suspects_differ) objects.push_back(ipvs::node_port_files());
     if (!address_files.empty()) objects.push_back(ipvs::address_files());
     objects.insert(objects.end(), settings.begin(), settings.end());
@@ -117,10 +133,9 @@ Result<> IpvsMechanism::probe(Family family) {
   SLUICE_TRY(const auto engine, surroundings_.open_engine());
   if (family == Family::kIPv6 && ::access("/proc/net/if_inet6", F_OK) != 0)
     return fail(Errc::kUnsupported, "this kernel has no IPv6");
-  if (!engine->description().needs_helper_rules) return {};
   HelperSettings settings;
   settings.family = family;
-  SLUICE_CHECK_OK(open_helper_table(settings));
+  SLUICE_CHECK_OK(open_table_of(*engine, settings));
   return {};
 }
 
@@ -172,11 +187,10 @@ Leftovers IpvsMechanism::leftovers(std::span<const Family> serving) {
   find_virtual_servers(serving, *notes, found);
   find_addresses(serving, *notes, found);
   for (const Family family : kFamilies) {
-    if (!serves(serving, family, [](const Description& engine) { return engine.needs_helper_rules; })) {
-      const auto table = sys::has_nft_table(family, kHelperTableName);
-      if (table && *table) notes->tables.push_back(family);
-      if (!table && table.error().code != Errc::kUnsupported) found.problems.push_back(table.error().what);
-    }
+    const auto needs_helper_rules = [](const Description& engine) { return engine.needs_helper_rules; };
+    if (!serves(serving, family, needs_helper_rules)) find_table(family, kHelperTableName, *notes, found);
+    if (!serves(serving, family, std::not_fn(needs_helper_rules)))
+      find_table(family, kMasqueradeTableName, *notes, found);
     if (!contains(serving, family) && NodePortRecord(settings_.plane.state_folder, family).exists())
       notes->node_port_files.push_back(family);
     if (!serves(serving, family, records_addresses) && AddressRecord(settings_.plane.state_folder, family).exists())
@@ -189,28 +203,55 @@ Leftovers IpvsMechanism::leftovers(std::span<const Family> serving) {
   return found;
 }
 
-void IpvsMechanism::find_virtual_servers(std::span<const Family> serving, Notes& notes, Leftovers& leftovers) {
-  Evidence evidence = find_evidence(*node::open_network(), settings_.plane.state_folder);
-  std::move(evidence.problems.begin(), evidence.problems.end(), std::back_inserter(leftovers.problems));
-  std::vector<VirtualServerState> to_judge;  // and those of Services, to compare; where a record is missing
-  std::set<std::string> others;              // which no record calls ours
+bool IpvsMechanism::serves_by(const Engine& engine, std::span<const Family> serving, Family family) const {
+  return serves(serving, family, [&](const Description& each) { return each.name == engine.name(); });
+}
+
+void IpvsMechanism::open_engines(std::span<const Family> serving, Evidence& evidence, Notes& notes,
+                                 Leftovers& leftovers) const {
   for (const auto& open_engine : surroundings_.engines_in_use()) {
     auto engine = open_engine();
     if (!engine) {
       leftovers.problems.push_back(engine.error().what);
       continue;
     }
-    Notes::OfEngine of_engine;
+    Notes::OfEngine& of_engine = notes.engines.emplace_back();
+    of_engine.engine = std::move(*engine);
+    of_engine.rules = add_from_rules(*of_engine.engine, evidence);
+    std::erase_if(of_engine.rules,
+                  [&](const auto& entry) { return serves_by(*of_engine.engine, serving, entry.first); });
+  }
+}
+
+bool IpvsMechanism::may_leave(Engine& engine, bool in_node, std::span<const Family> serving) const {
+  if (engine.service_rules() == nullptr) return false;
+  for (const Family family : kFamilies) {
+    if (serves_by(engine, serving, family)) return false;
+  }
+  if (in_node) return true;
+  const auto idle = engine.idle();
+  return idle && *idle;
+}
+
+void IpvsMechanism::find_virtual_servers(std::span<const Family> serving, Notes& notes, Leftovers& leftovers) {
+  Evidence evidence = find_evidence(*node::open_network(), settings_.plane.state_folder);
+  open_engines(serving, evidence, notes, leftovers);
+  std::move(evidence.problems.begin(), evidence.problems.end(), std::back_inserter(leftovers.problems));
+  std::vector<VirtualServerState> to_judge;  // and those of Services, to compare; where a record is missing
+  std::set<std::string> others;              // which no record calls ours
+  for (Notes::OfEngine& of_engine : notes.engines) {
+    Engine& engine = *of_engine.engine;
+    std::size_t all = 0;
     const auto unclear = [&](const VirtualServerKey& key) {
       return !evidence.node_ports_known || !evidence.addresses_known.contains(key.family);
     };
     const auto wanted = [&](const VirtualServerKey& key) {
-      if (is_owned(key, evidence))
-        return !serves(serving, key.family, [&](const Description& each) { return each.name == (*engine)->name(); });
+      ++all;
+      if (is_owned(key, evidence)) return !serves_by(engine, serving, key.family);
       if (key.firewall_mark == 0) others.insert(sluice::ipvs::to_string(key));
       return unclear(key);
     };
-    const auto listed = (*engine)->list(wanted, [&](VirtualServerState state) {
+    const auto listed = engine.list(wanted, [&](VirtualServerState state) {
       if (is_owned(state.server.key, evidence)) {
         of_engine.keys.push_back(state.server.key);
         for (const auto& real_server : state.real_servers) leftovers.connections += real_server.active_connections;
@@ -218,8 +259,8 @@ void IpvsMechanism::find_virtual_servers(std::span<const Family> serving, Notes&
       if (unclear(state.server.key)) to_judge.push_back(std::move(state));
     });
     if (!listed) leftovers.problems.push_back(listed.error().what);
-    of_engine.engine = std::move(*engine);
-    notes.engines.push_back(std::move(of_engine));
+    of_engine.leaves_node =
+        listed && all == of_engine.keys.size() && may_leave(engine, all > 0 || !of_engine.rules.empty(), serving);
   }
   judge(to_judge, others, evidence, notes, leftovers);
 }
@@ -244,6 +285,12 @@ void IpvsMechanism::judge(const std::vector<VirtualServerState>& servers, const 
   notes.suspects.assign(unsure.begin(), unsure.end());
   notes.suspects_differ = unsure != named;
   for (const std::string& server : unsure) leftovers.unsure.push_back(unsure_text(server));
+}
+
+void IpvsMechanism::find_table(Family family, const char* name, Notes& notes, Leftovers& leftovers) {
+  const auto table = sys::has_nft_table(family, name);
+  if (table && *table) notes.tables.emplace_back(family, name);
+  if (!table && table.error().code != Errc::kUnsupported) leftovers.problems.push_back(table.error().what);
 }
 
 void IpvsMechanism::find_addresses(std::span<const Family> serving, Notes& notes, Leftovers& leftovers) const {
@@ -289,9 +336,13 @@ Removal IpvsMechanism::remove(Leftovers leftovers) {
   notes->suspects_differ = false;
   if (notes->servers() > 0) {
     remove_virtual_servers(*notes, removal);
+  } else if (notes->has_rules_of_engines()) {
+    remove_rules_of_engines(*notes, removal);
   } else if (notes->device || !notes->addresses.empty() || !notes->tables.empty() || !notes->node_port_files.empty() ||
              !notes->address_files.empty()) {
     remove_addresses(*notes, removal);
+  } else if (notes->has_engines_that_leave()) {
+    remove_engines(*notes, removal);
   } else if (!notes->settings.empty()) {
     restore_settings(*notes, removal);
   } else if (!notes->rules.objects.empty()) {
@@ -330,6 +381,29 @@ void IpvsMechanism::remove_virtual_servers(Notes& notes, Removal& removal) const
   if (changes.size() > failures->size()) add(removal.removed, virtual_servers(changes.size() - failures->size()));
 }
 
+void IpvsMechanism::remove_rules_of_engines(Notes& notes, Removal& removal) {
+  for (Notes::OfEngine& each : notes.engines) {
+    for (const auto& [family, count] : std::exchange(each.rules, {})) {
+      const auto cleared = each.engine->service_rules()->clear(family);
+      if (!cleared) removal.problems.push_back(cleared.error().what);
+      if (cleared) add(removal.removed, rules_of(each.engine->name(), count));
+    }
+  }
+}
+
+// Another program may have added a virtual server meanwhile: then the engine stays.
+void IpvsMechanism::remove_engines(Notes& notes, Removal& removal) {
+  for (Notes::OfEngine& each : notes.engines) {
+    if (!std::exchange(each.leaves_node, false)) continue;
+    const auto idle = each.engine->idle();
+    if (!idle) removal.problems.push_back(idle.error().what);
+    if (!idle || !*idle) continue;
+    const auto left = each.engine->leave_node();
+    if (!left) removal.problems.push_back(left.error().what);
+    if (left) add(removal.removed, programs_of(each.engine->name()));
+  }
+}
+
 void IpvsMechanism::remove_addresses(Notes& notes, Removal& removal) const {
   if (std::exchange(notes.device, false)) {
     if (const auto removed = sys::remove_link(kServiceDevice); removed) {
@@ -355,10 +429,10 @@ void IpvsMechanism::remove_addresses(Notes& notes, Removal& removal) const {
     if (const auto removed = AddressRecord(settings_.plane.state_folder, family).remove(); !removed)
       removal.problems.push_back(removed.error().what);
   }
-  for (const Family family : std::exchange(notes.tables, {})) {
-    const auto removed = remove_helper_table(family);
+  for (const auto& [family, name] : std::exchange(notes.tables, {})) {
+    const auto removed = sys::delete_nft_table(family, name);
     if (!removed) removal.problems.push_back(removed.error().what);
-    if (removed && *removed) add(removal.removed, table_of(family));
+    if (removed && *removed) add(removal.removed, table_of(family, name));
   }
 }
 

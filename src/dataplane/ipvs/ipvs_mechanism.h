@@ -59,14 +59,23 @@ class IpvsMechanism : public Mechanism {
   // Whether the family is served, and by an engine of that kind.
   [[nodiscard]] bool serves(std::span<const Family> serving, Family family,
                             const std::function<bool(const sluice::ipvs::Description&)>& with) const;
+  [[nodiscard]] bool serves_by(const sluice::ipvs::Engine& engine, std::span<const Family> serving,
+                               Family family) const;
+  // Of an engine whose virtual servers and rules, if it has any, are all to be removed.
+  [[nodiscard]] bool may_leave(sluice::ipvs::Engine& engine, bool in_node, std::span<const Family> serving) const;
+  void open_engines(std::span<const Family> serving, Evidence& evidence, Notes& notes, Leftovers& leftovers) const;
   void find_virtual_servers(std::span<const Family> serving, Notes& notes, Leftovers& leftovers);
   void judge(const std::vector<sluice::ipvs::VirtualServerState>& servers, const std::set<std::string>& others,
              const Evidence& evidence, Notes& notes, Leftovers& leftovers) const;
+  static void find_table(Family family, const char* name, Notes& notes, Leftovers& leftovers);
   void find_addresses(std::span<const Family> serving, Notes& notes, Leftovers& leftovers) const;
   void find_rules(bool serves, Notes& notes, Leftovers& leftovers);
   void note_suspects(const Notes& notes, Removal& removal) const;
   void remove_virtual_servers(Notes& notes, Removal& removal) const;
   void remove_addresses(Notes& notes, Removal& removal) const;
+  // Of engines that have rules; then the engines themselves.
+  static void remove_rules_of_engines(Notes& notes, Removal& removal);
+  static void remove_engines(Notes& notes, Removal& removal);
   void restore_settings(Notes& notes, Removal& removal) const;
   void remove_rules(Notes& notes, Removal& removal);
   void remove_ip_sets(Notes& notes, Removal& removal) const;

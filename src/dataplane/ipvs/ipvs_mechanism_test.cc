@@ -330,8 +330,8 @@ TEST_F(IpvsMechanismTest, TheFamilyThatIsNotServedIsLeftOver) {
   });
 }
 
-// An engine that needs neither: nothing of either is made.
-TEST_F(IpvsMechanismTest, ABareEngineGetsNeitherDeviceNorTable) {
+// An engine that needs neither: no device, and of the table what replaces the source of what it marks.
+TEST_F(IpvsMechanismTest, ABareEngineGetsRulesAndNoDevice) {
   in_fresh_netns([this] {
     first_.describe(kBareEngine);
     IpvsMechanism mechanism = this->mechanism();
@@ -343,7 +343,11 @@ TEST_F(IpvsMechanismTest, ABareEngineGetsNeitherDeviceNorTable) {
     ASSERT_TRUE(applied) << applied.error().what;
     EXPECT_NE(first_.live(tcp("172.30.0.1", 80)), nullptr);
     EXPECT_FALSE(*sys::link_exists(kServiceDevice));
-    EXPECT_FALSE(sys::read_nft_table(Family::kIPv4, "sluice-ipvs")->has_value());
+    const auto table = sys::read_nft_table(Family::kIPv4, kMasqueradeTableName);
+    ASSERT_TRUE(table && table->has_value());
+    EXPECT_THAT((*table)->sets, IsEmpty());
+    EXPECT_EQ((*table)->chains.size(), 1U);
+    EXPECT_EQ(first_.rules().read(Family::kIPv4)->rules.size(), 1U);
     EXPECT_EQ(sysctls_.values["net/ipv4/vs/conntrack"], "0") << "no setting of ip_vs";
 
     add(first_, tcp("198.51.100.9", 80));
@@ -353,8 +357,45 @@ TEST_F(IpvsMechanismTest, ABareEngineGetsNeitherDeviceNorTable) {
     EXPECT_THAT(words(done.removed), Contains("1 virtual server"));
     EXPECT_EQ(first_.live(tcp("172.30.0.1", 80)), nullptr) << "the record knew its address";
     EXPECT_NE(first_.live(tcp("198.51.100.9", 80)), nullptr) << "made by hand";
+    EXPECT_THAT(words(done.removed), Contains("2 rules of engine bare")) << "its rule and the route of its address";
+    EXPECT_TRUE(first_.rules().empty());
+    EXPECT_TRUE(first_.in_node()) << "it serves what was made by hand";
+    EXPECT_FALSE(*sys::has_nft_table(Family::kIPv4, kMasqueradeTableName));
     EXPECT_TRUE(std::filesystem::is_empty(folder_));
     EXPECT_TRUE(mechanism.leftovers({}).none());
+  });
+}
+
+TEST_F(IpvsMechanismTest, AnEngineThatServesNothingLeavesTheNode) {
+  in_fresh_netns([this] {
+    first_.describe(kBareEngine);
+    IpvsMechanism mechanism = this->mechanism();
+    EXPECT_TRUE(mechanism.leftovers({}).none()) << "it was never there";
+    std::filesystem::remove_all(folder_);
+    add(first_, tcp("172.30.0.1", 80));
+    add(first_, tcp("192.0.2.1", 30080));
+    ASSERT_TRUE(sys::add_bridge("eth0"));
+    ASSERT_TRUE(sys::add_address("eth0", ip("192.0.2.1"), 24));
+    const VirtualServerKey node_port = tcp("0.0.0.0", 30080);
+    ASSERT_TRUE(first_.rules().replace(
+        {}, {{{tcp("172.30.0.1", 80), 0}, {node_port, sluice::ipvs::kAnyOwnAddress}}, {}, {ip("172.30.0.1")}}));
+    const Leftovers found = mechanism.leftovers({});
+    EXPECT_THAT(words(found.objects),
+                ElementsAre("2 virtual servers", "3 rules of engine bare", "the programs of engine bare"))
+        << "the rules say whose the virtual servers are, where no file does";
+    const Removal done = remove_all(mechanism, mechanism.leftovers({}));
+    EXPECT_THAT(done.problems, IsEmpty());
+    EXPECT_THAT(words(done.removed),
+                ElementsAre("2 virtual servers", "3 rules of engine bare", "the programs of engine bare"));
+    EXPECT_FALSE(first_.in_node());
+    EXPECT_TRUE(mechanism.leftovers({}).none());
+
+    // As ipvsadm -A and -D leave it.
+    add(first_, tcp("198.51.100.9", 80));
+    ASSERT_TRUE(first_.flush());
+    EXPECT_THAT(words(remove_all(mechanism, mechanism.leftovers({})).removed),
+                ElementsAre("the programs of engine bare"));
+    EXPECT_FALSE(first_.in_node());
   });
 }
 
@@ -378,6 +419,7 @@ TEST_F(IpvsMechanismTest, WhatAnotherEngineNeededIsLeftOverWhileThisOneServes) {
     EXPECT_THAT(done.problems, IsEmpty());
     EXPECT_THAT(words(done.removed),
                 ElementsAre("2 virtual servers", "the device kube-ipvs0", "the nftables table ip sluice-ipvs"));
+    EXPECT_TRUE(*sys::has_nft_table(Family::kIPv4, kMasqueradeTableName));
     EXPECT_NE(first_.live(tcp("172.30.0.1", 80)), nullptr);
     EXPECT_TRUE(mechanism.leftovers(serving).none());
   });
@@ -389,6 +431,7 @@ TEST_F(IpvsMechanismTest, WhatABareEngineServedIsLeftOverWhileTheKernelsServes) 
     ASSERT_TRUE(AddressRecord(folder_, Family::kIPv4).before({ip("172.30.0.1"), ip("172.30.0.2")}));
     second_.describe(kBareEngine);
     for (const char* address : {"172.30.0.1", "172.30.0.2"}) add(second_, tcp(address, 80));
+    ASSERT_TRUE(second_.rules().replace({}, {{{tcp("172.30.0.1", 80), 0}}, {}, {}}));
 
     first_.describe(sluice::ipvs::describe_ip_vs("kernel"));
     IpvsMechanism mechanism = this->mechanism();
@@ -397,10 +440,12 @@ TEST_F(IpvsMechanismTest, WhatABareEngineServedIsLeftOverWhileTheKernelsServes) 
     ASSERT_TRUE(plane && (*plane)->apply(full({service_port("shop/web", "172.30.0.1")})));
     const Removal done = remove_all(mechanism, mechanism.leftovers(serving));
     EXPECT_THAT(done.problems, IsEmpty());
-    EXPECT_THAT(words(done.removed), ElementsAre("2 virtual servers", "1 address of kube-ipvs0"))
+    EXPECT_THAT(words(done.removed), ElementsAre("2 virtual servers", "1 rule of engine bare",
+                                                 "1 address of kube-ipvs0", "the programs of engine bare"))
         << "the address is one of the family that is not served";
     EXPECT_NE(first_.live(tcp("172.30.0.1", 80)), nullptr);
     EXPECT_EQ(second_.live(tcp("172.30.0.1", 80)), nullptr);
+    EXPECT_FALSE(second_.in_node());
     EXPECT_TRUE(*sys::link_exists(kServiceDevice));
     EXPECT_FALSE(AddressRecord(folder_, Family::kIPv4).exists());
     EXPECT_TRUE(mechanism.leftovers(serving).none());

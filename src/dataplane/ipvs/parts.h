@@ -15,12 +15,15 @@ namespace sluice::dataplane::ipvs {
 struct Parts {
   std::unique_ptr<sluice::ipvs::Engine> engine;
   std::unique_ptr<node::Network> network;
-  std::unique_ptr<HelperTable> table;     // null: the engine needs no helper rules
+  std::unique_ptr<HelperTable> table;     // helper rules, or the engine's own behind the same interface
   std::unique_ptr<ServiceDevice> device;  // null: it needs no local addresses
 };
 
+// Helper rules, or the engine's own, which must then outlive the table. Nothing is written.
+// Errors are those of check_nf_tables().
+Result<std::unique_ptr<HelperTable>> open_table_of(sluice::ipvs::Engine& engine, const HelperSettings& helper);
 // The real ones, in the calling thread's network namespace; nothing is written. Errors are those of
-// open_helper_table(), if the engine needs one.
+// open_table_of().
 Result<Parts> open_parts(std::unique_ptr<sluice::ipvs::Engine> engine, const HelperSettings& helper);
 // kInvalid: a part that the engine needs is missing.
 Result<> check_complete(const Parts& parts);

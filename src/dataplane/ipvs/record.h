@@ -9,6 +9,7 @@
 
 #include "base/result.h"
 #include "dataplane/ipvs/helper_elements.h"
+#include "ipvs/engine.h"
 
 namespace sluice::dataplane::ipvs {
 
@@ -31,6 +32,11 @@ class Record {
   std::string path_;
   std::set<T> recorded_;
 };
+
+// Whether addresses are recorded: neither a device nor a table of nftables lists them.
+constexpr bool records_addresses(const sluice::ipvs::Description& engine) {
+  return !engine.needs_local_addresses && !engine.needs_helper_rules;
+}
 
 using NodePortRecord = Record<NodePort>;
 using AddressRecord = Record<IpAddress>;

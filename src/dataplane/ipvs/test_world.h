@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/ip_literals.h"
+#include "dataplane/ipvs/engine_rules.h"
 #include "dataplane/ipvs/ipvs_data_plane.h"
 #include "ipvs/fake_engine.h"
 #include "plan/frontends.h"
@@ -22,8 +23,10 @@ namespace sluice::dataplane::ipvs {
 // All requests to the kernel go through here, and are recorded in `events`, in order.
 struct World {
   sluice::ipvs::FakeEngine engine;
+  // Of an engine that needs helper rules; the others' are engine.rules().
   HelperElements elements;
   bool table_there = false;
+  bool masquerade_there = false;
   bool device_there = false;
   bool device_possible = true;
   std::set<IpAddress> bound;
@@ -64,9 +67,55 @@ struct World {
   }
 };
 
+class WorldRules : public sluice::ipvs::ServiceRules {
+ public:
+  explicit WorldRules(World& world) : world_(world) {}
+  Result<std::size_t> replace(const sluice::ipvs::RuleSettings& settings,
+                              const sluice::ipvs::RuleElements& wanted) override {
+    world_.events.emplace_back("replace rules");
+    if (!world_.take_change()) return World::ended();
+    return counted(world_.engine.rules().replace(settings, wanted));
+  }
+  Result<std::size_t> change(Family family, const sluice::ipvs::RuleElements& add,
+                             const sluice::ipvs::RuleElements& remove) override {
+    const auto size = [](const auto& of) { return of.rules.size() + of.allowed.size() + of.addresses.size(); };
+    world_.events.push_back(fmt::format("rules +{} -{}", size(add), size(remove)));
+    if (!world_.take_change()) return World::ended();
+    return counted(world_.engine.rules().change(family, add, remove));
+  }
+  Result<> clear(Family family) override { return world_.engine.rules().clear(family); }
+  Result<sluice::ipvs::RuleElements> read(Family family) override { return world_.engine.rules().read(family); }
+  Result<bool> intact(const sluice::ipvs::RuleSettings& settings) override {
+    return world_.engine.rules().intact(settings);
+  }
+
+ private:
+  Result<std::size_t> counted(Result<std::size_t> written) {
+    if (written) world_.messages += *written;
+    return written;
+  }
+  World& world_;
+};
+
+class WorldMasquerade : public MasqueradeTable {
+ public:
+  explicit WorldMasquerade(World& world) : world_(world) {}
+  Result<std::size_t> replace() override { return std::exchange(world_.masquerade_there, true) ? 0U : 1U; }
+  Result<bool> intact() override { return world_.masquerade_there; }
+  Result<Difference> compare() override {
+    Difference difference;
+    if (!world_.masquerade_there) difference.missing.emplace_back("masquerade rule");
+    return difference;
+  }
+  [[nodiscard]] std::size_t rules() const override { return 1; }
+
+ private:
+  World& world_;
+};
+
 class WorldEngine : public sluice::ipvs::FakeEngine {
  public:
-  explicit WorldEngine(World& world) : world_(world) {}
+  explicit WorldEngine(World& world) : world_(world), rules_(world) {}
   [[nodiscard]] sluice::ipvs::Description description() const override { return world_.engine.description(); }
   Result<> list(const Wanted& wanted, const std::function<void(sluice::ipvs::VirtualServerState)>& visit) override {
     ++world_.lists;
@@ -91,6 +140,8 @@ class WorldEngine : public sluice::ipvs::FakeEngine {
   Result<> set_timeouts(const sluice::ipvs::Timeouts& timeouts) override {
     return world_.engine.set_timeouts(timeouts);
   }
+  sluice::ipvs::ServiceRules* service_rules() override { return description().needs_helper_rules ? nullptr : &rules_; }
+  Result<std::optional<std::chrono::milliseconds>> tend() override { return world_.engine.tend(); }
 
  private:
   Result<std::vector<sluice::ipvs::Failure>> tried(std::span<const TableChange> changes) {
@@ -108,6 +159,7 @@ class WorldEngine : public sluice::ipvs::FakeEngine {
   }
 
   World& world_;
+  WorldRules rules_;
 };
 
 class WorldTable : public HelperTable {
@@ -217,12 +269,17 @@ class WorldNetwork : public node::Network {
 };
 
 // What the description of the world's engine demands, and nothing more.
-inline Parts parts_of(World& world) {
+inline Parts parts_of(World& world, const HelperSettings& helper = {}) {
   const sluice::ipvs::Description description = world.engine.description();
   Parts parts;
   parts.engine = std::make_unique<WorldEngine>(world);
   parts.network = std::make_unique<WorldNetwork>(world);
-  if (description.needs_helper_rules) parts.table = std::make_unique<WorldTable>(world);
+  if (description.needs_helper_rules) {
+    parts.table = std::make_unique<WorldTable>(world);
+  } else {
+    parts.table = make_engine_rules(*parts.engine->service_rules(), std::string(description.name), helper,
+                                    std::make_unique<WorldMasquerade>(world));
+  }
   if (description.needs_local_addresses) parts.device = std::make_unique<WorldDevice>(world);
   return parts;
 }
@@ -234,9 +291,10 @@ constexpr sluice::ipvs::Description kBareEngine{.name = "bare",
                                                 .needs_ip_vs_settings = false,
                                                 .serves_loopback_clients = true};
 
-inline std::unique_ptr<IpvsDataPlane> open_plane(World& world, Options options = {}) {
+inline std::unique_ptr<IpvsDataPlane> open_plane(World& world, Options options = {},
+                                                 const HelperSettings& helper = {}) {
   options.warn = [&world](const Warning& warning) { world.warnings.push_back(warning); };
-  auto opened = IpvsDataPlane::open(std::move(options), parts_of(world), world.clock);
+  auto opened = IpvsDataPlane::open(std::move(options), parts_of(world, helper), world.clock);
   if (!opened) {
     ADD_FAILURE() << opened.error().what;
     std::abort();

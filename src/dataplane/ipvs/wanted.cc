@@ -72,7 +72,8 @@ std::chrono::milliseconds drain_timeout_of(const plan::ServicePortPlan& port, co
 // Why this address of a Service must not be served, or nothing.
 std::optional<std::string> reason_to_refuse(const IpAddress& address, plan::FrontendKind kind,
                                             const WantedSettings& settings, const NodeAddresses& node) {
-  if (!settings.binds_addresses) return std::nullopt;
+  const bool routed = settings.routes_cluster_ips && kind == plan::FrontendKind::kClusterIp;
+  if (!settings.binds_addresses && !routed) return std::nullopt;
   if (auto reason = node::why_not_to_bind(address, node)) return reason;
   // A proxy that runs in the cluster may reach the API server by the cluster IP of default/kubernetes, which must be
   // served, of course.

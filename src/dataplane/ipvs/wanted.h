@@ -39,6 +39,8 @@ struct WantedSettings {
   bool localhost_node_ports = false;
   // Addresses of Services become addresses of this node, so it must not lose its own by them.
   bool binds_addresses = true;
+  // Cluster IPs become routes of this node: the same holds for them.
+  bool routes_cluster_ips = false;
   std::vector<IpAddress> api_server_addresses;
   // Schedulers that the engine does not have: rr is wanted instead.
   std::set<std::string> missing_schedulers;
