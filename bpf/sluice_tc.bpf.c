@@ -13,14 +13,14 @@
 #include <linux/pkt_cls.h>
 
 #include "lib/connections.bpf.h"
+#include "lib/late.bpf.h"
 #include "lib/refuse.bpf.h"
 #include "lib/rewrite.bpf.h"
 #include "lib/sweep.bpf.h"
+#include "lib/tag.bpf.h"
 
 #define SLUICE_ETHERNET_SIZE 14u
-#define SLUICE_LO 1 /* in every network namespace */
-#define SLUICE_AF_INET 2
-#define SLUICE_AF_INET6 10
+#define SLUICE_PACKET_HOST 0 /* PACKET_HOST of <linux/if_packet.h> */
 
 static __always_inline int sluice_dropped(__u32 reason)
 {
@@ -28,51 +28,9 @@ static __always_inline int sluice_dropped(__u32 reason)
 	return TC_ACT_SHOT;
 }
 
-/* What a packet carries that was rewritten here: it may meet more of our hooks, and its mark still is that of a virtual server. Of this
- * namespace only (14 bits say which): a veth pair takes it along to another one, which may have an engine, too. */
-enum {
-	SLUICE_TAG_DONE = 1, /* until it leaves */
-	SLUICE_TAG_LEFT = 3, /* it has passed a hook of egress: the devices below that one are not asked again */
-};
-#define SLUICE_TAG_STATES 3u
-
-static __always_inline __u16 sluice_tag(__u32 state)
+static __always_inline int sluice_not_routed(struct __sk_buff *skb, int route)
 {
-	const struct sluice_pool *pool = sluice_pool_here();
-
-	return pool ? (__u16)((__u32)pool->hash_key << 2 | state) : (__u16)state;
-}
-
-/* SLUICE_TAG_* of a packet, 0 for one that carries none of ours. */
-static __always_inline __u32 sluice_tag_of(const struct __sk_buff *skb)
-{
-	__u32 tag = skb->tc_index, state = tag & SLUICE_TAG_STATES;
-
-	return state && tag == sluice_tag(state) ? state : 0;
-}
-
-/* A packet of the node's own goes out where its real server is, not where a route to the virtual server leads. */
-static __always_inline int sluice_send_on(struct __sk_buff *skb, const struct sluice_packet *packet, const __u8 *real)
-{
-	struct bpf_fib_lookup fib;
-	long found;
-
-	__builtin_memset(&fib, 0, sizeof(fib));
-	/* As the node's own packets are routed: they come from lo. (As a look-up for output it would be bound to the device.) */
-	fib.ifindex = SLUICE_LO;
-	if (packet->outer.family == 4) {
-		fib.family = SLUICE_AF_INET;
-		__builtin_memcpy(&fib.ipv4_src, packet->outer.flow.source + 12, 4);
-		__builtin_memcpy(&fib.ipv4_dst, real + 12, 4);
-	} else {
-		fib.family = SLUICE_AF_INET6;
-		__builtin_memcpy(fib.ipv6_src, packet->outer.flow.source, 16);
-		__builtin_memcpy(fib.ipv6_dst, real, 16);
-	}
-	found = bpf_fib_lookup(skb, &fib, sizeof(fib), 0);
-	if (found != BPF_FIB_LKUP_RET_SUCCESS && found != BPF_FIB_LKUP_RET_NO_NEIGH)
-		return sluice_dropped(SLUICE_DROP_NO_ROUTE);
-	return (int)bpf_redirect_neigh(fib.ifindex, 0, 0, 0);
+	return route == SLUICE_ROUTE_ANSWERED ? sluice_answer(skb) : sluice_dropped(SLUICE_DROP_NO_ROUTE);
 }
 
 /* An ICMP error about a packet of a connection: to whoever has sent that packet, about the one that it has sent. `towards_real`:
@@ -83,31 +41,37 @@ static __always_inline int sluice_pass_error(struct __sk_buff *skb, struct sluic
 	struct sluice_connection *entry = sluice_connection_at(packet->search.link >> 1);
 	const struct sluice_cell *cell;
 	__be16 port, client_port;
-	__u8 address[16];
-	int failed;
+	struct sluice_address address;
+	int failed, device = 0;
 
 	if (!entry)
 		return TC_ACT_UNSPEC;
 	cell = sluice_cell_of(entry);
 	if (!cell || !(SLUICE_READ(cell->flags) & SLUICE_REAL_CONFIGURED))
 		return towards_real ? sluice_dropped(SLUICE_DROP_REAL_SERVER_GONE) : TC_ACT_UNSPEC;
-	sluice_count_packet(entry->real, !towards_real, packet->bytes, 0);
 	if (towards_real) {
-		__builtin_memcpy(address, entry->reply.source, 16);
+		__builtin_memcpy(address.bytes, entry->reply.source, 16);
+		if (late)
+			device = sluice_route(skb, &address);
+		if (late && device <= 0)
+			return sluice_not_routed(skb, device);
 		port = entry->reply.source_port;
 		client_port = entry->reply.target_port;
-		failed = sluice_rewrite_inner(skb, packet, SLUICE_REWRITE_SOURCE, address, port, client_port) ||
-			 sluice_rewrite(skb, &packet->outer, SLUICE_REWRITE_TARGET, address, port);
+		failed = sluice_rewrite_inner(skb, packet, SLUICE_REWRITE_SOURCE, address.bytes, port, client_port) ||
+			 sluice_rewrite(skb, &packet->outer, SLUICE_REWRITE_TARGET, address.bytes, port);
 	} else {
-		__builtin_memcpy(address, entry->request.target, 16);
+		__builtin_memcpy(address.bytes, entry->request.target, 16);
 		port = entry->request.target_port;
 		client_port = entry->request.source_port;
-		failed = sluice_rewrite_inner(skb, packet, SLUICE_REWRITE_TARGET, address, port, client_port) ||
-			 sluice_rewrite(skb, &packet->outer, SLUICE_REWRITE_SOURCE, address, port);
+		failed = sluice_rewrite_inner(skb, packet, SLUICE_REWRITE_TARGET, address.bytes, port, client_port) ||
+			 sluice_rewrite(skb, &packet->outer, SLUICE_REWRITE_SOURCE, address.bytes, port);
 	}
 	if (failed)
 		return sluice_dropped(SLUICE_DROP_MALFORMED);
-	return towards_real && late ? sluice_send_on(skb, packet, address) : TC_ACT_UNSPEC;
+	sluice_count_packet(entry->real, !towards_real, packet->bytes, 0);
+	if (towards_real)
+		return late ? sluice_send_on(skb, packet->outer.l3, (__u32)device) : TC_ACT_UNSPEC;
+	return late ? TC_ACT_UNSPEC : sluice_put_back_late(skb, packet->outer.l3, entry);
 }
 
 /* From the client: to its real server. */
@@ -117,26 +81,35 @@ static __always_inline int sluice_forward(struct __sk_buff *skb, struct sluice_p
 	struct sluice_connection *entry = sluice_connection_at(packet->search.link >> 1);
 	const struct sluice_cell *cell;
 	__be16 port, client_port;
-	__u8 address[16];
+	struct sluice_address address;
+	int device = 0;
 
 	if (!entry)
 		return TC_ACT_UNSPEC;
 	cell = sluice_cell_of(entry);
 	if (!cell || !(SLUICE_READ(cell->flags) & SLUICE_REAL_CONFIGURED))
 		return sluice_dropped(SLUICE_DROP_REAL_SERVER_GONE);
-	__builtin_memcpy(address, entry->reply.source, 16);
+	__builtin_memcpy(address.bytes, entry->reply.source, 16);
 	port = entry->reply.source_port;
 	client_port = entry->reply.target_port;
+	if (late) {
+		device = sluice_route(skb, &address);
+		if (device <= 0)
+			return sluice_not_routed(skb, device);
+		sluice_note_device(entry, skb->ifindex);
+	}
 	sluice_count_packet(entry->real, 0, packet->bytes, connections);
 	/* Last, so that what was read above was of this connection. */
 	if (!connections && !packet->outer.later &&
 	    !sluice_advance(packet->search.link >> 1, packet->search.word, SLUICE_IN, packet->event))
 		return sluice_dropped(SLUICE_DROP_BUSY);
-	if (sluice_rewrite(skb, &packet->outer, SLUICE_REWRITE_TARGET, address, port) ||
+	if (sluice_rewrite(skb, &packet->outer, SLUICE_REWRITE_TARGET, address.bytes, port) ||
 	    sluice_rewrite_other_port(skb, &packet->outer, SLUICE_REWRITE_SOURCE, client_port))
 		return sluice_dropped(SLUICE_DROP_MALFORMED);
+	if (late)
+		return sluice_send_on(skb, packet->outer.l3, (__u32)device);
 	skb->tc_index = sluice_tag(SLUICE_TAG_DONE);
-	return late ? sluice_send_on(skb, packet, address) : TC_ACT_UNSPEC;
+	return TC_ACT_UNSPEC;
 }
 
 /* From the real server: as if from the virtual server. */
@@ -145,11 +118,11 @@ static __always_inline int sluice_return(struct __sk_buff *skb, struct sluice_pa
 	struct sluice_connection *entry = sluice_connection_at(packet->search.link >> 1);
 	const struct sluice_cell *cell;
 	__be16 port, client_port;
-	__u8 address[16];
+	struct sluice_address address;
 
 	if (!entry)
 		return TC_ACT_UNSPEC;
-	__builtin_memcpy(address, entry->request.target, 16);
+	__builtin_memcpy(address.bytes, entry->request.target, 16);
 	port = entry->request.target_port;
 	client_port = entry->request.source_port;
 	cell = sluice_cell_of(entry);
@@ -158,11 +131,12 @@ static __always_inline int sluice_return(struct __sk_buff *skb, struct sluice_pa
 	if (!packet->outer.later &&
 	    !sluice_advance(packet->search.link >> 1, packet->search.word, SLUICE_OUT, packet->event))
 		return sluice_dropped(SLUICE_DROP_BUSY);
-	if (sluice_rewrite(skb, &packet->outer, SLUICE_REWRITE_SOURCE, address, port) ||
+	if (sluice_rewrite(skb, &packet->outer, SLUICE_REWRITE_SOURCE, address.bytes, port) ||
 	    sluice_rewrite_other_port(skb, &packet->outer, SLUICE_REWRITE_TARGET, client_port))
 		return sluice_dropped(SLUICE_DROP_MALFORMED);
-	if (egress)
-		skb->tc_index = sluice_tag(SLUICE_TAG_LEFT);
+	if (!egress)
+		return sluice_put_back_late(skb, packet->outer.l3, entry);
+	skb->tc_index = sluice_tag(SLUICE_TAG_LEFT);
 	return TC_ACT_UNSPEC;
 }
 
@@ -199,17 +173,25 @@ static __always_inline int sluice_forward_once(struct __sk_buff *skb, struct slu
 					       const struct sluice_service *service, __u32 real_id, __u32 late)
 {
 	const struct sluice_real *real = sluice_real_at(real_id);
-	__u8 address[16];
+	struct sluice_address address;
+	int device = 0;
 
 	if (!real)
 		return sluice_dropped(SLUICE_DROP_NO_REAL_SERVER);
-	__builtin_memcpy(address, real->address, 16);
+	__builtin_memcpy(address.bytes, real->address, 16);
+	if (late) {
+		device = sluice_route(skb, &address);
+		if (device <= 0)
+			return sluice_not_routed(skb, device);
+	}
 	sluice_count_packet(real_id, 0, packet->bytes, 1);
-	if (sluice_rewrite(skb, &packet->outer, SLUICE_REWRITE_TARGET, address,
+	if (sluice_rewrite(skb, &packet->outer, SLUICE_REWRITE_TARGET, address.bytes,
 			   sluice_port_on(real, service, &packet->outer.flow)))
 		return sluice_dropped(SLUICE_DROP_MALFORMED);
+	if (late)
+		return sluice_send_on(skb, packet->outer.l3, (__u32)device);
 	skb->tc_index = sluice_tag(SLUICE_TAG_DONE);
-	return late ? sluice_send_on(skb, packet, address) : TC_ACT_UNSPEC;
+	return TC_ACT_UNSPEC;
 }
 
 static __always_inline __u32 sluice_schedule(const struct sluice_service *service, __u32 id,
@@ -257,8 +239,9 @@ static __always_inline int sluice_begin(struct __sk_buff *skb, struct sluice_pac
 
 	if (!service)
 		return TC_ACT_UNSPEC;
+	/* Of a connection that is not known (any more). Not passed on: a load balancer's address would be sent back here, again and again. */
 	if (packet->outer.protocol == SLUICE_TCP && !packet->syn_only)
-		return TC_ACT_UNSPEC;
+		return !service->key.protocol || sluice_has_socket(skb) ? TC_ACT_UNSPEC : sluice_reset(skb);
 	if (packet->outer.protocol == SLUICE_SCTP && packet->event != SLUICE_SCTP_EVENT_INIT)
 		return TC_ACT_UNSPEC;
 	/* The data of active FTP: it comes with another connection. */
@@ -317,11 +300,12 @@ static __always_inline __u32 sluice_find_live(struct sluice_packet *packet, cons
 	return 0;
 }
 
-static __always_inline int sluice_handle(struct __sk_buff *skb, __u32 l3, int egress)
+/* `serve`: every packet that is not of a connection that is served elsewhere: the node's own, and what was routed to sluice0. */
+static __always_inline int sluice_serve(struct __sk_buff *skb, struct sluice_packet *packet, __u32 l3, int egress,
+					__u32 own_device)
 {
-	struct sluice_packet *packet = sluice_packet_here();
 	/* Nobody has received it: it is the node's own. */
-	__u32 own = egress && skb->ingress_ifindex == 0;
+	__u32 serve = egress && (skb->ingress_ifindex == 0 || own_device);
 	__u32 family, link, late, tag, error = 0;
 
 	if (skb->protocol == bpf_htons(ETH_P_IP))
@@ -330,14 +314,19 @@ static __always_inline int sluice_handle(struct __sk_buff *skb, __u32 l3, int eg
 		family = 6;
 	else
 		return TC_ACT_UNSPEC;
-	if (!packet)
-		return TC_ACT_UNSPEC;
 	tag = sluice_tag_of(skb);
 	if (tag && egress) {
 		skb->tc_index = sluice_tag(SLUICE_TAG_LEFT);
 		return TC_ACT_UNSPEC;
 	}
-	if (tag == SLUICE_TAG_DONE)
+	if (tag == SLUICE_TAG_DONE) {
+		/* Put back here with the addresses of another device's neighbours. */
+		if (skb->pkt_type != SLUICE_PACKET_HOST)
+			bpf_skb_change_type(skb, SLUICE_PACKET_HOST);
+		return TC_ACT_UNSPEC;
+	}
+	/* What passes a bridge, or is seen by a device that listens to everybody, is not for this node. */
+	if (!egress && skb->pkt_type != SLUICE_PACKET_HOST)
 		return TC_ACT_UNSPEC;
 	if (tag) {
 		/* It has come back. What came by lo was seen where it left. */
@@ -365,15 +354,30 @@ static __always_inline int sluice_handle(struct __sk_buff *skb, __u32 l3, int eg
 	}
 	/* netfilter sets marks, and so later than packets come in: those of clients elsewhere are seen where they leave. */
 	if (!link)
-		return error || (egress && !own && !skb->mark) ? TC_ACT_UNSPEC : sluice_begin(skb, packet, !!egress);
+		return error || (egress && !serve && !skb->mark) ? TC_ACT_UNSPEC : sluice_begin(skb, packet, !!egress);
 	late = sluice_connection_flags(packet->search.word) & SLUICE_CONNECTION_LATE;
-	if (link & 1 ? !!late == egress : !!late != egress)
+	/* On sluice0 also a request that should have been rewritten where it came in: somebody has taken our hook away. */
+	if (link & 1 ? !!late == egress : !!late != egress && !own_device)
 		return TC_ACT_UNSPEC;
 	if (error)
 		return sluice_pass_error(skb, packet, !(link & 1), egress);
 	if (packet->outer.fragmented && !packet->outer.later)
 		sluice_remember_fragment(packet);
 	return link & 1 ? sluice_return(skb, packet, egress) : sluice_forward(skb, packet, egress, 0);
+}
+
+static __always_inline int sluice_handle(struct __sk_buff *skb, __u32 l3, int egress)
+{
+	__u32 own_device = egress && sluice_is_own_device(skb->ifindex);
+	struct sluice_packet *packet = sluice_packet_here();
+	int verdict;
+
+	if (!packet)
+		return TC_ACT_UNSPEC;
+	packet->kind = SLUICE_PACKET_OTHER;
+	verdict = sluice_serve(skb, packet, l3, egress, own_device);
+	/* Nothing leaves sluice0 by itself. */
+	return own_device && verdict == TC_ACT_UNSPEC ? sluice_turn_away(skb, packet) : verdict;
 }
 
 SEC("tc")

@@ -28,6 +28,11 @@ enum {
 	SLUICE_PACKET_ICMP_ERROR, /* about another packet */
 };
 
+/* IPv4 as ::ffff:a.b.c.d. */
+struct sluice_address {
+	__u8 bytes[16];
+};
+
 /* Where a packet's headers are, and its two ends. */
 struct sluice_headers {
 	struct sluice_flow flow;

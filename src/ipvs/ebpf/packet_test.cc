@@ -15,6 +15,7 @@ using Bytes = std::vector<std::uint8_t>;
 
 constexpr std::uint32_t kNext = 0xffffffff;  // TC_ACT_UNSPEC
 constexpr std::uint32_t kDropped = 2;        // TC_ACT_SHOT
+constexpr std::uint32_t kRedirected = 7;     // TC_ACT_REDIRECT
 constexpr std::uint8_t kTcp = 6;
 constexpr std::uint8_t kUdp = 17;
 constexpr std::uint8_t kSctp = 132;
@@ -76,7 +77,9 @@ Bytes frame(const Shape& shape) {
     const std::uint32_t sum = sum_of(l4, sum_of(pseudo)) ^ 0xffff;
     put16(l4, shape.protocol == kTcp ? 16 : 6, sum == 0 && shape.protocol == kUdp ? 0xffff : sum);
   }
+  // To lo, on which packets are tried: it has no MAC.
   Bytes all(14, 0x02);
+  std::fill_n(all.begin(), 6, std::uint8_t{0});
   put16(all, 12, v4 ? 0x0800 : 0x86dd);
   Bytes header(v4 ? 20 : 40);
   if (v4) {
@@ -194,14 +197,16 @@ TEST_F(Packet, OfNobodyIsLeftAsItIs) {
   put16(arp, 12, 0x0806);
   Bytes shorter = frame({});
   shorter.resize(14 + 20 + 2);
+  Bytes foreign = frame({});
+  foreign[0] = 0x02;
   Bytes version = frame({});
   version[14] = 0x55;
   const std::vector<std::pair<const char*, Bytes>> rows{
       {"another address", frame({.target = "10.0.0.2"})},
       {"another port", frame({.port = 81})},
       {"another protocol", frame({.protocol = 47})},
-      {"no connection, and no SYN", frame({.tcp_flags = 0x10})},
-      {"a reset", frame({.tcp_flags = 0x06})},
+      {"no connection, and no SYN, to another port", frame({.port = 81, .tcp_flags = 0x10})},
+      {"for another machine", foreign},
       {"from port 20", frame({.client_port = 20})},
       {"a later fragment of nothing", frame({.protocol = kUdp, .fragment = 0x0010})},
       {"no IP", arp},
@@ -211,6 +216,43 @@ TEST_F(Packet, OfNobodyIsLeftAsItIs) {
   for (const auto& [name, bytes] : rows) {
     SCOPED_TRACE(name);
     expect(bytes, kNext, bytes);
+  }
+}
+
+// As the kernel answers a segment for which it has no socket.
+TEST_F(Packet, OfNoConnectionIsReset) {
+  for (const Shape& target : {Shape{}, Shape{.client = "fd01::1", .target = "fd00::1"}}) {
+    SCOPED_TRACE(target.target);
+    const bool v4 = ip(target.client).family() == Family::kIPv4;
+    Shape shape = target;
+    shape.tcp_flags = 0x11;  // FIN and ACK
+    Bytes in = frame(shape);
+    const std::size_t l4 = v4 ? 34 : 54;
+    for (std::size_t i = 0; i < 8; ++i) in[l4 + 4 + i] = static_cast<std::uint8_t>(0x10 + i);
+    const auto run = sys::run_bpf_program(programs_.ingress.get(), std::as_bytes(std::span(in)));
+    ASSERT_TRUE(run) << run.error().what;
+    EXPECT_EQ(run->verdict, kRedirected);
+    const auto* bytes = reinterpret_cast<const std::uint8_t*>(run->packet.data());
+    const Bytes out(bytes, bytes + run->packet.size());
+    ASSERT_EQ(out.size(), l4 + 20);
+    EXPECT_EQ(Bytes(out.begin(), out.begin() + 6), Bytes(in.begin() + 6, in.begin() + 12)) << "to where it came from";
+    EXPECT_EQ(Bytes(out.begin() + l4, out.begin() + l4 + 2), Bytes(in.begin() + l4 + 2, in.begin() + l4 + 4));
+    EXPECT_EQ(Bytes(out.begin() + l4 + 4, out.begin() + l4 + 8), Bytes(in.begin() + l4 + 8, in.begin() + l4 + 12))
+        << "the sequence number that was acknowledged";
+    EXPECT_EQ(out[l4 + 13], 0x04);
+    const std::size_t addresses = v4 ? 26 : 22;
+    const std::size_t size = v4 ? 4 : 16;
+    EXPECT_EQ(Bytes(out.begin() + addresses, out.begin() + addresses + size),
+              Bytes(in.begin() + addresses + size, in.begin() + addresses + 2 * size));
+    Bytes summed(out.begin() + addresses, out.begin() + addresses + 2 * size);
+    summed.insert(summed.end(), {0, kTcp, 0, 20});
+    summed.insert(summed.end(), out.begin() + l4, out.end());
+    EXPECT_EQ(sum_of(summed), 0xffffU);
+    if (v4) {
+      EXPECT_EQ(sum_of(Bytes(out.begin() + 14, out.begin() + 34)), 0xffffU);
+    }
+    shape.tcp_flags = 0x04;
+    expect(frame(shape), kDropped, {});
   }
 }
 
