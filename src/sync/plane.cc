@@ -226,10 +226,13 @@ Plane::Turn Plane::sync(const plan::Planner& planner) {
   const double seconds = to_seconds(context_.clock.steady_now() - start);
   runner_.finish(static_cast<bool>(outcome));
   context_.metrics.observe_sync(family_, full, seconds);
+  if (!outcome) {
+    failed(changes, outcome.error(), seconds);
+    return {};
+  }
+  // Not of one that failed: what it would refuse, another plane may be serving.
   note_refusals(planner);
-  if (outcome) return succeeded(changes, *outcome, seconds);
-  failed(changes, outcome.error(), seconds);
-  return {};
+  return succeeded(changes, *outcome, seconds);
 }
 
 // Those whose plan waits to be programmed are included there.

@@ -91,7 +91,15 @@ void Succession::tend(Retiring& each) {
     each.next = std::min<Clock::SteadyTime>(now + **again, each.deadline);
     return;
   }
+  forget_rules(*each.plane);
   each.plane.reset();
+}
+
+// Metrics keep a plane's last counts until they are replaced, which a plane of another mode does not do.
+void Succession::forget_rules(const dataplane::DataPlane& gone) const {
+  if (serving_ && serving_->name() == gone.name()) return;
+  for (const auto& [table, count] : gone.rules_by_table())
+    context_.metrics.set_rules(family_, gone.name(), table, 0, 0);
 }
 
 std::optional<Clock::SteadyTime> Succession::next_wake() const {

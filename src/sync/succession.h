@@ -66,6 +66,7 @@ class Succession {
   void retire(std::unique_ptr<dataplane::DataPlane> plane);
   void tend(Retiring& each);
   void tend_failed(Retiring& each, const Error& error);
+  void forget_rules(const dataplane::DataPlane& gone) const;
   void publish();
 
   const SyncContext& context_;

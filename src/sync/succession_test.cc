@@ -2,6 +2,7 @@
 // One data plane takes over from another, on a clock that the test moves.
 #include "sync/succession.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 
 #include "dataplane/fake_data_plane.h"
@@ -70,6 +71,15 @@ class SuccessionTest : public testing::Test {
     planes().begin(std::move(plane));
   }
   [[nodiscard]] std::vector<PlaneStage> stages() const { return planes_->status().planes; }
+  // Whether the metrics have this line for IPv4.
+  [[nodiscard]] testing::AssertionResult shows(const std::string& name, int value,
+                                               const std::string& table = "") const {
+    const std::string labels = table.empty() ? "" : fmt::format(",table=\"{}\"", table);
+    const std::string line = fmt::format("\n{}{{ip_family=\"IPv4\"{}}} {}\n", name, labels, value);
+    const std::string text = metrics_.text();
+    if (text.find(line) != std::string::npos) return testing::AssertionSuccess();
+    return testing::AssertionFailure() << "no" << line << "in" << text;
+  }
 
   FakeClock clock_;
   observe::Metrics metrics_;
@@ -235,6 +245,64 @@ TEST_F(SuccessionTest, ASuccessorThatNeverServedGivesWayToTheNext) {
   first_ = nullptr;
   EXPECT_THAT(stages(), ElementsAre(PlaneStage{"third", Stage::kServing}));
   EXPECT_TRUE(old_kernel_.retired);
+}
+
+TEST_F(SuccessionTest, GaugesAndEventsAreThoseOfTheServingPlane) {
+  std::size_t refused = 0;
+  hooks_.address_refused = [&refused](const dataplane::Refusal&) { ++refused; };
+  start();
+  EXPECT_TRUE(shows("sluice_refused_addresses", 0));
+  succeed();
+  second_->failures = 1;
+  second_->refused = {{{}, {}, "the node itself needs it"}};
+  second_->refuse = [](const plan::ServicePortKey&) { return "not here"; };
+  planes().step(planner_);
+  EXPECT_TRUE(shows("sluice_refused_addresses", 0)) << "the old plane serves it";
+  EXPECT_EQ(refused, 0u);
+
+  clock_.advance(settings_.sync_period);
+  planes().step(planner_);
+  first_ = nullptr;
+  EXPECT_TRUE(shows("sluice_refused_addresses", 1));
+  EXPECT_TRUE(shows("sluice_refused_service_ports", 1));
+  EXPECT_EQ(refused, 1u);
+}
+
+TEST_F(SuccessionTest, ThePlaneThatTakesOverShowsItsRulesAndOneThatIsGoneHasNone) {
+  const std::string rules = "kubeproxy_sync_proxy_rules_iptables_total";
+  auto plane = make("iptables", old_kernel_);
+  first_ = plane.get();
+  planes_.emplace(context_, Family::kIPv4);
+  planes().begin(std::move(plane));
+  planes().step(planner_);
+  EXPECT_TRUE(shows(rules, 1, "nat"));
+  succeed();
+  second_->mode = "ipvs";
+  first_->tend_again = 10s;
+  planes().step(planner_);
+  EXPECT_TRUE(shows(rules, 1, "nat")) << "they carry the connections that are left";
+  EXPECT_TRUE(shows("sluice_ipvs_helper_rules", 1));
+  first_->tend_again.reset();
+  clock_.advance(10s);
+  planes().step(planner_);
+  first_ = nullptr;
+  EXPECT_TRUE(shows(rules, 0, "nat"));
+  EXPECT_TRUE(shows("sluice_ipvs_helper_rules", 1));
+}
+
+TEST_F(SuccessionTest, ARetiringPlaneLeavesTheRulesOfItsSuccessorInTheSameModeAlone) {
+  const std::string rules = "kubeproxy_sync_proxy_rules_iptables_total";
+  auto plane = make("iptables", old_kernel_);
+  first_ = plane.get();
+  planes_.emplace(context_, Family::kIPv4);
+  planes().begin(std::move(plane));
+  planes().step(planner_);
+  succeed();
+  second_->mode = "iptables";
+  planes().step(planner_);
+  first_ = nullptr;
+  EXPECT_THAT(stages(), ElementsAre(PlaneStage{"iptables", Stage::kServing}));
+  EXPECT_TRUE(shows(rules, 1, "nat"));
 }
 
 TEST_F(SuccessionTest, WhatIsServedIsThatOfTheServingPlane) {
