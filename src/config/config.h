@@ -12,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/data_folder.h"
 #include "config/scalar.h"
 #include "ipvs/engine_choice.h"
 
@@ -178,7 +179,7 @@ struct SluiceConfig {
   Iptables iptables;
   Ipvs ipvs;
   bool drift_repair = true;
-  std::string data_dir = "/run/sluice";
+  std::string data_dir = kDefaultDataFolder;
   friend bool operator==(const SluiceConfig&, const SluiceConfig&) = default;
 };
 

@@ -12,6 +12,7 @@
 #include <array>
 #include <limits>
 
+#include "base/data_folder.h"
 #include "config/feature_gates.h"
 
 namespace sluice::config {
@@ -203,7 +204,7 @@ constexpr std::string_view kKlog = "the log goes to standard error, in klog's fo
 #define SLUICE_NOWHERE &store<SLUICE_IN(unused)>, nullptr
 // clang-format off
 constexpr FlagSpec kTable[] = {
-  {G::kSluice, kApplies, kHonoured, "data-dir", "path", "/run/sluice", "Folder for what must survive a restart of the daemon; wins over dataDir of the file.", SLUICE_STORE(data_dir)},
+  {G::kSluice, kApplies, kHonoured, "data-dir", "path", kDefaultDataFolder, "Folder for what must survive a restart of the daemon; wins over dataDir of the file.", SLUICE_STORE(data_dir)},
   {G::kSluice, kApplies, kHonoured, "help", "", "false", "Print this text and exit; also -h.", SLUICE_STORE(help)},
   {G::kSluice, kApplies, kHonoured, "manifests", "path", "", "Read Services, EndpointSlices and the Node from the YAML and JSON files of this folder, not from an API server; wins over manifests of the file.", SLUICE_STORE(manifests)},
 

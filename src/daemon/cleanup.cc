@@ -14,6 +14,7 @@
 #include <set>
 #include <utility>
 
+#include "base/data_folder.h"
 #include "base/log.h"
 #include "config/flags.h"
 #include "daemon/commands.h"
@@ -136,7 +137,7 @@ int run_cleanup(const std::vector<std::string>& arguments) {
         "still runs here writes its rules again.\n\n"
         "  --config FILE      the proxy's configuration file, of which dataDir is read\n"
         "  --data-dir FOLDER  where the proxy keeps what must survive a restart (default {}); wins over the file\n",
-        sys::kDefaultDataFolder);
+        kDefaultDataFolder);
   };
   std::vector<std::string> flags{"--cleanup"};
   for (std::size_t i = 0; i < arguments.size(); ++i) {

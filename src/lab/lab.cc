@@ -17,6 +17,7 @@
 #include <thread>
 #include <tuple>
 
+#include "base/data_folder.h"
 #include "lab/agent.h"
 #include "lab/cluster_files.h"
 #include "lab/network.h"
@@ -84,7 +85,7 @@ Result<> remove_proxies_folders(const std::string& id) {
     // A name without a namespace, which a crash may leave, is not entered.
     (void)sys::in_netns(name, [&outcome]() -> Result<> {
       std::set<std::string> folders = sys::noted_state_folders();
-      folders.insert(sys::state_folder(sys::kDefaultDataFolder));
+      folders.insert(sys::state_folder(kDefaultDataFolder));
       for (const std::string& folder : folders) {
         std::error_code error;
         fs::remove_all(folder, error);

@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <mutex>
 
+#include "base/data_folder.h"
 #include "lab/lab_fixture.h"
 #include "lab/network.h"
 #include "lab/state.h"
@@ -55,7 +56,7 @@ TEST_F(LabTest, FilesKeptByProxiesAreRemovedWithTheirNamespaces) {
   const std::string data_folder = ::mkdtemp(name);
   std::vector<std::string> folders;
   for (const char* node : {"node1", "node2"}) {
-    const std::string in = node == std::string("node1") ? sys::kDefaultDataFolder : data_folder;
+    const std::string in = node == std::string("node1") ? kDefaultDataFolder : data_folder;
     ASSERT_TRUE(sys::in_netns(fmt::format("sluice-{}-{}", lab->id(), node), [&]() -> Result<> {
       folders.push_back(sys::state_folder(in));
       std::filesystem::create_directories(folders.back() + "/manifests");

@@ -11,8 +11,6 @@
 
 namespace sluice::sys {
 
-inline constexpr const char* kDefaultDataFolder = "/run/sluice";
-
 // Of the calling thread's network namespace: "netns-4026531840-3f2a9c1e-1", from the inode, the boot, and the cookie by
 // which the kernel numbers namespaces (SO_NETNS_COOKIE, Linux 5.14; 0 before).
 std::string netns_state_name();
