@@ -18,13 +18,12 @@
 #include <cstring>
 #include <utility>
 
+#include "sys/netlink_reply.h"
+
 namespace sluice::sys {
 namespace {
 
 constexpr std::size_t kRequestsPerDatagram = 128;
-// The kernel makes the pieces of a dump as large as the largest buffer that the socket ever offered, up to 32 KiB
-// (netlink_dump()).
-constexpr std::size_t kBufferSize = 64 * 1024;
 constexpr std::chrono::milliseconds kPatience = std::chrono::seconds(30);
 
 Error system_error(std::string_view doing, int error) {
@@ -35,18 +34,6 @@ Error system_error(std::string_view doing, int error) {
                     : error == ETIMEDOUT || error == ENOBUFS ? Errc::kUnavailable
                                                              : Errc::kInternal;
   return Error{code, fmt::format("generic netlink: {}: {}", doing, std::strerror(error)), error};
-}
-
-// NLMSG_ERROR, and NLMSG_DONE from kernels that fail in the middle of a dump, carry a negative errno first.
-int carried_error(const nlmsghdr& message) {
-  if (mnl_nlmsg_get_payload_len(&message) < sizeof(int)) return 0;
-  int negative = 0;
-  std::memcpy(&negative, mnl_nlmsg_get_payload(&message), sizeof negative);
-  return -negative;
-}
-
-bool is_end(const nlmsghdr& message) {
-  return message.nlmsg_type == NLMSG_ERROR || message.nlmsg_type == NLMSG_DONE;
 }
 
 std::span<const std::uint8_t> attributes_of(const nlmsghdr& message) {
@@ -115,7 +102,7 @@ void GenericNetlink::CloseSocket::operator()(mnl_socket* socket) const {
 }
 
 GenericNetlink::GenericNetlink(SocketPtr socket)
-    : socket_(std::move(socket)), family_(GENL_ID_CTRL), buffer_(kBufferSize) {}
+    : socket_(std::move(socket)), family_(GENL_ID_CTRL), buffer_(kReplyBufferSize) {}
 
 Result<GenericNetlink> GenericNetlink::open(const std::string& family) {
   SocketPtr socket(mnl_socket_open2(NETLINK_GENERIC, SOCK_CLOEXEC));

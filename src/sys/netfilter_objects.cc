@@ -22,12 +22,12 @@
 #include <memory>
 
 #include "sys/netlink_attributes.h"
+#include "sys/netlink_reply.h"
 
 namespace sluice::sys {
 namespace {
 
 using SocketPtr = std::unique_ptr<mnl_socket, decltype(&mnl_socket_close)>;
-constexpr std::size_t kBufferSize = 64 * 1024;
 
 Error system_error(const std::string& what, int error) {
   const Errc code = error == EPERM    ? Errc::kPermission
@@ -70,7 +70,7 @@ int call_on_message(const nlmsghdr* header, void* data) {
 // returned.
 int converse(mnl_socket* socket, const void* request, std::size_t length, unsigned sequence, OnMessage on_message) {
   if (mnl_socket_sendto(socket, request, length) < 0) return errno;
-  std::vector<char> buffer(kBufferSize);
+  std::vector<char> buffer(kReplyBufferSize);
   while (true) {
     const ssize_t received = mnl_socket_recvfrom(socket, buffer.data(), buffer.size());
     if (received < 0) return errno;
@@ -121,7 +121,7 @@ void append_element_ports(const nlattr* element, std::vector<std::uint16_t>& por
 Result<bool> delete_nft_table(Family family, const std::string& name) {
   SLUICE_TRY(const SocketPtr socket, open_socket());
   const std::uint8_t protocol = family == Family::kIPv4 ? NFPROTO_IPV4 : NFPROTO_IPV6;
-  std::vector<char> buffer(kBufferSize);
+  std::vector<char> buffer(kReplyBufferSize);
   mnl_nlmsg_batch* raw = mnl_nlmsg_batch_start(buffer.data(), buffer.size() / 2);
   const std::unique_ptr<mnl_nlmsg_batch, decltype(&mnl_nlmsg_batch_stop)> batch(raw, &mnl_nlmsg_batch_stop);
   put_header(mnl_nlmsg_batch_current(raw), NFNL_MSG_BATCH_BEGIN, 0, AF_UNSPEC, NFNL_SUBSYS_NFTABLES, 1);

@@ -15,13 +15,12 @@
 #include <memory>
 #include <vector>
 
+#include "sys/netlink_reply.h"
+
 namespace sluice::sys {
 namespace {
 
 using SocketPtr = std::unique_ptr<mnl_socket, decltype(&mnl_socket_close)>;
-// The kernel makes its replies as large as the largest buffer that the socket ever offered, up to 32 KiB
-// (netlink_dump()).
-constexpr std::size_t kBufferSize = 64 * 1024;
 constexpr timeval kAnswerTimeout{10, 0};
 
 Error dump_error(const char* doing, int error) {
@@ -46,19 +45,11 @@ Result<SocketPtr> open_socket(int bus) {
 
 enum class Progress : unsigned char { kMore, kDone };
 
-// NLMSG_ERROR and, from kernels that fail in the middle of a dump, NLMSG_DONE carry a negative errno first.
-int carried_error(const nlmsghdr& message) {
-  if (mnl_nlmsg_get_payload_len(&message) < sizeof(int)) return 0;
-  int negative = 0;
-  std::memcpy(&negative, mnl_nlmsg_get_payload(&message), sizeof negative);
-  return -negative;
-}
-
 Result<Progress> read_messages(const char* data, int length, const DumpReader& reader, bool& interrupted) {
   const auto* message = reinterpret_cast<const nlmsghdr*>(data);
   for (; mnl_nlmsg_ok(message, length); message = mnl_nlmsg_next(message, &length)) {
     if ((message->nlmsg_flags & NLM_F_DUMP_INTR) != 0) interrupted = true;
-    if (message->nlmsg_type == NLMSG_ERROR || message->nlmsg_type == NLMSG_DONE) {
+    if (is_end(*message)) {
       const int error = carried_error(*message);
       if (error == EINTR) interrupted = true;
       if (error != 0 && error != EINTR) return tl::unexpected(dump_error("dump", error));
@@ -74,7 +65,7 @@ Result<DumpEnd> dump_once(int bus, const nlmsghdr& request, const DumpReader& re
   SLUICE_TRY(const SocketPtr socket, open_socket(bus));
   if (mnl_socket_sendto(socket.get(), &request, request.nlmsg_len) < 0)
     return tl::unexpected(dump_error("send a dump request", errno));
-  std::vector<char> buffer(kBufferSize);
+  std::vector<char> buffer(kReplyBufferSize);
   bool interrupted = false;
   while (true) {
     const ssize_t received = mnl_socket_recvfrom(socket.get(), buffer.data(), buffer.size());
