@@ -100,7 +100,8 @@ void keep_effective_blocks(ProxyConfig& config) {
 void apply_platform_defaults(ProxyConfig& config) {
   fill(config.mode, std::string("iptables"));
   fill(config.detect_local_mode, std::string("ClusterCIDR"));
-  if (config.mode == "nftables" && items(config.node_port_addresses).empty()) config.node_port_addresses = {"primary"};
+  const bool nftables = proxy_mode(config) == ProxyMode::kNftables;
+  if (nftables && items(config.node_port_addresses).empty()) config.node_port_addresses = {"primary"};
 }
 
 ProxyConfig default_config() {

@@ -87,8 +87,8 @@ void check_ipvs(const IpvsConfig& ipvs, Problems& problems) {
 
 void check_blocks(const ProxyConfig& config, Problems& problems) {
   problems.within("KubeProxyIPTablesConfiguration.MasqueradeBit", config.iptables.masquerade_bit, 0, 31);
-  if (config.mode == "ipvs") check_ipvs(config.ipvs, problems);
-  if (config.mode == "nftables") {
+  if (proxy_mode(config) == ProxyMode::kIpvs) check_ipvs(config.ipvs, problems);
+  if (proxy_mode(config) == ProxyMode::kNftables) {
     problems.within("KubeProxyNFTablesConfiguration.MasqueradeBit", config.nftables.masquerade_bit, 0, 31);
   }
 }
