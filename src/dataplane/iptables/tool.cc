@@ -31,7 +31,7 @@ constexpr std::string_view kLockWaitSeconds = "5";
 constexpr std::chrono::minutes kToolTimeout{5};
 constexpr int kReadsMax = 5;
 
-std::string base_name(Family family) {
+std::string program_name(Family family) {
   return family == Family::kIPv4 ? "iptables" : "ip6tables";
 }
 
@@ -63,14 +63,14 @@ std::optional<Tool> tool_named(Family family, const std::string& command) {
 }
 
 std::optional<Tool> tool_of(Family family, Flavour flavour) {
-  auto tool = tool_named(family, fmt::format("{}-{}", base_name(family), to_string(flavour)));
-  if (!tool) tool = tool_named(family, base_name(family));
+  auto tool = tool_named(family, fmt::format("{}-{}", program_name(family), to_string(flavour)));
+  if (!tool) tool = tool_named(family, program_name(family));
   return tool && tool->flavour == flavour ? tool : std::nullopt;
 }
 
 Error missing(Family family, std::string_view what) {
   return Error{Errc::kUnsupported,
-               fmt::format("{}: no {} program in PATH; install the package iptables", base_name(family), what)};
+               fmt::format("{}: no {} program in PATH; install the package iptables", program_name(family), what)};
 }
 
 std::vector<std::string> loaded_legacy_tables(Family family) {
@@ -194,7 +194,7 @@ Result<Tool> pick(const Tool& nft, const Tool& legacy) {
   SLUICE_TRY(const Ground all, look(nft, legacy, std::nullopt));
   if (all.nft.kubernetes != all.legacy.kubernetes) return all.nft.kubernetes ? nft : legacy;
   if (all.nft.rules != all.legacy.rules) return all.nft.rules > all.legacy.rules ? nft : legacy;
-  const auto plain = tool_named(nft.family, base_name(nft.family));
+  const auto plain = tool_named(nft.family, program_name(nft.family));
   return plain && plain->flavour == Flavour::kLegacy ? legacy : nft;
 }
 
@@ -228,11 +228,11 @@ bool rules_without_programs(Family family) {
 Result<Tool> find_tool(Family family, std::optional<Flavour> wanted) {
   if (wanted) {
     auto tool = tool_of(family, *wanted);
-    if (!tool) return tl::unexpected(missing(family, fmt::format("{}-{}", base_name(family), to_string(*wanted))));
+    if (!tool) return tl::unexpected(missing(family, fmt::format("{}-{}", program_name(family), to_string(*wanted))));
     return *std::move(tool);
   }
   const std::vector<Tool> tools = installed_tools(family);
-  if (tools.empty()) return tl::unexpected(missing(family, base_name(family)));
+  if (tools.empty()) return tl::unexpected(missing(family, program_name(family)));
   return tools.size() == 1 ? Result<Tool>(tools.front()) : pick(tools[0], tools[1]);
 }
 
