@@ -16,7 +16,6 @@ namespace sluice::daemon {
 namespace {
 
 constexpr std::chrono::seconds kAnswerTimeout{120};  // comparing a very large ruleset takes iptables-save seconds
-constexpr int kCannotTell = 2;
 
 void print_usage(std::FILE* out) {
   fmt::print(
@@ -67,13 +66,13 @@ int run_status(const std::vector<std::string>& arguments) {
     return 0;
   }
   const std::optional<std::string> form = form_of(arguments);
-  if (!form) return kCannotTell;
+  if (!form) return view::kUnknownExitStatus;
   const auto response = ask({"/status", {{"form", *form}}});
   if (!response) {
-    const bool nobody = response.error().code == Errc::kNotFound;
+    const bool none = response.error().code == Errc::kNotFound;
     fmt::print(stderr, "sluice status: {}\n",
-               nobody ? "no proxy of ours runs in this network namespace" : response.error().what);
-    return kCannotTell;
+               none ? "no proxy of ours runs in this network namespace" : response.error().what);
+    return view::kUnknownExitStatus;
   }
   if (response->refused) fmt::print(stderr, "sluice status: ");
   std::fwrite(response->body.data(), 1, response->body.size(), response->refused ? stderr : stdout);

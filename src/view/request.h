@@ -34,6 +34,8 @@ struct Response {
   friend bool operator==(const Response&, const Response&) = default;
 };
 std::string encode(const Response& response);
+// Of a program that could not find out what it was called for.
+inline constexpr int kUnknownExitStatus = 2;
 // kUnsupported for the response of a proxy with another protocol.
 Result<Response> decode_response(std::string_view text);
 

@@ -9,8 +9,6 @@
 namespace sluice::view {
 namespace {
 
-constexpr int kCannotTell = 2;
-
 Result<> unknown(std::string_view kind, const std::string& word, const std::vector<std::string>& known) {
   return fail(Errc::kUnsupported,
               fmt::format("the proxy that runs, version {}, knows no {} '{}'; it knows {}", SLUICE_VERSION, kind, word,
@@ -52,7 +50,7 @@ Result<> Router::check(const Request& request) const {
 void Router::route(const std::string& line, std::function<void(std::string)> reply) const {
   const auto request = decode_request(line);
   const Result<> checked = request ? check(*request) : Result<>(tl::unexpected(request.error()));
-  if (!checked) return reply(encode(Response{true, kCannotTell, checked.error().what + "\n"}));
+  if (!checked) return reply(encode(Response{true, kUnknownExitStatus, checked.error().what + "\n"}));
   entries_.at(request->path).handler(*request, [reply = std::move(reply)](const Response& response) {
     reply(encode(response));
   });
