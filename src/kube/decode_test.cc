@@ -82,24 +82,6 @@ TEST(DecodeService, OldServersKnowOneClusterIpAndAffinityHasADefaultTimeout) {
                   .headless);
 }
 
-TEST(DecodeSlice, OneThatNamesNoServiceGetsAWarning) {
-  Decoder decoder;
-  for (const auto& [labels, warnings] :
-       {std::pair("", 1U), std::pair(R"("app":"web")", 1U), std::pair(R"("kubernetes.io/service-name":"")", 1U),
-        std::pair(R"("kubernetes.io/service-name":"web")", 0U),
-        std::pair(R"("service.kubernetes.io/headless":"")", 0U)}) {
-    const auto decoded = decoder.decode(
-        fmt::format(R"({{"metadata":{{"name":"x","namespace":"s","labels":{{{}}}}},"addressType":"IPv4"}})", labels),
-        "EndpointSlice");
-    ASSERT_TRUE(decoded) << labels;
-    ASSERT_EQ(decoded->warnings.size(), warnings) << labels;
-    if (warnings > 0) {
-      EXPECT_EQ(decoded->warnings.front().text,
-                "there is no label kubernetes.io/service-name, so it belongs to no Service");
-    }
-  }
-}
-
 TEST(DecodeSlice, ConditionsHintsAndPlacesOfBothVersions) {
   const auto slice = decoded<model::EndpointSlice>(R"({"apiVersion":"discovery.k8s.io/v1","kind":"EndpointSlice",
     "metadata":{"name":"web-x","namespace":"shop","labels":{"kubernetes.io/service-name":"web"},
