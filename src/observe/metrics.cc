@@ -163,8 +163,9 @@ void Metrics::expect(Family family, std::string_view mode) {
   for (const MetricId id : {MetricId::kSyncFullDuration, MetricId::kSyncPartialDuration}) impl_->histogram(id, family);
 }
 
-void Metrics::observe_sync(Family family, bool full, double seconds) {
+void Metrics::observe_sync(Family family, std::string_view mode, bool full, double seconds) {
   impl_->histogram(MetricId::kSyncDuration, family).Observe(seconds);
+  if (mode != kIptables) return;
   impl_->histogram(full ? MetricId::kSyncFullDuration : MetricId::kSyncPartialDuration, family).Observe(seconds);
 }
 

@@ -26,8 +26,8 @@ class Metrics {
   // This family is served in this mode ("iptables"): counters that have no value yet appear as 0 from
   // now on, so that an alert on its growth sees the first one.
   void expect(Family family, std::string_view mode);
-  // One attempt to sync took this long, whether it succeeded or not.
-  void observe_sync(Family family, bool full, double seconds);
+  // One attempt to sync took this long, whether it succeeded or not. In mode iptables also by kind: full or partial.
+  void observe_sync(Family family, std::string_view mode, bool full, double seconds);
   void set_sync_succeeded(Family family, Clock::WallTime when);
   void set_sync_queued(Family family, Clock::WallTime when);
   // From an endpoint's change in the API (its trigger time) until the kernel forwards by it.

@@ -31,8 +31,8 @@ const Clock::WallTime kTime{std::chrono::milliseconds(1'700'000'000'250)};
 
 void feed_all(Metrics& metrics) {
   for (const Family family : kFamilies) {
-    metrics.observe_sync(family, true, 0.002);
-    metrics.observe_sync(family, false, 0.003);
+    metrics.observe_sync(family, "iptables", true, 0.002);
+    metrics.observe_sync(family, "iptables", false, 0.003);
     metrics.set_sync_succeeded(family, kTime);
     metrics.set_sync_queued(family, kTime);
     metrics.observe_network_programming(family, 0.7);
@@ -256,8 +256,8 @@ TEST(Metrics, ValuesAreReportedAsGiven) {
 
 TEST(Metrics, AFullSyncAndAPartialOneCountTwiceOverall) {
   Metrics metrics;
-  metrics.observe_sync(Family::kIPv4, true, 0.5);
-  metrics.observe_sync(Family::kIPv4, false, 0.25);
+  metrics.observe_sync(Family::kIPv4, "iptables", true, 0.5);
+  metrics.observe_sync(Family::kIPv4, "iptables", false, 0.25);
   const std::vector<std::string> lines = lines_of(metrics);
   EXPECT_THAT(lines, Contains(R"(kubeproxy_sync_proxy_rules_duration_seconds_count{ip_family="IPv4"} 2)"));
   EXPECT_THAT(lines, Contains(R"(kubeproxy_sync_proxy_rules_duration_seconds_sum{ip_family="IPv4"} 0.75)"));
@@ -288,11 +288,15 @@ TEST(Metrics, EachModeHasNamesOfItsOwn) {
     metrics.expect(Family::kIPv4, row.mode);
     metrics.add_sync_failure(Family::kIPv4, row.mode, false);
     metrics.set_rules(Family::kIPv4, row.mode, "nat", 7, 7);
+    for (const bool full : {true, false}) metrics.observe_sync(Family::kIPv4, row.mode, full, 0.1);
     const std::string text = metrics.text();
     EXPECT_THAT(text, HasSubstr(fmt::format("{}{{ip_family=\"IPv4\"}} 1", row.name)));
     const bool iptables = std::string_view(row.mode) == "iptables";
     EXPECT_EQ(text.find("_iptables_total{") != std::string::npos, iptables) << row.mode;
     EXPECT_EQ(text.find("iptables") != std::string::npos, iptables) << row.mode;
+    for (const char* kind : {"sync_full_", "sync_partial_"})
+      EXPECT_EQ(text.find(kind) != std::string::npos, iptables) << row.mode << ": " << kind;
+    EXPECT_THAT(text, HasSubstr("kubeproxy_sync_proxy_rules_duration_seconds_count{ip_family=\"IPv4\"} 2"));
     EXPECT_EQ(text.find("sluice_ipvs_helper_rules{") != std::string::npos, std::string_view(row.mode) == "ipvs");
   }
 }
@@ -443,7 +447,7 @@ TEST(Metrics, ThreadsMayRecordWhileOthersRead) {
   for (int t = 0; t < 4; ++t) {
     threads.emplace_back([&metrics] {
       for (int i = 0; i < 500; ++i) {
-        metrics.observe_sync(Family::kIPv6, true, 0.001);
+        metrics.observe_sync(Family::kIPv6, "iptables", true, 0.001);
         metrics.add_rest_request("200", "GET", "h");
       }
     });

@@ -225,7 +225,7 @@ Plane::Turn Plane::sync(const plan::Planner& planner) {
   const Result<dataplane::Outcome> outcome = data_plane_->apply(changes);
   const double seconds = to_seconds(context_.clock.steady_now() - start);
   runner_.finish(static_cast<bool>(outcome));
-  context_.metrics.observe_sync(family_, full, seconds);
+  context_.metrics.observe_sync(family_, data_plane_->name(), full, seconds);
   if (!outcome) {
     failed(changes, outcome.error(), seconds);
     return {};
