@@ -104,5 +104,6 @@ function(sluice_test name)
   if(R_SERIAL)
     list(APPEND properties RUN_SERIAL TRUE)
   endif()
-  gtest_discover_tests(${name}_test DISCOVERY_MODE PRE_TEST TEST_PREFIX "${name}." PROPERTIES ${properties})
+  # A parameter whose type GoogleTest cannot print would be in the test's name as its bytes.
+  gtest_discover_tests(${name}_test DISCOVERY_MODE PRE_TEST NO_PRETTY_VALUES TEST_PREFIX "${name}." PROPERTIES ${properties})
 endfunction()
