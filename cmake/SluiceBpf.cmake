@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 # BPF objects: compiled by clang for the kernel, and carried inside the program, so that nothing has to be found at run time.
-# No skeleton is generated: it would bring libbpf's headers, and a generated file, to whoever uses one (src/sys/bpf.h).
+# No skeleton is generated: it would bring libbpf's headers, and a generated file, to every file that uses one (src/sys/bpf.h).
 find_program(SLUICE_BPF_CLANG NAMES clang-19 clang-14 clang REQUIRED)
 
 # sluice_bpf_object(NAME bpf/x.bpf.c)

@@ -80,7 +80,7 @@ def main():
             (root / "tmp").mkdir()
             (root / "proc").mkdir()
             for arguments in (["version"], ["proxy", "--write-config-to=/tmp/written"]):
-                # The loader asks /proc where the program is, to look beside it. The mount ends with its namespace.
+                # The loader reads in /proc where the program is, to look beside it. The mount ends with its namespace.
                 enter = 'mount --bind /proc "$0/proc" && exec chroot "$0" "$@"'
                 done = subprocess.run(["unshare", "--mount", "sh", "-c", enter, name, PREFIX + "/bin/sluice", *arguments],
                                       capture_output=True, text=True)

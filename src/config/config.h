@@ -18,7 +18,7 @@
 
 namespace sluice::config {
 
-// Absent and empty mean the same; a configuration that is written back tells them apart (null, []), as kube-proxy's.
+// Absent and empty mean the same; a configuration that is written back distinguishes them (null, []), as kube-proxy's.
 using TextList = std::optional<std::vector<std::string>>;
 const std::vector<std::string>& items(const TextList& list);
 
@@ -209,7 +209,7 @@ struct SyncPeriods {
 };
 SyncPeriods sync_periods(const ProxyConfig& config);
 bool masquerade_all(const ProxyConfig& config);
-// Bit of the packet mark that asks for masquerading: the nftables block's in mode nftables, else the iptables block's.
+// Bit of the packet mark that requests masquerading: the nftables block's in mode nftables, else the iptables block's.
 int masquerade_bit(const ProxyConfig& config);
 std::vector<std::string> cluster_cidrs(const ProxyConfig& config);
 

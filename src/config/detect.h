@@ -62,7 +62,7 @@ std::vector<std::string> expand_node_port_addresses(const ProxyConfig& config, c
 dataplane::NodePortAddresses node_port_addresses(Family family, const std::vector<std::string>& cidrs,
                                                  const std::vector<IpAddress>& local_addresses);
 // Whether the IPv4 CIDRs (none = all) cover loopback. If so, and with iptables.localhostNodePorts, 127.0.0.1 serves
-// them in mode mode iptables.
+// them in mode iptables.
 bool contains_ipv4_loopback(const std::vector<std::string>& cidrs);
 bool localhost_node_ports(const ProxyConfig& config, const std::vector<std::string>& cidrs);
 // Where the health-check node ports listen: the unspecified address of a family means all of its addresses.

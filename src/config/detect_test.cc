@@ -300,7 +300,7 @@ TEST(NodePortAddresses, AreTheLocalAddressesWithinTheCidrs) {
        {"10.20.30.51"},
        {"2001:db8::1"}},
       {"only IPv6 is limited", {"2001:db8::/64"}, {"2001:db8::1", "10.20.30.51"}, true, false, {}, {"2001:db8::1"}},
-      {"IPv6 loopback never answers",
+      {"IPv6 loopback is never served",
        {"::1/128", "2001:db8::/64"},
        {"::1", "2001:db8::1"},
        true,

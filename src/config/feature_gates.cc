@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A table of the gates that have an effect here. A locked gate belongs to behaviour that has become unconditional:
-// setting it to its fixed value is harmless, setting it to the other one asks for behaviour that no longer exists and
+// setting it to its fixed value is harmless, setting it to the other one requests behaviour that no longer exists and
 // is refused with Kubernetes' own text. Facts: component-base/featuregate and pkg/features of Kubernetes 1.36.
 #include "config/feature_gates.h"
 

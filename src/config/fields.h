@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The names of the configuration's fields, defined once: the reader, the writers and the tests all iterate over these
-// lists. Private to this folder's config_*.cc. In alphabetical order, which is the order in a written
+// lists. Private to this folder. In alphabetical order, which is the order in a written
 // file.
 #pragma once
 

@@ -75,7 +75,7 @@ struct EnumNames<IptablesFlavour> {
 };
 template <>
 struct EnumNames<IpvsEngine> {
-  // An engine that this program lacks is a word of the format all the same; whoever opens it says so.
+  // An engine that this program lacks is a word of the format nevertheless; opening it fails.
   static std::string wanted() { return "auto or " + ipvs::built_in_engines(" or "); }
   static constexpr auto kNames = ipvs::kEngineWords;
 };

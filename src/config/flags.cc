@@ -169,7 +169,7 @@ Result<> complete_config(const Flags& flags, CommandLine& line) {
   return note_gates(line.config, line.notices);
 }
 
-// What the last --name=VALUE or --name VALUE says; nothing else of the arguments need be valid.
+// The value of the last --name=VALUE or --name VALUE; nothing else of the arguments need be valid.
 std::optional<std::string> last_value_of(std::string_view name, const std::vector<std::string>& arguments) {
   std::optional<std::string> value;
   for (std::size_t i = 0; i < arguments.size() && arguments[i] != "--"; ++i) {

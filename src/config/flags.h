@@ -48,7 +48,7 @@ struct CommandLine {
 // "failed validate: "; faults of the command line itself have none.
 Result<CommandLine> complete(const std::vector<std::string>& arguments);
 
-// "json" or "text": the form of the log that these arguments ask for, by their flag or, where that is absent, by their
+// "json" or "text": the form of the log that these arguments request, by their flag or, where that is absent, by their
 // file. For arguments that complete() refuses: what is wrong with them is printed in that form.
 std::string_view log_format_wanted(const std::vector<std::string>& arguments);
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The table of command-line flags: one row has a flag's name, help, default, whether it counts beside --config, and
-// where its value goes. The parser, --help, the log and the tests all read this table.
+// where its value is stored. The parser, --help, the log and the tests all read this table.
 #pragma once
 
 #include <map>
@@ -54,7 +54,7 @@ struct FlagSpec {
   std::string_view help;
   Result<> (*set)(Flags& flags, std::string_view text) = nullptr;
   // The value as Go's pflag prints it, "[a,b]" or "15m0s"; nothing if it still is the default. Absent for flags
-  // whose value goes nowhere: then it is the given text.
+  // whose value is not stored: then it is the given text.
   std::optional<std::string> (*show)(Flags& flags) = nullptr;
   std::string_view reason = {};  // why it is deprecated or without effect
 };

@@ -194,7 +194,7 @@ TEST(Complete, FlagsWithoutEffectAndDeprecatedOnesAreReported) {
   EXPECT_THAT(
       line.notices,
       ElementsAre(
-          Notice{"A flag has no effect here", "flag", "--cleanup-ipvs: --cleanup takes away the rules of all modes"},
+          Notice{"A flag has no effect here", "flag", "--cleanup-ipvs: --cleanup removes the rules of all modes"},
           Notice{"A deprecated flag is used", "flag", "--healthz-port: use --healthz-bind-address"},
           Notice{"A flag has no effect here", "flag", "--logtostderr: the log goes to standard error, in klog's form"},
           Notice{"A flag has no effect here", "flag", "--udp-timeout: only mode userspace had sockets of its own"}));

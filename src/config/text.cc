@@ -2,7 +2,7 @@
 // From typed fields to text, in two steps: first a small tree of values, then YAML or JSON from the tree.
 //
 // The YAML has to be what kube-proxy's library prints, to the byte, because people compare the two. Its habits:
-// mappings sorted by key, lists not indented below their key, a list that nobody wrote is `null`, and a text gets quotes only
+// mappings sorted by key, lists not indented below their key, an absent list is `null`, and a text gets quotes only
 // where it would otherwise be read as something else: double quotes if it looks like another type ("0", ""), single
 // ones if its characters have a meaning in YAML
 // ('[::]:10256').

@@ -264,7 +264,7 @@ TEST(Json, EveryFieldComesBackFromItsText) {
   EXPECT_EQ(again->proxy, config);
 }
 
-// As kube-proxy's, whose library tells a list that nobody wrote from an empty one.
+// As kube-proxy's, whose library distinguishes a list that was not given from an empty one.
 TEST(Yaml, AnEmptyListIsPrintedAsItWasWritten) {
   struct Row {
     const char* written;

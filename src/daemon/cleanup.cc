@@ -47,8 +47,8 @@ void restore_conntrack(const config::SluiceConfig& sluice, CleanupReport& report
   append(words(dataplane::recorded_settings(journal, kConntrackOwner)), report.left);
 }
 
-// The folder of this namespace below every data folder that a proxy has used here. Not where it still says how a setting
-// was, which could not be put back.
+// The folder of this namespace below every data folder that a proxy has used here. Not where it still has the old value
+// of a setting that could not be restored.
 void remove_folders(const config::SluiceConfig& sluice, CleanupReport& report) {
   if (!open_journal(sluice).entries().empty()) return;
   std::set<std::string> folders = sys::noted_state_folders();
@@ -71,7 +71,7 @@ std::string kept_manifests_folder(const std::string& data_dir) {
 void clean_up_modes(const Mechanisms& mechanisms, CleanupReport& report) {
   for (const auto& mechanism : mechanisms) {
     dataplane::Leftovers found = mechanism->leftovers({});
-    // The records go with the rest: the first look alone can say.
+    // The records are removed with the rest: only the first look can find out.
     append(words(found.unrecognised), report.unrecognised);
     dataplane::Removal removal = remove_all(*mechanism, std::move(found));
     append(words(removal.removed), report.removed);
@@ -130,7 +130,7 @@ int run_cleanup(const std::vector<std::string>& arguments) {
   const auto usage = [](std::FILE* to) {
     fmt::print(
         to,
-        "usage: sluice cleanup [--config FILE] [--data-dir FOLDER]\n\nTakes away all rules, tables, sets, devices "
+        "usage: sluice cleanup [--config FILE] [--data-dir FOLDER]\n\nRemoves all rules, tables, sets, devices "
         "and virtual servers of Sluice and of kube-proxy, of every mode, in\n"
         "this network namespace, puts back the kernel settings that Sluice has changed, and touches nothing else. A "
         "proxy that\n"

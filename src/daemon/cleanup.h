@@ -15,7 +15,7 @@ struct CleanupReport {
   std::vector<std::string> removed{};       // in words: "3 virtual servers"
   std::vector<std::string> problems{};      // what could not be removed, and why
   std::vector<std::string> left{};          // what a second look has found, when all was tried
-  std::vector<std::string> unrecognised{};  // what no record says whose it is: "3 virtual servers"
+  std::vector<std::string> unrecognised{};  // what no record attributes: "3 virtual servers"
 };
 
 // Below a network namespace's own state folder: manifests as they were when they could last be read.
@@ -28,7 +28,7 @@ void clean_up_modes(const Mechanisms& mechanisms, CleanupReport& report);
 
 // The last line of a cleanup that left nothing behind.
 std::string last_line(const CleanupReport& report);
-// As text on the terminal, or as lines of the log, for whoever collects those.
+// As text on the terminal, or as lines of the log, for programs that collect those.
 enum class ReportForm : std::uint8_t { kText, kLog };
 void print(const CleanupReport& report, ReportForm form);
 

@@ -9,7 +9,7 @@ namespace sluice::daemon {
 
 // `sluice proxy`: kube-proxy's flags. Runs until SIGTERM or SIGINT (0), or until it cannot continue (1).
 int run_proxy(const std::vector<std::string>& arguments);
-// `sluice status`: asks the daemon of this network namespace. 0 = serving as wanted, 1 = not, 2 = no daemon or bad
+// `sluice status`: queries the daemon of this network namespace. 0 = serving as wanted, 1 = not, 2 = no daemon or bad
 // arguments.
 int run_status(const std::vector<std::string>& arguments);
 // `sluice cleanup`: 0 = nothing of ours or kube-proxy's is left.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // From the configuration's fields to the settings of each mode. What mode ipvs owns of kube-proxy's rules in iptables
-// is put together here, since neither of the two knows the other.
+// is put together here, since neither of the two refers to the other.
 #include "daemon/mechanisms.h"
 
 #include <fmt/format.h>
@@ -40,7 +40,7 @@ std::optional<dataplane::iptables::Flavour> named(config::IptablesFlavour flavou
   return std::nullopt;
 }
 
-// Data planes look at their settings at every full apply; a problem is said once.
+// Data planes look at their settings at every full apply; a problem is logged once.
 std::function<void(const sys::SysctlReport&)> log_settings() {
   return [said = std::set<std::string>()](const sys::SysctlReport& report) mutable {
     for (const sys::SysctlSetting& setting : report.changed)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every proxy mode of this program: the only place that knows them all.
+// Every proxy mode of this program: the only place that names them all.
 #pragma once
 
 #include <memory>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Between a source and the control loop, at the start: the loop cannot be made before the node's addresses are known,
-// and those come from the source. The gate keeps updates until then, and hands them on in order.
+// and those come from the source. The gate keeps updates until then, and passes them on in order.
 #pragma once
 
 #include <chrono>

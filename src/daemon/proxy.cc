@@ -25,7 +25,7 @@ void configure_log(const config::ProxyConfig& config) {
       {.format = format_named(config.logging.format), .verbosity = static_cast<int>(config.logging.verbosity)});
 }
 
-// Whoever collects JSON gets nothing else; a person gets the line that kube-proxy prints.
+// A collector of JSON gets nothing else; a person gets the line that kube-proxy prints.
 void refuse(const std::vector<std::string>& arguments, const Error& error) {
   if (format_named(config::log_format_wanted(arguments)) == log::Format::kText) {
     fmt::print(stderr, "Error: {}\n", error.what);

@@ -27,9 +27,9 @@ class RequestServer {
   RequestServer(const RequestServer&) = delete;
   RequestServer& operator=(const RequestServer&) = delete;
 
-  // From now on the control loop is asked too; `flavour` is that of its mode.
+  // From now on the control loop is queried too; `flavour` is that of its mode.
   void set_control(sync::ControlLoop& control, std::string flavour);
-  // Before the control loop is destroyed, which first answers pending requests.
+  // Before the control loop is destroyed, which first completes pending requests.
   void forget_control();
 
  private:

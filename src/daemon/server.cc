@@ -2,7 +2,7 @@
 // Two threads: the event loop (sources, HTTP servers, signals), and the control loop, which is the main thread once
 // everything is made. Order of the start, and why: the source first, since the Node has this node's addresses; then
 // kernel settings, data planes and servers; the control loop last, which programs nothing before the source's lists are
-// complete. `sluice status` is answered from the start on. After the end, of whatever kind, the kernel keeps
+// complete. `sluice status` works from the start on. After the end, of whatever kind, the kernel keeps
 // forwarding by what it was given.
 #include "daemon/server.h"
 

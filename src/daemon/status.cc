@@ -21,10 +21,10 @@ void print_usage(std::FILE* out) {
   fmt::print(
       out,
       "usage: sluice status [-o text|wide|json]\n\n"
-      "Asks the proxy of this node (of this network namespace) what it serves, and compares what is live in\n"
+      "Shows what the proxy of this node (of this network namespace) serves, and compares what is live in\n"
       "the kernel with what is wanted. Long lists are cut, and what was cut is counted: -o wide and -o json show\n"
       "all. Exit status: 0 a proxy runs and live equals wanted, 1 a proxy runs, but live does not (yet) equal\n"
-      "wanted, 2 no proxy runs here, or it cannot be asked.\n");
+      "wanted, 2 no proxy runs here, or it cannot be reached.\n");
 }
 
 // The requested form; nothing if the arguments are invalid.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // For tests: a neighbour on the node's network that sends a SYN to 127.0.0.1, as no kernel would by itself, and checks
-// whether it is answered. The calling thread's network namespace becomes the node's.
+// whether a reply comes. The calling thread's network namespace becomes the node's.
 #pragma once
 
 #include <arpa/inet.h>
@@ -57,8 +57,8 @@ class Neighbour {
   Neighbour(const Neighbour&) = delete;
   Neighbour& operator=(const Neighbour&) = delete;
 
-  // Whether the node answers a SYN to 127.0.0.1. A second SYN, to an address that must answer, follows on the same
-  // link: when its answer has arrived, the first one's would have too.
+  // Whether the node replies to a SYN to 127.0.0.1. A second SYN, to an address that must reply, follows on the same
+  // link: when its reply has arrived, the first one's would have too.
   bool reaches_loopback() {
     for (int turn = 0; turn < kTurnsMax; ++turn) {
       const std::uint16_t port = ++own_port_;

@@ -335,7 +335,7 @@ TEST_P(PlaneContract, AFullApplyRetriesARefusedPort) {
   });
 }
 
-// ---- what the kernel does not let go
+// ---- what the kernel does not release
 
 TEST_P(PlaneContract, WhatTheKernelDoesNotLetGoIsNamedAndIsNoDrift) {
   on_rig([](PlaneRig& rig) {

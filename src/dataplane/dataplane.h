@@ -17,12 +17,12 @@
 //   may be live what the kernel accepted, or what was live before, and the plane records which. The port's next Change
 //   has as `before` what was refused. Where `after` is the same, that is one more attempt, which costs that port. Neither
 //   intact() nor compare() reports its absence.
-// - An object that is no longer wanted and that the kernel does not let go is reported in the same way: it stands in
+// - An object that is no longer wanted and that the kernel does not release is reported in the same way: it is in
 //   Outcome::unremoved, costs the others nothing, and is not drift. The next full apply tries to remove it again.
-// - An Error of apply() means that nobody knows what is live, which may be any prefix of the changes; a full apply is
+// - After an Error of apply() it is not known what is live, which may be any prefix of the changes; a full apply is
 //   right then. kUnsupported is returned before anything is touched.
 // - retire() ends a plane's service and not its connections: new ones are no longer accepted, existing ones continue
-//   as long as tend() asks to be called again. A plane that has retired is neither applied nor asked whether it is
+//   as long as tend() requests another call. A plane that has retired is neither applied nor checked for being
 //   intact. Its objects stay until Mechanism::remove() removes them.
 // - All calls come from one thread. apply(), compare() and retire() may block for as long as the kernel needs; none
 //   waits for time to pass or for a connection to end.
@@ -54,7 +54,7 @@ struct NodePortAddresses {
 
 struct Changes {
   // false: what is live is what the `before` sides say, and only the listed ports change.
-  // true: it is not known what is live; `ports` (before is null) are all that must be served, everything else of
+  // true: what is live is not known; `ports` (before is null) are all that must be served, everything else of
   // ours is removed.
   bool full = false;
   std::vector<plan::Change> ports;        // of this data plane's family, in order of their keys
@@ -81,7 +81,7 @@ struct RefusedPort {
 struct Outcome {
   ApplyStats stats;
   std::vector<RefusedPort> refused;  // sorted, each port once; everything else is live
-  // Objects of ours that are no longer wanted and that the kernel does not let go, each with its reason: all of them
+  // Objects of ours that are no longer wanted and that the kernel does not release, each with its reason: all of them
   // after a full apply, else those of this call. Neither intact() nor compare() reports them.
   std::vector<std::string> unremoved;
 };

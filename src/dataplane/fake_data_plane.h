@@ -149,7 +149,7 @@ class FakeDataPlane : public DataPlane {
   std::vector<Refusal> refused;
   Capabilities abilities;
   std::function<std::string(const plan::ServicePortKey&)> refuse;  // why the kernel does not take a port, or ""
-  std::set<std::string> held;                                      // Services that the kernel does not let go, by name
+  std::set<std::string> held;                                      // Services that the kernel does not release, by name
 
  private:
   bool lets_go(const plan::ServicePortKey& key, Outcome& outcome) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Mechanism: one proxy mode on this node, from the question whether it can be served here to the removal of the last
-// object that it ever made. The modes know nothing of each other. Daemon's registry holds all of them; which plane serves
-// is the succession's decision (sync/succession.h), and what is left is taken away by asking each mode for its own
+// object that it ever made. No mode depends on another one. Daemon's registry holds all of them; which plane serves
+// is the succession's decision (sync/succession.h), and what is left is removed by asking each mode for its own
 // (sync/leftover_sweep.h).
 //
 // The contract.
@@ -15,7 +15,7 @@
 // - leftovers() is beside what serves: of a family that a data plane of this mechanism serves, what that plane has is
 //   not left over; a second flavour's rules, or what kube-proxy left in the same place, is. Not called while a plane of
 //   this mechanism is being programmed or retires: whose an object is, is not known then.
-// - remove() works in bounded pieces, so that whoever calls it can serve changes in between. Each piece leaves the node
+// - remove() works in bounded pieces, so that its caller can serve changes in between. Each piece leaves the node
 //   in a state that is safe: a guard is removed after what it guards (the martian rule after route_localnet is 0
 //   again), entry points before what they lead to. Killed after any piece, or within one, a later process finds the
 //   rest by leftovers().
@@ -75,7 +75,7 @@ struct Leftovers {
   std::vector<std::string> unsure{};    // what may be ours and stays, each with the reason and how to remove it
   std::vector<std::string> problems{};  // what could not be examined, and why
   // Of the kinds that this mode makes, where nothing is on record that it was ever here: others' most likely, and not
-  // removed. Where a record says whose things are, they are in none of these lists.
+  // removed. What a record attributes to others is in none of these lists.
   std::vector<Objects> unrecognised{};
   // Connections that continue through these objects and end when they are removed. A caller may wait until
   // there are none, but no longer than drain_timeout after the mechanism stopped accepting new ones.
@@ -98,7 +98,7 @@ class Mechanism {
  public:
   virtual ~Mechanism() = default;
   [[nodiscard]] virtual std::string_view name() const = 0;  // "iptables", "ipvs", "nftables"
-  // Whether this node can serve the family in this mode. kUnsupported says what is missing.
+  // Whether this node can serve the family in this mode. kUnsupported names what is missing.
   virtual Result<> probe(Family family) = 0;
   // A data plane that has written nothing yet. It may be opened while another one, of this or of another mechanism,
   // serves the same family.

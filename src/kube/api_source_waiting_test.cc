@@ -61,7 +61,7 @@ TEST_F(ApiWaiting, ForAListThatIsRefusedWithTheServersWords) {
   });
   start();
   ASSERT_TRUE(run_until([&] { return waiting().size() == 1 && !source_->waiting().front().reason.empty(); }));
-  EXPECT_EQ(waiting().front(), "the list of EndpointSlices: the API server answered 403: slices are forbidden");
+  EXPECT_EQ(waiting().front(), "the list of EndpointSlices: the API server returned 403: slices are forbidden");
   forbidden = false;
   EXPECT_TRUE(run_until([&] { return waiting().empty(); })) << testing::PrintToString(waiting());
 }
@@ -104,7 +104,7 @@ TEST_F(ApiWaiting, ALastingLossIsLoggedOnceAndAgainWhenItsReasonChanges) {
   status = 503;
   log = log_of(15);
   EXPECT_EQ(times(log, kLost), 3U) << log;
-  EXPECT_EQ(times(log, "answered 503"), 3U) << log;
+  EXPECT_EQ(times(log, "returned 503"), 3U) << log;
   status = 200;
   ASSERT_TRUE(run_until_watching());
   run_for(20ms);  // the watches have lasted for more than watch_short

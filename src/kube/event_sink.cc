@@ -8,7 +8,7 @@
 // get the event in its old form, core/v1, as their own kube-proxy sends it.
 //
 // `kubectl describe service` looks for events with the Service's uid; kube-proxy writes its name there and is not found.
-// We keep no uids: the server is asked for it when there is an event, which is rare. system:node-proxier may list
+// We keep no uids: it is requested when there is an event, which is rare. system:node-proxier may list
 // Services, not get one.
 #include <fmt/chrono.h>
 #include <fmt/format.h>
@@ -137,7 +137,7 @@ class Sink : public std::enable_shared_from_this<Sink> {
   }
   [[nodiscard]] std::string status_text() const { return status_ == 0 ? "<error>" : std::to_string(status_); }
 
-  // Without an answer the event is sent as it is: `kubectl get events` shows it.
+  // Without a response the event is sent as it is: `kubectl get events` shows it.
   void find_uid() {
     const model::ObjectKey& service = waiting_.front().regarding;
     auto list = request("GET", fmt::format("/api/v1/namespaces/{}/services?fieldSelector=metadata.name%3D{}",

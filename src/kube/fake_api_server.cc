@@ -111,7 +111,7 @@ struct FakeApiServer::Impl {
     return {};
   }
 
-  // The name that the field selector asks for, or empty.
+  // The name that the field selector requests, or empty.
   static std::string selected_name(const Request& request) {
     constexpr std::string_view kByName = "metadata.name%3D";
     const auto selector = request.query.find("fieldSelector");
@@ -233,7 +233,7 @@ struct FakeApiServer::Impl {
   std::array<Collection, 3> collections{Collection{"Service", "v1", {}, {}},
                                         Collection{"EndpointSlice", "discovery.k8s.io/v1", {}, {}},
                                         Collection{"Node", "v1", {}, {}}};
-  std::map<std::pair<std::string, int>, Objects> unfinished;  // lists whose later pages may be asked for
+  std::map<std::pair<std::string, int>, Objects> unfinished;  // lists whose later pages may be requested
   int version = 100;
   int compacted = 0;
   unsigned watch_ends = 0;

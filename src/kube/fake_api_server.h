@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // For tests: an API server on loopback that serves Services, EndpointSlices and Nodes as lists and watches, and
-// fails where a test wants it to. Any thread may call it.
+// fails where a test requires it. Any thread may call it.
 #pragma once
 
 #include <functional>
@@ -62,7 +62,7 @@ class FakeApiServer {
   std::unique_ptr<Impl> impl_;
 };
 
-// What a request asks for; nothing for other resources.
+// What a request is for; nothing for other resources.
 std::optional<Kind> kind_of(const Request& request);
 bool is_watch(const Request& request);
 

@@ -171,7 +171,7 @@ class Reader {
     return checked(where + "." + key, std::move(*content));
   }
 
-  // client-go's rest.Config: a configuration that names a CA or a client certificate, or says that the server's
+  // client-go's rest.Config: a configuration that names a CA or a client certificate, or states that the server's
   // certificate need not be checked, means https, even if the server's URL has no scheme.
   Result<bool> asks_for_tls(const YAML::Node& cluster, const std::string& cluster_field, const YAML::Node& user) const {
     for (const char* key : {"certificate-authority", "certificate-authority-data"}) {

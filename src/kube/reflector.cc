@@ -3,7 +3,7 @@
 // wrong in ordinary clusters, each with its own remedy: a connection ends (watch again from the last version), the
 // version is too old, 410 Gone (list again, keep serving), the server is overloaded (wait as long as it demands, and
 // longer each time), it is older or newer than we (404: another version of the API; 400: a selector that it does not
-// know). Whatever it returns, it is never asked in a tight loop: only a watch that worked for a while is followed at
+// know). Whatever it returns, requests never come in a tight loop: only a watch that worked for a while is followed at
 // once by the next.
 #include "kube/reflector.h"
 
@@ -164,7 +164,7 @@ Result<> Reflector::take_event(std::string_view json) {
   }
   SLUICE_TRY(const Decoder::ListMetadata other, decoder_.decode_list_metadata(event.object));
   if (event.type == "ERROR") return take_error_event(other);
-  // A type that we do not know, as bookmarks once were, is ignored.
+  // A type that is unknown to us, as bookmarks once were, is ignored.
   if (event.type != "BOOKMARK") return {};
   if (!other.resource_version.empty()) resource_version_ = other.resource_version;
   progress_ = true;
@@ -220,7 +220,7 @@ void Reflector::on_list_done() {
   watch();
 }
 
-// Every watch ends: after the time that we asked for, when a load balancer or the API server restarts, or in silence.
+// Every watch ends: after the time that we requested, when a load balancer or the API server restarts, or in silence.
 void Reflector::on_watch_done(Result<> outcome) {
   unreadable_ = unreadable_ || splitter_->within_object();
   if (outcome) {
@@ -267,7 +267,7 @@ void Reflector::on_refusal() {
   if (std::from_chars(retry_after_.data(), end, seconds).ec == std::errc() && seconds > 0) {
     wait = std::min<std::chrono::milliseconds>(std::chrono::seconds(seconds), kRetryAfterMax);
   }
-  retry(fmt::format("the API server answered {}: {}", status_, reason), wait);
+  retry(fmt::format("the API server returned {}: {}", status_, reason), wait);
 }
 
 // True if the refusal may be due to the form of the request, and another form was chosen.
@@ -288,7 +288,7 @@ bool Reflector::try_alternative(const std::string& reason) {
   if (status_ == 400 && listing_ && selector_ + 1 < collection_.selectors.size()) {
     ++selector_;
     continue_token_.clear();
-    SLUICE_LOG_INFO("The API server does not know a selector, filtering here", {"kind", collection_.kind},
+    SLUICE_LOG_INFO("The API server does not support a selector, filtering here", {"kind", collection_.kind},
                     {"err", reason});
     list();
     return true;
@@ -309,7 +309,7 @@ void Reflector::relist() {
   consistent_ = true;
   continue_token_.clear();
   listing_ = true;
-  // A server that returns 410 for everything is asked at a bounded rate.
+  // A server that returns 410 for everything gets requests at a bounded rate.
   if (backoff_.count() > 0) return retry("410 Gone");
   backoff_ = timing_.backoff_min;
   list();

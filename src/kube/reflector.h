@@ -105,7 +105,7 @@ class Reflector {
   std::string refusal_body_;
   bool progress_ = false;    // the watch brought at least one object or bookmark
   bool unreadable_ = false;  // it ended with something that is not an event
-  unsigned exchanges_ = 0;   // begun or ended so far, so that a timer knows its own
+  unsigned exchanges_ = 0;   // begun or ended so far, so that a timer recognises its own
   std::chrono::steady_clock::time_point began_;
 };
 

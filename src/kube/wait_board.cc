@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Three reflectors ask one API server. When it is down all three report it, each with its own text; users want to
+// Three reflectors use one API server. When it is down all three report it, each with its own text; users want to
 // read it once.
 #include "kube/wait_board.h"
 

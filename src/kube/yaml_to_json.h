@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Events of a YAML parser -> JSON text, value by value. Knows nothing about Kubernetes; manifest_text.cc feeds it the
+// Events of a YAML parser -> JSON text, value by value. Independent of Kubernetes; manifest_text.cc feeds it the
 // events. The first fault sticks, and everything after it is ignored.
 #pragma once
 
@@ -27,7 +27,7 @@ class YamlToJson {
   // What was written since the document began, and how many maps and sequences are open.
   [[nodiscard]] const std::string& text() const { return text_; }
   [[nodiscard]] std::size_t depth() const { return frames_.size(); }
-  // The key under which the next value of the innermost open map goes; empty where a key comes next.
+  // The key of the next value of the innermost open map; empty where a key comes next.
   [[nodiscard]] const std::string& key() const { return key_; }
   [[nodiscard]] int line() const { return line_; }  // of the last event
   [[nodiscard]] const Result<>& outcome() const { return outcome_; }

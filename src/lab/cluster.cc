@@ -215,7 +215,7 @@ class Starter {
     }
   }
 
-  // Its network's place is told to those who go by the Node object.
+  // Its network's place is there for readers of the Node object.
   [[nodiscard]] Result<> wait_for_node(const ClusterNode& node) const {
     SLUICE_CHECK_OK(wait_for(node.name, [&] { return kubectl({"get", "node", node.name}); }));
     SLUICE_CHECK_OK(

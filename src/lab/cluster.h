@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A real Kubernetes in a lab: etcd, kube-apiserver and its controllers on the host k8s-master; a containerd and a kubelet
-// on each of k8s-node1 ..., whose pods have networks by CNI plug-ins. No Service proxy: that is for whoever uses it.
+// on each of k8s-node1 ..., whose pods have networks by CNI plug-ins. No Service proxy: that is up to its users.
 //
 // Nothing is downloaded. What it runs is in two folders, below that for what is built once per machine
 // (tools/setup/cluster.sh fills them): kubernetes-<version>/bin and cluster/images.

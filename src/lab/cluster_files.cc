@@ -2,7 +2,7 @@
 // A node of the cluster is a few namespaces: the lab's network namespace, and a mount and a process namespace of its own
 // below it. In its mount namespace /run, /var/lib and /var/log are the node's, so that paths which Kubernetes and
 // manifests take for granted (/run/xtables.lock, /var/lib/kubelet, /run/containerd) mean this node's. The first process
-// of its process namespace is a shell: when that ends the kernel ends everything else there, whoever started it, and the
+// of its process namespace is a shell: when that ends the kernel ends everything else there, and the
 // mounts vanish with the last of them.
 #include "lab/cluster_files.h"
 
@@ -35,13 +35,13 @@ constexpr std::string_view kNodeScript = R"(# The first process of @NODE@.
 set -e
 trap 'exit 0' TERM
 node=@NODE_FOLDER@
-# This shell's id in the namespace of whoever looks: /proc is still theirs.
+# This shell's id in the caller's process namespace, whose /proc this still is.
 read -r pid rest </proc/self/stat
 echo "$pid" >"$node/first.new"
 
 mount --make-rprivate /
 mkdir -p "$node/run/sluice-lab" "$node/lib" "$node/log" "$node/cgroup" "$node/settings"
-# What a pod wants of the machine's other folders (/lib/modules, say) is made for the node alone.
+# What a pod needs of the machine's other folders (/lib/modules, say) is made for the node alone.
 for folder in /etc /opt /usr; do
 	mkdir -p "$node/changed$folder" "$node/changed$folder.work"
 	mount -t overlay overlay -o "lowerdir=$folder,upperdir=$node/changed$folder,workdir=$node/changed$folder.work" "$folder"

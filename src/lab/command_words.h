@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the command line of the lab has said, and what its commands share.
+// The parsed command line of the lab, and what its commands share.
 #pragma once
 
 #include <CLI/CLI.hpp>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// `sluice lab status` answers two questions: which hosts exist, and what runs on them?
+// `sluice lab status` is about two questions: which hosts exist, and what runs on them?
 #include "lab/report.h"
 
 #include <fmt/format.h>

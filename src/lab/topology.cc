@@ -2,7 +2,7 @@
 // The shapes of a lab. The walkthrough's is a small kubeadm cluster with calico: a master and two nodes on
 // 192.168.231.0/24, pods with single addresses (/32) that each node routes itself, and on node1 a second local address,
 // 192.168.122.1 on libvirt's virbr0, where node ports are served too. IPv6 addresses mirror the IPv4 ones digit by
-// digit, so that a reader knows the pod.
+// digit, so that a reader recognises the pod.
 #include "lab/topology.h"
 
 #include <fmt/format.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// healthz is asked by cloud balancers every few seconds and metrics by Prometheus every half minute: little load, but
+// healthz is queried by cloud balancers every few seconds and metrics by Prometheus every half minute: little load, but
 // on ports that every host that reaches the node can open. So all that a client can use is bounded (HttpLimits): 256
 // connections, 16 KiB of header, 64 KiB of body, 30 s for a request to arrive and as long for the response to leave.
 // One Session per connection lives as long as its pending operation holds it; the server object admits new ones and
@@ -248,7 +248,7 @@ class TcpServer : public HttpServer {
       if (!fd) {
         if (errno == EAGAIN || errno == EWOULDBLOCK) return true;
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) return false;
-        continue;  // this one connection failed before we took it; accept(2) says to treat it like EAGAIN
+        continue;  // this one connection failed before we took it; by accept(2) it is to be treated like EAGAIN
       }
       admit(std::move(fd));
     }
@@ -290,7 +290,7 @@ Errc errc_of(int error) {
   }
 }
 
-// A listening socket; errno says why if it is invalid.
+// A listening socket; errno has the reason if it is invalid.
 UniqueFd open_listener(const IpAddress& address, std::uint16_t port, bool v6_only) {
   const bool v4 = address.family() == Family::kIPv4;
   UniqueFd fd(::socket(v4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));

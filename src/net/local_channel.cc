@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// `sluice status` must ask the daemon of the node it runs on. The daemon listens on the abstract socket "\0sluice"; a
+// `sluice status` must reach the daemon of the node it runs on. The daemon listens on the abstract socket "\0sluice"; a
 // client writes one line and reads until the end. The client is identified by SO_PEERCRED, which the kernel fills in
 // and which cannot be forged.
 #include "net/local_channel.h"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A private line to the running daemon: one request line, one response, over an abstract UNIX socket. Abstract names
 // belong to a network namespace (unix(7)), so every node, even one that is only a namespace of a lab, has its own
-// without any file; only the daemon's own user and root may ask.
+// without any file; only the daemon's own user and root may use it.
 #pragma once
 
 #include <chrono>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// For tests of HTTP servers: a thread that runs the loop, and a client that speaks plain bytes over loopback, so that
+// For tests of HTTP servers: a thread that runs the loop, and a client that sends plain bytes over loopback, so that
 // it can also send what no proper client would. Every wait has a bound of 60 s, after which the test fails instead of
 // hanging.
 #pragma once

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // For tests with servers and clients on loopback: the program has a network namespace of its own. In the machine's, a
-// port that a test chose or freed may go to a connection of another program, and a resolver would ask real servers.
+// port that a test chose or freed may go to a connection of another program, and a resolver would query real servers.
 #pragma once
 
 #include <gtest/gtest.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Plain blocking sockets and threads: what goes wrong here must be only what the test asked for. Stopping works by
+// Plain blocking sockets and threads: only what the test requested may go wrong here. Stopping works by
 // shutdown(2) on every socket, which makes blocked calls return.
 #include "net/test_server.h"
 

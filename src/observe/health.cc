@@ -115,7 +115,7 @@ Health::Answer Health::answer(const std::string* node_problem) const {
   }
   const int status = healthy && (node_problem == nullptr || node_problem->empty()) ? kOk : kUnavailable;
   const std::string current = timestamp(clock_.wall_now());
-  // A healthy response has the time of the request; an unhealthy one says since when.
+  // A healthy response has the time of the request; an unhealthy one that since when it is so.
   const std::string last_updated = status == kOk ? current : newest ? timestamp(*newest) : std::string(kNever);
   std::string node;
   if (node_problem != nullptr) {

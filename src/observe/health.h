@@ -21,7 +21,7 @@ class Health {
   void loop_started(Family family);  // from now on the family is in the responses
   void queued(Family family);        // a change is waiting; the oldest one counts
   void synced(Family family);        // all waiting changes are in the kernel
-  // What the Node object says. Its node is eligible for new connections from balancers unless it is going away, which
+  // By the Node object. Its node is eligible for new connections from balancers unless it is going away, which
   // `problem` describes; empty = eligible. Until the first call no Node is known, and the node is not eligible either.
   void set_node(std::string problem);
   // Called while no Node is known, for the reason; on the thread that calls healthz().

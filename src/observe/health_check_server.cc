@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A cloud's balancer sends a Service of externalTrafficPolicy Local only to nodes that have endpoints of it. It finds
-// them by asking each node on the Service's healthCheckNodePort: 200 with at least one ready endpoint here, 503 with
-// none. Format: kube-proxy's pkg/proxy/healthcheck, tab-indented JSON without a final newline. The control loop says
+// them by a request to each node on the Service's healthCheckNodePort: 200 with at least one ready endpoint, 503 with
+// none. Format: kube-proxy's pkg/proxy/healthcheck, tab-indented JSON without a final newline. The control loop decides
 // what to serve, the event loop serves it; between the two is one mutex, which also lets the destructor wait until
 // no response is being built from what its caller is about to destroy.
 #include "observe/health_check_server.h"
@@ -131,7 +131,7 @@ HealthCheckServer::HealthCheckServer(net::EventLoop& loop, const Health& health,
 
 HealthCheckServer::~HealthCheckServer() {
   impl_->stop();
-  // The listeners belong to the loop's thread: hand them over to be closed there.
+  // The listeners belong to the loop's thread: pass them over to be closed there.
   net::EventLoop& loop = impl_->loop;
   boost::asio::post(loop, [impl = std::move(impl_)] { impl->entries.clear(); });
 }

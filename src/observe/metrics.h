@@ -55,7 +55,7 @@ class Metrics {
   void set_refused_addresses(Family family, std::size_t count);
   // Service ports that the kernel refuses, wholly or in part: sluice_refused_service_ports.
   void set_refused_service_ports(Family family, std::size_t count);
-  // Objects that are no longer wanted and that the kernel does not let go: sluice_unremoved_objects.
+  // Objects that are no longer wanted and that the kernel does not release: sluice_unremoved_objects.
   void set_unremoved_objects(Family family, std::size_t count);
 
   // Packet counters that the kernel keeps for us (nfnetlink_acct objects). They are read by text(),

@@ -60,7 +60,7 @@ constexpr std::array<MetricDeclaration, kMetricCount> kTable{{
     {kDriftRepairs, "sluice_drift_repairs_total", kCounter, "Changes that others made to our rules and that were undone", {"ip_family"}},
     {kRefusedAddresses, "sluice_refused_addresses", kGauge, "Addresses and node ports of Services that are not served: unfit, an older Service's, or the node's own", {"ip_family"}},
     {kRefusedServicePorts, "sluice_refused_service_ports", kGauge, "Ports of Services that the kernel refuses, wholly or in part", {"ip_family"}},
-    {kUnremovedObjects, "sluice_unremoved_objects", kGauge, "Objects of ours that are no longer wanted and that the kernel does not let go", {"ip_family"}},
+    {kUnremovedObjects, "sluice_unremoved_objects", kGauge, "Objects of ours that are no longer wanted and that the kernel does not release", {"ip_family"}},
     {kIpvsSyncFailures, "sluice_ipvs_sync_failures_total", kCounter, "Syncs in mode ipvs that failed", {"ip_family"}},
     {kIpvsHelperRules, "sluice_ipvs_helper_rules", kGauge, "nftables rules beside the virtual servers of mode ipvs", {"ip_family"}},
     {kProcessCpu, "process_cpu_seconds_total", kCounter, "Total user and system CPU time spent in seconds.", {}, kNone, true},

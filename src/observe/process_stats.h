@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the kernel knows about this process, for the process_* metrics that every Prometheus client exposes.
+// What the kernel reports about this process, for the process_* metrics that every Prometheus client exposes.
 #pragma once
 
 #include <optional>

@@ -108,7 +108,7 @@ net::HttpResponse zpage(const net::HttpRequest& request, std::string_view kind,
   return form->object_version.empty() ? plain(std::move(body)) : json(std::move(body));
 }
 
-// When this process started. If /proc does not say, now, as this is called at the start.
+// When this process started. If /proc does not show it, now, as this is called at the start.
 Clock::WallTime process_start() {
   const auto stats = read_process_stats();
   if (!stats) return system_clock().wall_now();

@@ -370,7 +370,7 @@ TEST(MergeEndpoints, JoinsSlicesByPortNameProtocolAndFamily) {
       {"one IP under two numbers is two endpoints; not ready ones stay known",
        {Family::kIPv4, "http", Protocol::kTcp},
        "10.1.0.1:80* 10.1.0.1:8080* 10.1.0.2:80- 10.1.0.3:8080-st"},
-      {"protocol tells UDP", {Family::kIPv4, "dns", Protocol::kUdp}, "10.1.0.1:53* 10.1.0.2:53-"},
+      {"by protocol UDP", {Family::kIPv4, "dns", Protocol::kUdp}, "10.1.0.1:53* 10.1.0.2:53-"},
       {"from TCP", {Family::kIPv4, "dns", Protocol::kTcp}, "10.1.0.1:53* 10.1.0.3:53-st"},
       {"an empty name is a name", {Family::kIPv4, "", Protocol::kSctp}, "10.1.0.9:99"},
       {"the other family", {Family::kIPv6, "http", Protocol::kTcp}, "[fd00::1]:80"},

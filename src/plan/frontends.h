@@ -23,7 +23,7 @@ struct PortDraft : ServicePortPlan {
   bool uses_local_pool = false;
 };
 
-// Where the draft asks to be served, whether it may be or not; `filtered` is not set.
+// Where the draft is to be served, whether it may be or not; `filtered` is not set.
 std::vector<Frontend> wanted_frontends(const PortDraft& draft);
 
 // Addresses that no Service may have are refused here; claims of other Services are up to the Planner.

@@ -98,7 +98,7 @@ enum class RefusalCause : std::uint8_t {
   kClaimed,  // another Service has it, or another port of this one
 };
 
-// A place where the Service asks to be served, and is not.
+// A place where the Service should be served, and is not.
 struct RefusedFrontend {
   Frontend frontend;
   RefusalCause cause = RefusalCause::kUnfit;
@@ -148,7 +148,7 @@ struct LocalDetector {
   friend bool operator==(const LocalDetector&, const LocalDetector&) = default;
 };
 
-// Whose source address is replaced, beyond what Services' policies say.
+// Whose source address is replaced, beyond Services' policies.
 struct MasqueradePolicy {
   LocalDetector detector;
   bool masquerade_all = false;

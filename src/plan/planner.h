@@ -19,7 +19,7 @@
 
 namespace sluice::plan {
 
-// What planning needs to know about the node beside the Snapshot. Changing any of it needs replan_all().
+// What planning needs of the node beside the Snapshot. Changing any of it needs replan_all().
 struct NodeFacts {
   std::string zone;                                 // label topology.kubernetes.io/zone; empty = unknown
   std::array<std::optional<IpAddress>, 2> node_ip;  // by Family

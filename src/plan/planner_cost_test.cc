@@ -108,7 +108,7 @@ TEST(PlannerCost, AnEventCostsTheSameAmongTenServicesAndAmongTenThousand) {
        },
        2},
       {"a slice goes", [](Update& u) { u.slices_removed = {{"shop", "s4-x"}}; }, 1},
-      {"a slice of nobody",
+      {"a slice of no Service",
        [](Update& u) {
          u.slices = {numbered_slice(5, {"10.1.0.7"})};
          u.slices[0].service_name = "";

@@ -216,7 +216,7 @@ TEST_F(HostileCluster, ASliceMayMoveToAServiceThatIsNotThereYetAndBack) {
   EXPECT_EQ(reachable_text(*port("web")), "10.1.0.1:80");
   EXPECT_EQ(reachable_text(*port("api")), "");
   set(make_slice("s", "", {slice_port("p", 80)}, {"10.1.0.1"}));
-  EXPECT_EQ(reachable_text(*port("web")), "") << "a slice without the label is nobody's";
+  EXPECT_EQ(reachable_text(*port("web")), "") << "a slice without the label belongs to no Service";
 }
 
 TEST_F(HostileCluster, ARecreatedSliceMayBeOfTheOtherFamily) {

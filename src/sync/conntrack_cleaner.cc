@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A DNS client that keeps its socket open sends from the same port for hours. The kernel decided at its first packet
-// which pod answers, recorded that in the connection tracking table, and no longer consults the rules while packets
+// which pod it uses, recorded that in the connection tracking table, and no longer consults the rules while packets
 // keep coming; UDP has no end of a connection. When the pod is gone, the entry must be deleted: sync does that, right
 // after the rules were changed, because the old rules would recreate an entry that is deleted earlier.
 //

@@ -154,7 +154,7 @@ TEST(ConntrackKernel, FlowsOfOthersStay) {
     translate("10.1.0.2");
     good_client.send("10.96.0.10", 53, "good");
     good_client.send("10.1.0.1", 5353, "straight");
-    good_client.send("10.96.7.7", 30053, "somebody else's node port");
+    good_client.send("10.96.7.7", 30053, "another host's node port");
     // A TCP connection to the pod that is removed: the pod itself will end it.
     ASSERT_EQ(
         std::system("conntrack -I -p tcp -s 10.1.9.9 -d 10.96.0.10 --sport 40002 --dport 53 -r 10.1.0.1 -q 10.1.9.9 "

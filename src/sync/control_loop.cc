@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// An endpoint's change arrives as an Update of one slice. The Snapshot says which Service it belongs to, the Planner
+// An endpoint's change arrives as an Update of one slice. The Snapshot returns which Service it belongs to, the Planner
 // plans that Service again and returns what differs, the family concerned notes it and programs it at once if
 // the last sync is long enough ago. With ten thousand Services that is still one Service's work: nothing here iterates
 // over all of them, except a full sync.
@@ -25,7 +25,7 @@ namespace {
 constexpr std::size_t kComparisonsMax = 8;
 // Far enough to mean "when something is posted", near enough for clock arithmetic.
 constexpr auto kIdle = std::chrono::hours(1);
-// The cluster autoscaler's announcement that the node goes: load balancers shall send no more new connections.
+// The cluster autoscaler's announcement that the node goes: load balancers must send no new connections.
 constexpr std::string_view kToBeDeletedTaint = "ToBeDeletedByClusterAutoscaler";
 
 // Why load balancers must send this node no new connections; empty if they may.
@@ -62,7 +62,7 @@ LoopSettings sane(LoopSettings settings) {
   return settings;
 }
 
-// A load balancer could not ask this node whether it has endpoints. The API server allocates the port, so its lack is a
+// A load balancer could not find out here whether it has endpoints. The API server allocates the port, so its lack is a
 // fault of the object.
 void report_missing_health_check_port(const model::Service& service) {
   if (service.type != model::ServiceType::kLoadBalancer || service.headless ||
@@ -227,7 +227,7 @@ void ControlLoop::take_in(model::Update&& update) {
 
 void ControlLoop::take_in_node() {
   if (!snapshot_.node()) {
-    SLUICE_LOG_WARNING("This node's Node object was deleted, going on with what it said last");
+    SLUICE_LOG_WARNING("This node's Node object was deleted, going on with its last state");
     return;
   }
   const model::Node& node = *snapshot_.node();

@@ -35,7 +35,7 @@ class ControlLoop {
  public:
   // Neither starts threads nor touches the kernel. The families served are those of `data_planes`, which are begun, at
   // most one of each. `mechanisms` are all modes of this program: what they have on this node beside what serves is
-  // taken away. Mechanisms, `clock`, `metrics` and `health` outlive it.
+  // removed. Mechanisms, `clock`, `metrics` and `health` outlive it.
   ControlLoop(LoopSettings settings, LoopHooks hooks, const Clock& clock, observe::Metrics& metrics,
               observe::Health& health, std::vector<std::unique_ptr<dataplane::DataPlane>> data_planes,
               const std::vector<dataplane::Mechanism*>& mechanisms = {});
@@ -49,7 +49,7 @@ class ControlLoop {
 
   // Works until stop(), on the calling thread. Needs the machine's clock: it sleeps.
   void run();
-  // The rest may be called from any thread but, unless said otherwise, not from hooks.
+  // The rest may be called from any thread but, unless stated otherwise, not from hooks.
 
   // Ends run() as soon as a running apply is over. All rules stay. May be called from hooks.
   void stop();

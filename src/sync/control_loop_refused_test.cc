@@ -196,7 +196,7 @@ TEST_F(ControlLoopRefusedTest, ManyAreTriedInPartsAndChangesComeBetween) {
   EXPECT_EQ(v4().applied.size(), before);
 }
 
-// ---- what the kernel does not let go
+// ---- what the kernel does not release
 
 TEST_F(ControlLoopRefusedTest, WhatCannotBeRemovedIsNoDriftAndIsTriedLessAndLessOften) {
   settings_.drift_repair_interval = 10min;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One transition, whoever was there before: a dead process, another mode, a plane of this process.
+// One transition, whatever was there before: a dead process, another mode, a plane of this process.
 #include <gmock/gmock.h>
 
 #include "sync/loop_fixture.h"

@@ -265,7 +265,7 @@ TEST_F(ControlLoopTest, APlaneThatWantsNoHourlyFullSyncGetsNone) {
 TEST_F(ControlLoopTest, DriftIsComparedAndRepairedAtItsInterval) {
   settings_.drift_repair_interval = 10min;
   start_with_web();
-  leave_behind(kernels_[0], "somebody else's");
+  leave_behind(kernels_[0], "foreign");
   step_after(599s - settings_.min_sync_period);
   EXPECT_EQ(v4().comparisons, 0u);
   step_after(1s);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The end of a mode's life on this node. What a mode has here and no data plane of this process needs is taken away, in
+// The end of a mode's life on this node. What a mode has here and no data plane of this process needs is removed, in
 // pieces small enough for the control loop's thread: what earlier processes left, ours or kube-proxy's, and what a plane
 // of this process leaves when it is gone. The first look at a mode comes when every family is served, the next one
 // whenever a plane of that mode has come or gone.
@@ -41,7 +41,7 @@ class LeftoverSweep {
 
   // One look at one mode, or one piece of a removal, if any is due. Every family is served.
   void step(const ModesInUse& in_use);
-  // Nothing where all is done, until a plane comes or goes.
+  // Nothing where all is done, until a plane begins or is gone.
   [[nodiscard]] std::optional<Clock::SteadyTime> next_wake() const;
 
  private:

@@ -7,11 +7,11 @@
 //   full one, which reads what is live; it comes after syncPeriod or with the next change, whichever is first.
 // - Refusal. A Service port that the kernel does not accept stops no other and is retried alone
 //   (refused_ports.h).
-// - What stays. An object that the kernel does not let go is no drift; it is tried again by a full sync now and then.
-// - Others. A firewall's reload flushes our tables. Every syncPeriod the data plane is asked whether it is intact, once
+// - What stays. An object that the kernel does not release is no drift; it is tried again by a full sync now and then.
+// - Others. A firewall's reload flushes our tables. Every syncPeriod the data plane is checked for being intact, once
 //   an hour everything is rewritten, and with drift repair everything is compared at intervals.
-// - Things that end later. A data plane may have work left after apply(), such as a drain; it is called when it asked
-//   to be.
+// - Things that end later. A data plane may have work left after apply(), such as a drain; it is called at the time
+//   that it returned.
 #include "sync/plane.h"
 
 #include <fmt/format.h>
@@ -104,7 +104,7 @@ void Plane::check_integrity(const plan::Planner& planner) {
   const Result<dataplane::Integrity> integrity = data_plane_->intact();
   if (!integrity) {
     if (!std::exchange(check_failure_reported_, true)) {
-      SLUICE_LOG_WARNING("Could not look whether our rules are still there, will look again",
+      SLUICE_LOG_WARNING("Could not check whether our rules are still there, will check again",
                          {"ipFamily", to_string(family_)}, {"err", integrity.error().what});
     }
     return;

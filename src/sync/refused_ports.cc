@@ -28,7 +28,7 @@ RefusedPorts::News RefusedPorts::note(const dataplane::Changes& changes,
     if (change.after) served.insert(change.key());
     auto known = entries_.extract(change.key());
     if (!known) continue;
-    // Another version of the port: the old one's history says nothing about how long to wait.
+    // Another version of the port: how long to wait does not follow from the old one's history.
     if (change.before != change.after) known.mapped().attempts = 0;
     before.insert(std::move(known));
   }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Decides when the next sync of a family may begin. kube-proxy's bounded-frequency runner as a state machine: it never
-// sleeps and makes no calls, it only returns a time. Its owner asks, runs, and reports the outcome.
+// sleeps and makes no calls, it only returns a time. Its owner calls it, runs, and reports the outcome.
 #pragma once
 
 #include <chrono>

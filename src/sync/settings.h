@@ -53,7 +53,7 @@ struct LoopHooks {
   std::function<void(const dataplane::Refusal&)> address_refused;
   // The kernel refuses a Service port; once for each reason until it accepts the port.
   std::function<void(const dataplane::RefusedPort&)> port_refused;
-  // Deletes the UDP flows of a family that the predicate says yes to; answers how many. Empty: flows are left alone.
+  // Deletes the UDP flows of a family for which the predicate is true; returns their number. Empty: no flow is deleted.
   std::function<Result<std::size_t>(Family, const std::function<bool(const sys::Flow&)>&)> delete_udp_flows;
   // This node's own addresses, for UDP flows to node ports.
   std::function<Result<std::vector<IpAddress>>()> local_addresses;

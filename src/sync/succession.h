@@ -4,14 +4,14 @@
 //
 //   absent --begin()--> programming --first sync--> serving --the successor's first sync--> retiring --> gone
 //
-// There is one transition, whoever was there before: nobody, a dead process, kube-proxy, or another plane of this
-// process. The plane that comes is begun and programmed while what was there goes on serving; its first complete sync
+// There is one transition, whatever was there before: nothing, a dead process, kube-proxy, or another plane of this
+// process. The plane that comes is begun and programmed while what was there still serves; its first complete sync
 // makes it the one that serves, and only then retires what was there. A plane whose first sync does not succeed takes
 // nothing over.
 //
 // Here, and nowhere else, is decided that a plane retires, and when it is gone: with its last connection, or at the
 // latest a drain timeout after it retired. What its mode then still has on the node, and what earlier processes left of
-// any mode, is the sweep's (leftover_sweep.h), which is told by in_use() what it must leave alone.
+// any mode, is up to the sweep (leftover_sweep.h), which gets from in_use() what it must leave alone.
 #pragma once
 
 #include <chrono>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The objects of one data plane that are no longer wanted and that the kernel does not let go: which, and when to try
-// again. A try is a full sync, which reads everything, so tries become rare soon. A schedule only: it calls nobody.
+// The objects of one data plane that are no longer wanted and that the kernel does not release: which, and when to try
+// again. A try is a full sync, which reads everything, so tries become rare soon. A schedule only: it makes no calls.
 #pragma once
 
 #include <chrono>

@@ -23,7 +23,7 @@ namespace {
 constexpr std::size_t kReportMax = std::size_t{16} << 20;
 constexpr std::size_t kPacketMax = 65536;
 
-// What libbpf reports in this thread, while somebody listens.
+// What libbpf reports in this thread, while it is collected.
 thread_local std::string* report = nullptr;
 
 __attribute__((format(printf, 2, 0))) int collect(libbpf_print_level level, const char* format, va_list arguments) {

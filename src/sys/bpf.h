@@ -68,7 +68,7 @@ class BpfObject {
   // and pins. kInvalid from load() where one that is there has another size or type. `but`: one that goes with its programs.
   Result<> keep_maps_in(const std::string& folder, std::string_view but = {});
   // Errors: kPermission without CAP_BPF and CAP_NET_ADMIN; kInvalid where the kernel's verifier refuses a program, with
-  // the last line in which it says why; kUnsupported where this kernel has no BPF.
+  // the last line that gives a reason; kUnsupported where this kernel has no BPF.
   Result<> load();
 
   // -1 for a name that is not there.
@@ -126,7 +126,7 @@ Result<std::uint32_t> bpf_program_at(const BpfHookPlace& place);
 Result<> put_bpf_program(const BpfHookPlace& place, int program_fd);
 Result<> remove_bpf_program(const BpfHookPlace& place);  // succeeds if there is none
 
-// Of a verifier's log, the last line that says why: without what it counts at the end.
+// Of a verifier's log, the last line that gives a reason: without the statistics at the end.
 std::string verifier_reason(std::string_view log);
 
 }  // namespace sluice::sys

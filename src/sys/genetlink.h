@@ -61,7 +61,7 @@ class GenericNetlink {
   [[nodiscard]] std::uint16_t family() const { return family_; }
 
   // Sends all requests, in order, many per system call. Returns one number per request: 0, or the errno of
-  // the refusal. An Error means that some were not sent or not answered; kUnavailable if the last reply did not
+  // the refusal. An Error means that some were not sent or got no reply; kUnavailable if the last reply did not
   // arrive in time.
   Result<std::vector<int>> transact(std::span<const GenericRequest> requests,
                                     std::chrono::milliseconds patience = std::chrono::seconds(30));

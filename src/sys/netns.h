@@ -18,7 +18,7 @@ Result<> add_netns(const std::string& name);
 Result<> remove_netns(const std::string& name);  // succeeds if there is none
 Result<std::vector<std::string>> list_netns();
 Result<UniqueFd> open_netns(const std::string& name);
-// Moves the calling thread into the namespace, for good.
+// Moves the calling thread into the namespace; it stays there.
 Result<> enter_netns(const std::string& name);
 // Runs `body` with the calling thread inside the namespace and returns to its own, whatever body returns.
 Result<> in_netns(const std::string& name, const std::function<Result<>()>& body);

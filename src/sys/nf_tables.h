@@ -35,7 +35,7 @@ enum class NftField : std::uint8_t {
   kMark = 19
 };
 std::size_t nft_field_length(NftField field);
-// In a key each field starts at a multiple of four bytes, as each stands in 32-bit registers of its own.
+// In a key each field starts at a multiple of four bytes, as each is in 32-bit registers of its own.
 std::size_t nft_key_length(std::span<const NftField> key);
 
 // A set, or a map from keys to values or verdicts.
@@ -84,7 +84,7 @@ struct NftChain {
 };
 
 // One rule, written left to right: load something into a register, compare it, act. A register is named by the first of
-// its 32-bit slots, 0 to 15; a value of 16 bytes takes four. Values are in network order, where not said otherwise.
+// its 32-bit slots, 0 to 15; a value of 16 bytes takes four. Values are in network order, unless stated otherwise.
 class NftRule {
  public:
   explicit NftRule(const std::string& chain, const std::string& comment = {});
@@ -156,7 +156,7 @@ class NftBatch {
 
   [[nodiscard]] std::size_t messages() const { return described_.size(); }
   [[nodiscard]] std::span<const char> bytes() const { return messages_; }  // of all messages
-  // The Error tells the first change that the kernel refused. Nothing is done then.
+  // The Error names the first change that the kernel refused. Nothing is done then.
   [[nodiscard]] Result<> commit() const;
 
  private:
@@ -187,7 +187,7 @@ struct NftTable {
 Result<bool> has_nft_table(Family family, const std::string& table);
 // Nothing: there is no such table. Errc::kUnsupported: the kernel has no nf_tables.
 Result<std::optional<NftTable>> read_nft_table(Family family, const std::string& table);
-// A number that changes with every change of any table of the network namespace: whoever lists more than one dump can
+// A number that changes with every change of any table of the network namespace: a list longer than one dump can
 // hold compares it before and after. Errc::kUnsupported: the kernel has no nf_tables.
 Result<std::uint32_t> nft_generation();
 // In the order of their bytes. Errc::kNotFound where there is no such set.

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // nf_tables takes changes as a batch: messages between NFNL_MSG_BATCH_BEGIN and _END in one datagram, hence in one
 // sendmsg(2) (nfnetlink_rcv_batch() in net/netfilter/nfnetlink.c). The kernel tries all of them before the call
-// returns. If it refuses one, it undoes all, and the replies that wait in the socket say which. It follows:
+// returns. If it refuses one, it undoes all, and the replies that wait in the socket name it. It follows:
 //  - The socket must take the whole datagram: 100,000 elements are 6 MB, far above the usual 208 KiB. SO_SNDBUFFORCE
 //    lets root go beyond net.core.wmem_max.
-//  - Only the last change asks for an acknowledgement. Refusals are sent in any case, so the replies do not grow with
+//  - Only the last change requests an acknowledgement. Refusals are sent in any case, so the replies do not grow with
 //    the batch.
 //  - A list of elements is one attribute, whose length has 16 bits: elements go in messages of less than 64 KiB.
 #include <fmt/format.h>
@@ -121,7 +121,7 @@ void append_element(nftnl_set& set, const NftElement& element) {
   nftnl_set_elem_add(&set, added);
 }
 
-// As it stands in a message.
+// As it is in a message.
 std::size_t bytes_at_most(const NftElement& element) {
   std::size_t bytes = kElementHeaders + element.key.size() + element.key_end.size();
   if (!element.value.empty()) bytes += kValueHeaders + element.value.size();
@@ -166,7 +166,7 @@ void read_answers(const char* data, int length, Answers& answers) {
   }
 }
 
-// All answers are there when sendmsg(2) has returned, so there is nothing to wait for.
+// All replies are there when sendmsg(2) has returned, so there is nothing to wait for.
 Result<Answers> receive_answers(mnl_socket& socket) {
   Answers answers;
   std::vector<char> buffer(kAnswerSize);
@@ -178,7 +178,7 @@ Result<Answers> receive_answers(mnl_socket& socket) {
       return answers;
     } else if (errno != EINTR &&
                errno != ENOBUFS) {  // ENOBUFS: more refusals than the buffer holds, the first ones among them
-      return tl::unexpected(nft_error("receive the answers", errno));
+      return tl::unexpected(nft_error("receive the replies", errno));
     }
   }
 }
@@ -319,7 +319,7 @@ void NftBatch::add_set(const NftSet& set) {
   const SetPtr added = make_set(table_, set.name);
   describe(*added, set);
   nftnl_set_set_u32(added.get(), NFTNL_SET_ID,
-                    ++sets_);  // the kernel wants one, though only rules of the same batch would use it
+                    ++sets_);  // the kernel requires one, though only rules of the same batch would use it
   nlmsghdr& message = begin_message(NFT_MSG_NEWSET, NLM_F_CREATE, "add set " + set.name);
   nftnl_set_nlmsg_build_payload(&message, added.get());
   end_message();
@@ -383,7 +383,7 @@ Result<> NftBatch::commit() const {
     return tl::unexpected(nft_error(fmt::format("{}: {}", table, what), answers.error));
   }
   if (!answers.any)
-    return tl::unexpected(nft_error(fmt::format("{}: no answer to {} changes", table, described_.size()), EPROTO));
+    return tl::unexpected(nft_error(fmt::format("{}: no reply to {} changes", table, described_.size()), EPROTO));
   return {};
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the files of nf_tables.h share. For nobody else.
+// What the files of nf_tables.h share, and only they include.
 #pragma once
 
 #include <cstdint>

@@ -49,7 +49,7 @@ nlmsghdr& put_dump_request(RequestBuffer& buffer, unsigned type, Family family) 
 Result<> dump(nlmsghdr& request, const std::string& what, const DumpReader& reader) {
   const auto dumped = dump_netlink(NETLINK_NETFILTER, request, reader);
   if (dumped) return {};
-  // A kernel without nf_tables does not know the subsystem and answers EINVAL (nfnetlink_rcv_msg()); netlink_dump says
+  // A kernel without nf_tables lacks the subsystem and returns EINVAL (nfnetlink_rcv_msg()); netlink_dump reports
   // unsupported then.
   if (dumped.error().sys_errno == ENOENT) return tl::unexpected(nft_error(what, ENOENT));
   return annotate(dumped.error(), "nftables: " + what);
@@ -111,7 +111,7 @@ Result<> read_rules(const Reading& reading, NftTable& table) {
                             if (!reading.is_ours(nftnl_rule_get_str(one.get(), NFTNL_RULE_TABLE))) return;
                             const char* chain = nftnl_rule_get_str(one.get(), NFTNL_RULE_CHAIN);
                             if (chain == nullptr) return;
-                            // An expression that libnftnl does not know.
+                            // An expression that libnftnl does not support.
                             table.rules[chain].push_back(parsed ? nft_rule_text(*one) : "[ unknown ]");
                           }};
   return dump(request, "list the rules of " + nft_table_name(reading.family, reading.name), reader);
@@ -201,7 +201,7 @@ Result<std::optional<NftTable>> read_nft_table(Family family, const std::string&
   SLUICE_CHECK_OK(read_chains(reading, read));
   SLUICE_CHECK_OK(read_rules(reading, read));
   const auto sets = read_sets(reading, read);
-  // It went meanwhile.
+  // It was removed meanwhile.
   if (!sets && sets.error().code == Errc::kNotFound) return std::optional<NftTable>();
   if (!sets) return tl::unexpected(sets.error());
   return std::optional<NftTable>(std::move(read));
@@ -209,7 +209,7 @@ Result<std::optional<NftTable>> read_nft_table(Family family, const std::string&
 
 Result<std::uint32_t> nft_generation() {
   RequestBuffer buffer{};
-  // No dump: one answer, whose end the acknowledgement tells.
+  // No dump: one reply, whose end is the acknowledgement.
   nlmsghdr& request = *nftnl_nlmsg_build_hdr(buffer.data(), NFT_MSG_GETGEN, AF_UNSPEC, NLM_F_ACK, 0);
   std::uint32_t generation = 0;
   const DumpReader reader{[&] { generation = 0; },

@@ -4,7 +4,7 @@
 // (NFT_REG_1 to _4). Where both names fit, the kernel gives back the latter (nft_dump_register() in
 // net/netfilter/nf_tables_api.c), and so it is written here: a rule that was read then looks like the rule that was
 // written. Neighbours: nf_tables_batch.cc sends rules, nf_tables_read.cc reads them.
-#include <cstdio>  // libnftnl/expr.h needs it and does not say so
+#include <cstdio>  // libnftnl/expr.h needs it and does not include it
 
 #include <libnftnl/expr.h>
 #include <libnftnl/rule.h>

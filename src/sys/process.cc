@@ -3,7 +3,7 @@
 //
 // A program such as iptables-restore reads tens of megabytes from us while it may write warnings to stderr at any time.
 // Writing all input first and reading afterwards deadlocks as soon as one pipe (64 KiB, pipe(7)) is full in each
-// direction. So one poll(2) loop serves all three pipes, non-blocking, and asks for the next piece of input only when
+// direction. So one poll(2) loop serves all three pipes, non-blocking, and requests the next piece of input only when
 // the last one is gone: at 10,000 Services the input is 40 MB, and we hold one piece of it.
 //
 // Four more pitfalls are handled here so that no caller has to consider them. A program must not outlive us: become().
@@ -199,7 +199,7 @@ class Conversation {
       const ssize_t written = ::write(in_.get(), piece_.data(), piece_.size());
       if (written < 0) {
         if (errno == EINTR) continue;
-        if (errno != EAGAIN) in_.reset();  // EPIPE: it reads no more; its exit status says why
+        if (errno != EAGAIN) in_.reset();  // EPIPE: it reads no more; its exit status has the reason
         return;
       }
       piece_.remove_prefix(static_cast<std::size_t>(written));

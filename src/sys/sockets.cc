@@ -189,7 +189,7 @@ Result<> reply_datagram(const UniqueFd& socket, const Datagram& request, std::st
   std::memcpy(&info.ipi6_addr, request.local.mapped_bytes().data(), sizeof(info.ipi6_addr));
   std::memcpy(CMSG_DATA(entry), &info, sizeof(info));
   if (::sendmsg(socket.get(), &message, MSG_NOSIGNAL) < 0) {
-    return tl::unexpected(socket_error("answer " + to_string(request.client), errno));
+    return tl::unexpected(socket_error("reply to " + to_string(request.client), errno));
   }
   return {};
 }

@@ -63,7 +63,7 @@ Result<UniqueFd> connect_socket(const ConnectSpec& spec);
 enum class ClientFailure : std::uint8_t {
   kRefused,      // or reset: REJECT may come as a reset after the handshake
   kTimedOut,     // silence
-  kUnreachable,  // no route, or ICMP said so, "administratively prohibited" included
+  kUnreachable,  // no route, or an ICMP error, "administratively prohibited" included
   kOther
 };
 ClientFailure client_failure(const Error& error);

@@ -16,7 +16,7 @@ namespace sluice::sys {
 std::string netns_state_name();
 std::string state_folder(const std::string& data_folder);
 
-// Recorded in the kernel, for a cleanup of this namespace that does not know the data folder.
+// Recorded in the kernel, for a cleanup of this namespace that does not get the data folder.
 Result<> note_state_folder(const std::string& folder);
 std::set<std::string> noted_state_folders();
 Result<> forget_state_folders();

@@ -71,11 +71,10 @@ std::string encode(const Request& request) {
 Result<Request> decode_request(std::string_view line) {
   const std::string_view protocol = take_until(line, ' ');
   if (protocol != kProtocol) {
-    return fail(
-        Errc::kUnsupported,
-        fmt::format("the proxy that runs is version {} and speaks {}, which the program that asks does not; use "
-                    "the program of the proxy's version, or restart the proxy with the new one",
-                    SLUICE_VERSION, kProtocol));
+    return fail(Errc::kUnsupported,
+                fmt::format("the proxy that runs is version {} and speaks {}, which the calling program does not; use "
+                            "the program of the proxy's version, or restart the proxy with the new one",
+                            SLUICE_VERSION, kProtocol));
   }
   Request request;
   SLUICE_TRY(request.path, unescaped(take_until(line, '?')));
@@ -109,7 +108,7 @@ Result<Response> decode_response(std::string_view text) {
   }
   if ((outcome != kOk && outcome != kRefused) || exit_status.size() != 1 || exit_status[0] < '0' ||
       exit_status[0] > '9')
-    return fail(Errc::kInvalid, "the proxy's answer cannot be read, or it was cut off");
+    return fail(Errc::kInvalid, "the proxy's response cannot be read, or it was cut off");
   return Response{outcome == kRefused, exit_status[0] - '0', std::string(text)};
 }
 

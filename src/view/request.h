@@ -5,7 +5,7 @@
 //   sluice/1 /status?form=wide
 //   sluice/1 ok 0 0.1.0
 //
-// The first word names the protocol. A new path or parameter does not change it: a proxy that does not know one reports
+// The first word names the protocol. A new path or parameter does not change it: a proxy that has none such reports
 // it. Program and proxy may be of different versions, as between an upgrade of the package and the proxy's restart, so
 // each reports clearly when it does not understand the other.
 #pragma once
@@ -28,7 +28,7 @@ std::string encode(const Request& request);  // without the line's end
 Result<Request> decode_request(std::string_view line);
 
 struct Response {
-  bool refused = false;  // the request was not carried out; the body says why, in one line
+  bool refused = false;  // the request was not carried out; the body has the reason, in one line
   int exit_status = 0;   // of the program that asked, 0 to 9
   std::string body;
   friend bool operator==(const Response&, const Response&) = default;

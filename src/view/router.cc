@@ -11,7 +11,7 @@ namespace {
 
 Result<> unknown(std::string_view kind, const std::string& word, const std::vector<std::string>& known) {
   return fail(Errc::kUnsupported,
-              fmt::format("the proxy that runs, version {}, knows no {} '{}'; it knows {}", SLUICE_VERSION, kind, word,
+              fmt::format("the proxy that runs, version {}, has no {} '{}'; it has {}", SLUICE_VERSION, kind, word,
                           known.empty() ? "none" : fmt::format("{}", fmt::join(known, ", "))));
 }
 

@@ -42,9 +42,9 @@ TEST_F(RouterTest, UnknownRequestsAreRefusedWithTheKnownOnes) {
   EXPECT_TRUE(path.refused);
   EXPECT_EQ(path.exit_status, 2);
   EXPECT_EQ(path.body,
-            "the proxy that runs, version " SLUICE_VERSION ", knows no request '/explain'; it knows /status, /trace\n");
-  EXPECT_THAT(ask("sluice/1 /status?since=1").body, HasSubstr("no parameter of /status 'since'; it knows form\n"));
-  EXPECT_THAT(ask("sluice/1 /status?form=xml").body, HasSubstr("no form of /status 'xml'; it knows text, json\n"));
+            "the proxy that runs, version " SLUICE_VERSION ", has no request '/explain'; it has /status, /trace\n");
+  EXPECT_THAT(ask("sluice/1 /status?since=1").body, HasSubstr("no parameter of /status 'since'; it has form\n"));
+  EXPECT_THAT(ask("sluice/1 /status?form=xml").body, HasSubstr("no form of /status 'xml'; it has text, json\n"));
 }
 
 TEST_F(RouterTest, AnotherProtocolAndALineThatCannotBeReadAreRefused) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // An operator asks three questions about a node's proxy: does it get changes, does the kernel match them, and where
-// does this Service go? The first lines answer the first two, the table the third. Example of its rows:
+// does this Service go? The first lines are about the first two, the table about the third. Example of its rows:
 //
 //   default/web               TCP   10.104.247.10:80  *:31947        10.244.169.161:80 10.244.169.163:80
 //
@@ -106,7 +106,7 @@ std::vector<std::string> address_items(const ServedPort& port) {
 
 std::vector<std::string> real_server_items(const ServedPort& port) {
   std::vector<std::string> items;
-  // Its reason stands above. What of the port is live is the kernel's secret.
+  // Its reason is shown above. What of the port is live is not known.
   if (!port.refused.empty()) items.emplace_back("(refused by the kernel)");
   if (port.real_servers.empty())
     items.emplace_back(port.has_endpoints ? "(none on this node: dropped)" : "(none: rejected)");

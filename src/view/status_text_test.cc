@@ -83,7 +83,7 @@ TEST(StatusText, APortThatTheKernelRefusesIsNotServedAsWantedAndNamesTheReason) 
       HasSubstr("    refused by the kernel: default/web:http TCP for 40 s, tried 5 times: protocol not supported\n"));
 }
 
-// Also in the table, where somebody looks who searches for the Service's name.
+// Also in the table, where a user who searches for the Service's name looks.
 TEST(StatusText, TheRowOfAPortThatTheKernelRefusesIsMarked) {
   plan::PortDraft other = web_port();
   other.key.service.name = "other";

@@ -131,7 +131,7 @@ class Cluster:
     def wait_answers(self, host, protocol, address, port, wanted):
         """Waits until exactly the wanted pods (or "refused", "timeout") answer.
 
-        A request that was made too early stays without an answer: the kernel tracks it, and no later rule translates it.
+        A request that was made too early never gets a reply: the kernel tracks it, and no later rule translates it.
         """
         wanted = {wanted} if isinstance(wanted, str) else set(wanted)
         return wait_for(f"{host} -> {address}:{port}/{protocol} answered by {sorted(wanted)}",
@@ -214,7 +214,7 @@ class KubectlTest(unittest.TestCase):
         # Pods and nodes are inside the cluster: they are short-circuited to endpoints elsewhere.
         self.cluster.wait_answers("client-pod", "TCP", "203.0.113.80", 80, "web-c")
         self.cluster.wait_answers("node1", "TCP", "203.0.113.80", 80, "web-c")
-        wait_for("the health-check node port tells the nodes apart",
+        wait_for("the health-check node port distinguishes the nodes",
                  lambda: [self.status_of(node, 32060, "/", NODES[node]) for node in ("node2", "node1")] == [200, 503])
 
     def test_session_affinity_sticks(self):

@@ -7,7 +7,7 @@ import subprocess
 import time
 
 PATIENCE = 120
-# What `ctr run` gives a container unless it is told.
+# What `ctr run` gives a container by default.
 CTR_DEFAULTS = ("CHOWN", "DAC_OVERRIDE", "FSETID", "FOWNER", "MKNOD", "NET_RAW", "SETGID", "SETUID", "SETFCAP", "SETPCAP", "NET_BIND_SERVICE", "SYS_CHROOT",
                 "KILL", "AUDIT_WRITE")
 

@@ -279,7 +279,7 @@ class ServeTest(unittest.TestCase):
         wait_for(lambda: f"the Service answers; the log:\n{log.read_text()}", self.asked)
         self.assertEqual(self.asked(), (SOURCE / "examples/serve-a-folder/site/hello.txt").read_text())
         self.assertIn("KUBE-SVC-", run("ip", "netns", "exec", self.netns, "iptables-save", "-t", "nat").stdout)
-        # What the proxy writes, another container from the same image takes away.
+        # What the proxy writes, another container from the same image removes.
         cleanup, log = self.start("test", "/usr/bin/sluice", "cleanup")
         self.assertEqual(cleanup.wait(PATIENCE), 0, log.read_text())
         del container

@@ -114,7 +114,7 @@ class PrivilegesTest(unittest.TestCase):
         self.prepare(init)
         self.assertEqual(run(*self.inside("cat", "/proc/sys/net/ipv4/conf/all/route_localnet")).stdout.strip(), "1")
         self.assert_does_not_serve_without("NET_ADMIN", container)
-        # The file says that nf_tables needs no more.
+        # By the file nf_tables needs no more.
         only = container["securityContext"] | {"capabilities": {"drop": ["ALL"], "add": ["NET_ADMIN"]}}
         self.serve(container | {"securityContext": only})
         self.assertIn("KUBE-SVC-", run(*self.inside("iptables-nft-save", "-t", "nat")).stdout)

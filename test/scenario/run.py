@@ -222,7 +222,7 @@ def service_port(word):
     word, _, name = word.partition("@")
     protocol, _, numbers = word.partition("/")
     port, _, node_port = numbers.partition(":")
-    # Ports without a name are told apart by protocol in the slices as the API would have it: by an explicit name.
+    # Ports without a name are distinguished by protocol in the slices as the API would have it: by an explicit name.
     made = {"name": name + ("u" if protocol == "udp" and not name else ""), "protocol": protocol.upper(), "port": int(port)}
     if node_port:
         made["nodePort"] = int(node_port)

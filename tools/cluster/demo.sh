@@ -6,7 +6,7 @@
 #   tools/cluster/demo.sh [--nodes N] [--mode MODE] SLUICE IMAGE
 #
 # SLUICE is the program, IMAGE the archive with its image (build/image/sluice.tar). What an operator would type is shown with what it prints.
-# Clients outside and inside ask a Service all the while, and no request may fail. The other mode is MODE, by default ipvs, or
+# Clients outside and inside use a Service all the while, and no request may fail. The other mode is MODE, by default ipvs, or
 # nftables where the kernel has no ip_vs. The exit status is 0 if everything was as it must be and nothing is left.
 # shellcheck source=tools/cluster/lib.sh
 . "$(dirname "$0")/lib.sh"

@@ -7,11 +7,11 @@
 --programs has what tools/setup/kubernetes.sh built: agnhost, kubectl, kube-proxy. In the folder --out are then, for `ctr images import`,
 
     pause.tar       what holds a pod's namespaces: a program that sleeps
-    agnhost.tar     Kubernetes' own test program, with a shell, curl and nc: says who it is, and runs the tests of e2e.test
-    dns.tar         the cluster's names: dnsmasq, told by kubectl which Services there are
+    agnhost.tar     Kubernetes' own test program, with a shell, curl and nc: returns its own name, and runs the tests of e2e.test
+    dns.tar         the cluster's names: dnsmasq, which gets the Services from kubectl
     kube-proxy.tar  the real kube-proxy, for comparison, with the programs that it runs
 
-Each has the name by which Kubernetes 1.20 and its tests ask for it. What is there already and was made of the same files stays.
+Each has the name by which Kubernetes 1.20 and its tests request it. What is there already and was made of the same files stays.
 """
 import argparse
 import hashlib
@@ -43,7 +43,7 @@ class Image:
         self.needy = []
 
     def program(self, source, path=None):
-        """A program or plug-in of this machine, with the libraries that it asks for."""
+        """A program or plug-in of this machine, with the libraries that it needs."""
         place = shutil.which(str(source)) or str(source)
         if not os.path.exists(place):
             raise LookupError(f"{source} is not installed")

@@ -51,7 +51,7 @@ until_so() {
 }
 rollout() { typed k8s-master kubectl -n kube-system rollout status daemonset/kube-proxy --timeout=${patience}s; }
 
-# The Service web with its pods, and clients that ask it from now on.
+# The Service web with its pods, and clients that use it from now on.
 start_traffic() {
 	typed k8s-master kubectl apply -f "$here/web.yaml"
 	typed k8s-master kubectl rollout status deployment/web --timeout=${patience}s
@@ -75,7 +75,7 @@ end_traffic() {
 		check "every request of $visitor was answered" grep -qx '[1-9][0-9]* answers, 0 failures' <<<"$summary"
 	done
 }
-# Takes everything away and ends the script.
+# Removes everything and ends the script.
 finish() {
 	heading "Everything goes away"
 	"$sluice" lab cluster down --id "$id"

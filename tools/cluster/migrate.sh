@@ -16,7 +16,7 @@ prepare
 readonly ours=localhost/sluice:0.1.0 theirs=k8s.gcr.io/kube-proxy:v1.20.2
 
 run_by() { kubectl -n kube-system get pods -l k8s-app=kube-proxy -o jsonpath='{.items[*].spec.containers[*].image}'; }
-# Every pod of the DaemonSet runs this image and says the mode.
+# Every pod of the DaemonSet runs this image and logs the mode.
 serves() {
 	local image=$1 each
 	rollout

@@ -5,7 +5,7 @@
     traffic.py ADDRESS PORT RESULT.json
     traffic.py --report RESULT.json
 
-Status 0 if every request was answered."""
+Status 0 if every request succeeded."""
 import collections
 import http.client
 import json

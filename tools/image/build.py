@@ -36,7 +36,7 @@ SOURCE = pathlib.Path(__file__).resolve().parents[2]
 
 
 def git(*words):
-    """What git says of these sources, or nothing where they are not in git."""
+    """What git reports about these sources, or nothing where they are not in git."""
     done = subprocess.run(["git", "-c", f"safe.directory={SOURCE}", "-C", str(SOURCE), *words], capture_output=True, text=True)
     return done.stdout.strip() if done.returncode == 0 else ""
 
@@ -104,7 +104,7 @@ def main():
     parser.add_argument("--build", default=SOURCE / "build/release", type=pathlib.Path, help="folder of a release build (build/release)")
     parser.add_argument("--out", default=SOURCE / "build/image", type=pathlib.Path, help="folder to write, replaced (build/image)")
     parser.add_argument("--name", default=f"localhost/sluice:{version()}", help="what the image is called, with a tag")
-    parser.add_argument("--revision", help="the commit, for the labels; by default what git says, with -dirty where files are changed")
+    parser.add_argument("--revision", help="the commit, for the labels; by default what git reports, with -dirty where files are changed")
     parser.add_argument("--without-iptables", action="store_true", help="leave iptables out: modes ipvs and nftables need none of it")
     options = parser.parse_args()
     if not re.fullmatch(r"[a-z0-9][a-z0-9._:/-]*:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", options.name):

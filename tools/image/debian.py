@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What this machine's Debian says of files: which package, which version, which shared library a program gets."""
+"""What this machine's Debian records about files: which package, which version, which shared library a program gets."""
 import os
 import pathlib
 import re
@@ -61,7 +61,7 @@ class Libraries:
 
 
 class Packages:
-    """Which package brought a file. dpkg knows files by the path that they were installed by, which may be that before /usr was merged."""
+    """Which package brought a file. dpkg lists files by the path that they were installed by, which may be that before /usr was merged."""
 
     def __init__(self):
         self.described = {}

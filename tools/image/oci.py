@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """An image in OCI's layout (image-spec 1.0: layout, index, manifest, configuration), which is at the same time what `docker save` writes.
 
-The bytes depend on what goes in alone: names are sorted, times are the one that was given, owners are root."""
+The bytes depend only on what goes in: names are sorted, times are the one that was given, owners are root."""
 import gzip
 import hashlib
 import io

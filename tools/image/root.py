@@ -15,7 +15,7 @@ import debian
 PROGRAM = "usr/bin/sluice"
 # kubeadm's DaemonSet calls the first; the others are for `kubectl exec`.
 NAMES_OF_PROGRAM = ("usr/local/bin/kube-proxy", "usr/sbin/ipvsadm", "usr/sbin/ipvsadm-save", "usr/sbin/ipvsadm-restore")
-# As Debian has them since it merged /usr: runtimes mount the node's modules at /lib/modules, and libraries are asked for by both paths.
+# As Debian has them since it merged /usr: runtimes mount the node's modules at /lib/modules, and libraries are requested by both paths.
 MERGED = {"bin": "usr/bin", "lib": "usr/lib", "sbin": "usr/sbin", "lib32": "usr/lib32", "lib64": "usr/lib64"}
 CERTIFICATES = "etc/ssl/certs/ca-certificates.crt"
 OPENSSL_LOOKS_AT = "usr/lib/ssl/cert.pem"
@@ -96,7 +96,7 @@ class Assembly:
         places = [self.libraries.places.get(path.name, str(path)) for path in beside]
         owners = self.packages.of_files(places)
         for path, place in zip(beside, places):
-            # By the name that the program asks for alone: the chain of links that `make install` keeps is for people.
+            # Only by the name that the program requests: the chain of links that `make install` keeps is for people.
             if any(path.name in debian.needed_by(other) for other in (program, *beside)):
                 self.program.copy(path, f"usr/lib/sluice/{path.name}", owners.get(place, ""), mode=0o644)
         root = pathlib.Path(__file__).resolve().parents[2]

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the image is made of, as SPDX 2.3: every file with its digest, the Debian package that it is of, and the packages that are compiled or
-linked into the program, which are found by what the compiler read and the linker took, not by a list that somebody has to keep."""
+linked into the program, which are found by what the compiler read and the linker took, not by a list that has to be maintained."""
 import hashlib
 import os
 import re

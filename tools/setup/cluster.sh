@@ -12,7 +12,7 @@
 case ${1-} in -h | --help) usage; exit 0 ;; esac
 
 cd "$(dirname "$0")/../.."
-tools/setup/deps.sh cluster || end $? # it has said why
+tools/setup/deps.sh cluster || end $? # it has reported why
 bin=$(tools/setup/kubernetes.sh --with kubectl --with kubelet --with kube-controller-manager --with kube-scheduler --with agnhost "$@") || end $?
 bin=${bin##*$'\n'}
 cache=$(cache_folder)/cluster

@@ -18,5 +18,5 @@ cd "$(dirname "$0")/../.."
 if unshare --net "$sluice" ipvsadm --engine kernel -L -n >/dev/null 2>&1; then exit 0; fi
 [ "$(uname -m)" = x86_64 ] || { say "this kernel has no ip_vs, and the guest that would show mode ipvs is only for x86-64"; exit 0; }
 say "this kernel has no ip_vs: mode ipvs is shown in a virtual machine with Debian's kernel, without KVM, so it takes a minute or two"
-tools/setup/deps.sh guest || end $? # it has said why
+tools/setup/deps.sh guest || end $? # it has reported why
 exec test/guest/run.sh --seconds 900 -- "$sluice" lab walkthrough --only-ipvs

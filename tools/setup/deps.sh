@@ -64,7 +64,7 @@ find_missing() {
 	missing=()
 	for package in "${wanted[@]}"; do
 		[ -n "${there[$package]-}" ] || missing+=("$package")
-		there[$package]=1 # two groups may want the same
+		there[$package]=1 # two groups may need the same
 	done
 }
 

@@ -42,7 +42,7 @@ while [ $# -gt 0 ]; do
 	esac
 done
 
-# The programs asked for that the cache lacks, in $missing.
+# The requested programs that the cache lacks, in $missing.
 find_missing() {
 	local name
 	missing=()
@@ -95,7 +95,7 @@ compile() {
 	local option=$1 name targets=()
 	shift
 	for name in "$@"; do targets+=("$(package_of "$name")"); done
-	# -v names each package as it is compiled. The build script wants tags, and last: it takes all that follows for tags. agnhost runs in an image
+	# -v names each package as it is compiled. The build script takes tags, as the last argument: it takes all that follows for tags. agnhost runs in an image
 	# that has nothing else, so it is linked statically.
 	step "compiling $* (about 4 minutes on 2 cores for the first ones)" make all WHAT="${targets[*]}" GOFLAGS="-mod=vendor -v $option" \
 		KUBE_STATIC_OVERRIDES=agnhost KUBE_GIT_VERSION=v$version KUBE_GIT_COMMIT=debian KUBE_GIT_TREE_STATE=clean

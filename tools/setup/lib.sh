@@ -88,7 +88,7 @@ cache_folder() (
 )
 
 # lock PATH WHAT: holds the lock of a file or folder until the script and what it started have ended (those that inherit descriptor 9);
-# WHAT says what another holder is doing.
+# WHAT names what another holder is doing.
 lock() {
 	if [ -d "$1" ]; then exec 9<"$1"; else exec 9>"$1"; fi
 	until flock --wait 20 9; do say "waiting for another process: it is $2 (lock $1)"; done

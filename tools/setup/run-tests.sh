@@ -25,8 +25,8 @@ kubernetes='' dev='' current='' beat=''
 
 announce() { printf '=== [%d:%02d] %s\n' $((SECONDS / 60)) $((SECONDS % 60)) "$*"; }
 
-# run LIMIT WHAT COMMAND...: says what it does before and, unless $speaks is set, every 30 s; ends it after LIMIT seconds; COMMAND's status.
-speaks='' # set for a command that says itself how far it is
+# run LIMIT WHAT COMMAND...: prints what it does before and, unless $speaks is set, every 30 s; ends it after LIMIT seconds; COMMAND's status.
+speaks='' # set for a command that reports its own progress
 run() {
 	local limit=$1 what=$2 status=0
 	shift 2
@@ -107,7 +107,7 @@ join() {
 }
 
 announce "installing the Debian packages that are missing"
-tools/setup/deps.sh build test || end $? # it has said why
+tools/setup/deps.sh build test || end $? # it has reported why
 mkdir -p build
 writes_to=(build "${TMPDIR:-/tmp}")
 announce "Kubernetes 1.20.2 for the cluster tests: building in the background unless cached (log: $kubernetes_log)"

@@ -81,7 +81,7 @@ class KernelRig : public PlaneRig {
   void refuse(model::Service& service) override { service.affinity_seconds = 0; }  // xt_recent takes 1 and more
   void let_in(model::Service& service) override { service.affinity_seconds.reset(); }
 
-  // Somebody else's chain that jumps to the Service's.
+  // Another program's chain that jumps to the Service's.
   bool hold(const model::Service& service) override {
     run({tool_.command, "-w", "5", "-t", "nat", "-N", "MY-HOLD"});
     const std::string address = fmt::format(" -d {}/32 ", service.cluster_ips.front().to_string());

@@ -39,7 +39,7 @@ constexpr std::string_view kNodePortsComment =
 constexpr std::size_t kNameBytesMax = 190;
 
 // Names come from the API server, which allows only DNS labels: 143 bytes for a port. Manifests may hold others. One odd name must not break
-// the restore input of all Services, and one that the kernel cut off would differ from what is wanted for ever.
+// the restore input of all Services, and one that the kernel cut off would always differ from what is wanted.
 std::string for_comment(const std::string& text) {
   std::string safe = text.substr(0, kNameBytesMax);
   std::replace_if(safe.begin(), safe.end(), [](char c) { return c < ' ' || c > '~' || c == '"' || c == '\\'; }, '_');

@@ -20,7 +20,7 @@
 namespace sluice::dataplane::iptables {
 namespace {
 
-// Above this number of endpoints kube-proxy's large cluster mode is on: comments cost more than they tell, and so does
+// Above this number of endpoints kube-proxy's large cluster mode is on: comments cost more than they help, and so does
 // an hourly full sync.
 constexpr std::size_t kLargeClusterEndpoints = 1000;
 
@@ -224,7 +224,7 @@ void IptablesDataPlane::note_unremoved(std::vector<UnremovedObject> unremoved, O
   }
 }
 
-// A plan knows nothing of the node's own addresses but where node ports are served, which comes with each apply().
+// Of the node's own addresses a plan has only where node ports are served, which comes with each apply().
 Result<Integrity> IptablesDataPlane::intact() {
   SLUICE_TRY(const bool canary, chain_exists(tool_, Table::kMangle, kCanaryChain));
   if (!canary) return Integrity::kDamaged;
@@ -247,7 +247,7 @@ const Capabilities& mode_capabilities() {
   static const Capabilities capabilities{{
       {Gap::kRefuseOwnPackets,
        "what the node itself sends passes KUBE-SERVICES alone, which refuses cluster IPs; for other addresses the "
-       "network answers"},
+       "network replies"},
   }};
   return capabilities;
 }

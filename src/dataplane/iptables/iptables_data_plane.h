@@ -26,7 +26,7 @@ struct Options {
   bool localhost_node_ports = true;
   std::optional<Flavour> flavour;  // absent: the one that this node uses
   // After each full apply that left the martian rule in force, which keeps neighbours from 127.0.0.0/8; was it there
-  // before? Only now may the node be told to route such addresses.
+  // before? Only now may the node be set to route such addresses.
   std::function<void(bool guard_was_there)> guarded = [](bool) {};
 };
 
@@ -83,14 +83,14 @@ class IptablesDataPlane : public DataPlane {
   };
   std::map<plan::ServicePortKey, Refused> refused_;
   bool applied_ = false;  // or tried to
-  // As a comparison would name them; they are not wanted, and the kernel does not let them go.
+  // As a comparison would name them; they are not wanted, and the kernel does not release them.
   std::set<std::string> unremoved_;
   std::size_t endpoints_ = 0;  // of all ports that are wanted, also those not ready
   NodePortAddresses addresses_;
   std::array<std::ptrdiff_t, 2> port_rules_{};  // filter, nat
 };
 
-// Whether this node can run the iptables mode for `family` at all; kUnsupported says what is missing.
+// Whether this node can run the iptables mode for `family` at all; kUnsupported names what is missing.
 Result<> probe(Family family, std::optional<Flavour> flavour = std::nullopt);
 
 }  // namespace sluice::dataplane::iptables

@@ -9,7 +9,7 @@
 // If we are killed in between, the rule is left without the setting, never the other way round.
 //
 // A kube-proxy before us may have changed the setting, and kept no record. If its martian rule is removed and no record
-// of ours says that the setting existed without a rule, it counts as kube-proxy's and is set to the default, 0.
+// of ours shows that the setting existed without a rule, it counts as kube-proxy's and is set to the default, 0.
 #include "dataplane/iptables/iptables_mechanism.h"
 
 #include <fmt/format.h>

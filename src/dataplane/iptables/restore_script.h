@@ -66,7 +66,7 @@ struct ItemRefusal {
 // counts what was committed, even if the run ends with an Error: then a prefix of the blocks is live.
 Result<std::vector<ItemRefusal>> try_script(const Tool& tool, std::vector<Block> blocks, ItemSource& source,
                                             ApplyStats& stats);
-// The same, but every refusal is an Error; it names each refused item, and all else was applied unless it says
+// The same, but every refusal is an Error; it names each refused item, and all else was applied unless it states
 // otherwise.
 Result<> run_script(const Tool& tool, std::vector<Block> blocks, ItemSource& source, ApplyStats& stats);
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// For this room's tests: programs that print what a test wants, in place of the real ones.
+// For this room's tests: programs that print what a test specifies, in place of the real ones.
 #pragma once
 
 #include <fmt/format.h>

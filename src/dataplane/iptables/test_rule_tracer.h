@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Traces packets through the rules of one Service port. What the tracer knows about netfilter is what the rules use: a
+// Traces packets through the rules of one Service port. The tracer models of netfilter what the rules use: a
 // packet that nat translates is forwarded, and passes filter with its new destination, which no rule of a Service port
 // matches. One that nat leaves alone meets filter's KUBE-PROXY-FIREWALL, KUBE-SERVICES and KUBE-EXTERNAL-SERVICES with
 // its own. Random choices and remembered clients may go either way, so both ways are followed.
@@ -184,7 +184,7 @@ class Tracer {
   Chains filter_;
 };
 
-// What the rules do to the packet is what the plan says.
+// What the rules do to the packet is what the plan requires.
 inline void expect_routed(Tracer& tracer, const Packet& packet, const plan::Routing& routing) {
   std::set<Outcome> wanted;
   for (const plan::Candidate& candidate : routing.candidates) {

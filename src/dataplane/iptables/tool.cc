@@ -247,7 +247,7 @@ Result<> probe(const Tool& tool) {
       return fail(Errc::kUnsupported, "ip6tables: IPv6 is switched off (net/ipv6/conf/all/disable_ipv6 is 1)");
     }
   }
-  // The legacy program takes the xtables lock for any -S, and gives up while somebody holds it; its -save takes none.
+  // The legacy program takes the xtables lock for any -S, and gives up while it is held; its -save takes none.
   if (tool.flavour == Flavour::kLegacy && table_loaded(tool, Table::kNat)) return {};
   sys::ProcessOptions options;
   options.arguments = {tool.save, "-t", "nat"};

@@ -38,7 +38,7 @@ std::vector<Tool> installed_tools(Family family);
 // be ours. True also if that is unknown.
 bool rules_without_programs(Family family);
 
-// Checks that this kernel serves the family with these programs (IPv6 may be switched off). kUnsupported says why not.
+// Checks that this kernel serves the family with these programs (IPv6 may be switched off). kUnsupported: it does not.
 // A held xtables lock does not matter.
 Result<> probe(const Tool& tool);
 

@@ -5,7 +5,7 @@
 //   filter  fixed chains and jumps; new refusals. A packet that nat redirects no longer matches them: early is
 //           harmless.
 //   nat     fixed chains and jumps; the chains of the ports, each emptied and filled within one COMMIT; then dispatch
-//           rules; then chains that nobody refers to any more are deleted.
+//           rules; then chains that are no longer referenced are deleted.
 //   filter  removed refusals: only now does nat serve what they refused.
 //   mangle  the canary.
 //
@@ -51,7 +51,7 @@ std::string line(std::string_view verb, std::string_view chain, std::string_view
 // In the order of the phases.
 enum class Update::Kind : std::uint32_t {
   kFixed,      // index: the table
-  kFilterAdd,  // index: the port, as for all whose name does not say otherwise
+  kFilterAdd,  // index: the port, as for all whose name does not show otherwise
   kChains,
   kHead,        // empties the dispatch chains of nat that are rewritten
   kUnexpected,  // index: into unexpected_

@@ -23,7 +23,7 @@ struct UpdateContext {
   Flavour flavour = Flavour::kNft;
   NodePortAddresses addresses;
   bool comments = true;             // false in large cluster mode
-  const LiveState* live = nullptr;  // null: what is live is what the `before` sides say
+  const LiveState* live = nullptr;  // null: what is live is what the `before` sides hold
 };
 
 // One Service port of the update; an unchanged one has its plan on both sides.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Most elements of a table are wanted by one Service port alone, but some are shared: an address by the ports of its
-// Service, a pod by all Services that it serves. Such an element must come with the first who wants it and go with the
-// last, without a look at all the others. So it is counted how many want it. Who adds what is wanted now before
-// removing what was wanted before never sees an element go that both want.
+// Service, a pod by all Services that it serves. Such an element must be added with the first user and removed with the
+// last, without a look at all the others. So its users are counted. A caller that adds what is wanted now before
+// removing what was wanted before never removes an element that both contain.
 #pragma once
 
 #include <cstddef>
@@ -16,7 +16,7 @@ namespace sluice::dataplane::nft {
 template <typename T>
 class ElementCounts {
  public:
-  // Returns the elements that nobody wanted before, in the order given.
+  // Returns the elements that were not counted before, in the order given.
   template <typename Range>
   std::vector<T> add(const Range& elements) {
     std::vector<T> appeared;
@@ -25,7 +25,7 @@ class ElementCounts {
     }
     return appeared;
   }
-  // Returns the elements that nobody wants any more, in the order given. One that is not counted is passed over.
+  // Returns the elements that are no longer counted, in the order given. One that is not counted is passed over.
   template <typename Range>
   std::vector<T> remove(const Range& elements) {
     std::vector<T> gone;

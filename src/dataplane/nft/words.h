@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What rules of ours ask of a packet, in the words of nf_tables' register machine. Keys that rules make in registers
-// stand there as keys.h has them in sets.
+// What our rules check in a packet, in the words of nf_tables' register machine. Keys that rules make in registers
+// have the layout that keys.h gives them in sets.
 #pragma once
 
 #include <cstdint>
@@ -25,7 +25,7 @@ class Words {
   static constexpr unsigned kNodePortSlots = 2;  // "protocol . port"
 
   sys::NftRule& load_address(sys::NftRule& rule, End end, unsigned slot = 0) const;
-  // protocol . destination port, which stands at the same place for TCP, UDP and SCTP.
+  // protocol . destination port, which is at the same offset for TCP, UDP and SCTP.
   static sys::NftRule& load_node_port(sys::NftRule& rule, unsigned slot = 0);
   // address . protocol . destination port
   sys::NftRule& load_served(sys::NftRule& rule, End end = End::kDestination, unsigned slot = 0) const;

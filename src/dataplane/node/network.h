@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the kernel knows of the node's addresses and routes; an interface, so that tests need neither.
+// The node's addresses and routes as the kernel has them; an interface, so that tests need neither.
 #pragma once
 
 #include <memory>

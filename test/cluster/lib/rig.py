@@ -34,7 +34,7 @@ def run(*words, check=True, **options):
 
 
 def enter(netns):
-    """Moves the calling thread into a network namespace, for good."""
+    """Moves the calling thread into a network namespace; it stays there."""
     fd = os.open(f"/run/netns/{netns}", os.O_RDONLY | os.O_CLOEXEC)
     try:
         if _libc.setns(fd, CLONE_NEWNET) != 0:
@@ -64,7 +64,7 @@ def inside(netns, function, *arguments):
 
 # How long a busy machine may take for something that takes a moment when it is idle. Only a failure takes that long.
 PATIENCE = 120.0
-# How long silence must last to count as silence: a lost packet is sent again after 1 s. A dropped one stays without an answer.
+# How long silence must last to count as silence: a lost packet is sent again after 1 s. A dropped one never gets a reply.
 SILENCE = 1.6
 ANSWER_PATIENCE = 15.0
 

@@ -10,7 +10,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 from one_node import OTHER_ADDRESS, PODS, ROUTE_LOCALNET, Neighbour, OneNode  # noqa: E402
 from rig import run, wait_for  # noqa: E402
 
-# Made by hand: of a firewall mark; on an address that is nobody's; on one of the node, to the pods of a Service. The last two are excluded.
+# Made by hand: of a firewall mark; on an address that no host has; on one of the node, to the pods of a Service. The last two are excluded.
 EXCLUDED = {"syncPeriod": "1s", "excludeCIDRs": ["10.8.0.0/16", f"{OTHER_ADDRESS}/32"]}
 FOREIGN = sorted(["-A -f 7 -s wlc", "-A -t 10.8.0.1:80 -s rr", f"-A -t {OTHER_ADDRESS}:8443 -s rr",
                   *(f"-a -t {OTHER_ADDRESS}:8443 -r {address}:8080 -m -w 1" for address in PODS.values())])

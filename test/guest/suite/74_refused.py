@@ -58,7 +58,7 @@ class RefusedTest(unittest.TestCase):
         self.assertIn("-A --sctp-service 10.96.0.70:80 -s rr", self.node.virtual_servers())
         for address in ("10.96.0.60", "10.96.0.66"):
             self.assertEqual(self.node.rig.probe("b", "TCP", address, 80)[0], "a")
-        # What can be bound again is let in by itself, with nothing else changed.
+        # What can be bound again is accepted without further action, with nothing else changed.
         self.node.on_node("sysctl", "-qw", "net.ipv6.conf.kube-ipvs0.disable_ipv6=0")
         wait_for("the address of IPv6 is served", lambda: list(self.refused()) == [("IPv4", "default/stuck:p")])
         self.assertIn("fd00:96::60", self.node.on_node("ip", "-6", "-o", "address", "show", "dev", "kube-ipvs0"))
