@@ -148,8 +148,8 @@ class Builder {
   }
 
   Result<> add_namespaces() const {
-    SLUICE_CHECK_OK(
-        sys::add_netns(netns(kFabricHost)));  // created first and removed last: it shows that there is a lab
+    // Created first and removed last: it shows that there is a lab.
+    SLUICE_CHECK_OK(sys::add_netns(netns(kFabricHost)));
     SLUICE_CHECK_OK(sys::add_netns(netns(kClientHost)));
     for (const NodeSpec& node : topology_.nodes) SLUICE_CHECK_OK(sys::add_netns(netns(node.name)));
     for (const PodSpec& pod : topology_.pods) {

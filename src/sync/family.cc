@@ -110,8 +110,8 @@ void ServedFamily::observe_programming_latency() {
   for (const auto& [service, times] : triggers_) {
     for (const std::int64_t time : times) {
       const auto since = now.time_since_epoch() - std::chrono::nanoseconds(time);
-      context_.metrics.observe_network_programming(
-          family_, std::max(0.0, to_seconds(since)));  // the API server's clock may be ahead
+      // The API server's clock may be ahead.
+      context_.metrics.observe_network_programming(family_, std::max(0.0, to_seconds(since)));
     }
   }
 }

@@ -25,8 +25,8 @@ constexpr std::size_t kNameWidthMax = 40;
 constexpr std::size_t kAddressesWidthMax = 48;
 
 std::string age(Clock::WallTime then, Clock::WallTime now) {
-  const auto seconds = std::max<std::chrono::seconds::rep>(
-      0, std::chrono::duration_cast<std::chrono::seconds>(now - then).count());  // the clock may have been set back
+  const auto passed = std::chrono::duration_cast<std::chrono::seconds>(now - then).count();
+  const auto seconds = std::max<decltype(passed)>(0, passed);  // the clock may have been set back
   if (seconds < 120) return fmt::format("{} s", seconds);
   if (seconds < 7200) return fmt::format("{} min", seconds / 60);
   return fmt::format("{} h {} min", seconds / 3600, seconds / 60 % 60);
