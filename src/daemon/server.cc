@@ -132,7 +132,6 @@ class Server {
   }
 
   Result<> start_servers(const std::string& node_name) {
-    for (const Family family : serving_.families) metrics_.expect(family, to_string(proxy_mode(config_)));
     health_.explain_unknown_node(
         [this, node_name] { return why_node_is_unknown(*source_.source, source_.words, node_name); });
     servers_.emplace(loop_, command_, health_, metrics_, *events_);

@@ -13,6 +13,7 @@ Succession::Succession(const SyncContext& context, Family family) : context_(con
 
 void Succession::begin(std::unique_ptr<dataplane::DataPlane> plane) {
   SLUICE_CHECK(plane->family() == family_);
+  context_.metrics.expect(family_, plane->name());
   if (coming_) retire(std::move(*coming_).release());
   coming_ = std::make_shared<Plane>(context_, std::move(plane));
   coming_->request();

@@ -57,16 +57,16 @@ class SuccessionTest : public testing::Test {
   }
   Succession& planes() { return *planes_; }
   // One plane that serves.
-  void start() {
-    auto plane = make("old", old_kernel_);
+  void start(const std::string& mode = "old") {
+    auto plane = make(mode, old_kernel_);
     first_ = plane.get();
     planes_.emplace(context_, Family::kIPv4);
     planes().begin(std::move(plane));
     planes().step(planner_);
-    ASSERT_THAT(stages(), ElementsAre(PlaneStage{"old", Stage::kServing}));
+    ASSERT_THAT(stages(), ElementsAre(PlaneStage{mode, Stage::kServing}));
   }
-  void succeed() {
-    auto plane = make("new", new_kernel_);
+  void succeed(const std::string& mode = "new") {
+    auto plane = make(mode, new_kernel_);
     second_ = plane.get();
     planes().begin(std::move(plane));
   }
@@ -270,14 +270,10 @@ TEST_F(SuccessionTest, GaugesAndEventsAreThoseOfTheServingPlane) {
 
 TEST_F(SuccessionTest, ThePlaneThatTakesOverShowsItsRulesAndOneThatIsGoneHasNone) {
   const std::string rules = "kubeproxy_sync_proxy_rules_iptables_total";
-  auto plane = make("iptables", old_kernel_);
-  first_ = plane.get();
-  planes_.emplace(context_, Family::kIPv4);
-  planes().begin(std::move(plane));
-  planes().step(planner_);
+  start("iptables");
   EXPECT_TRUE(shows(rules, 1, "nat"));
-  succeed();
-  second_->mode = "ipvs";
+  succeed("ipvs");
+  EXPECT_TRUE(shows("sluice_ipvs_sync_failures_total", 0)) << "an alert on its growth needs the 0";
   first_->tend_again = 10s;
   planes().step(planner_);
   EXPECT_TRUE(shows(rules, 1, "nat")) << "they carry the connections that are left";
@@ -292,13 +288,8 @@ TEST_F(SuccessionTest, ThePlaneThatTakesOverShowsItsRulesAndOneThatIsGoneHasNone
 
 TEST_F(SuccessionTest, ARetiringPlaneLeavesTheRulesOfItsSuccessorInTheSameModeAlone) {
   const std::string rules = "kubeproxy_sync_proxy_rules_iptables_total";
-  auto plane = make("iptables", old_kernel_);
-  first_ = plane.get();
-  planes_.emplace(context_, Family::kIPv4);
-  planes().begin(std::move(plane));
-  planes().step(planner_);
-  succeed();
-  second_->mode = "iptables";
+  start("iptables");
+  succeed("iptables");
   planes().step(planner_);
   first_ = nullptr;
   EXPECT_THAT(stages(), ElementsAre(PlaneStage{"iptables", Stage::kServing}));
