@@ -6,6 +6,8 @@
 // - vs/expire_quiescent_template: affinity does not send new connections to a real server of weight 0.
 // - vs/conn_reuse_mode: before 5.9 a reused source port cost the client a second.
 // - ip_forward: packets to real servers are forwarded packets.
+// - conf/lo/accept_local: with an engine that rewrites the node's own packets where they leave, both ends of one can be
+//   addresses of the node (ADR 28).
 // - arp_ignore and arp_announce: with strictARP, no other interface answers for addresses on kube-ipvs0.
 #include "dataplane/ipvs/ipvs_sysctls.h"
 
@@ -37,6 +39,7 @@ std::vector<sys::SysctlSetting> wanted_sysctls(const sluice::ipvs::Description& 
     wanted.push_back({"net/ipv4/vs/expire_quiescent_template", "1"});
   }
   wanted.push_back({"net/ipv4/ip_forward", "1"});
+  if (!engine.needs_local_addresses) wanted.push_back({"net/ipv4/conf/lo/accept_local", "1"});
   if (strict_arp && engine.needs_local_addresses) {
     wanted.push_back({"net/ipv4/conf/all/arp_ignore", "1"});
     wanted.push_back({"net/ipv4/conf/all/arp_announce", "2"});

@@ -32,7 +32,8 @@ TEST(WantedSysctls, ByKernelAndStrictArp) {
 
 TEST(WantedSysctls, FollowTheEnginesDescription) {
   using sluice::ipvs::Description;
-  EXPECT_THAT(names(wanted_sysctls(Description{}, true, {5, 8})), ElementsAre("net/ipv4/ip_forward=1"));
+  EXPECT_THAT(names(wanted_sysctls(Description{}, true, {5, 8})),
+              ElementsAre("net/ipv4/ip_forward=1", "net/ipv4/conf/lo/accept_local=1"));
   EXPECT_THAT(
       names(wanted_sysctls(Description{.needs_local_addresses = true}, true, {5, 8})),
       ElementsAre("net/ipv4/ip_forward=1", "net/ipv4/conf/all/arp_ignore=1", "net/ipv4/conf/all/arp_announce=2"));
