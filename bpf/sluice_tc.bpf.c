@@ -16,6 +16,7 @@
 #include "lib/late.bpf.h"
 #include "lib/refuse.bpf.h"
 #include "lib/rewrite.bpf.h"
+#include "lib/rules.bpf.h"
 #include "lib/sweep.bpf.h"
 #include "lib/tag.bpf.h"
 
@@ -68,6 +69,8 @@ static __always_inline int sluice_pass_error(struct __sk_buff *skb, struct sluic
 	}
 	if (failed)
 		return sluice_dropped(SLUICE_DROP_MALFORMED);
+	if (towards_real && (sluice_connection_flags(packet->search.word) & SLUICE_CONNECTION_MASQUERADED))
+		sluice_ask_to_masquerade(skb, packet);
 	sluice_count_packet(entry->real, !towards_real, packet->bytes, 0);
 	if (towards_real)
 		return late ? sluice_send_on(skb, packet->outer.l3, (__u32)device) : TC_ACT_UNSPEC;
@@ -106,6 +109,8 @@ static __always_inline int sluice_forward(struct __sk_buff *skb, struct sluice_p
 	if (sluice_rewrite(skb, &packet->outer, SLUICE_REWRITE_TARGET, address.bytes, port) ||
 	    sluice_rewrite_other_port(skb, &packet->outer, SLUICE_REWRITE_SOURCE, client_port))
 		return sluice_dropped(SLUICE_DROP_MALFORMED);
+	if (sluice_connection_flags(packet->search.word) & SLUICE_CONNECTION_MASQUERADED)
+		sluice_ask_to_masquerade(skb, packet);
 	if (late)
 		return sluice_send_on(skb, packet->outer.l3, (__u32)device);
 	skb->tc_index = sluice_tag(SLUICE_TAG_DONE);
@@ -170,10 +175,11 @@ static __always_inline void sluice_remember_fragment(struct sluice_packet *packe
 
 /* One packet, and no entry: one-packet scheduling. Its reply is not rewritten. */
 static __always_inline int sluice_forward_once(struct __sk_buff *skb, struct sluice_packet *packet,
-					       const struct sluice_service *service, __u32 real_id, __u32 late)
+					       const struct sluice_service *service, __u32 real_id, __u32 flags)
 {
 	const struct sluice_real *real = sluice_real_at(real_id);
 	struct sluice_address address;
+	__u32 late = flags & SLUICE_CONNECTION_LATE;
 	int device = 0;
 
 	if (!real)
@@ -188,6 +194,8 @@ static __always_inline int sluice_forward_once(struct __sk_buff *skb, struct slu
 	if (sluice_rewrite(skb, &packet->outer, SLUICE_REWRITE_TARGET, address.bytes,
 			   sluice_port_on(real, service, &packet->outer.flow)))
 		return sluice_dropped(SLUICE_DROP_MALFORMED);
+	if (flags & SLUICE_CONNECTION_MASQUERADED)
+		sluice_ask_to_masquerade(skb, packet);
 	if (late)
 		return sluice_send_on(skb, packet->outer.l3, (__u32)device);
 	skb->tc_index = sluice_tag(SLUICE_TAG_DONE);
@@ -235,6 +243,7 @@ static __always_inline int sluice_is_served_by(const struct sluice_packet *packe
 static __always_inline int sluice_begin(struct __sk_buff *skb, struct sluice_packet *packet, __u32 late)
 {
 	__u32 id = sluice_service_of(&packet->outer.flow, skb->mark), real = 0, mark = skb->mark;
+	__u32 ruling, flags = late ? SLUICE_CONNECTION_LATE : 0;
 	const struct sluice_service *service = id ? sluice_service_at(id) : 0;
 
 	if (!service)
@@ -247,6 +256,9 @@ static __always_inline int sluice_begin(struct __sk_buff *skb, struct sluice_pac
 	/* The data of active FTP: it comes with another connection. */
 	if (packet->outer.flow.source_port == bpf_htons(20))
 		return TC_ACT_UNSPEC;
+	ruling = sluice_ruling(packet, id, late ? skb->ingress_ifindex : skb->ifindex);
+	if (ruling & SLUICE_RULED_OUT)
+		return sluice_dropped(SLUICE_DROP_FILTERED);
 	packet->drop = SLUICE_DROP_NO_REAL_SERVER;
 	if (service->flags & SLUICE_SERVICE_PERSISTENT)
 		real = sluice_find_template(packet, id);
@@ -267,9 +279,12 @@ static __always_inline int sluice_begin(struct __sk_buff *skb, struct sluice_pac
 	/* Rather nothing than another method than the one that was asked for. */
 	if (!sluice_is_masqueraded(real))
 		return sluice_dropped(SLUICE_DROP_METHOD);
+	/* The source of what the node itself sends is the node's already. */
+	if (!(late && !skb->ingress_ifindex) && sluice_is_to_masquerade(packet, real, ruling))
+		flags |= SLUICE_CONNECTION_MASQUERADED;
 	if (packet->outer.protocol == SLUICE_UDP && (service->flags & SLUICE_SERVICE_ONE_PACKET))
-		return sluice_forward_once(skb, packet, service, real, late);
-	if (!sluice_connect(packet, real, id, late ? SLUICE_CONNECTION_LATE : 0))
+		return sluice_forward_once(skb, packet, service, real, flags);
+	if (!sluice_connect(packet, real, id, flags))
 		return sluice_dropped(packet->drop);
 	if (packet->outer.fragmented)
 		sluice_remember_fragment(packet);
@@ -294,7 +309,8 @@ static __always_inline __u32 sluice_find_live(struct sluice_packet *packet, cons
 	if (!link)
 		return 0;
 	entry = sluice_connection_at(link >> 1);
-	if (!entry || (!sluice_expired(entry, bpf_ktime_get_coarse_ns()) && !sluice_opens_again(packet, link)))
+	if (!entry || (!sluice_expired(entry, bpf_ktime_get_coarse_ns()) && !sluice_opens_again(packet, link) &&
+		       ((link & 1) || !sluice_is_abandoned(entry))))
 		return link;
 	sluice_end(link >> 1, packet->search.word);
 	return 0;
@@ -335,7 +351,8 @@ static __always_inline int sluice_serve(struct __sk_buff *skb, struct sluice_pac
 			return TC_ACT_UNSPEC;
 	}
 	sluice_read_packet(skb, packet, l3, family);
-	packet->bytes = skb->len - l3;
+	/* What is behind the packet is padding of its frame. */
+	packet->bytes = packet->outer.length ? packet->outer.length : skb->len - l3;
 	packet->device = skb->ifindex;
 	if (packet->kind == SLUICE_PACKET_ICMP_ERROR) {
 		struct sluice_flow flow;

@@ -7,6 +7,7 @@
 #include "tables.bpf.h"
 
 #include "../shared/schedule.h"
+#include "rules.bpf.h"
 
 #define SLUICE_SECOND 1000000000ull
 
@@ -76,6 +77,16 @@ static __always_inline struct sluice_cell *sluice_cell_of(const struct sluice_co
 	struct sluice_cell *cell = sluice_cell_at(entry->real);
 
 	return cell && SLUICE_READ(cell->generation) == entry->real_generation ? cell : 0;
+}
+
+/* Whether it ends with the client's next packet, because its real server was removed. */
+static __always_inline int sluice_is_abandoned(const struct sluice_connection *entry)
+{
+	const struct sluice_cell *cell = sluice_cell_of(entry);
+
+	if (cell && (SLUICE_READ(cell->flags) & SLUICE_REAL_CONFIGURED))
+		return 0;
+	return !!sluice_has_rules(entry->request.family, SLUICE_RULES_EXPIRE_GONE);
 }
 
 /* The template of an entry, if it still is. */
@@ -555,7 +566,9 @@ static __always_inline int sluice_template_is_good(const struct sluice_connectio
 {
 	const struct sluice_cell *cell = sluice_cell_of(entry);
 
-	return cell && (SLUICE_READ(cell->flags) & SLUICE_REAL_CONFIGURED);
+	if (!cell || !(SLUICE_READ(cell->flags) & SLUICE_REAL_CONFIGURED))
+		return 0;
+	return SLUICE_READ(cell->weight) > 0 || !sluice_has_rules(entry->request.family, SLUICE_RULES_EXPIRE_QUIESCENT);
 }
 
 /* The real server of the template of the packet's client; 0: it has none. The template is packet->parent then. */

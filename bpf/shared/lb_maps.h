@@ -59,10 +59,11 @@ struct sluice_device {
 	__u32 zero;
 };
 static_assert(sizeof(struct sluice_device) == 40, "sluice_device is map ABI");
-#define SLUICE_DEVICE_POD 0x1u /* what comes in by it is from a pod */
+#define SLUICE_DEVICE_POD4 0x1u /* what comes in by it is from a pod, by the rules of IPv4 */
+#define SLUICE_DEVICE_POD6 0x2u /* or of IPv6 */
 #define SLUICE_DEVICE_BRIDGE_PORT \
-	0x2u                  /* what comes in by it may be for others; the bridge's own hook sees what is for us */
-#define SLUICE_DEVICE_L3 0x4u /* its packets begin with the IP header */
+	0x4u                  /* what comes in by it may be for others; the bridge's hook sees what is for us */
+#define SLUICE_DEVICE_L3 0x8u /* its packets begin with the IP header */
 
 /* `sluice_known`: a bit for each virtual server, by a hash of its address, port and protocol. Bits of others may be set. */
 #define SLUICE_KNOWN_BITS 20u

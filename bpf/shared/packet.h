@@ -38,6 +38,7 @@ struct sluice_headers {
 	struct sluice_flow flow;
 	__u32 l3; /* offsets */
 	__u32 l4;
+	__u32 length;   /* of the IP packet, by its header; 0: too long for it */
 	__u32 fragment; /* its identification, where it is a fragment */
 	__u8 fragmented;
 	__u8 later; /* a fragment that has no ports */
@@ -114,6 +115,7 @@ static inline int sluice_read_ipv4(void *packet, struct sluice_headers *headers)
 	headers->family = 4;
 	headers->protocol = ip.protocol;
 	headers->l4 = headers->l3 + length;
+	headers->length = sluice_number16((const __u8 *)&ip.length);
 	headers->fragment = ip.identification;
 	headers->fragmented = (fragment & 0x3fff) != 0;
 	headers->later = (fragment & 0x1fff) != 0;
@@ -132,6 +134,9 @@ static inline int sluice_read_ipv6(void *packet, struct sluice_headers *headers)
 	__builtin_memcpy(headers->flow.source, ip.source, 16);
 	__builtin_memcpy(headers->flow.target, ip.target, 16);
 	headers->family = 6;
+	headers->length = sluice_number16((const __u8 *)&ip.length);
+	if (headers->length)
+		headers->length += sizeof(ip);
 	next = ip.next;
 	for (__u32 i = 0; i < SLUICE_IPV6_EXTENSIONS_MAX; i++) {
 		__u8 extension[8];

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "ipvs/engine.h"
+#include "ipvs/service_rules.h"
 
 namespace sluice::ipvs {
 
@@ -45,6 +46,17 @@ class EngineContract : public testing::TestWithParam<EngineUnderTest> {
 
   std::unique_ptr<EngineRig> rig_;
   std::unique_ptr<Engine> engine_;
+};
+
+// For engines that need no helper rules (contract_rules.cc).
+class RulesContract : public EngineContract {
+ protected:
+  // Sorted; from an object of its own, because rules belong to the machine.
+  RuleElements read(Family family);
+  std::size_t replace(const RuleSettings& settings, const RuleElements& wanted);
+  std::size_t change(Family family, const RuleElements& add, const RuleElements& remove);
+  bool intact(const RuleSettings& settings);
+  bool idle();
 };
 
 inline std::string engine_name(const testing::TestParamInfo<EngineUnderTest>& info) {

@@ -45,12 +45,21 @@ class FakeRig : public EngineRig {
     }
   }
 
- private:
+ protected:
   FakeEngine engine_;
 };
 
 INSTANTIATE_TEST_SUITE_P(Fake, EngineContract,
                          testing::Values(EngineUnderTest{"fake", [] { return std::make_unique<FakeRig>(); }}),
+                         engine_name);
+
+class FakeRigWithRules : public FakeRig {
+ public:
+  FakeRigWithRules() { engine_.describe({.name = "fake"}); }
+};
+
+INSTANTIATE_TEST_SUITE_P(Fake, RulesContract,
+                         testing::Values(EngineUnderTest{"fake", [] { return std::make_unique<FakeRigWithRules>(); }}),
                          engine_name);
 
 TEST(FakeEngine, RefusesBroadcastsOfTheNetworksThatItsHostHas) {

@@ -231,8 +231,22 @@ Result<bool> find_bpf_element(int map_fd, const void* key, void* value) {
   return failed("find an element", errno);
 }
 
-Result<> remove_bpf_element(int map_fd, const void* key) {
-  if (bpf_map_delete_elem(map_fd, key) != 0 && errno != ENOENT) return failed("remove an element", errno);
+Result<bool> remove_bpf_element(int map_fd, const void* key) {
+  if (bpf_map_delete_elem(map_fd, key) == 0) return true;
+  if (errno == ENOENT) return false;
+  return failed("remove an element", errno);
+}
+
+Result<> for_each_bpf_element(int map_fd, void* key, void* next, void* value, std::size_t key_size,
+                              const std::function<void()>& visit) {
+  const void* before = nullptr;
+  while (bpf_map_get_next_key(map_fd, before, next) == 0) {
+    SLUICE_TRY(const bool found, find_bpf_element(map_fd, next, value));
+    if (found) visit();
+    std::memcpy(key, next, key_size);
+    before = key;
+  }
+  if (errno != ENOENT) return failed("list elements", errno);
   return {};
 }
 

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -108,7 +109,18 @@ Result<UniqueFd> make_bpf_array(const std::string& name, std::uint32_t value_siz
 // kAlreadyExists where the key is there and `anew` is set.
 Result<> set_bpf_element(int map_fd, const void* key, const void* value, bool anew = false);
 Result<bool> find_bpf_element(int map_fd, const void* key, void* value);
-Result<> remove_bpf_element(int map_fd, const void* key);  // succeeds if there is none
+Result<bool> remove_bpf_element(int map_fd, const void* key);  // whether there was one
+// Every element of a map that is looked up by key, in no order. One that another process adds or removes meanwhile may be missing.
+// `key`, `next` and `value` are memory for one of each; `visit` finds the element in the last two.
+Result<> for_each_bpf_element(int map_fd, void* key, void* next, void* value, std::size_t key_size,
+                              const std::function<void()>& visit);
+template <typename Key, typename Value, typename Visit>
+Result<> for_each_bpf_element(int map_fd, Visit visit) {
+  Key key{};
+  Key next{};
+  Value value{};
+  return for_each_bpf_element(map_fd, &key, &next, &value, sizeof(Key), [&] { visit(next, value); });
+}
 // The kernel's number of a loaded program.
 Result<std::uint32_t> bpf_program_id(int program_fd);
 

@@ -43,6 +43,13 @@ INSTANTIATE_TEST_SUITE_P(Ebpf, EngineContract,
                              .has_sync_daemons = false,
                          }),
                          engine_name);
+INSTANTIATE_TEST_SUITE_P(Ebpf, RulesContract,
+                         testing::Values(EngineUnderTest{
+                             .name = "ebpf",
+                             .make_rig = [] { return std::make_unique<EbpfRig>(); },
+                             .has_sync_daemons = false,
+                         }),
+                         engine_name);
 
 }  // namespace
 }  // namespace sluice::ipvs::ebpf

@@ -31,6 +31,17 @@ std::uint64_t now_ns() {
 
 }  // namespace
 
+EbpfEngine::EbpfEngine()
+    : rules_(
+          [this]() -> Result<Tables*> {
+            SLUICE_TRY(const bool there, look());
+            return there ? &*tables_ : nullptr;
+          },
+          [this]() -> Result<Tables*> {
+            SLUICE_CHECK_OK(make());
+            return &*tables_;
+          }) {}
+
 Result<std::unique_ptr<Engine>> EbpfEngine::open() {
   SLUICE_CHECK_OK(sys::bpf_file_system());
   return std::unique_ptr<Engine>(new EbpfEngine());
@@ -42,6 +53,7 @@ bool EbpfEngine::in_use() {
 }
 
 Result<> EbpfEngine::remove() {
+  SLUICE_CHECK_OK(OwnDevice::remove());
   SLUICE_CHECK_OK(detach());
   return Tables::remove();
 }
@@ -67,6 +79,7 @@ Result<> EbpfEngine::make() {
   if (!edit_) edit_.emplace(*tables_);
   SLUICE_TRY(const Programs programs, tables_->programs());
   SLUICE_CHECK_OK(attach(programs));
+  SLUICE_CHECK_OK(describe_devices(*tables_));
   // The sweep is a timer of the programs that have started it. Those of another version must not go on with theirs, and one that has
   // stopped must not stay so.
   const std::uint64_t swept = __atomic_load_n(&tables_->settings().swept_ns, __ATOMIC_ACQUIRE);
@@ -224,6 +237,25 @@ Result<> EbpfEngine::start_sync_daemon(const SyncDaemon& daemon) {
 
 Result<> EbpfEngine::stop_sync_daemon(SyncRole role) {
   return tl::unexpected(refused_stop(role, ESRCH));
+}
+
+Result<bool> EbpfEngine::idle() {
+  SLUICE_TRY(const bool there, look());
+  if (!there) return false;
+  SLUICE_TRY(const sys::FileLock lock, tables_->lock());
+  for (std::uint32_t id = 1; id < tables_->settings().services; ++id) {
+    const sluice_service* service = tables_->services.at(id);
+    if (service != nullptr && service->state == SLUICE_SERVICE_USED) return false;
+  }
+  return has_no_rules(*tables_);
+}
+
+Result<> EbpfEngine::leave_node() {
+  SLUICE_TRY(const bool nothing, idle());
+  if (!nothing) return {};
+  edit_.reset();
+  tables_.reset();
+  return remove();
 }
 
 }  // namespace sluice::ipvs::ebpf

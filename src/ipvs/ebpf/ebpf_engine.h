@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 
+#include "ipvs/ebpf/rules.h"
 #include "ipvs/ebpf/table_edit.h"
 #include "ipvs/ebpf/tables.h"
 #include "ipvs/engine.h"
@@ -34,9 +35,12 @@ class EbpfEngine : public Engine {
   Result<std::vector<SyncDaemon>> sync_daemons() override;
   Result<> start_sync_daemon(const SyncDaemon& daemon) override;
   Result<> stop_sync_daemon(SyncRole role) override;
+  ServiceRules* service_rules() override { return &rules_; }
+  Result<bool> idle() override;
+  Result<> leave_node() override;
 
  private:
-  EbpfEngine() = default;
+  EbpfEngine();
   // Whether there are tables.
   Result<bool> look();
   Result<> make();
@@ -45,6 +49,7 @@ class EbpfEngine : public Engine {
 
   std::optional<Tables> tables_;
   std::optional<TableEdit> edit_;
+  EbpfRules rules_;
 };
 
 }  // namespace sluice::ipvs::ebpf

@@ -24,16 +24,27 @@ Result<> attach(const Programs& programs) {
   SLUICE_TRY(const std::vector<sys::Device> devices, sys::list_devices());
   Result<> first;
   for (const sys::Device& device : devices) {
-    const auto in =
-        attach_to(place_of(device, sys::BpfHook::kIngress), device.ethernet ? programs.ingress : programs.ingress_l3);
-    const auto out =
-        attach_to(place_of(device, sys::BpfHook::kEgress), device.ethernet ? programs.egress : programs.egress_l3);
     // A device that went meanwhile needs none.
-    for (const Result<>& each : {in, out}) {
+    for (const sys::BpfHook hook : {sys::BpfHook::kIngress, sys::BpfHook::kEgress}) {
+      const auto each = attach_to(place_of(device, hook), programs.on(hook, device.ethernet));
       if (!each && first && each.error().code != Errc::kNotFound) first = annotate(each.error(), device.name);
     }
   }
   return first;
+}
+
+Result<bool> attached(const Programs& programs) {
+  SLUICE_TRY(const std::vector<sys::Device> devices, sys::list_devices());
+  for (const sys::Device& device : devices) {
+    for (const sys::BpfHook hook : {sys::BpfHook::kIngress, sys::BpfHook::kEgress}) {
+      SLUICE_TRY(const std::uint32_t wanted, sys::bpf_program_id(programs.on(hook, device.ethernet).get()));
+      const auto there = sys::bpf_program_at(place_of(device, hook));
+      if (!there && there.error().code == Errc::kNotFound) continue;  // the device went meanwhile
+      if (!there) return tl::unexpected(there.error());
+      if (*there != wanted) return false;
+    }
+  }
+  return true;
 }
 
 Result<> detach() {

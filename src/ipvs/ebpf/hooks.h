@@ -18,6 +18,8 @@ inline constexpr std::uint32_t kFilterPriority = 100;
 
 // Puts them where they are not yet, in this version, and starts the sweep. Tries every device; the first error.
 Result<> attach(const Programs& programs);
+// Whether they are on every device.
+Result<bool> attached(const Programs& programs);
 // Takes them off every device.
 Result<> detach();
 

@@ -272,5 +272,20 @@ TEST_F(Packet, OfAConnectionFollowsItWhateverItsFlags) {
   }
 }
 
+TEST_F(Packet, IsCountedWithoutThePaddingOfItsFrame) {
+  for (const bool v4 : {true, false}) {
+    Shape shape;
+    shape.client = v4 ? "10.1.0.1" : "fd01::1";
+    shape.target = v4 ? "10.0.0.1" : "fd00::1";
+    Bytes in = frame(shape);
+    const std::size_t size = in.size() - 14;
+    in.resize(in.size() + 6);
+    ASSERT_TRUE(sys::run_bpf_program(programs_.ingress.get(), std::as_bytes(std::span(in))));
+    std::uint64_t bytes = 0;
+    for (std::uint32_t id = 1; id < tables_->settings().reals; ++id) bytes += edit_->counted(id).bytes_in;
+    EXPECT_EQ(bytes, v4 ? size : 43 + size);
+  }
+}
+
 }  // namespace
 }  // namespace sluice::ipvs::ebpf

@@ -152,5 +152,24 @@ TEST_F(Persistence, AMarkIsAVirtualServer) {
   EXPECT_EQ(found(server.key).real_servers.at(0).inactive_connections, 1U);
 }
 
+// The hook of the device below a bridge sees the packet again, with its mark.
+TEST_F(Persistence, AMarkIsScheduledOnceOnStackedDevices) {
+  run({"ip", "-batch", "-"},
+      "address delete 10.2.0.254/24 dev server\n"
+      "link set server master eth0\n"
+      "address add 10.2.0.254/24 dev eth0\n"
+      "route add default via 10.1.0.1\n");
+  VirtualServer server = VirtualServer::of(VirtualServerKey::of_mark(Family::kIPv4, 7));
+  server.scheduler = "rr";
+  listen_at(kFamilyCases[0]);
+  serve_with(server, kFamilyCases[0]);
+  const UniqueFd own(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  const int mark = 7;
+  ASSERT_EQ(::setsockopt(own.get(), SOL_SOCKET, SO_MARK, &mark, sizeof mark), 0);
+  send_to(own, "marked", {ip("192.0.2.1"), 99});
+  EXPECT_EQ(receive(second_).text, "marked");
+  EXPECT_EQ(found(server.key).statistics.totals.connections, 1U);
+}
+
 }  // namespace
 }  // namespace sluice::ipvs::ebpf

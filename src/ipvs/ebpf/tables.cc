@@ -161,6 +161,9 @@ Result<> Tables::open_maps() {
   SLUICE_CHECK_OK(open("sluice_pool", sizeof(sluice_pool), pool_));
   SLUICE_CHECK_OK(open("sluice_drop", sizeof(__u64), drops_));
   SLUICE_TRY(service_ids_, sys::open_pinned_bpf(folder_ + "/sluice_service_id"));
+  SLUICE_TRY(rules_, sys::open_pinned_bpf(folder_ + "/sluice_rule"));
+  SLUICE_TRY(allowed_, sys::open_pinned_bpf(folder_ + "/sluice_allowed"));
+  SLUICE_TRY(devices_, sys::open_pinned_bpf(folder_ + "/sluice_device"));
   return {};
 }
 
@@ -225,7 +228,8 @@ Result<> Tables::set_service_id(const sluice_service_key& key, std::uint32_t id)
 }
 
 Result<> Tables::remove_service_id(const sluice_service_key& key) {
-  return sys::remove_bpf_element(service_ids_.get(), &key);
+  SLUICE_CHECK_OK(sys::remove_bpf_element(service_ids_.get(), &key));
+  return {};
 }
 
 Result<Programs> Tables::programs() const {

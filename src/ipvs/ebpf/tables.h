@@ -49,6 +49,10 @@ struct Programs {
   UniqueFd ingress_l3;
   UniqueFd egress_l3;
   UniqueFd start_sweep;
+  [[nodiscard]] const UniqueFd& on(sys::BpfHook hook, bool ethernet) const {
+    if (hook == sys::BpfHook::kIngress) return ethernet ? ingress : ingress_l3;
+    return ethernet ? egress : egress_l3;
+  }
 };
 
 class Tables {
@@ -81,6 +85,11 @@ class Tables {
   Result<> set_service_id(const sluice_service_key& key, std::uint32_t id);
   Result<> remove_service_id(const sluice_service_key& key);
 
+  // Maps that are looked up by key.
+  [[nodiscard]] int rules() const { return rules_.get(); }
+  [[nodiscard]] int allowed() const { return allowed_.get(); }
+  [[nodiscard]] int devices() const { return devices_.get(); }
+
   [[nodiscard]] Result<Programs> programs() const;
   // Whether make() has loaded them: those that were there before, if any, were another version's.
   [[nodiscard]] bool loaded_programs() const { return loaded_; }
@@ -95,6 +104,9 @@ class Tables {
   std::string folder_;
   bool loaded_ = false;
   UniqueFd service_ids_;
+  UniqueFd rules_;
+  UniqueFd allowed_;
+  UniqueFd devices_;
   sys::BpfMemory settings_;
   sys::BpfMemory pool_;
   sys::BpfMemory drops_;
