@@ -372,7 +372,7 @@ def main():
     words.add_argument("--mode", choices=MODES, default="iptables")
     words.add_argument("--engine", choices=ENGINES)
     words.add_argument("files", nargs="*", type=pathlib.Path)
-    words = words.parse_args()
+    words = words.parse_intermixed_args()
     if words.engine and words.mode != "ipvs":
         sys.exit("run.py: --engine is of mode ipvs")
     sluice = words.sluice
