@@ -8,6 +8,7 @@
 #include <bpf/libbpf.h>
 #include <fmt/format.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
@@ -202,6 +203,11 @@ Result<UniqueFd> open_pinned_bpf(const std::string& path) {
   UniqueFd fd(bpf_obj_get(path.c_str()));
   if (!fd) return failed("open " + path, errno);
   return fd;
+}
+
+std::uint64_t pinned_bpf_number(const std::string& path) {
+  struct stat about{};
+  return ::stat(path.c_str(), &about) == 0 ? about.st_ino : 0;
 }
 
 Result<> replace_pinned_bpf(int fd, const std::string& path) {

@@ -100,8 +100,10 @@ struct BpfRun {
 Result<BpfRun> run_bpf_program(int program_fd, std::span<const std::byte> packet);
 
 // What maps and programs are kept by, besides the descriptors of processes: a file in the BPF file system.
-Result<> pin_bpf(int fd, const std::string& path);             // kAlreadyExists
-Result<UniqueFd> open_pinned_bpf(const std::string& path);     // kNotFound
+Result<> pin_bpf(int fd, const std::string& path);          // kAlreadyExists
+Result<UniqueFd> open_pinned_bpf(const std::string& path);  // kNotFound
+// What sets a pin apart from a later one of the same name. 0: there is none.
+std::uint64_t pinned_bpf_number(const std::string& path);
 Result<> replace_pinned_bpf(int fd, const std::string& path);  // whether or not there was one
 
 // An array that can be mapped.

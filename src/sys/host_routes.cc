@@ -102,6 +102,27 @@ RouteSeen read_route(const nlmsghdr& answer) {
   return seen;
 }
 
+// Nothing where no route leads there, or it is an address of the node.
+Result<std::optional<RouteSeen>> route_towards(const IpAddress& destination) {
+  std::optional<RouteSeen> seen;
+  alignas(nlmsghdr) std::array<char, 256> buffer{};
+  nlmsghdr* request = mnl_nlmsg_put_header(buffer.data());
+  request->nlmsg_type = RTM_GETROUTE;
+  request->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;  // one reply, and the acknowledgement that ends a dump, too
+  auto* wanted = static_cast<rtmsg*>(mnl_nlmsg_put_extra_header(request, sizeof(rtmsg)));
+  wanted->rtm_family = route_family(destination.family());
+  wanted->rtm_dst_len = static_cast<std::uint8_t>(destination.bytes().size() * 8);
+  put_address(request, RTA_DST, destination);
+  const auto take = [&](const nlmsghdr& answer) {
+    if (answer.nlmsg_type != RTM_NEWROUTE || mnl_nlmsg_get_payload_len(&answer) < sizeof(rtmsg)) return;
+    if (static_cast<const rtmsg*>(mnl_nlmsg_get_payload(&answer))->rtm_type == RTN_UNICAST) seen = read_route(answer);
+  };
+  const auto done = dump_netlink(NETLINK_ROUTE, *request, {[&] { seen.reset(); }, take});
+  if (!done && done.error().sys_errno != ENETUNREACH && done.error().sys_errno != EHOSTUNREACH)
+    return tl::unexpected(done.error());
+  return seen;
+}
+
 }  // namespace
 
 Result<std::vector<RouteFailure>> add_host_routes(const RouteOwner& owner, std::span<const HostRoute> routes) {
@@ -151,24 +172,13 @@ Result<std::vector<HostRoute>> list_host_routes(const RouteOwner& owner, Family 
 }
 
 Result<std::optional<IpAddress>> source_towards(const IpAddress& destination) {
-  std::optional<IpAddress> source;
-  alignas(nlmsghdr) std::array<char, 256> buffer{};
-  nlmsghdr* request = mnl_nlmsg_put_header(buffer.data());
-  request->nlmsg_type = RTM_GETROUTE;
-  request->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;  // one reply, and the acknowledgement that ends a dump, too
-  auto* wanted = static_cast<rtmsg*>(mnl_nlmsg_put_extra_header(request, sizeof(rtmsg)));
-  wanted->rtm_family = route_family(destination.family());
-  wanted->rtm_dst_len = static_cast<std::uint8_t>(destination.bytes().size() * 8);
-  put_address(request, RTA_DST, destination);
-  const auto take = [&](const nlmsghdr& answer) {
-    if (answer.nlmsg_type != RTM_NEWROUTE || mnl_nlmsg_get_payload_len(&answer) < sizeof(rtmsg)) return;
-    if (static_cast<const rtmsg*>(mnl_nlmsg_get_payload(&answer))->rtm_type == RTN_UNICAST)
-      source = read_route(answer).route.source;
-  };
-  const auto done = dump_netlink(NETLINK_ROUTE, *request, {[&] { source.reset(); }, take});
-  if (!done && done.error().sys_errno != ENETUNREACH && done.error().sys_errno != EHOSTUNREACH)
-    return tl::unexpected(done.error());
-  return source;
+  SLUICE_TRY(const auto seen, route_towards(destination));
+  return seen ? seen->route.source : std::nullopt;
+}
+
+Result<bool> leads_to(const std::string& link, const IpAddress& destination) {
+  SLUICE_TRY(const auto seen, route_towards(destination));
+  return seen && seen->link != 0 && seen->link == ::if_nametoindex(link.c_str());
 }
 
 }  // namespace sluice::sys

@@ -45,5 +45,7 @@ Result<std::vector<HostRoute>> list_host_routes(const RouteOwner& owner, Family 
 
 // The address that the kernel would take as the source of a packet to `destination`; nothing where no route leads there.
 Result<std::optional<IpAddress>> source_towards(const IpAddress& destination);
+// Whether such a packet would leave by that link.
+Result<bool> leads_to(const std::string& link, const IpAddress& destination);
 
 }  // namespace sluice::sys

@@ -68,6 +68,9 @@ TEST(HostRoutes, BothFamiliesAreSeenByTheNodesOwnPackets) {
     ASSERT_TRUE(added && added->empty());
     EXPECT_EQ(routes_of(kOwner, Family::kIPv6), (std::set<HostRoute>{both[1]}));
     EXPECT_THAT(run({"ip", "route", "get", "10.96.0.1"}), HasSubstr("dev routed0 src 192.168.7.1"));
+    for (const HostRoute& each : both) EXPECT_TRUE(*leads_to("routed0", each.destination));
+    EXPECT_FALSE(*leads_to("routed0", ip("10.96.0.2")));
+    EXPECT_FALSE(*leads_to("nolink0", ip("10.96.0.2")));
     EXPECT_THAT(run({"ip", "route", "get", "fd00:10:96::1"}), HasSubstr("src fd07::1"));
     const std::vector<IpAddress> destinations{both[0].destination, both[1].destination};
     const auto removed = remove_host_routes(kOwner, destinations);

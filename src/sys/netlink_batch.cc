@@ -22,28 +22,29 @@ namespace sluice::sys {
 namespace {
 
 using SocketPtr = std::unique_ptr<mnl_socket, decltype(&mnl_socket_close)>;
-constexpr std::size_t kRequestsPerDatagram = 128;
-constexpr std::size_t kBufferSize = 64 * 1024;
-static_assert(kBufferSize >= kRequestsPerDatagram * kBatchRequestSizeMax);
-constexpr timeval kPatience{30, 0};
+constexpr std::size_t kRequestsPerBatch = 128;
+constexpr std::size_t kBatchBufferSize = 64 * 1024;
+static_assert(kBatchBufferSize >= kRequestsPerBatch * kBatchRequestSizeMax);
+constexpr timeval kBatchPatience{30, 0};
 
-Error unreachable(const char* what, const char* doing, int error) {
+Error unreachable_kernel(const char* what, const char* doing, int error) {
   const Errc code = error == EPERM                        ? Errc::kPermission
                     : error == EAGAIN || error == ENOBUFS ? Errc::kUnavailable
                                                           : Errc::kInternal;
   return Error{code, fmt::format("{}: {}: {}", what, doing, std::strerror(error)), error};
 }
 
-Result<SocketPtr> open_socket(const char* what) {
+Result<SocketPtr> open_batch_socket(const char* what) {
   SocketPtr socket(mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC), &mnl_socket_close);
-  if (!socket) return tl::unexpected(unreachable(what, "open a socket", errno));
+  if (!socket) return tl::unexpected(unreachable_kernel(what, "open a socket", errno));
   if (mnl_socket_bind(socket.get(), 0, MNL_SOCKET_AUTOPID) < 0)
-    return tl::unexpected(unreachable(what, "bind the socket", errno));
-  if (::setsockopt(mnl_socket_get_fd(socket.get()), SOL_SOCKET, SO_RCVTIMEO, &kPatience, sizeof kPatience) < 0)
-    return tl::unexpected(unreachable(what, "set the receive timeout", errno));
+    return tl::unexpected(unreachable_kernel(what, "bind the socket", errno));
+  if (::setsockopt(mnl_socket_get_fd(socket.get()), SOL_SOCKET, SO_RCVTIMEO, &kBatchPatience, sizeof kBatchPatience) <
+      0)
+    return tl::unexpected(unreachable_kernel(what, "set the receive timeout", errno));
   int on = 1;  // refusals without a copy of the request in them
   if (mnl_socket_setsockopt(socket.get(), NETLINK_CAP_ACK, &on, sizeof on) < 0)
-    return tl::unexpected(unreachable(what, "set NETLINK_CAP_ACK", errno));
+    return tl::unexpected(unreachable_kernel(what, "set NETLINK_CAP_ACK", errno));
   return socket;
 }
 
@@ -53,12 +54,13 @@ struct Datagram {
   std::size_t end;
 };
 
-Result<> receive(const char* what, mnl_socket* socket, const Datagram& datagram, std::vector<BatchRefusal>& refused) {
-  std::vector<char> buffer(kBufferSize);
+Result<> receive_refusals(const char* what, mnl_socket* socket, const Datagram& datagram,
+                          std::vector<BatchRefusal>& refused) {
+  std::vector<char> buffer(kBatchBufferSize);
   while (true) {
     const ssize_t received = mnl_socket_recvfrom(socket, buffer.data(), buffer.size());
     if (received < 0 && errno == EINTR) continue;
-    if (received < 0) return tl::unexpected(unreachable(what, "receive", errno));
+    if (received < 0) return tl::unexpected(unreachable_kernel(what, "receive", errno));
     int rest = static_cast<int>(received);
     const auto* message = reinterpret_cast<const nlmsghdr*>(buffer.data());
     for (; mnl_nlmsg_ok(message, rest); message = mnl_nlmsg_next(message, &rest)) {
@@ -77,10 +79,10 @@ Result<> receive(const char* what, mnl_socket* socket, const Datagram& datagram,
 Result<std::vector<BatchRefusal>> send_batch(const char* what, std::size_t count, const WriteRequest& write) {
   std::vector<BatchRefusal> refused;
   if (count == 0) return refused;
-  SLUICE_TRY(const SocketPtr socket, open_socket(what));
-  std::vector<char> buffer(kBufferSize);
-  for (std::size_t first = 0; first < count; first += kRequestsPerDatagram) {
-    const Datagram datagram{first, std::min(first + kRequestsPerDatagram, count)};
+  SLUICE_TRY(const SocketPtr socket, open_batch_socket(what));
+  std::vector<char> buffer(kBatchBufferSize);
+  for (std::size_t first = 0; first < count; first += kRequestsPerBatch) {
+    const Datagram datagram{first, std::min(first + kRequestsPerBatch, count)};
     std::size_t used = 0;
     for (std::size_t index = first; index < datagram.end; ++index) {
       nlmsghdr* header = write(buffer.data() + used, index);
@@ -89,8 +91,8 @@ Result<std::vector<BatchRefusal>> send_batch(const char* what, std::size_t count
       used += MNL_ALIGN(header->nlmsg_len);
     }
     if (mnl_socket_sendto(socket.get(), buffer.data(), used) < 0)
-      return tl::unexpected(unreachable(what, "send", errno));
-    SLUICE_CHECK_OK(receive(what, socket.get(), datagram, refused));
+      return tl::unexpected(unreachable_kernel(what, "send", errno));
+    SLUICE_CHECK_OK(receive_refusals(what, socket.get(), datagram, refused));
   }
   return refused;
 }

@@ -20,6 +20,9 @@ namespace {
 // What the kernel takes at 250 ticks per second.
 constexpr std::uint32_t kTimeoutMax_s = std::numeric_limits<std::int32_t>::max() / 250;
 constexpr std::uint32_t kVersion = 0x010201;  // of ip_vs, whose rules these are
+// New flows fill half of the smallest table in a quarter of a second at the rate that the programs reach.
+constexpr std::chrono::milliseconds kTendAgain{100};
+constexpr std::chrono::milliseconds kNothingToTend{1000};
 constexpr std::uint64_t kSecond_ns = 1000000000;
 constexpr std::uint64_t kSweepPatience_ns = 5 * kSecond_ns;
 
@@ -31,20 +34,24 @@ std::uint64_t now_ns() {
 
 }  // namespace
 
-EbpfEngine::EbpfEngine()
-    : rules_(
+EbpfEngine::EbpfEngine(std::shared_ptr<SharedTables> shared)
+    : shared_(std::move(shared)),
+      tables_(shared_->tables),
+      edit_(shared_->edit),
+      rules_(
           [this]() -> Result<Tables*> {
             SLUICE_TRY(const bool there, look());
             return there ? &*tables_ : nullptr;
           },
           [this]() -> Result<Tables*> {
-            SLUICE_CHECK_OK(make());
+            SLUICE_CHECK_OK(make(true));
             return &*tables_;
           }) {}
 
 Result<std::unique_ptr<Engine>> EbpfEngine::open() {
   SLUICE_CHECK_OK(sys::bpf_file_system());
-  return std::unique_ptr<Engine>(new EbpfEngine());
+  SLUICE_TRY(auto shared, SharedTables::here());
+  return std::unique_ptr<Engine>(new EbpfEngine(std::move(shared)));
 }
 
 bool EbpfEngine::in_use() {
@@ -55,6 +62,8 @@ bool EbpfEngine::in_use() {
 Result<> EbpfEngine::remove() {
   SLUICE_CHECK_OK(OwnDevice::remove());
   SLUICE_CHECK_OK(detach());
+  SLUICE_TRY(const auto shared, SharedTables::here());
+  shared->forget();
   return Tables::remove();
 }
 
@@ -63,6 +72,8 @@ Description EbpfEngine::description() const {
 }
 
 Result<bool> EbpfEngine::look() {
+  // Others may have taken them out of the kernel, or made new ones in their place.
+  if (tables_ && !tables_->pinned()) shared_->forget();
   if (!tables_) {
     SLUICE_TRY(tables_, Tables::find());
     if (!tables_) return false;
@@ -72,18 +83,36 @@ Result<bool> EbpfEngine::look() {
   return true;
 }
 
-Result<> EbpfEngine::make() {
-  // Always: the programs may be another version's, and devices may have come.
-  SLUICE_TRY(Tables made, Tables::make());
-  tables_.emplace(std::move(made));
-  if (!edit_) edit_.emplace(*tables_);
+Result<> EbpfEngine::make(bool anew) {
+  if (tables_ && !tables_->pinned()) shared_->forget();
+  if (anew) shared_->hooked.clear();
+  // The programs may be another version's.
+  if (!tables_ || !tables_->current()) {
+    SLUICE_TRY(Tables made, Tables::make());
+    tables_.emplace(std::move(made));
+    if (!edit_) edit_.emplace(*tables_);
+    shared_->hooked.clear();
+  }
+  SLUICE_TRY(const bool changed, shared_->links_changed());
+  if (changed || shared_->hooked.empty()) SLUICE_CHECK_OK(attach_to_new());
   SLUICE_TRY(const Programs programs, tables_->programs());
-  SLUICE_CHECK_OK(attach(programs));
-  SLUICE_CHECK_OK(describe_devices(*tables_));
-  // The sweep is a timer of the programs that have started it. Those of another version must not go on with theirs, and one that has
-  // stopped must not stay so.
+  return start_sweep(programs);
+}
+
+Result<> EbpfEngine::attach_to_new() {
+  SLUICE_TRY(const Programs programs, tables_->programs());
+  if (auto attached = attach(programs, shared_->hooked); !attached) {
+    shared_->hooked.clear();  // every one is looked at again
+    return attached;
+  }
+  return describe_devices(*tables_);
+}
+
+// The sweep is a timer of the programs that have started it. Those of another version must not go on with theirs, and one that has
+// stopped must not stay so.
+Result<> EbpfEngine::start_sweep(const Programs& programs) {
   const std::uint64_t swept = __atomic_load_n(&tables_->settings().swept_ns, __ATOMIC_ACQUIRE);
-  if (!tables_->loaded_programs() && swept + kSweepPatience_ns > now_ns()) return {};
+  if (!tables_->take_loaded() && swept + kSweepPatience_ns > now_ns()) return {};
   const std::vector<std::byte> packet(64);
   SLUICE_TRY(const sys::BpfRun run, sys::run_bpf_program(programs.start_sweep.get(), packet));
   if (run.verdict != 0)
@@ -91,6 +120,24 @@ Result<> EbpfEngine::make() {
                 fmt::format("ipvs: start the sweep of connections: {}", std::strerror(static_cast<int>(run.verdict))));
   __atomic_store_n(&tables_->settings().swept_ns, now_ns(), __ATOMIC_RELEASE);
   return {};
+}
+
+Result<std::optional<std::chrono::milliseconds>> EbpfEngine::tend() {
+  SLUICE_TRY(const bool there, look());
+  if (!there) return kNothingToTend;
+  if (tables_->should_grow()) {
+    SLUICE_TRY(const sys::FileLock lock, tables_->lock());
+    SLUICE_CHECK_OK(tables_->grow());
+  }
+  SLUICE_TRY(const bool changed, shared_->links_changed());
+  if (changed || shared_->hooked.empty()) {
+    // First the device, so that it gets the programs, too.
+    SLUICE_TRY(const int device, rules_.device().follow());
+    if (device != 0)
+      __atomic_store_n(&tables_->settings().own_device, static_cast<std::uint32_t>(device), __ATOMIC_RELEASE);
+    SLUICE_CHECK_OK(attach_to_new());
+  }
+  return kTendAgain;
 }
 
 Result<EngineInfo> EbpfEngine::info() {
@@ -169,6 +216,8 @@ Result<std::vector<Failure>> EbpfEngine::apply(std::span<const Change> changes) 
   if (changes.empty()) return failures;
   SLUICE_CHECK_OK(make());
   SLUICE_TRY(const sys::FileLock lock, tables_->lock());
+  SLUICE_CHECK_OK(tables_->follow());
+  SLUICE_CHECK_OK(tables_->grow());
   for (std::size_t i = 0; i < changes.size(); ++i) {
     SLUICE_TRY(const int error, edit_->apply(changes[i]));
     if (error != 0) failures.push_back({i, refused(changes[i], error)});
@@ -180,6 +229,7 @@ Result<> EbpfEngine::flush() {
   SLUICE_TRY(const bool there, look());
   if (!there) return {};
   SLUICE_TRY(const sys::FileLock lock, tables_->lock());
+  SLUICE_CHECK_OK(tables_->follow());
   return edit_->flush();
 }
 
@@ -253,8 +303,6 @@ Result<bool> EbpfEngine::idle() {
 Result<> EbpfEngine::leave_node() {
   SLUICE_TRY(const bool nothing, idle());
   if (!nothing) return {};
-  edit_.reset();
-  tables_.reset();
   return remove();
 }
 

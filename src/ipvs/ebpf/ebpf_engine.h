@@ -3,10 +3,12 @@
 // object only reads and writes. It may go at any time; packets do not need it.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <optional>
 
 #include "ipvs/ebpf/rules.h"
+#include "ipvs/ebpf/shared_tables.h"
 #include "ipvs/ebpf/table_edit.h"
 #include "ipvs/ebpf/tables.h"
 #include "ipvs/engine.h"
@@ -38,17 +40,23 @@ class EbpfEngine : public Engine {
   ServiceRules* service_rules() override { return &rules_; }
   Result<bool> idle() override;
   Result<> leave_node() override;
+  Result<std::optional<std::chrono::milliseconds>> tend() override;
 
  private:
-  EbpfEngine();
+  explicit EbpfEngine(std::shared_ptr<SharedTables> shared);
   // Whether there are tables.
   Result<bool> look();
-  Result<> make();
+  // Makes what is missing for packets. `anew`: looks at every device, also those that had our programs.
+  Result<> make(bool anew = false);
+  // Puts the programs on devices that have none of them.
+  Result<> attach_to_new();
+  Result<> start_sweep(const Programs& programs);
   [[nodiscard]] VirtualServerState state_of(const sluice_service& service) const;
   void zero_one(sluice_service& service);
 
-  std::optional<Tables> tables_;
-  std::optional<TableEdit> edit_;
+  std::shared_ptr<SharedTables> shared_;
+  std::optional<Tables>& tables_;
+  std::optional<TableEdit>& edit_;
   EbpfRules rules_;
 };
 

@@ -20,17 +20,28 @@ Result<> attach_to(const sys::BpfHookPlace& place, const UniqueFd& program) {
 
 }  // namespace
 
-Result<> attach(const Programs& programs) {
+Result<> attach(const Programs& programs, std::set<int>& done) {
   SLUICE_TRY(const std::vector<sys::Device> devices, sys::list_devices());
   Result<> first;
+  std::set<int> there;
   for (const sys::Device& device : devices) {
-    // A device that went meanwhile needs none.
+    bool ours = done.contains(device.index);
     for (const sys::BpfHook hook : {sys::BpfHook::kIngress, sys::BpfHook::kEgress}) {
+      if (ours) continue;
       const auto each = attach_to(place_of(device, hook), programs.on(hook, device.ethernet));
+      // A device that went meanwhile needs none.
       if (!each && first && each.error().code != Errc::kNotFound) first = annotate(each.error(), device.name);
+      if (hook == sys::BpfHook::kEgress && each) ours = true;
     }
+    if (ours) there.insert(device.index);
   }
+  done = std::move(there);
   return first;
+}
+
+Result<> attach(const Programs& programs) {
+  std::set<int> none;
+  return attach(programs, none);
 }
 
 Result<bool> attached(const Programs& programs) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,8 @@ inline constexpr std::uint32_t kFilterPriority = 100;
 
 // Puts them where they are not yet, in this version, and starts the sweep. Tries every device; the first error.
 Result<> attach(const Programs& programs);
+// The same, but for the devices that are in `done`. Those that are there now are in it then, and no others.
+Result<> attach(const Programs& programs, std::set<int>& done);
 // Whether they are on every device.
 Result<bool> attached(const Programs& programs);
 // Takes them off every device.

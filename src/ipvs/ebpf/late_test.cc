@@ -9,7 +9,6 @@
 #include <chrono>
 #include <thread>
 
-#include "ipvs/ebpf/own_device.h"
 #include "ipvs/ebpf/test_traffic.h"
 #include "sys/sysctl.h"
 
@@ -47,14 +46,12 @@ class Late : public Traffic {
       const IpAddress address = ip(each);
       all[address.family() == Family::kIPv4 ? 0 : 1].push_back(address);
     }
-    const auto number = OwnDevice::ensure();
-    ASSERT_TRUE(number) << number.error().what;
-    ASSERT_TRUE(engine_->set_timeouts({}));  // attaches
-    ASSERT_TRUE(OwnDevice{}.replace(Family::kIPv4, all[0]));
-    ASSERT_TRUE(OwnDevice{}.replace(Family::kIPv6, all[1]));
-    auto tables = Tables::find();
-    ASSERT_TRUE(tables && *tables);
-    (*tables)->settings().own_device = static_cast<std::uint32_t>(*number);
+    for (const Family family : {Family::kIPv4, Family::kIPv6}) {
+      RuleElements elements;
+      elements.addresses = all[family == Family::kIPv4 ? 0 : 1];
+      const auto written = engine_->service_rules()->replace({.family = family}, elements);
+      ASSERT_TRUE(written) << written.error().what;
+    }
   }
 
   static void set(const std::string& name, const std::string& value) {

@@ -78,6 +78,10 @@ Result<std::optional<IpAddress>> usual_source(Family family) {
   return sys::source_towards(family == Family::kIPv4 ? ip("192.0.2.1") : ip("2001:db8::1"));
 }
 
+std::size_t family_index(Family family) {
+  return family == Family::kIPv4 ? 0 : 1;
+}
+
 // The first of them that has to be reported.
 Result<> first_failure(const std::vector<sys::RouteFailure>& failures, Errc harmless) {
   for (const sys::RouteFailure& failure : failures) {
@@ -124,6 +128,7 @@ Result<std::vector<IpAddress>> OwnDevice::addresses(Family family) {
 Result<std::size_t> OwnDevice::set(Family family) {
   const std::set<IpAddress>& all = wanted(family);
   SLUICE_TRY(const std::optional<IpAddress> source, usual_source(family));
+  source_[family_index(family)] = source;
   SLUICE_TRY(const std::vector<sys::HostRoute> there, sys::list_host_routes(owner(), family));
   std::vector<IpAddress> remove;
   std::set<IpAddress> kept;
@@ -146,7 +151,7 @@ Result<std::size_t> OwnDevice::set(Family family) {
 }
 
 Result<std::size_t> OwnDevice::replace(Family family, std::span<const IpAddress> wanted) {
-  known_[family == Family::kIPv4 ? 0 : 1] = true;
+  known_[family_index(family)] = true;
   this->wanted(family) = {wanted.begin(), wanted.end()};
   return set(family);
 }
@@ -156,9 +161,11 @@ Result<std::size_t> OwnDevice::change(Family family, std::span<const IpAddress> 
   std::set<IpAddress>& all = wanted(family);
   all.insert(add.begin(), add.end());
   for (const IpAddress& address : remove) all.erase(address);
-  SLUICE_TRY(const std::optional<IpAddress> source, usual_source(family));
   std::vector<sys::HostRoute> routes;
-  for (const IpAddress& address : add) routes.push_back({address, source});
+  if (!add.empty()) {
+    SLUICE_TRY(source_[family_index(family)], usual_source(family));
+  }
+  for (const IpAddress& address : add) routes.push_back({address, source_[family_index(family)]});
   SLUICE_TRY(const auto unadded, sys::add_host_routes(owner(), routes));
   SLUICE_CHECK_OK(first_failure(unadded, Errc::kAlreadyExists));
   SLUICE_TRY(const auto unremoved, sys::remove_host_routes(owner(), remove));
@@ -166,12 +173,23 @@ Result<std::size_t> OwnDevice::change(Family family, std::span<const IpAddress> 
   return add.size() + remove.size() - unadded.size() - unremoved.size();
 }
 
+Result<bool> OwnDevice::needs_routes(Family family) {
+  SLUICE_TRY(const std::optional<IpAddress> source, usual_source(family));
+  if (source && source != source_[family_index(family)]) return true;
+  // The kernel takes all of them away, or none: with the device, or with their source.
+  const std::set<IpAddress>& all = wanted(family);
+  SLUICE_TRY(const bool first, sys::leads_to(kOwnDevice, *all.begin()));
+  SLUICE_TRY(const bool last, sys::leads_to(kOwnDevice, *all.rbegin()));
+  return !first || !last;
+}
+
 Result<int> OwnDevice::follow() {
   if (wanted_[0].empty() && wanted_[1].empty()) return 0;
   SLUICE_TRY(const int number, ensure());
   for (const Family family : {Family::kIPv4, Family::kIPv6}) {
-    if (!known_[family == Family::kIPv4 ? 0 : 1]) continue;
-    SLUICE_CHECK_OK(set(family));
+    if (!known_[family_index(family)] || wanted(family).empty()) continue;
+    SLUICE_TRY(const bool needed, needs_routes(family));
+    if (needed) SLUICE_CHECK_OK(set(family));
   }
   return number;
 }

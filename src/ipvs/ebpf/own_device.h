@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <set>
 #include <span>
 #include <vector>
@@ -35,16 +36,19 @@ class OwnDevice {
   // Adds, then removes.
   Result<std::size_t> change(Family family, std::span<const IpAddress> add, std::span<const IpAddress> remove);
   // After links or addresses of the node have changed: what the kernel has taken away with them, the source of the node's own packets, and
-  // the MTU. Makes the device again where somebody has removed it. Its number, 0 where there is to be none.
+  // the MTU. Makes the device again where somebody has removed it. Its number, 0 where there is to be none. Cheap where nothing is to be done.
   Result<int> follow();
 
  private:
+  // Whether routes were lost, or have another source than they must have now.
+  Result<bool> needs_routes(Family family);
   // Routes as they must be now: nothing of `wanted` is missing, and no other is there.
   Result<std::size_t> set(Family family);
   std::set<IpAddress>& wanted(Family family) { return wanted_[family == Family::kIPv4 ? 0 : 1]; }
 
   std::set<IpAddress> wanted_[2];
-  bool known_[2] = {false, false};  // whether replace() has said what is wanted
+  std::optional<IpAddress> source_[2];  // of the routes
+  bool known_[2] = {false, false};      // whether replace() has said what is wanted
 };
 
 }  // namespace sluice::ipvs::ebpf

@@ -18,6 +18,7 @@ namespace {
 
 // As long as the kernel keeps a real server that was removed: a packet that has just chosen it is through by then, too.
 constexpr std::uint32_t kRemovedKept_s = 120;
+constexpr std::size_t kRemovedTries = 16;  // that still have connections, each time that an id is wanted
 
 std::uint32_t now_s() {
   timespec now{};
@@ -40,6 +41,12 @@ std::vector<std::uint8_t> end_bytes(const sluice_real& real) {
   return bytes;
 }
 
+// Nothing points to a real server that was removed.
+bool is_over(const sluice_real& real, const sluice_cell& cell, std::uint32_t now) {
+  return real.state == SLUICE_REAL_ID_REMOVED && cell.load == 0 && cell.persistent == 0 &&
+         now - real.removed_s > kRemovedKept_s;
+}
+
 std::uint32_t scheduler_flags(std::uint32_t flags) {
   return flags & (SLUICE_SCHED_FALLBACK | SLUICE_SCHED_PORT);
 }
@@ -53,7 +60,6 @@ bool too_many(std::uint32_t scheduler, std::size_t members) {
 }  // namespace
 
 Result<int> TableEdit::apply(const Change& change) {
-  SLUICE_CHECK_OK(tables_->follow());
   if (indexed_changes_ != tables_->settings().changes) index_anew();
   return std::visit([&](const auto& c) { return this->change(c); }, change);
 }
@@ -67,6 +73,7 @@ void TableEdit::index_anew() {
   free_services_.clear();
   free_reals_.clear();
   removed_.clear();
+  removed_order_.clear();
   std::vector<LineBlock> used;
   for (std::uint32_t id = settings.services; id-- > 1;) {
     const sluice_service* service = tables_->services.at(id);
@@ -83,12 +90,13 @@ void TableEdit::index_anew() {
     sluice_real* real = tables_->reals.at(id);
     sluice_cell* cell = tables_->cells.at(id);
     if (real == nullptr || cell == nullptr) continue;
-    const bool over = real->state == SLUICE_REAL_ID_REMOVED && cell->load == 0 && cell->persistent == 0 &&
-                      now - real->removed_s > kRemovedKept_s;
-    if (over) real->state = SLUICE_REAL_ID_FREE;
+    if (is_over(*real, *cell, now)) real->state = SLUICE_REAL_ID_FREE;
     if (real->state == SLUICE_REAL_ID_FREE) free_reals_.push_back(id);
-    if (real->state == SLUICE_REAL_ID_REMOVED) removed_[{bytes_of(real->service), end_bytes(*real)}] = id;
+    if (real->state != SLUICE_REAL_ID_REMOVED) continue;
+    removed_[{bytes_of(real->service), end_bytes(*real)}] = id;
+    removed_order_.push_back(id);
   }
+  std::ranges::sort(removed_order_, {}, [this](std::uint32_t id) { return tables_->reals.at(id)->removed_s; });
   indexed_changes_ = settings.changes;
 }
 
@@ -186,12 +194,32 @@ Result<std::uint32_t> TableEdit::new_service_id() {
   return next++;
 }
 
+std::uint32_t TableEdit::take_removed() {
+  const std::uint32_t now = now_s();
+  for (std::size_t tries = std::min(removed_order_.size(), kRemovedTries); tries > 0; --tries) {
+    const std::uint32_t id = removed_order_.front();
+    sluice_real& real = *tables_->reals.at(id);
+    const sluice_cell& cell = *tables_->cells.at(id);
+    if (real.state == SLUICE_REAL_ID_REMOVED && now - real.removed_s <= kRemovedKept_s) return 0;
+    removed_order_.pop_front();
+    if (real.state != SLUICE_REAL_ID_REMOVED) continue;  // it has come back
+    if (is_over(real, cell, now)) {
+      removed_.erase({bytes_of(real.service), end_bytes(real)});
+      real.state = SLUICE_REAL_ID_FREE;
+      return id;
+    }
+    removed_order_.push_back(id);
+  }
+  return 0;
+}
+
 Result<std::uint32_t> TableEdit::new_real_id() {
   if (!free_reals_.empty()) {
     const std::uint32_t id = free_reals_.back();
     free_reals_.pop_back();
     return id;
   }
+  if (const std::uint32_t id = take_removed(); id != 0) return id;
   std::uint32_t& next = tables_->settings().reals;
   SLUICE_CHECK_OK(tables_->cells.grow_to(next + 1));
   SLUICE_CHECK_OK(tables_->reals.grow_to(next + 1));
@@ -256,6 +284,7 @@ void TableEdit::drop_member(sluice_service& service, std::uint32_t id) {
   real.state = SLUICE_REAL_ID_REMOVED;
   real.removed_s = now_s();
   removed_[{bytes_of(real.service), end_bytes(real)}] = id;
+  removed_order_.push_back(id);
 }
 
 Result<int> TableEdit::change(const RemoveVirtualServer& c) {

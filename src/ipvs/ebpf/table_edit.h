@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <span>
 #include <utility>
@@ -21,7 +22,8 @@ class TableEdit {
  public:
   explicit TableEdit(Tables& tables) : tables_(&tables) {}
 
-  // 0, or the errno of the refusal. An Error where the maps could not be changed. The caller holds the lock.
+  // 0, or the errno of the refusal. An Error where the maps could not be changed. The caller holds the lock, and has found since what
+  // others have made (Tables::follow()).
   Result<int> apply(const Change& change);
   Result<> flush();
 
@@ -54,6 +56,8 @@ class TableEdit {
   Result<> publish(sluice_service& service, std::uint32_t scheduler, const std::vector<std::uint32_t>& ids, Move move);
   Result<std::uint32_t> new_service_id();
   Result<std::uint32_t> new_real_id();
+  // The id of a real server that was removed long enough ago, 0 for none.
+  std::uint32_t take_removed();
   void set_limits(sluice_cell& cell, const RealServer& server);
   void drop_member(sluice_service& service, std::uint32_t id);
 
@@ -63,6 +67,7 @@ class TableEdit {
   std::vector<std::uint32_t> free_services_;
   std::vector<std::uint32_t> free_reals_;
   std::map<RemovedKey, std::uint32_t> removed_;
+  std::deque<std::uint32_t> removed_order_;  // the one that was removed longest ago is the first
 };
 
 }  // namespace sluice::ipvs::ebpf

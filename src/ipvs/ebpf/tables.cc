@@ -21,7 +21,7 @@ namespace {
 
 constexpr std::chrono::seconds kLockPatience{10};
 constexpr std::uint32_t kBuckets = 1U << 20;
-constexpr std::uint32_t kFirstConnections = 4 * SLUICE_CHUNK;
+constexpr std::uint32_t kFirstConnections = 16 * SLUICE_CHUNK;  // 32 MB
 constexpr std::uint32_t kConnectionsMax = 1U << 20;
 constexpr std::array kPrograms{"sluice_ingress", "sluice_egress", "sluice_ingress_l3", "sluice_egress_l3",
                                "sluice_start_sweep"};
@@ -158,6 +158,7 @@ Result<> Tables::open_maps() {
     return {};
   };
   SLUICE_CHECK_OK(open("sluice_settings", sizeof(sluice_settings), settings_));
+  pin_ = sys::pinned_bpf_number(folder_ + "/sluice_settings");
   SLUICE_CHECK_OK(open("sluice_pool", sizeof(sluice_pool), pool_));
   SLUICE_CHECK_OK(open("sluice_drop", sizeof(__u64), drops_));
   SLUICE_TRY(service_ids_, sys::open_pinned_bpf(folder_ + "/sluice_service_id"));
@@ -209,12 +210,31 @@ Result<> Tables::follow() {
   SLUICE_CHECK_OK(estimates.follow());
   SLUICE_CHECK_OK(services.follow());
   SLUICE_CHECK_OK(connections.follow());
-  sluice_pool& p = pool();
-  const std::uint32_t used = __atomic_load_n(&p.fresh, __ATOMIC_ACQUIRE);
-  if (p.end == 0 || used < p.end / 4 * 3 || p.end >= settings().connections_max) return {};
-  SLUICE_CHECK_OK(connections.grow_to(std::min(p.end * 2, settings().connections_max)));
-  __atomic_store_n(&p.end, std::min(connections.size(), settings().connections_max), __ATOMIC_RELEASE);
   return {};
+}
+
+bool Tables::should_grow() const {
+  const sluice_pool& p = pool();
+  return p.end != 0 && p.end < settings().connections_max && __atomic_load_n(&p.fresh, __ATOMIC_ACQUIRE) >= p.end / 2;
+}
+
+Result<> Tables::grow() {
+  SLUICE_CHECK_OK(connections.follow());
+  if (!should_grow()) return {};
+  sluice_pool& p = pool();
+  const std::uint32_t most = settings().connections_max;
+  SLUICE_CHECK_OK(connections.grow_to(std::min(p.end * 2, most)));
+  __atomic_store_n(&p.end, std::min(connections.size(), most), __ATOMIC_RELEASE);
+  return {};
+}
+
+bool Tables::pinned() const {
+  return pin_ != 0 && sys::pinned_bpf_number(folder_ + "/sluice_settings") == pin_;
+}
+
+bool Tables::current() const {
+  static const std::uint64_t hash = image_hash();
+  return settings().changes != 0 && settings().program_hash == hash;
 }
 
 Result<std::uint32_t> Tables::service_id(const sluice_service_key& key) const {

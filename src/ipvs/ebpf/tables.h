@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
@@ -77,8 +78,15 @@ class Tables {
   Chunked<sluice_estimate> estimates;
   Chunked<sluice_service> services;
   Chunked<sluice_connection> connections;
-  // Finds what another process has made meanwhile; and makes room for connections before they need it.
+  // Finds what another process has made meanwhile.
   Result<> follow();
+  // Makes room for connections before they need it: twice as much where half of it is used. The caller holds the lock.
+  Result<> grow();
+  [[nodiscard]] bool should_grow() const;
+  // Whether these are still the ones that whoever comes finds.
+  [[nodiscard]] bool pinned() const;
+  // Whether the programs are of this version.
+  [[nodiscard]] bool current() const;
 
   // The id of a virtual server, 0 for none.
   [[nodiscard]] Result<std::uint32_t> service_id(const sluice_service_key& key) const;
@@ -91,8 +99,8 @@ class Tables {
   [[nodiscard]] int devices() const { return devices_.get(); }
 
   [[nodiscard]] Result<Programs> programs() const;
-  // Whether make() has loaded them: those that were there before, if any, were another version's.
-  [[nodiscard]] bool loaded_programs() const { return loaded_; }
+  // Whether make() has loaded them, the first time that it is asked: those that were there before, if any, were another version's.
+  [[nodiscard]] bool take_loaded() { return std::exchange(loaded_, false); }
 
  private:
   explicit Tables(const std::string& folder);
@@ -103,6 +111,7 @@ class Tables {
 
   std::string folder_;
   bool loaded_ = false;
+  std::uint64_t pin_ = 0;  // what the settings are pinned by
   UniqueFd service_ids_;
   UniqueFd rules_;
   UniqueFd allowed_;
