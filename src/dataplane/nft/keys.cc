@@ -4,17 +4,17 @@
 namespace sluice::dataplane::nft {
 namespace {
 
-void append_address(Bytes& key, const IpAddress& address) {
-  const auto bytes = address.bytes();
-  key.insert(key.end(), bytes.begin(), bytes.end());
-}
-
 void append_protocol_and_port(Bytes& key, Protocol protocol, std::uint16_t port) {
   key.insert(key.end(), {ip_protocol_number(protocol), 0, 0, 0});
   key.insert(key.end(), {static_cast<std::uint8_t>(port >> 8), static_cast<std::uint8_t>(port & 0xff), 0, 0});
 }
 
 }  // namespace
+
+void append_address(Bytes& key, const IpAddress& address) {
+  const auto bytes = address.bytes();
+  key.insert(key.end(), bytes.begin(), bytes.end());
+}
 
 std::optional<Protocol> protocol_of(std::uint8_t number) {
   for (const Protocol protocol : {Protocol::kTcp, Protocol::kUdp, Protocol::kSctp}) {

@@ -40,6 +40,7 @@ Bytes encode(const NodePort& node_port);    // protocol . port
 // Of what encode() makes; nothing where the bytes are too few or the protocol is none of ours.
 std::optional<NodePort> decode_node_port(std::span<const std::uint8_t> key);
 Bytes encode(const IpAddress& address);
+void append_address(Bytes& key, const IpAddress& address);
 // address . address: a packet from an address to itself.
 Bytes encode_pair(const IpAddress& address);
 // A port as the only field of its key: without padding.

@@ -15,11 +15,6 @@ IpAddress last_address(const Cidr& cidr) {
   return IpAddress::from_bytes(bytes).value_or(cidr.address());
 }
 
-void append(Bytes& key, const IpAddress& address) {
-  const auto bytes = address.bytes();
-  key.insert(key.end(), bytes.begin(), bytes.end());
-}
-
 SourceRanges::ByAddress by_address(const std::set<SourceRange>& ranges) {
   SourceRanges::ByAddress result;
   for (const SourceRange& range : ranges) result[range.to].insert(range.from);
@@ -50,8 +45,8 @@ std::set<Cidr> widest(const std::set<Cidr>& ranges) {
 
 sys::NftElement encode(const SourceRange& range) {
   sys::NftElement element{encode(range.to), encode(range.to)};
-  append(element.key, range.from.address());
-  append(element.key_end, last_address(range.from));
+  append_address(element.key, range.from.address());
+  append_address(element.key_end, last_address(range.from));
   return element;
 }
 
