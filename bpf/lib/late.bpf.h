@@ -45,7 +45,7 @@ static __always_inline __u32 sluice_longest(struct __sk_buff *skb, const struct 
 
 enum {
 	SLUICE_ROUTE_NONE = 0,
-	SLUICE_ROUTE_ANSWERED = -1, /* the packet is too large, and was made the answer that says so */
+	SLUICE_ROUTE_ANSWERED = -1, /* the packet is too large, and was made the error about that */
 };
 
 /* The device towards a real server: lo where that is the node itself. Or SLUICE_ROUTE_*. */

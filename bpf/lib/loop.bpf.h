@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
  *
- * What bpf/shared asks of its includer for loops, in the kernel.
+ * What bpf/shared requires of its includer for loops, in the kernel.
  */
 #ifndef SLUICE_LIB_LOOP_H
 #define SLUICE_LIB_LOOP_H
@@ -9,7 +9,7 @@
 
 #include <bpf/bpf_helpers.h>
 
-/* In .bss, which anybody may write as far as the verifier knows. */
+/* In .bss, which any program may write as far as the verifier knows. */
 static volatile __u32 sluice_zero_word;
 
 static __always_inline __u32 sluice_zero(void)

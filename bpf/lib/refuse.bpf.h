@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
  *
  * A packet that no real server takes goes back as an ICMP error, "port unreachable", from the virtual server, for every protocol, as ip_vs
- * answers. The packet itself becomes the error: what is behind its first eight bytes is cut off, and the headers are put before it. One that no
- * virtual server takes is answered as the kernel answers for a port without a listener: TCP by a reset.
+ * does. The packet itself becomes the error: what is behind its first eight bytes is cut off, and the headers are put before it. One that no
+ * virtual server takes is refused as the kernel refuses for a port without a listener: TCP by a reset.
  */
 #ifndef SLUICE_LIB_REFUSE_H
 #define SLUICE_LIB_REFUSE_H
@@ -96,13 +96,13 @@ static __always_inline int sluice_turn_ethernet(struct __sk_buff *skb)
 	return (int)bpf_skb_store_bytes(skb, 0, turned, sizeof(turned), 0);
 }
 
-/* Makes the packet the error about itself: "port unreachable", or with an MTU, "too large". 0, or not 0: it cannot be answered. */
+/* Makes the packet the error about itself: "port unreachable", or with an MTU, "too large". 0, or not 0: there can be no reply. */
 SLUICE_GLOBAL int sluice_make_error(struct __sk_buff *skb, __u32 mtu)
 {
 	struct sluice_packet *packet = sluice_packet_here();
 	__u32 size, l3;
 
-	/* With options or extension headers the quoted bytes would be others; a later fragment is not answered. */
+	/* With options or extension headers the quoted bytes would be others; a later fragment gets no reply. */
 	if (!packet || packet->outer.later)
 		return -1;
 	l3 = packet->outer.l3;
@@ -130,7 +130,7 @@ SLUICE_GLOBAL int sluice_make_error(struct __sk_buff *skb, __u32 mtu)
 	return l3 ? sluice_turn_ethernet(skb) : 0;
 }
 
-/* What was made the answer to itself goes back to where it came in. One of the node's own, and what was routed to sluice0, comes in where it wanted to
+/* What was made the reply to itself goes back to where it came in. One of the node's own, and what was routed to sluice0, comes in where it wanted to
  * leave. */
 static __always_inline int sluice_answer(struct __sk_buff *skb)
 {
@@ -143,7 +143,7 @@ static __always_inline int sluice_answer(struct __sk_buff *skb)
 	return skb->ingress_ifindex == skb->ifindex ? (int)bpf_redirect(skb->ifindex, 0) : TC_ACT_SHOT;
 }
 
-/* One that cannot be answered is dropped. */
+/* One without a possible reply is dropped. */
 SLUICE_GLOBAL int sluice_refuse(struct __sk_buff *skb)
 {
 	return sluice_make_error(skb, 0) ? TC_ACT_SHOT : sluice_answer(skb);
@@ -259,7 +259,7 @@ static __always_inline int sluice_become_reset(struct __sk_buff *skb, struct slu
 						   sizeof(struct sluice_ipv6_header) + sizeof(*reset), 0));
 }
 
-/* A TCP packet that belongs to no connection. One that cannot be answered is dropped. */
+/* A TCP packet that belongs to no connection. One without a possible reply is dropped. */
 SLUICE_GLOBAL int sluice_reset(struct __sk_buff *skb)
 {
 	struct sluice_packet *packet = sluice_packet_here();
@@ -322,7 +322,7 @@ SLUICE_GLOBAL int sluice_has_socket(struct __sk_buff *skb)
 	return found;
 }
 
-/* A packet that no virtual server takes, and that nobody else may have. */
+/* A packet that no virtual server takes, and that is for no other receiver. */
 static __always_inline int sluice_turn_away(struct __sk_buff *skb, const struct sluice_packet *packet)
 {
 	if (packet->kind != SLUICE_PACKET_CONNECTION)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
  *
- * Every map of the engine (bpf/shared/lb_maps.h says what is in them), and the names under which bpf/shared knows them.
+ * Every map of the engine (bpf/shared/lb_maps.h defines what is in them), and the names that bpf/shared has for them.
  */
 #ifndef SLUICE_LIB_TABLES_H
 #define SLUICE_LIB_TABLES_H
@@ -87,7 +87,7 @@ struct {
 	__type(value, struct sluice_device);
 } sluice_device SEC(".maps");
 
-/* LRU: a destination that nobody asks for makes room. */
+/* LRU: a destination that is not used makes room. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, SLUICE_DESTINATIONS_MAX);

@@ -18,7 +18,7 @@
 #include <cstddef>
 #endif
 
-/* A packet's two ends. IPv4 is ::ffff:a.b.c.d; `family` tells an IPv6 packet with such an address from an IPv4 one. */
+/* A packet's two ends. IPv4 is ::ffff:a.b.c.d; `family` distinguishes an IPv6 packet with such an address from an IPv4 one. */
 struct sluice_flow {
 	__u8 source[16];
 	__u8 target[16];
@@ -30,7 +30,7 @@ struct sluice_flow {
 } __attribute__((aligned(8)));
 static_assert(sizeof(struct sluice_flow) == 40, "sluice_flow is map ABI");
 
-/* Value of `sluice_connection`, by the entry's id. 0 is nobody's id. */
+/* Value of `sluice_connection`, by the entry's id. 0 is no entry's id. */
 struct sluice_connection {
 	struct sluice_flow request; /* client to virtual server */
 	__u64 word;                 /* what it is: below */
@@ -43,7 +43,7 @@ struct sluice_connection {
 	__u32 parent; /* the template that controls it, or 0 */
 	/* Of a connection: sluice_origin_word(), the generation of its parent and the device where it was rewritten first, if it is LATE.
 	 * Of a template: sluice_children_word(), its own generation and how many connections it controls; changed by compare-and-swap only, so
-	 * that nobody counts in an entry that is another connection by now. */
+	 * that none counts in an entry that is another connection by now. */
 	__u64 origin;
 };
 static_assert(sizeof(struct sluice_connection) == 128, "sluice_connection is map ABI");
@@ -51,7 +51,7 @@ static_assert(offsetof(struct sluice_connection, origin) == 120, "sluice_connect
 
 /* What sluice_find() has seen. */
 struct sluice_search {
-	__u64 head; /* what the bucket was, where the flow was not found; sluice_put() wants it */
+	__u64 head; /* what the bucket was, where the flow was not found; sluice_put() needs it */
 	__u64 word; /* that of the entry that was found */
 	__u32 bucket;
 	__u32 link; /* of the entry, or 0 */
@@ -75,20 +75,20 @@ struct sluice_pool {
 	__u32 fresh;   /* entries from here on were never used; the first is 1 */
 	__u32 end;     /* and there are none from here on */
 	__u32 buckets; /* a power of two */
-	__u32 wanted;  /* raised by packets that found no entry: whoever looks makes the table larger */
+	__u32 wanted;  /* raised by packets that found no entry: a process that looks makes the table larger */
 	__u64 spare[5];
 };
 static_assert(sizeof(struct sluice_pool) == 64, "sluice_pool is map ABI");
 
-/* The word: phase in bits 0 to 7, state in 8 to 15 (SLUICE_TCP_* and so on), flags in 16 to 31, generation in 32 to 63. Who changes any
- * of them does it by compare-and-swap, and only the one who succeeds counts. The generation grows whenever the entry is given
+/* The word: phase in bits 0 to 7, state in 8 to 15 (SLUICE_TCP_* and so on), flags in 16 to 31, generation in 32 to 63. Code that changes any
+ * of them does it by compare-and-swap, and only the one that succeeds counts. The generation grows whenever the entry is given
  * to another connection: what was read of an entry is good if the generation was the same before and after.
  */
 enum {
 	SLUICE_PHASE_FREE,
 	SLUICE_PHASE_FRESH, /* being put into the table: its place is taken, packets may not use it yet */
 	SLUICE_PHASE_LIVE,
-	SLUICE_PHASE_DYING, /* being taken out by the one who made it so: for packets it is gone */
+	SLUICE_PHASE_DYING, /* being taken out by the CPU that made it so: for packets it is gone */
 	SLUICE_PHASE_LEFT,  /* could not be taken out; the sweep makes it DYING and tries again */
 };
 
@@ -127,7 +127,7 @@ static inline __u64 sluice_connection_word(__u32 generation, __u32 flags, __u32 
 	return (__u64)generation << 32 | (__u64)(flags & 0xffffu) << 16 | (__u64)(state & 0xffu) << 8 | phase;
 }
 
-/* The two forms of sluice_connection::origin. Bit 31 tells a template's from a connection's: device numbers are below it. */
+/* The two forms of sluice_connection::origin. Bit 31 distinguishes a template's from a connection's: device numbers are below it. */
 #define SLUICE_CHILDREN (1ull << 31)
 
 static inline __u64 sluice_children_word(__u32 generation, __u32 children)

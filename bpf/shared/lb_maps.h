@@ -87,7 +87,7 @@ struct sluice_destination_key {
 	__u32 family;
 };
 static_assert(sizeof(struct sluice_destination_key) == 24, "sluice_destination_key is map ABI");
-#define SLUICE_DESTINATIONS_MAX 8192u /* 2 MB; the one that was not asked for longest is forgotten */
+#define SLUICE_DESTINATIONS_MAX 8192u /* 2 MB; the one that was unused for longest is forgotten */
 #define SLUICE_DESTINATION_EXPIRATION_S 86400u
 
 /* The connection of the first fragment, which has the ports. */
@@ -128,7 +128,7 @@ struct sluice_estimate {
 static_assert(sizeof(struct sluice_estimate) == 80, "sluice_estimate is map ABI");
 #define SLUICE_ESTIMATE_NS 2000000000ull
 
-/* Element of `sluice_service`: a virtual server. 0 is nobody's id. */
+/* Element of `sluice_service`: a virtual server. 0 is no virtual server's id. */
 struct sluice_service {
 	__u64 view;   /* its first line | generation << 32: one store publishes a new one; 0: there is none yet */
 	__u64 cursor; /* of rr and wrr: sluice_cursor_word() */
@@ -192,7 +192,7 @@ static_assert(sizeof(struct sluice_real) == 128, "sluice_real is map ABI");
 
 /* The one element of `sluice_settings`. */
 struct sluice_settings {
-	__u64 changes; /* made by user space: whoever has an index of the tables sees by it whether it still is right. Odd: one was begun */
+	__u64 changes; /* made by user space: a process with an index of the tables sees by it whether that is still right. Odd: one was begun */
 	__u64 program_hash; /* of the programs that are attached */
 	__u32 tcp_s[SLUICE_STATE_ROW];
 	__u32 sctp_s[SLUICE_STATE_ROW];

@@ -3,7 +3,7 @@
  * A packet, read once: whose it is, where its headers are, and what it does to its connection. Compiled by clang -target bpf (C11) for
  * packets, and by C++20 for tests and fuzzers.
  *
- * Whoever includes this has defined before
+ * The includer has defined before
  *   int sluice_load(void *packet, __u32 offset, void *to, __u32 size);		0, or not 0 where it is not that long
  */
 #ifndef SLUICE_SHARED_PACKET_H

@@ -16,13 +16,13 @@
 #define static_assert _Static_assert
 #endif
 
-/* Value of `sluice_cell`, by the id of a real server. 0 is nobody's id. */
+/* Value of `sluice_cell`, by the id of a real server. 0 is no real server's id. */
 struct sluice_cell {
 	__u64 load;       /* active connections << 32 | all connections */
 	__s32 weight;     /* 0: keeps its connections and gets no new ones */
 	__u32 flags;      /* SLUICE_REAL_* */
 	__u32 upper;      /* connections at which new ones stop; 0: no limit */
-	__u32 lower;      /* below which they are let in again; 0: three quarters of upper, rounded up */
+	__u32 lower;      /* below which they are accepted again; 0: three quarters of upper, rounded up */
 	__u32 persistent; /* templates that point here */
 	__u32 generation; /* changes when the id is given to another real server */
 };
@@ -58,7 +58,7 @@ static inline void sluice_count_in(struct sluice_cell *cell, __u32 active)
 		__sync_fetch_and_or(&cell->flags, SLUICE_REAL_OVERLOADED);
 }
 
-/* One connection less; `active` says how it was counted last. */
+/* One connection less; `active`: how it was counted last. */
 static inline void sluice_count_out(struct sluice_cell *cell, __u32 active)
 {
 	__u64 less = 1 + (active ? SLUICE_ACTIVE_ONE : 0);

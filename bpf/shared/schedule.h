@@ -11,14 +11,14 @@
  *            up to a level of one line. "The next one from here with a weight of at least w" is then at most seven lines
  *            away, however many there are and however unequal their weights: rr and wrr pick in constant time.
  *   slots    the hash table of sh, dh (256) or mh (4093).
- * What changes by itself, the counts and the overload flag, stands in struct sluice_cell. Weights stand in both: the
+ * What changes by itself, the counts and the overload flag, is in struct sluice_cell. Weights are in both: the
  * cell's is the one that counts, the tree only leads there.
  *
- * Whoever includes this has defined before
+ * The includer has defined before
  *   const struct sluice_line *sluice_line_at(__u32 line);	or 0
  *   struct sluice_cell *sluice_cell_at(__u32 id);		or 0
  *   long sluice_loop(__u32 rounds, long (*step)(__u32 round, void *context), void *context);	as bpf_loop(): until not 0
- *   __u32 sluice_zero(void);					0, which the verifier does not know
+ *   __u32 sluice_zero(void);					0, which the verifier cannot derive
  * The last one: the verifier of 6.1 follows a step of bpf_loop() once, with what the context holds at first, and takes out
  * branches that then cannot be reached. What a step finds again in its context must not begin as a constant.
  */
@@ -30,7 +30,7 @@
 #include "schedule_turn.h"
 
 /* The real server for a new connection, 0 for none. `cursor` is changed by rr and wrr, and is then to be written back
- * where nobody else was faster. */
+ * where no other CPU was faster. */
 static inline __u32 sluice_pick(__u32 view_line, const struct sluice_ask *ask, __u64 *cursor)
 {
 	const struct sluice_view *view = sluice_view_at(view_line);

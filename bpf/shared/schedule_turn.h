@@ -46,7 +46,7 @@ SLUICE_GLOBAL __u32 sluice_greatest_weight(__u32 view_line)
 	return greatest.weight;
 }
 
-/* The highest level below `level` that somebody reaches, or 0 where the levels end before. */
+/* The highest level below `level` that a real server reaches, or 0 where the levels end before. */
 static inline __u32 sluice_lower_level(__u32 level, __u32 step, __u32 reach)
 {
 	__u32 steps = level > reach ? (level - reach + step - 1) / step : 1;
@@ -54,7 +54,7 @@ static inline __u32 sluice_lower_level(__u32 level, __u32 step, __u32 reach)
 	return steps * step < level ? level - steps * step : 0;
 }
 
-/* The kernel lowers the level by one step at a time and walks the list at each. Here the levels that nobody reaches are
+/* The kernel lowers the level by one step at a time and walks the list at each. Here the levels that none reaches are
  * left out. What stays is when it gives up: a search that has walked from the head ends where the levels do; one that
  * began in the middle of the list at the lowest level begins again at the top, and ends where it began.
  */

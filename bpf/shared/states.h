@@ -81,7 +81,7 @@ enum {
 };
 
 enum {
-	SLUICE_SCTP_EVENT_DATA, /* and every chunk that says nothing here */
+	SLUICE_SCTP_EVENT_DATA, /* and every chunk that means nothing here */
 	SLUICE_SCTP_EVENT_INIT,
 	SLUICE_SCTP_EVENT_INIT_ACK,
 	SLUICE_SCTP_EVENT_COOKIE_ECHO,

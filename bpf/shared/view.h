@@ -8,7 +8,7 @@
 #define SLUICE_SHARED_VIEW_H
 #include "real_server.h"
 
-/* A function that the verifier follows once, whoever calls it how often: its arguments are anything to it, and so is what it
+/* A function that the verifier follows once, however often it is called: its arguments are anything to it, and so is what it
  * returns. Without it the schedulers are more than the million instructions that it follows. */
 #ifdef __cplusplus
 #define SLUICE_GLOBAL inline
@@ -18,13 +18,13 @@
 
 #define SLUICE_LINE_WORDS 16u
 
-/* Value of `sluice_line`. Line 0 is nobody's. */
+/* Value of `sluice_line`. Line 0 is no view's. */
 struct sluice_line {
 	__u32 word[SLUICE_LINE_WORDS];
 };
 static_assert(sizeof(struct sluice_line) == 64, "sluice_line is map ABI");
 
-/* X(NAME, number, text): the schedulers, by the names that ipvsadm knows them by. */
+/* X(NAME, number, text): the schedulers, by the names that ipvsadm has for them. */
 #define SLUICE_SCHEDULERS(X) \
 	X(NONE, 0, "none")   \
 	X(RR, 1, "rr")       \

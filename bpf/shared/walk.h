@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
  *
  * Finding one's way in a view: a line, a word, and the next real server from a place on that can take a connection. What
- * schedule.h says of its includer holds here.
+ * schedule.h requires of its includer holds here.
  */
 #ifndef SLUICE_SHARED_WALK_H
 #define SLUICE_SHARED_WALK_H

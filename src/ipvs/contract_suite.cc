@@ -151,7 +151,7 @@ std::vector<Connection> EngineContract::connections() {
   return all;
 }
 
-// What an engine without them says, whatever is asked of it.
+// What an engine without them returns, whatever the request.
 void EngineContract::expect_no_sync_daemons() {
   for (const SyncRole role : {SyncRole::kMaster, SyncRole::kBackup}) {
     const auto started = engine_->start_sync_daemon({.role = role, .interface = "eth0", .group = std::nullopt});

@@ -99,7 +99,7 @@ struct Description {
   // device of the node. Otherwise it takes packets to a virtual server wherever they pass, and no others.
   bool needs_local_addresses = false;
   // It replaces destinations and does nothing else: rules must filter by source, masquerade, and reject. Otherwise it
-  // does that by itself, and is told by its service_rules().
+  // does that by itself, by its service_rules().
   bool needs_helper_rules = false;
   // It follows the kernel's settings net/ipv4/vs/..., which must be right for Services.
   bool needs_ip_vs_settings = false;
@@ -159,7 +159,7 @@ class Engine {
 
   // Work that only a process can do: hooks on devices that have come, larger tables, objects that may be used again.
   // Called by programs that stay, again after the returned time; nothing: there is never any. Packets are served
-  // without it, but worse the longer it is not called. Changes nothing in a table that nobody has made.
+  // without it, but worse the longer it is not called. Changes nothing in a table that does not exist.
   virtual Result<std::optional<std::chrono::milliseconds>> tend() { return std::nullopt; }
 
   // Whether the engine has put something into the node in order to serve (programs, hooks, devices, routes, settings),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which engine: what people may ask for, and the words that they use (SluiceConfiguration's `ipvs.engine`, --engine of
+// Which engine: what users may choose, and the words that they use (SluiceConfiguration's `ipvs.engine`, --engine of
 // ipvsadm, SLUICE_IPVS_ENGINE). ipvs/engines opens what was chosen.
 #pragma once
 

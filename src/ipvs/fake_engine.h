@@ -14,7 +14,7 @@
 
 namespace sluice::ipvs {
 
-// What the kernel knows about the machine it runs on.
+// The machine it runs on, as the kernel has it.
 struct FakeHost {
   std::set<std::string> schedulers{"rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh",
                                    "sh", "sed", "nq", "fo",  "ovf",  "mh"};
@@ -29,7 +29,7 @@ class FakeEngine : public Engine {
   explicit FakeEngine(FakeHost host = {}) : host_(std::move(host)) {}
 
   [[nodiscard]] Description description() const override { return description_; }
-  // From now on it says so of itself; what it does stays the same.
+  // From now on it reports that of itself; what it does stays the same.
   void describe(const Description& description) { description_ = description; }
   Result<EngineInfo> info() override { return EngineInfo{0x010201, 4096}; }
   Result<> list(const Wanted& wanted, const std::function<void(VirtualServerState)>& visit) override;

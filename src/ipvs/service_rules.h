@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What an engine does with a packet beside choosing its real server: whom it lets in, whose source is replaced, and
+// What an engine does with a packet beside choosing its real server: whom it admits, whose source is replaced, and
 // which addresses are led to it. For engines that need no helper rules (Description); the table of virtual servers is
 // the same with and without.
 //

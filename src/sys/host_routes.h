@@ -35,7 +35,7 @@ struct RouteFailure {
 
 // Each tries every route, even if earlier ones fail, and returns those that were refused, in order. An Error means that the link does not exist
 // or that the kernel could not be reached; a part of the batch may be done then. kAlreadyExists: there is a route to
-// that address with the same metric, whoever's; kNotFound: there is none of the owner's to be removed; kInvalid: the source
+// that address with the same metric, of any owner; kNotFound: there is none of the owner's to be removed; kInvalid: the source
 // is no address of the node.
 Result<std::vector<RouteFailure>> add_host_routes(const RouteOwner& owner, std::span<const HostRoute> routes);
 Result<std::vector<RouteFailure>> remove_host_routes(const RouteOwner& owner, std::span<const IpAddress> destinations);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Annotations are free text from any user with access to a Service, so the worst that may happen to one is to be
-// refused: a bad value costs the Service its setting, not its traffic. The words are those that operators know:
+// refused: a bad value costs the Service its setting, not its traffic. The words are those that operators use:
 // schedulers and flags as `ipvsadm -s -b` spells them (ip_vs.h: IP_VS_SVC_F_SCHED1 to 3), durations as in Kubernetes'
 // configuration.
 #include "dataplane/ipvs/annotations.h"

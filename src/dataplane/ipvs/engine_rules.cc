@@ -67,7 +67,7 @@ Memberships memberships_of(const HelperElements& elements, Family family) {
 ServiceRule rule_of(const VirtualServerKey& key, Sets sets, const plan::MasqueradePolicy& policy) {
   ServiceRule rule{key, 0};
   if ((sets & kInClusterIps) != 0) {
-    // Without a detector nobody can be told from a pod of this node.
+    // Without a detector no source can be distinguished from a pod of this node.
     if (policy.detector.implemented()) rule.flags |= kMasqueradeOthers;
     if (policy.masquerade_all) rule.flags |= kMasqueradeAll;
   }

@@ -87,7 +87,7 @@ TEST_F(EngineRulesTest, TheDetectorSaysWhoIsMasqueradedAtClusterIps) {
   elements.cluster_ips = {served("10.96.0.1")};
   HelperSettings settings;
   const auto flags = [&] { return rule_elements(elements, settings).rules.front().flags; };
-  EXPECT_EQ(flags(), 0U) << "nobody can be told from a pod";
+  EXPECT_EQ(flags(), 0U) << "no source can be distinguished from a pod";
   EXPECT_EQ(rule_settings(settings).local_clients, LocalClients{});
   settings.masquerade.masquerade_all = true;
   EXPECT_EQ(flags(), kMasqueradeAll);

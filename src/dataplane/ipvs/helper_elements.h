@@ -23,7 +23,7 @@ struct HelperSets {
   Container<ServedAddress> masqueraded;
   Container<ServedAddress> unmasqueraded;      // those whose clients stay visible (policy Local)
   Container<NodePort> masqueraded_node_ports;  // node ports with policy Cluster
-  // Those with policy Local: no rule asks, they are on record for cleanup.
+  // Those with policy Local: no rule checks them, they are on record for cleanup.
   Container<NodePort> unmasqueraded_node_ports;
   Container<ServedAddress> firewalled;  // reached only from source_ranges
   Container<SourceRange> source_ranges;

@@ -12,7 +12,7 @@
 //          -> real server
 //
 // Chains of type nat see only the first packet of a connection; connection tracking does the same to the others. What
-// the rules need to know about Services they look up in sets, so one Service needs as many rules as ten thousand. A
+// the rules need of Services they look up in sets, so one Service needs as many rules as ten thousand. A
 // key is built in registers like an element of the set: address, protocol, port, each in its own register.
 #include "dataplane/ipvs/helper_rules.h"
 
@@ -201,7 +201,7 @@ class Writer {
   }
 
   // The remaining packets to a Service's address are for this node only because the address is on kube-ipvs0: without
-  // these rules its ssh server would answer there.
+  // these rules its ssh server would be reachable there.
   void write_unserved() {
     const auto leave = [](NftRule& rule) { rule.verdict(static_cast<std::uint32_t>(NFT_RETURN)); };
     for (const char* set : {kClusterIps, kMasqueraded, kUnmasqueraded}) leave(match_served(rule(kUnserved), set));

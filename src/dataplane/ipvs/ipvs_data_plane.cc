@@ -330,7 +330,7 @@ std::optional<TableChange> IpvsDataPlane::with_fallback(const TableChange& chang
 void IpvsDataPlane::note_failure(const TableChange& change, const Error& error, Run& run) {
   const bool missing = error.code == Errc::kNotFound;
   if (is_removal(change) && missing) return;  // it is gone
-  // What follows from an earlier refusal is not worth telling.
+  // What follows from an earlier refusal is not worth a message.
   if (missing && run.failed.contains(virtual_server_of(change))) return;
   const VirtualServerKey& key = virtual_server_of(change);
   const bool adds_virtual_server = std::holds_alternative<AddVirtualServer>(change);

@@ -42,7 +42,7 @@ struct Options {
   // the API servers' addresses.
   std::vector<IpAddress> api_server_addresses;
   sluice::ipvs::Timeouts timeouts;  // seconds; 0 leaves the kernel's
-  std::string state_folder;         // "/run/sluice"; empty: cleanup will not know our node ports
+  std::string state_folder;         // "/run/sluice"; empty: cleanup will not recognise our node ports
   std::function<void(const Warning&)> warn = [](const Warning&) {};
   // Called before a full apply writes anything: the settings of the node that the mode needs.
   std::function<void()> before_full = [] {};
@@ -128,7 +128,7 @@ class IpvsDataPlane : public DataPlane {
   // What the kernel refused of what is wanted.
   std::set<VirtualServerKey> incomplete_;  // they, or some of their real servers
   std::set<IpAddress> unbound_;            // addresses on kube-ipvs0
-  // What is not wanted, and the kernel does not let go.
+  // What is not wanted, and the kernel does not release.
   std::set<VirtualServerKey> unremoved_;
   std::set<IpAddress> still_bound_;
   std::optional<Error> device_refused_;        // why there is no kube-ipvs0 at all

@@ -2,8 +2,8 @@
 // What mode ipvs leaves is spread over the kernel: virtual servers in an engine's table, addresses on kube-ipvs0 or rules
 // in the engine, our nftables tables, programs of an engine, settings of the node, and of kube-proxy chains of iptables
 // and IP sets. It goes in this order: what takes packets in (virtual servers, then addresses and rules), then our table,
-// then an engine that serves nobody any more, then settings, then kube-proxy's rules, and its IP sets last, which cannot
-// be destroyed while a rule matches on them. Until then they tell which node ports were its own.
+// then an engine that no longer serves, then settings, then kube-proxy's rules, and its IP sets last, which cannot
+// be destroyed while a rule matches on them. Until then they show which node ports were its own.
 //
 // Connections of IPVS live in its table. Another mode may take the new ones for a while before this one's remains go.
 #include "dataplane/ipvs/ipvs_mechanism.h"
@@ -420,7 +420,7 @@ void IpvsMechanism::remove_addresses(Notes& notes, Removal& removal) const {
     if (refused && refused->size() < addresses.size())
       add(removal.removed, addresses_of_device(addresses.size() - refused->size()));
   }
-  // Before the tables: a file that is left alone says that the mode was here, and not with which addresses.
+  // Before the tables: a file that is left alone shows that the mode was here, and not with which addresses.
   for (const Family family : std::exchange(notes.node_port_files, {})) {
     if (const auto removed = NodePortRecord(settings_.plane.state_folder, family).remove(); !removed)
       removal.problems.push_back(removed.error().what);

@@ -8,7 +8,7 @@
 // - ip_forward: packets to real servers are forwarded packets.
 // - conf/lo/accept_local: with an engine that rewrites the node's own packets where they leave, both ends of one can be
 //   addresses of the node (ADR 28).
-// - arp_ignore and arp_announce: with strictARP, no other interface answers for addresses on kube-ipvs0.
+// - arp_ignore and arp_announce: with strictARP, no other interface replies for addresses on kube-ipvs0.
 #include "dataplane/ipvs/ipvs_sysctls.h"
 
 #include <sys/utsname.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The one rule that an engine with rules of its own needs in nftables: it replaces the source of what the engine has
 // marked. It has a table of its own: the helper table of an engine before it stays as it is until what that engine left
-// is removed, since its sets tell what that is.
+// is removed, since its sets show what that is.
 #pragma once
 
 #include <cstddef>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A virtual server on a Service's address is recognised by kube-ipvs0, which carries that address, or by the helper
-// table, which lists it; without either, only our file has it. A virtual server for a node port stands on an address of
-// the node, like any that an administrator may have made by hand; only the port tells them apart. A file has one entry
+// table, which lists it; without either, only our file has it. A virtual server for a node port is on an address of
+// the node, like any that an administrator may have made by hand; only its port differs. A file has one entry
 // a line, "tcp 30080" or "10.96.0.1", in a folder that a reboot empties as it empties the engine's table (/run).
 #include "dataplane/ipvs/record.h"
 

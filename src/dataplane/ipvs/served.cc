@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Two ports of one Service have one address on kube-ipvs0, and a pod serves many Services: elements are counted
 // (nft/element_counts.h). An update adds what is wanted now before it removes what was wanted before, so what both want
-// is never without a count. Virtual servers have claims instead: which of two ports has one is told by their keys.
+// is never without a count. Virtual servers have claims instead: which of two ports has one follows from their keys.
 #include "dataplane/ipvs/served.h"
 
 #include <utility>

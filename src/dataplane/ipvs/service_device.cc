@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The device is of type dummy and never set up: operators know it as `<BROADCAST,NOARP>` in state DOWN. An address on
 // it is local nevertheless (the kernel's local routes do not depend on the link's state), and being down it neither
-// answers neighbours nor gets link-local addresses. Addresses are host addresses, since a wider prefix would attract a
+// serves neighbours nor gets link-local addresses. Addresses are host addresses, since a wider prefix would attract a
 // whole network to the device.
 #include "dataplane/ipvs/service_device.h"
 

@@ -171,7 +171,7 @@ VirtualServerState EbpfEngine::state_of(const sluice_service& service) const {
 Result<> EbpfEngine::list(const Wanted& wanted, const std::function<void(VirtualServerState)>& visit) {
   SLUICE_TRY(const bool there, look());
   if (!there) return {};
-  // Callers may change the table while they are asked, so it is not locked then; each is read as it is when its turn comes.
+  // Callers may change the table within `wanted`, so it is not locked then; each is read as it is when its turn comes.
   std::vector<VirtualServerKey> keys;
   for (std::uint32_t id = 1; id < tables_->settings().services; ++id) {
     const sluice_service* service = tables_->services.at(id);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Our programs on the devices of the calling thread's network namespace. Other people's programs on the same hooks are left
-// alone: ours have a handle and a priority of their own, and let a packet go on to whoever comes after.
+// Our programs on the devices of the calling thread's network namespace. Others' programs on the same hooks are left
+// alone: ours have a handle and a priority of their own, and let a packet go on to the next one.
 #pragma once
 
 #include <cstdint>

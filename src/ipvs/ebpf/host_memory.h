@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What bpf/shared/schedule.h asks of whoever includes it, for this process: the maps are the vectors that the calling
+// What bpf/shared/schedule.h requires of its includer, for this process: the maps are the vectors that the calling
 // thread points to. In the kernel the same names are map lookups and bpf_loop() (bpf/lib).
 #pragma once
 

@@ -76,7 +76,7 @@ class Late : public Traffic {
     exchange(own_socket(SOCK_STREAM, to.address), listening, to);
   }
 
-  // How a datagram there is answered: the errno of the socket.
+  // What a datagram there leads to: the errno of the socket.
   static int answer_to_datagram(const TestEnd& to) {
     const UniqueFd fd = own_socket(SOCK_DGRAM, to.address);
     EXPECT_EQ(connect(fd, to), 0);
@@ -198,7 +198,7 @@ TEST_F(Late, ANodePortAtTheNodesOwnAddress) {
   }
 }
 
-// A pod's device that nobody has seen yet.
+// A pod's device that no process has seen yet.
 TEST_F(Late, ADeviceThatCameWhileNoProcessLookedIsServed) {
   for (const FamilyCase& each : kFamilyCases)
     serve(VirtualServerKey::of(Protocol::kTcp, ip(each.virtual_address), 80), "rr", {masqueraded(each.reals[0], 8080)});

@@ -73,7 +73,7 @@ unsigned smallest_mtu(const std::vector<sys::LinkState>& links) {
   return std::max(smallest.value_or(kMtuDefault), kMtuMin);
 }
 
-// Of packets to anywhere: an address for documentation, to which nobody has a route of its own.
+// Of packets to anywhere: an address for documentation, to which no host has a route of its own.
 Result<std::optional<IpAddress>> usual_source(Family family) {
   return sys::source_towards(family == Family::kIPv4 ? ip("192.0.2.1") : ip("2001:db8::1"));
 }

@@ -30,13 +30,13 @@ class OwnDevice {
   // The addresses that are routed to it.
   static Result<std::vector<IpAddress>> addresses(Family family);
 
-  // Makes the routes of that family exactly these. The device must be there. Returns how many were written. An address to which somebody else has a
+  // Makes the routes of that family exactly these. The device must be there. Returns how many were written. An address to which another program has a
   // route is left to that.
   Result<std::size_t> replace(Family family, std::span<const IpAddress> wanted);
   // Adds, then removes.
   Result<std::size_t> change(Family family, std::span<const IpAddress> add, std::span<const IpAddress> remove);
   // After links or addresses of the node have changed: what the kernel has taken away with them, the source of the node's own packets, and
-  // the MTU. Makes the device again where somebody has removed it. Its number, 0 where there is to be none. Cheap where nothing is to be done.
+  // the MTU. Makes the device again where it was removed. Its number, 0 where there is to be none. Cheap where nothing is to be done.
   Result<int> follow();
 
  private:

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What stands in the engine's maps, as the values of ipvs/ and back. Pure.
+// What is in the engine's maps, as the values of ipvs/ and back. Pure.
 #pragma once
 
 #include <array>

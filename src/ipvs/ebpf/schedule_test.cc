@@ -212,7 +212,7 @@ TEST(Schedule, RoundRobinsGoAsTheKernelsListIsWalked) {
       refused += player.refused();
     }
     if (play.limit_max > 0) {
-      EXPECT_GT(refused, 0) << play.name << ": the case that nobody is left was never met";
+      EXPECT_GT(refused, 0) << play.name << ": the case that none is left was never met";
     }
   }
 }

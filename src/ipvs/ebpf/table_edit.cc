@@ -16,7 +16,7 @@
 namespace sluice::ipvs::ebpf {
 namespace {
 
-// As long as the kernel keeps a real server that was removed: a packet that has just chosen it is through by then, too.
+// As long as the kernel keeps a real server that was removed: a packet that has just chosen it has passed by then, too.
 constexpr std::uint32_t kRemovedKept_s = 120;
 constexpr std::size_t kRemovedTries = 16;  // that still have connections, each time that an id is wanted
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whoever comes first in a network namespace loads the programs, and libbpf makes and pins their maps. Whoever comes later opens
+// The first process in a network namespace loads the programs, and libbpf makes and pins their maps. Later ones open
 // the pins: no program is loaded again while the one that is there is of this version.
 #include "ipvs/ebpf/tables.h"
 

@@ -33,7 +33,7 @@ constexpr std::uint32_t lines_for(std::size_t words) {
   return static_cast<std::uint32_t>((words + SLUICE_LINE_WORDS - 1) / SLUICE_LINE_WORDS);
 }
 
-// Only who looks for "the next one with at least this weight" is given the tree.
+// Only schedulers that look for "the next one with at least this weight" get the tree.
 bool has_tree(std::uint32_t scheduler) {
   return scheduler == SLUICE_SCHED_RR || scheduler == SLUICE_SCHED_WRR;
 }
@@ -118,7 +118,7 @@ std::vector<std::uint32_t> slots_for(const ViewPlan& plan) {
   return plan.scheduler == SLUICE_SCHED_MH ? maglev_slots(plan.members) : filled_buckets(plan);
 }
 
-// Puts words into lines from `line` on, as many as they need, and says which line is free then.
+// Puts words into lines from `line` on, as many as they need, and returns which line is free then.
 std::uint32_t put(std::vector<sluice_line>& lines, std::uint32_t line, std::span<const std::uint32_t> words) {
   for (std::size_t i = 0; i < words.size(); ++i)
     lines[line + i / SLUICE_LINE_WORDS].word[i % SLUICE_LINE_WORDS] = words[i];
