@@ -31,7 +31,12 @@ class Kubernetes(MachineTest):
             entry = tarfile.TarInfo("kubernetes/Makefile")
             entry.size = len(content)
             archive.addfile(entry, io.BytesIO(content))
-        self.machine.program("go", "exit 0")
+        # go build ... -o PROGRAM ... PACKAGE
+        self.machine.program("go", """[ "$1" = build ] || exit 0
+while [ $# -gt 1 ]; do [ "$1" != -o ] || out=$2; shift; done
+{ echo '#!/bin/sh'; echo "echo $1"; head -c 300000 /dev/zero; } >"$out" && chmod 755 "$out" && echo "k8s.io/kubernetes/${1#./}"
+""")
+        self.machine.environment["SLUICE_GO"] = str(self.machine.bin)
         self.machine.program("apt-get", f'''case " $* " in
 *" update "*) ;;
 *" source "*) echo "apt-get source" >>"$machine/calls"; cp "{self.tarball}" . ;;
@@ -59,8 +64,10 @@ esac''')
         self.assert_whole(self.machine.run(SCRIPT))
         self.machine.mend("make")
         self.assert_whole(self.machine.run(SCRIPT, "--with", "kubectl"), names=(*NAMES, "kubectl"))
-        self.assert_whole(self.machine.run(SCRIPT, "--with", "e2e.test", "--with", "agnhost"), names=(*NAMES, "kubectl", "e2e.test", "agnhost"))
-        self.assertIn("test/images/agnhost", (self.folder / "bin/agnhost").read_text(errors="replace"))
+        tests = {"e2e-network": "./test/e2e-network", "agnhost": "./test/images/agnhost", "regression-issue-74839": "./test/images/regression-issue-74839"}
+        self.assert_whole(self.machine.run(SCRIPT, *(word for name in tests for word in ("--with", name))), names=(*NAMES, "kubectl", *tests))
+        for name, package in tests.items():
+            self.assertIn(f"echo {package}\n", (self.folder / "bin" / name).read_text(errors="replace"))
         self.assertEqual(self.machine.calls(), ["apt-get source"])  # the source was kept
 
     def test_without_home_or_with_a_cache_that_is_named(self):

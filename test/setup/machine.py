@@ -33,7 +33,7 @@ class Machine:
         self.home, self.tmp, self.bin, self.tree, self.apt = (self.folder / name for name in ("ho me", "t mp", "bin", "the tree", "apt"))
         for folder in (self.home, self.tmp, self.bin, self.apt / "lists/partial", self.apt / "archives/partial", self.folder / "repo"):
             folder.mkdir(parents=True)
-        for name in ("tools/setup", "test/guest", "test/cluster/lib"):
+        for name in ("tools/setup", "tools/cluster/e2e", "test/guest", "test/cluster/lib"):
             shutil.copytree(ROOT / name, self.tree / name)
         shutil.copy(ROOT / "Makefile", self.tree / "Makefile")
         self.cache = self.home / ".cache/sluice"

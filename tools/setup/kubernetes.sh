@@ -6,18 +6,24 @@
 #   tools/setup/kubernetes.sh [--with NAME]...
 #
 # Always built: kube-proxy and kube-apiserver. --with adds another program of the same source: kubectl, kubelet,
-# kube-controller-manager, kube-scheduler, and of Kubernetes' own tests e2e.test and what its pods run, agnhost. Needs
-# `tools/setup/deps.sh test`, but not root.
+# kube-controller-manager, kube-scheduler, and of Kubernetes' own tests those of its network, e2e-network, and what their pods
+# run: agnhost, regression-issue-74839. Needs `tools/setup/deps.sh test`, but not root.
 # The last line on stdout is the folder of the programs; progress goes to stderr.
+#
+# e2e-network is tools/cluster/e2e/main.go, which imports test/e2e/network alone: 900 packages, built one by one with their names
+# shown. The whole e2e.test, with every area's tests and every cloud's client, is several times that, in one silent `go test -c`.
 #
 # The source is Debian's source package (vendored: nothing else is downloaded), fetched through a sources list of our own,
 # so the machine's apt settings and lists stay untouched. A program appears in the cache by rename, hence is always whole.
 # shellcheck source=tools/setup/lib.sh
 . "$(dirname "$0")/lib.sh"
+here=$(realpath "$(dirname "$0")")
 
 readonly version=1.20.2
 readonly tarball=kubernetes_1.20.5+really1.20.2.orig.tar.gz # of the source package in bookworm
 readonly mirror=${SLUICE_DEBIAN_MIRROR:-http://deb.debian.org/debian}
+# Debian 12's own Go where it is there: a newer one may refuse sources of this age.
+readonly go=${SLUICE_GO:-/usr/lib/go-1.19/bin}
 readonly keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 cache=$(cache_folder)/kubernetes-$version
 readonly bin=$cache/bin
@@ -32,8 +38,9 @@ while [ $# -gt 0 ]; do
 	case $1 in
 	--with)
 		case ${2-} in
-		kubectl | kubelet | kube-controller-manager | kube-scheduler | e2e.test | agnhost) names+=("$2") ;;
-		*) die "--with takes kubectl, kubelet, kube-controller-manager, kube-scheduler, e2e.test or agnhost, not '${2-}'" ;;
+		kubectl | kubelet | kube-controller-manager | kube-scheduler) names+=("$2") ;;
+		e2e-network | agnhost | regression-issue-74839) names+=("$2") ;;
+		*) die "--with takes kubectl, kubelet, kube-controller-manager, kube-scheduler, e2e-network, agnhost or regression-issue-74839, not '${2-}'" ;;
 		esac
 		shift 2
 		;;
@@ -81,32 +88,36 @@ fetch_source() {
 	mv "$work/source/$tarball" "$orig"
 }
 
-# Where a program's package is in the source.
-package_of() {
-	case $1 in
-	e2e.test) echo test/e2e/e2e.test ;;
-	agnhost) echo test/images/agnhost ;;
-	*) echo "cmd/$1" ;;
-	esac
+# compile NAME...: programs of cmd/, by Kubernetes' own build, which puts the version into them.
+compile() {
+	# -v names each package as it is compiled. The build script takes tags, as the last argument: it takes all that follows for tags.
+	# The cloud providers, a third of the work, are left out.
+	step "compiling $* (about 4 minutes on 2 cores for the first ones)" make all WHAT="${*/#/cmd/}" \
+		GOFLAGS="-mod=vendor -v -tags=providerless" KUBE_GIT_VERSION=v$version KUBE_GIT_COMMIT=debian KUBE_GIT_TREE_STATE=clean
 }
 
-# compile OPTION NAME...
-compile() {
-	local option=$1 name targets=()
-	shift
-	for name in "$@"; do targets+=("$(package_of "$name")"); done
-	# -v names each package as it is compiled. The build script takes tags, as the last argument: it takes all that follows for tags. agnhost runs in an image
-	# that has nothing else, so it is linked statically.
-	step "compiling $* (about 4 minutes on 2 cores for the first ones)" make all WHAT="${targets[*]}" GOFLAGS="-mod=vendor -v $option" \
-		KUBE_STATIC_OVERRIDES=agnhost KUBE_GIT_VERSION=v$version KUBE_GIT_COMMIT=debian KUBE_GIT_TREE_STATE=clean
+# compile_test NAME: a program of test/. The source has what its build would generate, so the compiler alone will do. Linked statically: what
+# tests run in a pod has an image to itself.
+compile_test() {
+	local package=test/images/$1
+	if [ "$1" = e2e-network ]; then
+		package=test/$1
+		mkdir -p "$tree/$package"
+		cp "$here/../cluster/e2e/main.go" "$tree/$package/"
+	fi
+	mkdir -p "$GOPATH/src/k8s.io"
+	ln -sfn "$tree" "$GOPATH/src/k8s.io/kubernetes"
+	cd "$GOPATH/src/k8s.io/kubernetes"
+	step "compiling $1" env GO111MODULE=off CGO_ENABLED=0 go build -v -o "$tests/$1" \
+		-ldflags "-s -w -X k8s.io/kubernetes/vendor/k8s.io/component-base/version.gitVersion=v$version" "./$package"
+	cd "$tree"
 }
 
 build() {
-	local name tree=$work/tree out programs=() tests=()
-	mkdir -p "$tree"
+	local name tree=$work/tree tests=$work/tests out programs=()
+	mkdir -p "$tree" "$tests"
 	step "unpacking the source" tar -C "$tree" --strip-components=1 -xf "$orig"
-	# Debian 12's own Go where it is there: a newer one may refuse sources of this age.
-	[ -x /usr/lib/go-1.19/bin/go ] && PATH=/usr/lib/go-1.19/bin:$PATH
+	[ ! -x "$go/go" ] || PATH=$go:$PATH
 	mkdir -p "$go_cache"
 	# The build script has a cache of its own, in the tree, which would be removed with it.
 	mkdir -p "$tree/_output/local/go"
@@ -115,15 +126,16 @@ build() {
 	unset MAKEFLAGS MFLAGS MAKELEVEL # of the make that may have called us
 	cd "$tree"
 	for name in "${missing[@]}"; do
-		if [ "$name" = e2e.test ]; then tests+=("$name"); else programs+=("$name"); fi
+		case $name in
+		e2e-network | agnhost | regression-issue-74839) compile_test "$name" ;;
+		*) programs+=("$name") ;;
+		esac
 	done
-	# The cloud providers, a third of the work, are left out where that is possible: not of Kubernetes' tests.
-	[ ${#programs[@]} -eq 0 ] || compile -tags=providerless "${programs[@]}"
-	[ ${#tests[@]} -eq 0 ] || compile "-vet=off -tags=e2e" "${tests[@]}"
+	[ ${#programs[@]} -eq 0 ] || compile "${programs[@]}"
 	cd /
 	mkdir -p "$bin"
 	for name in "${missing[@]}"; do
-		for out in "$tree"/_output/local/bin/*/*/"$name"; do break; done
+		for out in "$tests/$name" "$tree"/_output/local/bin/*/*/"$name"; do [ ! -f "$out" ] || break; done
 		[ -f "$out" ] || die "the build made no $name; see $log"
 		mv "$out" "$bin/$name"
 	done
