@@ -103,8 +103,7 @@ static __always_inline int sluice_forward(struct __sk_buff *skb, struct sluice_p
 	}
 	sluice_count_packet(entry->real, 0, packet->bytes, connections);
 	/* Last, so that what was read above was of this connection. */
-	if (!connections && !packet->outer.later &&
-	    !sluice_advance(packet->search.link >> 1, packet->search.word, SLUICE_IN, packet->event))
+	if (!connections && !packet->outer.later && !sluice_advance_found(packet, SLUICE_IN))
 		return sluice_dropped(SLUICE_DROP_BUSY);
 	if (sluice_rewrite(skb, &packet->outer, SLUICE_REWRITE_TARGET, address.bytes, port) ||
 	    sluice_rewrite_other_port(skb, &packet->outer, SLUICE_REWRITE_SOURCE, client_port))
@@ -243,7 +242,7 @@ static __always_inline int sluice_is_served_by(const struct sluice_packet *packe
 static __always_inline int sluice_begin(struct __sk_buff *skb, struct sluice_packet *packet, __u32 late)
 {
 	__u32 id = sluice_service_of(&packet->outer.flow, skb->mark), real = 0, mark = skb->mark;
-	__u32 ruling, flags = late ? SLUICE_CONNECTION_LATE : 0;
+	__u32 ruling, made, flags = late ? SLUICE_CONNECTION_LATE : 0;
 	const struct sluice_service *service = id ? sluice_service_at(id) : 0;
 
 	if (!service)
@@ -271,7 +270,8 @@ static __always_inline int sluice_begin(struct __sk_buff *skb, struct sluice_pac
 		return sluice_dropped(SLUICE_DROP_BUSY);
 	if (real && !packet->parent && (service->flags & SLUICE_SERVICE_PERSISTENT) &&
 	    !sluice_make_template(packet, id, real))
-		real = 0;
+		/* Another packet of the client may have been faster. */
+		real = packet->drop == SLUICE_DROP_BUSY ? sluice_find_template(packet, id) : 0;
 	if (!real) {
 		sluice_count_drop(packet->drop);
 		return packet->drop == SLUICE_DROP_NO_REAL_SERVER ? sluice_refuse(skb) : TC_ACT_SHOT;
@@ -284,11 +284,12 @@ static __always_inline int sluice_begin(struct __sk_buff *skb, struct sluice_pac
 		flags |= SLUICE_CONNECTION_MASQUERADED;
 	if (packet->outer.protocol == SLUICE_UDP && (service->flags & SLUICE_SERVICE_ONE_PACKET))
 		return sluice_forward_once(skb, packet, service, real, flags);
-	if (!sluice_connect(packet, real, id, flags))
+	made = sluice_connect(packet, real, id, flags);
+	if (made == SLUICE_NOT_CONNECTED)
 		return sluice_dropped(packet->drop);
 	if (packet->outer.fragmented)
 		sluice_remember_fragment(packet);
-	return sluice_forward(skb, packet, late, 1);
+	return sluice_forward(skb, packet, late, made == SLUICE_CONNECTED);
 }
 
 /* A SYN on a connection that is over opens another (conn_reuse_mode 1). */
@@ -308,6 +309,8 @@ static __always_inline __u32 sluice_find_live(struct sluice_packet *packet, cons
 
 	if (!link)
 		return 0;
+	if (sluice_phase(packet->search.word) == SLUICE_PHASE_FRESH && packet->kind == SLUICE_PACKET_CONNECTION)
+		sluice_adopt(packet, link);
 	entry = sluice_connection_at(link >> 1);
 	if (!entry || (!sluice_expired(entry, bpf_ktime_get_coarse_ns()) && !sluice_opens_again(packet, link) &&
 		       ((link & 1) || !sluice_is_abandoned(entry))))

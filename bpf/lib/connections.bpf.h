@@ -10,6 +10,7 @@
 #include "rules.bpf.h"
 
 #define SLUICE_SECOND 1000000000ull
+#define SLUICE_ADOPT_TRIES 64u
 
 static __always_inline void sluice_count_drop(__u32 reason)
 {
@@ -208,6 +209,16 @@ SLUICE_GLOBAL int sluice_advance(__u32 id, __u64 found, __u32 direction, __u32 e
 	if (entry->timeout_s != timeout)
 		SLUICE_WRITE(entry->timeout_s, timeout);
 	return 1;
+}
+
+/* Whether the packet's connection still is the one that was found. One that is FRESH gets its state from the packet that opens it. */
+static __always_inline int sluice_advance_found(const struct sluice_packet *packet, __u32 direction)
+{
+	const struct sluice_connection *entry = sluice_connection_at(packet->search.link >> 1);
+
+	if (sluice_phase(packet->search.word) != SLUICE_PHASE_FRESH)
+		return sluice_advance(packet->search.link >> 1, packet->search.word, direction, packet->event);
+	return entry && sluice_generation(SLUICE_READ(entry->word)) == sluice_generation(packet->search.word);
 }
 
 static __always_inline void sluice_count_packet(__u32 real, __u32 outwards, __u64 bytes, __u32 connections)
@@ -409,11 +420,18 @@ static __always_inline __u32 sluice_new_entry(__u32 real_id, __u32 flags, __u32 
 	return id;
 }
 
-/* An entry that did not get into the table. */
-static __always_inline void sluice_discard(struct sluice_connection *entry, __u32 id)
+/* An entry that did not get into the table: into none of its chains, or only into the first. */
+static __always_inline void sluice_discard(struct sluice_connection *entry, __u32 id, int entered)
 {
 	__u64 word = SLUICE_READ(entry->word);
 
+	if (!entered) {
+		/* Its chains are left alone: whoever is in the way of this one enters there now. */
+		sluice_release(entry);
+		SLUICE_WRITE(entry->word, (word & ~0xffffffffull) | SLUICE_PHASE_FREE);
+		sluice_give_back(id, bpf_get_smp_processor_id());
+		return;
+	}
 	SLUICE_WRITE(entry->word, (word & ~0xffull) | SLUICE_PHASE_DYING);
 	sluice_release(entry);
 	sluice_bury(entry, id, word);
@@ -445,8 +463,8 @@ static __always_inline int sluice_make_way(__u32 id, __u32 there)
 
 	if (!entry || !other)
 		return 0;
-	/* It may have entered one chain: it is left before the next try. */
-	if (!sluice_leave(id))
+	/* It has entered the chain of requests: that is left before the next try. */
+	if ((there & 1) && !sluice_leave(id))
 		return 0;
 	word = SLUICE_READ(other->word);
 	if (sluice_phase(word) == SLUICE_PHASE_LIVE && sluice_expired(other, bpf_ktime_get_coarse_ns()))
@@ -483,7 +501,36 @@ static __always_inline __u32 sluice_enter_somehow(__u32 id)
 	return there == SLUICE_LINK_AGAIN ? 0 : there;
 }
 
-/* A new connection to that real server, with these flags: its id, or 0 and the reason in packet->drop. */
+/* Another CPU opens the packet's connection at the same time: it is that one. A moment later it is LIVE; where that takes longer, packets are
+ * forwarded by what is FRESH, without a change of its state. Whether it is there. */
+SLUICE_GLOBAL int sluice_adopt(struct sluice_packet *packet, __u32 link)
+{
+	struct sluice_connection *entry = sluice_connection_at(link >> 1);
+	__u64 word = 0;
+
+	if (!packet || !entry)
+		return 0;
+	for (__u32 tries = 0; tries < SLUICE_ADOPT_TRIES; tries++) {
+		word = SLUICE_READ(entry->word);
+		if (sluice_phase(word) != SLUICE_PHASE_FRESH)
+			break;
+	}
+	packet->search.link = link;
+	packet->search.word = word;
+	if (sluice_phase(word) != SLUICE_PHASE_LIVE && sluice_phase(word) != SLUICE_PHASE_FRESH)
+		return 0;
+	return sluice_same_flow(&entry->request, &packet->outer.flow) &&
+	       sluice_generation(SLUICE_READ(entry->word)) == sluice_generation(word);
+}
+
+enum {
+	SLUICE_NOT_CONNECTED,
+	SLUICE_CONNECTED,
+	SLUICE_ADOPTED,
+};
+
+/* A new connection to that real server, with these flags, or the one that another CPU has just made of it: the packet's. Otherwise the reason is in
+ * packet->drop. */
 SLUICE_GLOBAL __u32 sluice_connect(struct sluice_packet *packet, __u32 real_id, __u32 service_id, __u32 flags)
 {
 	const struct sluice_service *service = sluice_service_at(service_id);
@@ -512,13 +559,13 @@ SLUICE_GLOBAL __u32 sluice_connect(struct sluice_packet *packet, __u32 real_id, 
 	there = sluice_enter_somehow(id);
 	if (there != SLUICE_LINK_ENTERED) {
 		packet->drop = !there || (there & 1) ? SLUICE_DROP_PORT_TAKEN : SLUICE_DROP_BUSY;
-		sluice_discard(entry, id);
-		return 0;
+		sluice_discard(entry, id, !there || (there & 1));
+		return there && !(there & 1) && sluice_adopt(packet, there) ? SLUICE_ADOPTED : SLUICE_NOT_CONNECTED;
 	}
 	sluice_count_in(cell, flags & SLUICE_CONNECTION_ACTIVE);
 	packet->search.word = sluice_live(entry);
 	packet->search.link = id << 1;
-	return id;
+	return SLUICE_CONNECTED;
 }
 
 /* ------------------------------------------------------------------ persistence */
@@ -628,7 +675,7 @@ SLUICE_GLOBAL int sluice_make_template(struct sluice_packet *packet, __u32 servi
 	sluice_set_flow(&entry->reply, &flow);
 	if (sluice_enter_chain(id << 1) != SLUICE_LINK_ENTERED) {
 		packet->drop = SLUICE_DROP_BUSY;
-		sluice_discard(entry, id);
+		sluice_discard(entry, id, 0);
 		return 0;
 	}
 	__sync_fetch_and_add(&cell->persistent, 1);

@@ -26,8 +26,9 @@
 #include "connection.h"
 #include "view.h"
 
-#define SLUICE_CHAIN_MAX 32u /* a longer chain takes no new entry: with a keyed hash nobody meets one by chance */
-#define SLUICE_TRIES 8u      /* how often somebody else may be faster before a packet is given up */
+#define SLUICE_CHAIN_MAX 32u   /* a longer chain takes no new entry: with a keyed hash nobody meets one by chance */
+#define SLUICE_TRIES 8u        /* how often somebody else may be faster before a packet is given up */
+#define SLUICE_ENTER_TRIES 64u /* another CPU may be taking an entry out of the same chain */
 #define SLUICE_LINK_TOO_FAR 0xffffffffu
 #define SLUICE_LINK_ENTERED 0xffffffffu
 
@@ -157,15 +158,17 @@ static inline __u32 sluice_follow(const struct sluice_flow *flow, __u32 link, __
 
 	for (hop = 0; hop < SLUICE_CHAIN_MAX && link; hop++) {
 		struct sluice_connection *entry = sluice_connection_at(link >> 1);
+		__u32 generation, phase;
 		__u64 word;
-		__u32 phase;
 
 		if (!entry)
 			return 0;
-		word = SLUICE_READ(entry->word);
+		generation = sluice_generation(SLUICE_READ(entry->word));
+		word = sluice_same_flow(sluice_flow_of(entry, link), flow) ? SLUICE_READ(entry->word) : 0;
 		phase = sluice_phase(word);
-		if (sluice_same_flow(sluice_flow_of(entry, link), flow) &&
-		    (phase == SLUICE_PHASE_LIVE || phase == SLUICE_PHASE_FRESH) && SLUICE_READ(entry->word) == word) {
+		/* Its state may have changed meanwhile: it is the same connection nevertheless. */
+		if ((phase == SLUICE_PHASE_LIVE || phase == SLUICE_PHASE_FRESH) &&
+		    sluice_generation(word) == generation) {
 			*found = word;
 			return link;
 		}
@@ -272,7 +275,7 @@ SLUICE_GLOBAL __u32 sluice_enter_chain(__u32 link)
 	if (!entry)
 		return 0;
 	sluice_set_flow(&flow, sluice_flow_of(entry, link));
-	for (__u32 tries = 0; tries < SLUICE_TRIES; tries++) {
+	for (__u32 tries = 0; tries < SLUICE_ENTER_TRIES; tries++) {
 		__u32 there = sluice_find(&flow, &search);
 
 		if (there)
@@ -287,10 +290,11 @@ SLUICE_GLOBAL __u32 sluice_enter_chain(__u32 link)
  * 0 where others were faster too often. It may be in one of them then: the caller makes it DYING and lets it leave. */
 static inline __u32 sluice_enter(__u32 id)
 {
-	/* Replies first: nobody can use the entry for a request before its reply would be found, too. */
-	__u32 link = sluice_enter_chain(id << 1 | 1);
+	/* Requests first: of two CPUs with the same new flow the slower one meets the other's entry, and not its replies. No packet uses
+	 * either before the entry is LIVE. */
+	__u32 link = sluice_enter_chain(id << 1);
 
-	return link == SLUICE_LINK_ENTERED ? sluice_enter_chain(id << 1) : link;
+	return link == SLUICE_LINK_ENTERED ? sluice_enter_chain(id << 1 | 1) : link;
 }
 
 /* Takes an entry that the caller has made DYING out of both chains. Whether it is in none any more; where not, it is to be tried again. */

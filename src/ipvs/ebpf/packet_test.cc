@@ -2,8 +2,13 @@
 // One packet of each shape through the program of ingress, as the kernel runs it (BPF_PROG_TEST_RUN): its verdict, and every byte that
 // comes back. Checksums are computed from nothing here, so an error in changing them by difference would show.
 #include <gtest/gtest.h>
+#include <sched.h>
 
+#include <fmt/format.h>
+
+#include <atomic>
 #include <span>
+#include <thread>
 
 #include "ipvs/ebpf/table_edit.h"
 #include "ipvs/ebpf/test_net.h"
@@ -285,6 +290,57 @@ TEST_F(Packet, IsCountedWithoutThePaddingOfItsFrame) {
     for (std::uint32_t id = 1; id < tables_->settings().reals; ++id) bytes += edit_->counted(id).bytes_in;
     EXPECT_EQ(bytes, v4 ? size : 43 + size);
   }
+}
+
+// Two CPUs with the first packets of one client at the same time: of one connection, or of two that one template controls.
+TEST_F(Packet, OfOneClientOnTwoCpusAreBothForwarded) {
+  VirtualServer sticky = VirtualServer::of(VirtualServerKey::of(Protocol::kUdp, ip("10.0.0.1"), 81));
+  sticky.flags = kPersistentFlag;
+  sticky.persistence_timeout_s = 300;
+  sticky.persistence_mask = 0xffffffff;
+  RealServer real;
+  real.key = RealServerKey::of(ip("10.2.0.1"), 8080);
+  real.method = ForwardMethod::kMasquerade;
+  ASSERT_EQ(*edit_->apply(AddVirtualServer{sticky}), 0);
+  ASSERT_EQ(*edit_->apply(AddRealServer{sticky.key, real}), 0);
+  constexpr int kRounds = 4000;
+  std::atomic<int> arrived{0};
+  std::atomic<int> lost{0};
+  const auto send = [&](int thread) {
+    // Each has a CPU of its own and is not interrupted by other threads, as softirqs are not.
+    cpu_set_t cpus;
+    CPU_ZERO(&cpus);
+    CPU_SET(thread, &cpus);
+    ASSERT_EQ(::sched_setaffinity(0, sizeof cpus, &cpus), 0) << "this test needs two CPUs";
+    const sched_param first{.sched_priority = 1};
+    ASSERT_EQ(::sched_setscheduler(0, SCHED_FIFO, &first), 0) << "this test needs root";
+    for (int round = 0; round < kRounds; ++round) {
+      const bool one_connection = round % 2 == 0;
+      const std::string client = fmt::format("10.1.{}.{}", 1 + round / 200, 1 + round % 200);
+      Shape shape;
+      shape.client = client.c_str();
+      shape.protocol = kUdp;
+      shape.port = one_connection ? 80 : 81;
+      shape.client_port = static_cast<std::uint16_t>(one_connection ? 4001 : 4001 + thread);
+      const Bytes in = frame(shape);
+      ++arrived;
+      while (arrived < 2 * (round + 1)) {
+      }
+      const auto run = sys::run_bpf_program(programs_.ingress.get(), std::as_bytes(std::span(in)));
+      if (!run || run->verdict != kNext) ++lost;
+    }
+  };
+  std::thread other([&] { send(1); });
+  std::thread one([&] { send(0); });
+  one.join();
+  other.join();
+  EXPECT_EQ(lost, 0);
+  for (std::uint32_t reason = 0; reason < SLUICE_DROP_COUNT; ++reason)
+    EXPECT_EQ(tables_->drops()[reason], 0U) << reason;
+  std::uint32_t entries = 0;
+  for (std::uint32_t id = 1; id < tables_->pool().fresh; ++id)
+    entries += sluice_phase(tables_->connections.at(id)->word) == SLUICE_PHASE_LIVE ? 1 : 0;
+  EXPECT_EQ(entries, kRounds / 2 * 1 + kRounds / 2 * 3) << "a connection; a template and two connections";
 }
 
 }  // namespace
