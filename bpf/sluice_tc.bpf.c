@@ -34,7 +34,7 @@ static __always_inline int sluice_not_routed(struct __sk_buff *skb, int route)
 	return route == SLUICE_ROUTE_ANSWERED ? sluice_answer(skb) : sluice_dropped(SLUICE_DROP_NO_ROUTE);
 }
 
-/* An ICMP error about a packet of a connection: to whoever has sent that packet, about the one that it has sent. `towards_real`:
+/* An ICMP error about a packet of a connection: to the sender of that packet, about the one that it has sent. `towards_real`:
  * for an error about a reply. */
 static __always_inline int sluice_pass_error(struct __sk_buff *skb, struct sluice_packet *packet, __u32 towards_real,
 					     __u32 late)
@@ -276,7 +276,7 @@ static __always_inline int sluice_begin(struct __sk_buff *skb, struct sluice_pac
 		sluice_count_drop(packet->drop);
 		return packet->drop == SLUICE_DROP_NO_REAL_SERVER ? sluice_refuse(skb) : TC_ACT_SHOT;
 	}
-	/* Rather nothing than another method than the one that was asked for. */
+	/* Rather nothing than another method than the one that was requested. */
 	if (!sluice_is_masqueraded(real))
 		return sluice_dropped(SLUICE_DROP_METHOD);
 	/* The source of what the node itself sends is the node's already. */
@@ -323,7 +323,7 @@ static __always_inline __u32 sluice_find_live(struct sluice_packet *packet, cons
 static __always_inline int sluice_serve(struct __sk_buff *skb, struct sluice_packet *packet, __u32 l3, int egress,
 					__u32 own_device)
 {
-	/* Nobody has received it: it is the node's own. */
+	/* It was not received: it is the node's own. */
 	__u32 serve = egress && (skb->ingress_ifindex == 0 || own_device);
 	__u32 family, link, late, tag, error = 0;
 
@@ -376,7 +376,7 @@ static __always_inline int sluice_serve(struct __sk_buff *skb, struct sluice_pac
 	if (!link)
 		return error || (egress && !serve && !skb->mark) ? TC_ACT_UNSPEC : sluice_begin(skb, packet, !!egress);
 	late = sluice_connection_flags(packet->search.word) & SLUICE_CONNECTION_LATE;
-	/* On sluice0 also a request that should have been rewritten where it came in: somebody has taken our hook away. */
+	/* On sluice0 also a request that should have been rewritten where it came in: our hook was removed. */
 	if (link & 1 ? !!late == egress : !!late != egress && !own_device)
 		return TC_ACT_UNSPEC;
 	if (error)

@@ -131,7 +131,7 @@ static __always_inline void sluice_assure(const struct sluice_connection *entry)
 	const __u64 assured = (__u64)SLUICE_CONNECTION_ASSURED << 16;
 	__u64 word = parent ? SLUICE_READ(parent->word) : 0;
 
-	/* Once: whoever changes the word meanwhile ends it. */
+	/* Once: code that changes the word meanwhile ends it. */
 	if (parent && sluice_phase(word) == SLUICE_PHASE_LIVE && !(word & assured))
 		__sync_val_compare_and_swap(&parent->word, word, word | assured);
 }
@@ -604,7 +604,7 @@ static __always_inline void sluice_template_flow(struct sluice_flow *flow, const
 	}
 	flow->protocol = packet->protocol;
 	__builtin_memcpy(flow->target, packet->target, 16);
-	/* Active FTP comes from another port than the one that was asked. */
+	/* Active FTP comes from another port than the one that was requested. */
 	if (service->key.port && service->key.port != bpf_htons(21))
 		flow->target_port = packet->target_port;
 }

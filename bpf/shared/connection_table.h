@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
  *
  * The connection table: entries in one array, and buckets that each begin a chain of them. An entry is in two chains, one for what its
- * requests look like and one for its replies, and a *link* says which: id << 1 | direction.
+ * requests look like and one for its replies, and a *link* names one of the two: id << 1 | direction.
  *
- * Many CPUs at once, and nobody waits on the way in:
- *   - A bucket is one word: a version, a bit that says "somebody takes an entry out", and the first link.
- *   - Who looks for a flow and does not find it keeps the word. It puts its entry in front by compare-and-swap of that very word: of two CPUs
+ * Many CPUs at once, and none waits on the way in:
+ *   - A bucket is one word: a version, a bit that means "an entry is being taken out", and the first link.
+ *   - One that looks for a flow and does not find it keeps the word. It puts its entry in front by compare-and-swap of that very word: of two CPUs
  *     that bring the same flow one succeeds, the other looks again and finds what the first one has put there.
- *   - Who takes an entry out sets the bit, by compare-and-swap as well, moves one link and writes the word with the next version. Only programs
- *     in softirqs do this, so nobody is interrupted by somebody who waits for it.
- *   - A reader may stand on an entry that is taken out and given to another connection under its feet. It then arrives in another
+ *   - One that takes an entry out sets the bit, by compare-and-swap as well, moves a link and writes the word with the next version. Only programs
+ *     in softirqs do this, so none is interrupted by code that waits for it.
+ *   - A reader may be at an entry that is taken out and given to another connection meanwhile. It then arrives in another
  *     chain and finds nothing; the bucket's version shows that it must look again. Or it finds an entry that changes while it is read; the
  *     generation in the entry's word shows that.
  *   - Entries that are free are in lists, one for each of some CPUs, with a tag in the word that holds the first of them: an entry that was taken
  *     and given back in between is noticed.
  *
- * Whoever includes this has defined before
+ * The includer has defined before
  *   struct sluice_connection *sluice_connection_at(__u32 id);	or 0
  *   __u64 *sluice_bucket_at(__u32 bucket);			or 0
  *   __u64 *sluice_free_at(__u32 list);				or 0
@@ -26,13 +26,13 @@
 #include "connection.h"
 #include "view.h"
 
-#define SLUICE_CHAIN_MAX 32u   /* a longer chain takes no new entry: with a keyed hash nobody meets one by chance */
-#define SLUICE_TRIES 8u        /* how often somebody else may be faster before a packet is given up */
+#define SLUICE_CHAIN_MAX 32u   /* a longer chain takes no new entry: with a keyed hash none arises by chance */
+#define SLUICE_TRIES 8u        /* how often another CPU may be faster before a packet is given up */
 #define SLUICE_ENTER_TRIES 64u /* another CPU may be taking an entry out of the same chain */
 #define SLUICE_LINK_TOO_FAR 0xffffffffu
 #define SLUICE_LINK_ENTERED 0xffffffffu
 
-/* What other CPUs write meanwhile. clang 14 and 19 know no atomic loads for BPF; the kernel's compare-and-swap orders everything. */
+/* What other CPUs write meanwhile. clang 14 and 19 have no atomic loads for BPF; the kernel's compare-and-swap orders everything. */
 #ifdef __cplusplus
 #define SLUICE_READ(x) __atomic_load_n(&(x), __ATOMIC_ACQUIRE)
 #define SLUICE_WRITE(x, value) __atomic_store_n(&(x), value, __ATOMIC_RELEASE)
@@ -45,7 +45,7 @@
 #define SLUICE_FLOW_WORDS 5u
 typedef __u64 __attribute__((may_alias)) sluice_flow_word;
 
-/* Multiply and fold. The key is the machine's own, so that nobody elsewhere can make chains long. */
+/* Multiply and fold. The key is the machine's own, so that no other host can make chains long. */
 static inline __u32 sluice_flow_hash(const struct sluice_flow *flow, __u64 key)
 {
 	const sluice_flow_word *word = (const sluice_flow_word *)flow;
@@ -74,7 +74,7 @@ static inline int sluice_same_flow(const struct sluice_flow *a, const struct slu
 	return differs == 0;
 }
 
-/* Into an entry that others may still look at, because they stood on it when it was somebody else's. */
+/* Into an entry that others may still look at, because they were at it when it was another connection's. */
 static inline void sluice_set_flow(struct sluice_flow *to, const struct sluice_flow *flow)
 {
 	sluice_flow_word *x = (sluice_flow_word *)to;
@@ -94,7 +94,7 @@ static inline const struct sluice_flow *sluice_flow_of(const struct sluice_conne
 
 /* ------------------------------------------------------------------ free entries */
 
-/* An entry that is nobody's, FREE, or 0 where there is none. `list`: the caller's CPU, any number. */
+/* An entry that is no connection's, FREE, or 0 where there is none. `list`: the caller's CPU, any number. */
 SLUICE_GLOBAL __u32 sluice_take_free(__u32 list)
 {
 	struct sluice_pool *pool = sluice_pool_here();
@@ -222,8 +222,8 @@ static inline int sluice_put(__u32 link, const struct sluice_search *search)
 	return __sync_val_compare_and_swap(head, before, sluice_bucket_word(before, link)) == before;
 }
 
-/* Takes an entry out of one chain, if it is there. Only for who has made it DYING, and may not be interrupted by another who does
- * this. Not 0: it is not in that chain any more. 0: somebody else works on the chain; the entry stays, DYING, for the next sweep. */
+/* Takes an entry out of one chain, if it is there. Only for code that has made it DYING, and may not be interrupted by other code that does
+ * this. Not 0: it is not in that chain any more. 0: another CPU works on the chain; the entry stays, DYING, for the next sweep. */
 SLUICE_GLOBAL int sluice_take_out(__u32 link)
 {
 	struct sluice_connection *gone = sluice_connection_at(link >> 1);

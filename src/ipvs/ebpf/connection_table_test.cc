@@ -90,7 +90,7 @@ bool move_phase(std::uint32_t id, std::uint32_t from, std::uint32_t to) {
          __sync_val_compare_and_swap(&entry.word, word, (word & ~__u64{0xff}) | to) == word;
 }
 
-// Here whoever takes out may be put to sleep while he does, so it is tried until it succeeds.
+// Here a thread that takes out may be put to sleep meanwhile, so it is tried until it succeeds.
 void leave(std::uint32_t id, std::uint32_t list) {
   while (!sluice_leave(id)) std::this_thread::yield();
   set_phase(id, SLUICE_PHASE_FREE);
@@ -230,7 +230,7 @@ TEST_F(ConnectionTable, ThreadsNeverSeeAConnectionTwiceOrLoseOne) {
       const std::uint32_t id = fresh(number, thread);
       if (id == 0) continue;
       if (sluice_enter(id) == SLUICE_LINK_ENTERED) {
-        // While it is FRESH nobody takes it out, so no other entry can have become this connection.
+        // While it is FRESH no CPU takes it out, so no other entry can have become this connection.
         ASSERT_EQ(others_with(number, id), 0) << "connection " << number << " is there twice";
         ASSERT_TRUE(move_phase(id, SLUICE_PHASE_FRESH, SLUICE_PHASE_LIVE));
         ++entered;
