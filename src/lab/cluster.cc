@@ -151,14 +151,20 @@ class Starter {
   }
 
   // ---- network ----
+  static Result<> route_pods_of(const ClusterNode& node) {
+    for (std::size_t family = 0; family < node.pods.size(); ++family) {
+      SLUICE_CHECK_OK(
+          sys::add_route({.destination = node.pods[family], .gateway = node.addresses.at(family), .link = "eth0"}));
+    }
+    return {};
+  }
+
   // Each host reaches every node's pods by way of that node.
   [[nodiscard]] Result<> route_pods() const {
     for (const std::string& host : lab_.hosts()) {
       for (const ClusterNode& node : plan_.nodes) {
         if (host == node.name) continue;
-        SLUICE_CHECK_OK(lab_.run_inside(host, [&node] {
-          return sys::add_route({.destination = node.pods, .gateway = node.address, .link = "eth0"});
-        }));
+        SLUICE_CHECK_OK(lab_.run_inside(host, [&node] { return route_pods_of(node); }));
       }
     }
     return {};
@@ -218,9 +224,11 @@ class Starter {
   // Its network's place is there for readers of the Node object.
   [[nodiscard]] Result<> wait_for_node(const ClusterNode& node) const {
     SLUICE_CHECK_OK(wait_for(node.name, [&] { return kubectl({"get", "node", node.name}); }));
+    std::vector<std::string> pods;
+    for (const Cidr& range : node.pods) pods.push_back(fmt::format("\"{}\"", range.to_string()));
     SLUICE_CHECK_OK(
         kubectl({"patch", "node", node.name, "--patch",
-                 fmt::format(R"({{"spec":{{"podCIDR":"{0}","podCIDRs":["{0}"]}}}})", node.pods.to_string())}));
+                 fmt::format(R"({{"spec":{{"podCIDR":{},"podCIDRs":[{}]}}}})", pods.front(), fmt::join(pods, ","))}));
     SLUICE_CHECK_OK(wait_for(
         node.name, [&] { return kubectl({"wait", "--for=condition=Ready", "node/" + node.name, "--timeout=1s"}); }));
     note(node.name + " is ready");

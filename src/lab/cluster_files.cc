@@ -17,7 +17,10 @@ namespace sluice::lab {
 namespace {
 
 constexpr unsigned kPodNetworkLength = 24;
+constexpr unsigned kPodNetworkLength6 = 64;
 constexpr std::string_view kApiPort = "6443";
+// Alpha in 1.20: pods, nodes and Services with addresses of both families.
+constexpr std::string_view kDualStackGate = "--feature-gates=IPv6DualStack=true";
 
 // Fills in what is written as @NAME@.
 std::string fill(std::string_view text, const std::vector<std::pair<std::string_view, std::string_view>>& values) {
@@ -83,10 +86,14 @@ run() {
 	) &
 }
 run containerd containerd --config "$node/containerd.toml"
+# The pods' bridge: without a link-local address, which the lab's devices do not get, a forwarding node finds no pod by IPv6.
+ip link add cni0 type bridge
+ip link set cni0 addrgenmode eui64
+ip link set cni0 up
 until ctr version >/dev/null 2>&1; do sleep 0.1; done
 for image in @FOLDER@/images/*; do ctr --namespace k8s.io images import "$image"; done
 run kubelet @PROGRAMS@/kubelet --config="$node/kubelet.yaml" --kubeconfig=@FOLDER@/@NODE@.kubeconfig --hostname-override=@NODE@ \
-	--node-ip=@ADDRESS@ --container-runtime=remote --container-runtime-endpoint=unix:///run/containerd/containerd.sock
+	--node-ip=@ADDRESSES@ --container-runtime=remote --container-runtime-endpoint=unix:///run/containerd/containerd.sock
 wait # also for processes whose parents have ended
 )";
 
@@ -115,6 +122,7 @@ cgroupRoot: /@CGROUP@/@NODE@
 clusterDNS: [@DNS@]
 clusterDomain: cluster.local
 failSwapOn: false
+featureGates: {IPv6DualStack: true}
 enforceNodeAllocatable: []
 evictionHard: {memory.available: "0%", nodefs.available: "0%", nodefs.inodesFree: "0%", imagefs.available: "0%"}
 imageGCHighThresholdPercent: 100
@@ -128,7 +136,7 @@ constexpr std::string_view kPodNetwork = R"({
   "plugins": [
     {
       "type": "bridge", "bridge": "cni0", "isDefaultGateway": true, "hairpinMode": true, "ipMasq": false,
-      "ipam": {"type": "host-local", "ranges": [[{"subnet": "@PODS@"}]]}
+      "ipam": {"type": "host-local", "ranges": [@PODS@]}
     },
     {"type": "portmap", "capabilities": {"portMappings": true}}
   ]
@@ -162,6 +170,7 @@ data:
     clusterCIDR: @ALL_PODS@
     conntrack:
       maxPerCore: 0
+    featureGates: {IPv6DualStack: true}
     mode: ""
   kubeconfig.conf: |
     apiVersion: v1
@@ -235,12 +244,20 @@ std::string api_server(const ClusterPlan& plan) {
 }
 
 std::string fill_for(std::string_view text, const ClusterPlan& plan, const ClusterNode& node) {
+  std::string addresses;
+  for (const IpAddress& address : node.addresses) {
+    addresses += fmt::format("{}{}", addresses.empty() ? "" : ",", address.to_string());
+  }
+  std::string pods;
+  for (const Cidr& range : node.pods) {
+    pods += fmt::format(R"({}[{{"subnet": "{}"}}])", pods.empty() ? "" : ", ", range.to_string());
+  }
   return fill(text, {{"@NODE_FOLDER@", node_folder(plan, node)},
                      {"@FOLDER@", plan.folder},
                      {"@PROGRAMS@", plan.programs},
                      {"@NODE@", node.name},
-                     {"@ADDRESS@", node.address.to_string()},
-                     {"@PODS@", node.pods.to_string()},
+                     {"@ADDRESSES@", addresses},
+                     {"@PODS@", pods},
                      {"@CGROUP@", cluster_cgroup(plan.id)},
                      {"@DNS@", kClusterDns}});
 }
@@ -272,8 +289,11 @@ ClusterPlan plan_cluster(const std::string& id, const std::string& lab_folder, u
                    .nodes = {}};
   for (std::size_t index = 1; index < topology.nodes.size(); ++index) {
     const NodeSpec& node = topology.nodes[index];
-    plan.nodes.push_back({node.name, node.addresses.front(),
-                          Cidr(ip(fmt::format("10.244.{}.0", kPodNetworks.at(index - 1))), kPodNetworkLength)});
+    const unsigned network = kPodNetworks.at(index - 1);
+    plan.nodes.push_back({node.name,
+                          node.addresses,
+                          {Cidr(ip(fmt::format("10.244.{}.0", network)), kPodNetworkLength),
+                           Cidr(ip(fmt::format("fd00:10:244:{}::", network)), kPodNetworkLength6)}});
   }
   return plan;
 }
@@ -325,6 +345,7 @@ ClusterProgram api_server_program(const ClusterPlan& plan) {
   return {"kube-apiserver",
           {plan.programs + "/kube-apiserver",
            "--etcd-servers=http://127.0.0.1:2379",
+           std::string(kDualStackGate),
            fmt::format("--service-cluster-ip-range={}", kClusterServices),
            "--bind-address=0.0.0.0",
            fmt::format("--secure-port={}", kApiPort),
@@ -354,7 +375,7 @@ std::vector<ClusterProgram> controller_programs(const ClusterPlan& plan) {
        {plan.programs + "/kube-controller-manager", kubeconfig_of("kube-controller-manager"), "--leader-elect=false",
         fmt::format("--service-account-private-key-file={}/sa.key", plan.folder),
         fmt::format("--root-ca-file={}/ca.crt", plan.folder), "--use-service-account-credentials=true",
-        fmt::format("--cluster-cidr={}", kClusterPods), "--allocate-node-cidrs=false",
+        std::string(kDualStackGate), fmt::format("--cluster-cidr={}", kClusterPods), "--allocate-node-cidrs=false",
         // Made where it is missing, and by default on the machine.
         fmt::format("--flex-volume-plugin-dir={}/volume-plugins", plan.folder)}},
       {"kube-scheduler", {plan.programs + "/kube-scheduler", kubeconfig_of("kube-scheduler"), "--leader-elect=false"}}};

@@ -14,8 +14,8 @@ namespace sluice::lab {
 
 struct ClusterNode {
   std::string name;
-  IpAddress address;
-  Cidr pods;  // its pods' addresses
+  std::vector<IpAddress> addresses;  // one of each family
+  std::vector<Cidr> pods;            // its pods' addresses, of the families in the same order
 };
 
 struct ClusterPlan {
@@ -27,8 +27,9 @@ struct ClusterPlan {
 };
 
 inline constexpr unsigned kClusterNodesMax = 3;
-inline constexpr std::string_view kClusterServices = "10.96.0.0/12";
-inline constexpr std::string_view kClusterPods = "10.244.0.0/16";
+// Both families, as Kubernetes' programs take them.
+inline constexpr std::string_view kClusterServices = "10.96.0.0/12,fd00:10:96::/112";
+inline constexpr std::string_view kClusterPods = "10.244.0.0/16,fd00:10:244::/48";
 inline constexpr std::string_view kClusterDns = "10.96.0.10";
 
 // The walkthrough's hosts, k8s-master and k8s-node1 ...: their addresses, and those of their pods.

@@ -64,11 +64,21 @@ TEST(ClusterFiles, AreFilledIn) {
   EXPECT_THAT(base_objects(plan), Not(HasSubstr("@")));
   std::set<Cidr> networks;
   for (const ClusterNode& node : plan.nodes) {
-    EXPECT_TRUE(networks.insert(node.pods).second) << node.name;
+    EXPECT_EQ(node.addresses.size(), node.pods.size()) << node.name;
+    for (const Cidr& range : node.pods) EXPECT_TRUE(networks.insert(range).second) << node.name;
     for (const auto& [name, text] : node_files(plan, node)) {
       EXPECT_THAT(text, Not(testing::ContainsRegex("@[A-Z_]+@"))) << node.name << " " << name;
     }
   }
+}
+
+TEST(ClusterFiles, NodesAndTheirPodsHaveBothFamilies) {
+  const ClusterPlan plan = plan_cluster("one", "/run/sluice-lab/one", 1);
+  std::string all;
+  for (const auto& [name, text] : node_files(plan, plan.nodes.front())) all += text;
+  EXPECT_THAT(all, HasSubstr("--node-ip=192.168.231.122,fd00:231::122 "));
+  EXPECT_THAT(all, HasSubstr(R"("ranges": [[{"subnet": "10.244.169.0/24"}], [{"subnet": "fd00:10:244:169::/64"}]])"));
+  EXPECT_THAT(base_objects(plan), HasSubstr("clusterCIDR: 10.244.0.0/16,fd00:10:244::/48\n"));
 }
 
 TEST(ClusterFiles, TheTopologyOfEachSizeIsValid) {

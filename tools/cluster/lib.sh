@@ -57,8 +57,8 @@ start_traffic() {
 	typed k8s-master kubectl rollout status deployment/web --timeout=${patience}s
 	typed k8s-master kubectl rollout status deployment/visitor --timeout=${patience}s
 	until_so "cluster DNS serves" kubectl wait deployment/cluster-dns -n kube-system --for=condition=Available --timeout=1s
-	heading "Traffic from now on: a client outside (node port), a pod (name and cluster IP), a connection that stays"
-	"$sluice" lab exec --id "$id" client -- python3 "$here/traffic.py" 192.168.231.122 31947 "$work/traffic.json" &
+	heading "Traffic from now on: a client outside (node ports), a pod (names and cluster IPs), connections that stay; IPv4 and IPv6"
+	"$sluice" lab exec --id "$id" client -- python3 "$here/traffic.py" "$work/traffic.json" 192.168.231.122 31947 fd00:231::122 31946 &
 	traffic=$!
 	until_so "traffic flows" test -s "$work/traffic.json"
 }
@@ -71,7 +71,7 @@ end_traffic() {
 	python3 "$here/traffic.py" --report "$work/traffic.json" || failures=$((failures + 1))
 	for visitor in $(kubectl get pods -l app=visitor -o name); do
 		summary=$(kubectl logs "$visitor" | awk '/^ok/ {ok++} /^FAILED/ {failed++} END {printf "%d answers, %d failures\n", ok, failed}')
-		echo "  from $visitor to http://web: $summary"
+		echo "  from $visitor to http://web and http://web6: $summary"
 		check "every request of $visitor was answered" grep -qx '[1-9][0-9]* answers, 0 failures' <<<"$summary"
 	done
 }

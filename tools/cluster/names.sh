@@ -8,23 +8,24 @@ set -u
 hosts=/tmp/hosts
 domain=svc.cluster.local
 
-# namespace, name, type, cluster IP, external name
-services='{{range .items}}{{.metadata.namespace}} {{.metadata.name}} {{.spec.type}} {{if .spec.clusterIP}}{{.spec.clusterIP}}{{else}}-{{end}} {{if .spec.externalName}}{{.spec.externalName}}{{else}}-{{end}}{{"\n"}}{{end}}'
+# namespace, name, type, cluster IPs, external name
+services='{{range .items}}{{.metadata.namespace}} {{.metadata.name}} {{.spec.type}} {{if .spec.clusterIPs}}{{range $index, $address := .spec.clusterIPs}}{{if $index}},{{end}}{{$address}}{{end}}{{else}}-{{end}} {{if .spec.externalName}}{{.spec.externalName}}{{else}}-{{end}}{{"\n"}}{{end}}'
 # namespace, name, address
 endpoints='{{range .items}}{{$namespace := .metadata.namespace}}{{$name := .metadata.name}}{{range .subsets}}{{range .addresses}}{{$namespace}} {{$name}} {{.ip}}{{"\n"}}{{end}}{{end}}{{end}}'
 
 write_names() {
 	kubectl get services -A -o go-template="$services" >/tmp/services && kubectl get endpoints -A -o go-template="$endpoints" >/tmp/endpoints || return
 	awk -v domain="$domain" '
+		function write_lines(list, name, each, count, i) { count = split(list, each, ","); for (i = 1; i <= count; i++) print each[i], name }
 		FILENAME == "/tmp/services" {
 			name = $2 "." $1 "." domain
 			if ($3 == "ExternalName") external[name] = $5
 			else if ($4 == "None") headless[name] = 1
-			else if ($4 != "-") { address[name] = $4; print $4, name }
+			else if ($4 != "-") { addresses[name] = $4; write_lines($4, name) }
 			next
 		}
 		{ name = $2 "." $1 "." domain; if (name in headless) print $3, name }
-		END { for (name in external) { sub(/\.$/, "", external[name]); if (external[name] in address) print address[external[name]], name } }
+		END { for (name in external) { sub(/\.$/, "", external[name]); if (external[name] in addresses) write_lines(addresses[external[name]], name) } }
 	' /tmp/services /tmp/endpoints >$hosts.new
 	if ! cmp -s $hosts.new $hosts; then
 		mv $hosts.new $hosts

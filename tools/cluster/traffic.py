@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Requests to a Service until SIGTERM, each on a connection of its own, and others on one connection that stays.
+"""Requests to Services until SIGTERM, each on a connection of its own, and others on one connection that stays.
 
-    traffic.py ADDRESS PORT RESULT.json
+    traffic.py RESULT.json ADDRESS PORT [ADDRESS PORT]...
     traffic.py --report RESULT.json
 
 Status 0 if every request succeeded."""
@@ -73,12 +73,15 @@ def report(path):
 def main():
     if len(sys.argv) == 3 and sys.argv[1] == "--report":
         return report(sys.argv[2])
-    if len(sys.argv) != 4:
+    if len(sys.argv) < 4 or len(sys.argv) % 2:
         sys.exit(__doc__)
-    address, port, path = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+    path, places = sys.argv[1], list(zip(sys.argv[2::2], map(int, sys.argv[3::2])))
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
-    flows = [Flow("new connections"), Flow("one connection that stays")]
-    threads = [threading.Thread(target=work, args=(flow, address, port)) for work, flow in zip((new_connections, one_connection), flows)]
+    flows, threads = [], []
+    for address, port in places:
+        for name, work in (("new connections", new_connections), ("one connection that stays", one_connection)):
+            flows.append(Flow(f"{name} to {address}"))
+            threads.append(threading.Thread(target=work, args=(flows[-1], address, port)))
     for thread in threads:
         thread.start()
     while not stopping.wait(1):
