@@ -9,7 +9,8 @@ option(SLUICE_WERROR "Warnings are errors" OFF)
 option(SLUICE_HARDEN "Fortify, stack protector, full RELRO" OFF)
 set(SLUICE_SANITIZE "" CACHE STRING "Comma separated list for -fsanitize=")
 
-option(SLUICE_UNITY_TESTS "Compile the test files of a program eight at a time" OFF)
+option(SLUICE_UNITY "Compile the files of a room, and those of a test program, eight at a time" OFF)
+set(SLUICE_UNITY_BATCH 8 CACHE STRING "Files of a batch; 0 for one batch a room, which finds every clash of names")
 
 find_program(CCACHE_PROGRAM ccache)
 if(CCACHE_PROGRAM)
@@ -53,15 +54,29 @@ if(SLUICE_SANITIZE)
   # for uninitialized that are not (gcc(1), -fsanitize).
   target_compile_options(sluice_test_flags INTERFACE -fno-sanitize=undefined -g0 -Wno-maybe-uninitialized)
 endif()
-if(SLUICE_UNITY_TESTS)
-  target_compile_options(sluice_test_flags INTERFACE -Wno-shadow)  # what one file's local name hides may be another file's
+if(SLUICE_UNITY)
+  target_compile_options(sluice_flags INTERFACE -Wno-shadow -Wno-subobject-linkage)  # to them a batch is one file, and none of its parts the main one
 endif()
 
-# sluice_room(NAME SOURCES a.cc ... [ROOMS base model] [LIBS fmt])
-# Makes the library sluice_NAME. ROOMS are the rooms it may call; LIBS third-party libraries, private to the room.
+# sluice_unity(TARGET [ALONE_FILE ...])
+# The standard library's and the libraries' headers are most of what a file costs the compiler: presets that build everything read them once for
+# eight files. Preset quick, the clang build and the check of headers compile each file by itself, so a missing include is found there.
+function(sluice_unity target)
+  if(SLUICE_UNITY)
+    set_source_files_properties(${ARGN} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
+    set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE ${SLUICE_UNITY_BATCH})
+  endif()
+endfunction()
+
+# sluice_room(NAME SOURCES a.cc ... [ROOMS base model] [LIBS fmt] [ALONE b.cc ... | APART])
+# Makes the library sluice_NAME. ROOMS are the rooms it may call; LIBS third-party libraries, private to the room. ALONE are those SOURCES whose
+# local names or headers exclude those of others: always compiled by themselves; APART: all of them.
 function(sluice_room name)
-  cmake_parse_arguments(R "" "" "SOURCES;ROOMS;LIBS;PUBLIC_LIBS" ${ARGN})
+  cmake_parse_arguments(R "APART" "" "SOURCES;ALONE;ROOMS;LIBS;PUBLIC_LIBS" ${ARGN})
   add_library(sluice_${name} STATIC ${R_SOURCES})
+  if(NOT R_APART)
+    sluice_unity(sluice_${name} ${R_ALONE})
+  endif()
   # For all_verify_interface_header_sets (make lint): each header compiles alone. Those of tests are left out: they use
   # definitions that only tests have.
   file(GLOB headers ${CMAKE_CURRENT_SOURCE_DIR}/*.h)
@@ -84,13 +99,9 @@ function(sluice_test name)
   add_executable(${name}_test ${R_SOURCES})
   target_link_libraries(${name}_test PRIVATE sluice_flags sluice_test_flags sluice_test_main ${R_LIBS})
   target_compile_definitions(${name}_test PRIVATE ${R_DEFINITIONS})
-  if(SLUICE_UNITY_TESTS)
-    # GoogleTest's headers and templates are most of what a test file costs. Helpers, which several programs may share, stay alone.
-    set(alone ${R_SOURCES})
-    list(FILTER alone EXCLUDE REGEX "_test\\.cc$")
-    set_source_files_properties(${alone} ${R_ALONE} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
-    set_target_properties(${name}_test PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 8)
-  endif()
+  set(helpers ${R_SOURCES})  # they stay alone: several programs may share them
+  list(FILTER helpers EXCLUDE REGEX "_test\\.cc$")
+  sluice_unity(${name}_test ${helpers} ${R_ALONE})
   foreach(room ${R_ROOMS})
     target_link_libraries(${name}_test PRIVATE sluice_${room})
   endforeach()
