@@ -61,6 +61,15 @@ void EventPosts::address_refused(const dataplane::Refusal& refusal) {
   sink_->post(std::move(event));
 }
 
+void EventPosts::request_unmet(const dataplane::UnmetRequest& unmet) {
+  if (!sink_) return;
+  kube::EventNote event = about_service(unmet.service);
+  event.reason = "AnnotationUnsupported";
+  event.action = "Serve";
+  event.note = fmt::format("node {} serves it, but not as requested: {}", node_name_, unmet.why);
+  sink_->post(std::move(event));
+}
+
 void EventPosts::port_refused(const dataplane::RefusedPort& refused) {
   if (!sink_) return;
   kube::EventNote event = about_service(refused.port.service);

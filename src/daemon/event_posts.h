@@ -25,6 +25,7 @@ class EventPosts {
   void started();
   void server_failed(const std::string& reason, const std::string& note);
   void address_refused(const dataplane::Refusal& refusal);
+  void request_unmet(const dataplane::UnmetRequest& unmet);
   void port_refused(const dataplane::RefusedPort& refused);
   void health_check_failed(const observe::HealthCheck& check, const std::string& why);
   // Waits until all of them are sent, at most for `longest`; not on the loop's thread.

@@ -100,9 +100,6 @@ std::unique_ptr<dataplane::Mechanism> make_ipvs(const ProxyConfig& config, const
 std::unique_ptr<dataplane::Mechanism> make_nftables(const ProxyConfig& config) {
   dataplane::nftables::MechanismSettings settings;
   settings.masquerade_bit = static_cast<unsigned>(masquerade_bit(config));
-  settings.warn = [](const plan::ObjectKey& service, const std::string& why) {
-    SLUICE_LOG_WARNING("Mode nftables", {"service", service.to_string()}, {"why", why});
-  };
   return std::make_unique<dataplane::nftables::NftablesMechanism>(std::move(settings));
 }
 

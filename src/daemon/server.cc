@@ -163,6 +163,7 @@ class Server {
     if (!serving_.node_port_cidrs.empty())
       hooks.node_port_addresses = [this](Family family) { return node_port_addresses_now(serving_, family); };
     hooks.address_refused = [this](const dataplane::Refusal& refusal) { events_->address_refused(refusal); };
+    hooks.request_unmet = [this](const dataplane::UnmetRequest& unmet) { events_->request_unmet(unmet); };
     hooks.port_refused = [this](const dataplane::RefusedPort& refused) { events_->port_refused(refused); };
     hooks.fatal = [this](const std::string& why) { end(1, why); };
     return hooks;

@@ -97,6 +97,13 @@ struct Difference {
 // node itself. What the plan refuses is in none of its frontends; see plan::Planner::refusals().
 using plan::Refusal;
 
+// What a Service requests by annotation and does not get here, although it is served.
+struct UnmetRequest {
+  plan::ObjectKey service;
+  std::string why;  // a sentence for users: what is requested, and what happens instead
+  friend auto operator<=>(const UnmetRequest&, const UnmetRequest&) = default;
+};
+
 enum class Integrity : std::uint8_t {
   kKept,         // as it was written
   kDamaged,      // others removed or changed objects of ours
@@ -151,6 +158,10 @@ class DataPlane {
   [[nodiscard]] virtual bool full_by_time() const { return true; }
   // As of the last apply(), in order.
   [[nodiscard]] virtual std::vector<Refusal> refusals() const { return {}; }
+  // As of the last apply(), in order, each once.
+  [[nodiscard]] virtual std::vector<UnmetRequest> unmet_requests() const { return {}; }
+  // How many transactions that only remove what is no longer wanted the kernel has refused, since the plane was opened.
+  [[nodiscard]] virtual std::size_t cleanup_failures() const { return 0; }
   // The number of our rules, by table, for the metrics.
   [[nodiscard]] virtual std::vector<std::pair<std::string, std::size_t>> rules_by_table() const = 0;
 };

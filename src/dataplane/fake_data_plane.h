@@ -75,6 +75,8 @@ class FakeDataPlane : public DataPlane {
       }
     }
     if (fails) return fail(Errc::kUnavailable, "the fake kernel is busy");
+    outcome.refused.insert(outcome.refused.end(), also_refused.begin(), also_refused.end());
+    std::ranges::sort(outcome.refused);
     served_ = true;
     kernel_.node_port_addresses = changes.node_port_addresses;
     if (changes.full) {
@@ -127,6 +129,8 @@ class FakeDataPlane : public DataPlane {
   }
   [[nodiscard]] bool full_by_time() const override { return wants_full_by_time; }
   [[nodiscard]] std::vector<Refusal> refusals() const override { return refused; }
+  [[nodiscard]] std::vector<UnmetRequest> unmet_requests() const override { return unmet; }
+  [[nodiscard]] std::size_t cleanup_failures() const override { return failed_cleanups; }
 
   [[nodiscard]] const Changes& last() const { return applied.back(); }
 
@@ -147,6 +151,9 @@ class FakeDataPlane : public DataPlane {
   std::optional<std::chrono::milliseconds> tend_again;
   bool wants_full_by_time = true;
   std::vector<Refusal> refused;
+  std::vector<UnmetRequest> unmet;
+  std::vector<RefusedPort> also_refused;  // besides those that `refuse` says
+  std::size_t failed_cleanups = 0;
   Capabilities abilities;
   std::function<std::string(const plan::ServicePortKey&)> refuse;  // why the kernel does not take a port, or ""
   std::set<std::string> held;                                      // Services that the kernel does not release, by name

@@ -246,6 +246,15 @@ void Metrics::set_refused_addresses(Family family, std::size_t count) {
   impl_->gauge(MetricId::kRefusedAddresses, {to_string(family)}).Set(static_cast<double>(count));
 }
 
+void Metrics::set_unmet_requests(Family family, std::size_t count) {
+  impl_->gauge(MetricId::kUnmetRequests, {to_string(family)}).Set(static_cast<double>(count));
+}
+
+void Metrics::add_cleanup_failures(Family family, std::string_view mode, std::size_t count) {
+  if (mode == kNftables)
+    impl_->counter(MetricId::kNftablesCleanupFailures, {to_string(family)}).Increment(static_cast<double>(count));
+}
+
 void Metrics::set_refused_service_ports(Family family, std::size_t count) {
   impl_->gauge(MetricId::kRefusedServicePorts, {to_string(family)}).Set(static_cast<double>(count));
 }

@@ -53,6 +53,11 @@ class Metrics {
   void add_drift_repair(Family family);
   // Addresses of Services that are not served because serving them would harm the node: sluice_refused_addresses.
   void set_refused_addresses(Family family, std::size_t count);
+  // What Services request by annotation and do not get, although they are served: sluice_unmet_requests.
+  void set_unmet_requests(Family family, std::size_t count);
+  // Transactions that only remove what is no longer wanted and that the kernel refused, in the modes whose metrics
+  // count them: nftables.
+  void add_cleanup_failures(Family family, std::string_view mode, std::size_t count);
   // Service ports that the kernel refuses, wholly or in part: sluice_refused_service_ports.
   void set_refused_service_ports(Family family, std::size_t count);
   // Objects that are no longer wanted and that the kernel does not release: sluice_unremoved_objects.

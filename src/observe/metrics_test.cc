@@ -46,6 +46,8 @@ void feed_all(Metrics& metrics) {
     metrics.add_drift_repair(family);
     metrics.set_refused_addresses(family, 2);
     metrics.set_refused_service_ports(family, 3);
+    metrics.set_unmet_requests(family, 5);
+    for (const char* mode : {"iptables", "nftables", "ipvs"}) metrics.add_cleanup_failures(family, mode, 6);
     metrics.set_unremoved_objects(family, 4);
   }
   metrics.add_service_changes(4);
@@ -246,6 +248,8 @@ TEST(Metrics, ValuesAreReportedAsGiven) {
            R"(sluice_refused_addresses{ip_family="IPv6"} 2)",
            R"(sluice_refused_service_ports{ip_family="IPv6"} 3)",
            R"(sluice_unremoved_objects{ip_family="IPv6"} 4)",
+           R"(sluice_unmet_requests{ip_family="IPv6"} 5)",
+           R"(kubeproxy_sync_proxy_rules_nftables_cleanup_failures_total{ip_family="IPv6"} 6)",
            R"(kubeproxy_sync_proxy_rules_nftables_sync_failures_total{ip_family="IPv4"} 1)",
            R"(sluice_ipvs_sync_failures_total{ip_family="IPv4"} 1)",
            R"(sluice_ipvs_helper_rules{ip_family="IPv6"} 30)",

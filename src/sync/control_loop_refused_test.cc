@@ -239,5 +239,21 @@ TEST_F(ControlLoopRefusedTest, WhatCannotBeRemovedIsNoDriftAndIsTriedLessAndLess
   EXPECT_EQ(of_v4().drift_repairs, 0u);
 }
 
+// A data plane may report a port that the plan does not have any more, as one that two of them fought over. It is not
+// wanted, so it is not due either: the loop sleeps.
+TEST_F(ControlLoopRefusedTest, ARefusedPortThatIsNotWantedAnyMoreIsForgotten) {
+  start_with_refused();
+  model::Update gone;
+  gone.services_removed = {sctp().key};
+  v4().also_refused = {{{sctp().key, "p"}, "in use"}};
+  post(std::move(gone));
+  step();
+  v4().also_refused.clear();
+  step_after(RefusedPorts::kRetryMin);
+  EXPECT_GT(wake_, clock_.steady_now());
+  EXPECT_THAT(loop_->status().families[0].refused_ports, IsEmpty());
+  EXPECT_EQ(metric4("sluice_refused_service_ports"), 0.0);
+}
+
 }  // namespace
 }  // namespace sluice::sync

@@ -73,6 +73,27 @@ TEST_F(ControlLoopTendTest, ARefusedAddressIsReportedOnceAndCountedUntilItIsServ
   EXPECT_TRUE(loop_->status().families[0].refusals.empty());
 }
 
+TEST_F(ControlLoopTendTest, AnUnmetRequestIsReportedOnceAndCountedUntilItIsMet) {
+  std::vector<std::string> told;
+  hooks_.request_unmet = [&told](const dataplane::UnmetRequest& unmet) {
+    told.push_back(unmet.service.to_string() + ": " + unmet.why);
+  };
+  start_with_web();
+  v4().unmet = {{{"shop", "web"}, "no lc here"}};
+  for (const char* endpoint : {"10.1.0.2", "10.1.0.3"}) {
+    post(with({}, {web_slice({endpoint})}));
+    step_after(settings_.min_sync_period);
+  }
+  EXPECT_EQ(told, std::vector<std::string>{"shop/web: no lc here"});
+  EXPECT_EQ(metric4("sluice_unmet_requests"), 1.0);
+  EXPECT_EQ(loop_->status().families[0].unmet_requests, v4().unmet);
+  v4().unmet.clear();
+  post(with({}, {web_slice({"10.1.0.4"})}));
+  step_after(settings_.min_sync_period);
+  EXPECT_EQ(metric4("sluice_unmet_requests"), 0.0);
+  EXPECT_TRUE(loop_->status().families[0].unmet_requests.empty());
+}
+
 // What the plan refuses goes the same way: reported once, listed, and forgotten when it is served.
 TEST_F(ControlLoopTendTest, AnAddressThatAnOlderServiceHasIsReportedUntilThatOneGoes) {
   std::vector<std::string> told;

@@ -150,6 +150,9 @@ void Plane::report_drift(std::string_view text, const dataplane::Difference& dif
 
 void Plane::tend() {
   const auto again = data_plane_->tend();
+  const std::size_t failures = data_plane_->cleanup_failures();
+  context_.metrics.add_cleanup_failures(family_, data_plane_->name(),
+                                        failures - std::exchange(cleanup_failures_, failures));
   if (!again) {
     // What is left undone now is found again by the next attempt.
     next_tend_ = context_.clock.steady_now() + context_.settings.sync_period;
@@ -232,15 +235,21 @@ Plane::Turn Plane::sync(const plan::Planner& planner) {
   }
   // Not of one that failed: what it would refuse, another plane may be serving.
   note_refusals(planner);
+  note_unmet_requests();
   return succeeded(changes, *outcome, seconds);
 }
 
 // Those whose plan waits to be programmed are included there.
-void Plane::add_due_refused(const plan::Planner& planner, std::vector<plan::Change>& ports) const {
+void Plane::add_due_refused(const plan::Planner& planner, std::vector<plan::Change>& ports) {
   const std::size_t before = ports.size();
   for (const plan::ServicePortKey& key : refused_.due(context_.clock.steady_now(), kRetriedMax)) {
     if (pending_.contains(key)) continue;
-    if (const plan::ServicePortPlanPtr port = find_port(planner.plan(), key)) ports.push_back({port, port});
+    if (const plan::ServicePortPlanPtr port = find_port(planner.plan(), key)) {
+      ports.push_back({port, port});
+    } else {
+      refused_.forget(key);  // nobody wants it any more, and it would stay due for ever
+      export_refused();
+    }
   }
   std::inplace_merge(ports.begin(), ports.begin() + static_cast<std::ptrdiff_t>(before), ports.end(),
                      [](const plan::Change& a, const plan::Change& b) { return a.key() < b.key(); });
@@ -336,14 +345,19 @@ std::vector<plan::Change> Plane::note_outcome(const dataplane::Changes& changes,
       if (change.key() == port) let_in.push_back({nullptr, change.after});
     }
   }
-  context_.metrics.set_refused_service_ports(family_, refused_.all().size());
+  export_refused();
   note_unremoved(outcome, changes.full);
   const MutexLock lock(mutex_);
   status_.unremoved = unremoved_.list();
+  return let_in;
+}
+
+void Plane::export_refused() {
+  context_.metrics.set_refused_service_ports(family_, refused_.all().size());
+  const MutexLock lock(mutex_);
   status_.refused_ports.clear();
   for (const auto& [port, entry] : refused_.all())
     status_.refused_ports.push_back({port, entry.reason, entry.since, entry.attempts});
-  return let_in;
 }
 
 void Plane::note_unremoved(const dataplane::Outcome& outcome, bool full) {
@@ -369,6 +383,21 @@ void Plane::note_refusals(const plan::Planner& planner) {
   context_.metrics.set_refused_addresses(family_, refusals_.size());
   const MutexLock lock(mutex_);
   status_.refusals = refusals_;
+}
+
+void Plane::note_unmet_requests() {
+  std::vector<dataplane::UnmetRequest> unmet = data_plane_->unmet_requests();
+  for (const dataplane::UnmetRequest& each : unmet) {
+    if (std::binary_search(unmet_requests_.begin(), unmet_requests_.end(), each)) continue;
+    SLUICE_LOG_WARNING("What a Service requests by annotation is not to be had, it is served without",
+                       {"service", each.service.to_string()}, {"ipFamily", to_string(family_)},
+                       {"dataPlane", data_plane_->name()}, {"why", each.why});
+    if (context_.hooks.request_unmet) context_.hooks.request_unmet(each);
+  }
+  unmet_requests_ = std::move(unmet);
+  context_.metrics.set_unmet_requests(family_, unmet_requests_.size());
+  const MutexLock lock(mutex_);
+  status_.unmet_requests = unmet_requests_;
 }
 
 void Plane::export_rules(const dataplane::ApplyStats& stats) {

@@ -83,7 +83,7 @@ class Plane {
   [[nodiscard]] dataplane::NodePortAddresses node_port_addresses() const;
   [[nodiscard]] dataplane::Changes whole_plan(const plan::Planner& planner,
                                               dataplane::NodePortAddresses addresses) const;
-  void add_due_refused(const plan::Planner& planner, std::vector<plan::Change>& ports) const;
+  void add_due_refused(const plan::Planner& planner, std::vector<plan::Change>& ports);
   Turn sync(const plan::Planner& planner);
   Turn retry_refused(const plan::Planner& planner);
   void failed(const dataplane::Changes& changes, const Error& error, double seconds);
@@ -91,6 +91,8 @@ class Plane {
   // Returns the changes of ports that were refused and are now served.
   std::vector<plan::Change> note_outcome(const dataplane::Changes& changes, const dataplane::Outcome& outcome);
   void note_refusals(const plan::Planner& planner);
+  void note_unmet_requests();
+  void export_refused();
   void export_rules(const dataplane::ApplyStats& stats);
   void record_applied(const dataplane::Changes& changes) SLUICE_REQUIRES(mutex_);
   void set_applied(const plan::ServicePortKey& key, const plan::ServicePortPlanPtr& port) SLUICE_REQUIRES(mutex_);
@@ -113,7 +115,9 @@ class Plane {
   // What was reported, so that it is reported once.
   bool check_failure_reported_ = false;
   bool tend_failure_reported_ = false;
-  std::vector<dataplane::Refusal> refusals_;  // sorted
+  std::vector<dataplane::Refusal> refusals_;             // sorted
+  std::vector<dataplane::UnmetRequest> unmet_requests_;  // sorted
+  std::size_t cleanup_failures_ = 0;
 
   // Ordered by the keys in the plans themselves.
   struct ByKey {

@@ -35,6 +35,8 @@ class RefusedPorts {
   // Notes what apply() of `changes` returned.
   News note(const dataplane::Changes& changes, const std::vector<dataplane::RefusedPort>& refused, const Clock& clock);
 
+  void forget(const plan::ServicePortKey& port) { entries_.erase(port); }
+
   // At most `most` that are due, those that have waited longest; in order of their keys.
   [[nodiscard]] std::vector<plan::ServicePortKey> due(Clock::SteadyTime now, std::size_t most) const;
   [[nodiscard]] std::optional<Clock::SteadyTime> next_attempt() const;

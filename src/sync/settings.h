@@ -51,6 +51,8 @@ struct LoopHooks {
   std::function<void(std::string)> fatal;
   // The plan or a data plane declines to serve an address of a Service; once for each until it serves it.
   std::function<void(const dataplane::Refusal&)> address_refused;
+  // A data plane does not do what a Service requests by annotation; once for each until the request is met or gone.
+  std::function<void(const dataplane::UnmetRequest&)> request_unmet;
   // The kernel refuses a Service port; once for each reason until it accepts the port.
   std::function<void(const dataplane::RefusedPort&)> port_refused;
   // Deletes the UDP flows of a family for which the predicate is true; returns their number. Empty: no flow is deleted.

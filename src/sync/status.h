@@ -54,8 +54,9 @@ struct FamilyStatus {
   std::size_t service_ports = 0;             // programmed
   std::size_t real_servers = 0;              // programmed
   std::vector<dataplane::Refusal> refusals;  // addresses that the plan or the data plane refuses a Service, in order
-  std::vector<RefusedPortStatus> refused_ports;  // in order of their keys
-  std::vector<std::string> unremoved;            // objects that the kernel does not release, each with its reason
+  std::vector<RefusedPortStatus> refused_ports;         // in order of their keys
+  std::vector<dataplane::UnmetRequest> unmet_requests;  // in order
+  std::vector<std::string> unremoved;  // objects that the kernel does not release, each with its reason
   dataplane::Capabilities capabilities;
   std::vector<PlaneStage> planes;  // the serving one first, then its successor, then the retiring ones
 };

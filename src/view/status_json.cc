@@ -60,6 +60,10 @@ std::string refused_port_json(const sync::RefusedPortStatus& refused) {
                      json_string(refused.reason), unix_time(refused.since), refused.attempts);
 }
 
+std::string unmet_request_json(const dataplane::UnmetRequest& unmet) {
+  return fmt::format(R"({{"service":{},"why":{}}})", json_string(unmet.service.to_string()), json_string(unmet.why));
+}
+
 std::string limitation_json(const dataplane::Limitation& limitation) {
   return fmt::format(R"({{"gap":"{}","why":{}}})", to_string(limitation.gap), json_string(limitation.why));
 }
@@ -79,14 +83,14 @@ std::string family_json(const FamilyView& family) {
   const sync::FamilyStatus& status = family.status;
   return fmt::format(
       R"({{"family":"{}","dataPlane":{},"synced":{},"lastSync":{},"lastError":{},"servicePorts":{},"realServers":{},"changesWaiting":{},)"
-      R"("fullSyncs":{},"partialSyncs":{},"failedSyncs":{},"driftRepairs":{},"refused":{},"refusedPorts":{},"unremoved":{},"planes":{},"lacks":{},"live":{},"compareError":{}}})",
+      R"("fullSyncs":{},"partialSyncs":{},"failedSyncs":{},"driftRepairs":{},"refused":{},"refusedPorts":{},"unmetRequests":{},"unremoved":{},"planes":{},"lacks":{},"live":{},"compareError":{}}})",
       to_string(status.family), json_string(status.data_plane), status.synced,
       status.last_sync ? unix_time(*status.last_sync) : "null", json_string(status.last_error), status.service_ports,
       status.real_servers, status.changes_waiting, status.full_syncs, status.partial_syncs, status.failed_syncs,
       status.drift_repairs, json_array(status.refusals, refusal_json),
-      json_array(status.refused_ports, refused_port_json), json_array(status.unremoved, json_string),
-      json_array(status.planes, plane_json), json_array(status.capabilities.lacks, limitation_json), live_json(family),
-      text_or_null(family.compare_error));
+      json_array(status.refused_ports, refused_port_json), json_array(status.unmet_requests, unmet_request_json),
+      json_array(status.unremoved, json_string), json_array(status.planes, plane_json),
+      json_array(status.capabilities.lacks, limitation_json), live_json(family), text_or_null(family.compare_error));
 }
 
 std::string address_json(const ServedAddress& address) {

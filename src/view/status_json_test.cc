@@ -24,7 +24,7 @@ TEST(StatusJson, TheWholeForm) {
       R"("families":[{"family":"IPv4","dataPlane":"iptables","synced":true,"lastSync":1576799995.000,"lastError":"",)"
       R"("servicePorts":1,"realServers":1,"changesWaiting":0,"fullSyncs":0,"partialSyncs":0,"failedSyncs":0,)"
       R"("driftRepairs":0,"refused":[{"servicePort":"default/web:http","protocol":"TCP","address":"192.0.2.7:80",)"
-      R"("reason":"it is the node's"}],"refusedPorts":[],"unremoved":[],"planes":[],"lacks":[],"live":{"equalsWanted":true,"missing":[],"unexpected":[]},"compareError":null}],)"
+      R"("reason":"it is the node's"}],"refusedPorts":[],"unmetRequests":[],"unremoved":[],"planes":[],"lacks":[],"live":{"equalsWanted":true,"missing":[],"unexpected":[]},"compareError":null}],)"
       R"("served":[{"name":"default/web:http","protocol":"TCP","family":"IPv4","refused":null,"addresses":[)"
       R"({"address":"10.104.247.10:80","kinds":["clusterIP"],"refused":null},)"
       R"({"address":"192.0.2.7:80","kinds":["externalIP"],"refused":"it is the node's"},)"
@@ -49,6 +49,13 @@ TEST(StatusJson, APortThatTheKernelRefusesHasItsReason) {
                               R"("reason":"line 3 \"failed\"","since":1576799960.000,"attempts":5}])"));
   EXPECT_THAT(text, HasSubstr(R"("family":"IPv4","refused":"line 3 \"failed\"","addresses":)"));
   EXPECT_THAT(text, HasSubstr(R"("servesAsWanted":false)"));
+}
+
+TEST(StatusJson, AnUnmetRequestNamesTheService) {
+  sync::LoopStatus loop = loop_status({web_port()});
+  loop.families[0].unmet_requests = {{{"default", "web"}, "no \"lc\" here"}};
+  EXPECT_THAT(status_json(make_status(process_facts(), {}, loop, comparison({})), kNow),
+              HasSubstr(R"("unmetRequests":[{"service":"default/web","why":"no \"lc\" here"}])"));
 }
 
 TEST(StatusJson, WhatTheKernelDoesNotLetGoIsNamed) {

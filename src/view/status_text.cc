@@ -59,6 +59,13 @@ std::vector<std::string> refusal_lines(const std::vector<dataplane::Refusal>& re
   return lines;
 }
 
+std::vector<std::string> unmet_request_lines(const std::vector<dataplane::UnmetRequest>& unmet) {
+  std::vector<std::string> lines;
+  for (const dataplane::UnmetRequest& each : unmet)
+    lines.push_back(fmt::format("{}: {}", each.service.to_string(), each.why));
+  return lines;
+}
+
 std::vector<std::string> refused_port_lines(const std::vector<sync::RefusedPortStatus>& refused, Clock::WallTime now) {
   std::vector<std::string> lines;
   for (const sync::RefusedPortStatus& each : refused) {
@@ -79,6 +86,7 @@ void append_family(std::string& out, const FamilyView& family, Width width, Cloc
     out += fmt::format("    waiting to be programmed: {}\n", counted(status.changes_waiting, "Service port"));
   append_lines(out, "refused:", refusal_lines(status.refusals), width);
   append_lines(out, "refused by the kernel:", refused_port_lines(status.refused_ports, now), width);
+  append_lines(out, "requested and not to be had:", unmet_request_lines(status.unmet_requests), width);
   append_lines(out, "not removed by the kernel:", status.unremoved, width);
   for (const sync::PlaneStage& plane : status.planes) {
     if (plane.stage != sync::Stage::kServing)

@@ -212,5 +212,12 @@ TEST(StatusText, ARefusedAddressIsMarkedAndItsReasonIsShown) {
   EXPECT_THAT(text, HasSubstr("10.104.247.10:80  192.0.2.7:80 (refused)  *:31947"));
 }
 
+TEST(StatusText, AnUnmetRequestNamesTheService) {
+  sync::LoopStatus loop = loop_status({web_port()});
+  loop.families[0].unmet_requests = {{{"default", "web"}, "no lc here"}};
+  EXPECT_THAT(narrow(make_status(process_facts(), {}, loop, comparison({}))),
+              HasSubstr("\n    requested and not to be had: default/web: no lc here\n"));
+}
+
 }  // namespace
 }  // namespace sluice::view

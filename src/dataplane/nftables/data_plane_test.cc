@@ -139,21 +139,23 @@ TEST(Scheduler, OfAServiceThatTakesTurnsHasACounterToItself) {
   });
 }
 
-TEST(Scheduler, ThatTheModeDoesNotHaveIsSaidOnce) {
+TEST(Scheduler, ThatTheModeDoesNotHaveIsAnUnmetRequestOfItsServiceAndServedByChance) {
   in_fresh_netns([] {
     Hand hand;
-    std::vector<std::string> said;
-    Options options;
-    options.warn = [&](const plan::ObjectKey& service, const std::string& why) {
-      said.push_back(service.to_string() + ": " + why);
-    };
-    const auto plane = open_plane(hand, options);
+    const auto plane = open_plane(hand);
     must_apply(*plane, full({scheduled("lc"), port(1)}));
-    must_apply(*plane, full({scheduled("lc"), port(1)}));
-    EXPECT_THAT(said, ElementsAre(testing::AllOf(HasSubstr("svc-0000"), HasSubstr("\"lc\""))));
+    ASSERT_EQ(plane->unmet_requests().size(), 1u);
+    EXPECT_EQ(plane->unmet_requests()[0].service.name, "svc-0000");
+    EXPECT_THAT(plane->unmet_requests()[0].why, HasSubstr("\"lc\""));
     EXPECT_THAT(names_of_parts("turn-"), IsEmpty());
     must_apply(*plane, change(scheduled("lc"), scheduled("sh")));
-    EXPECT_EQ(said.size(), 2u);
+    ASSERT_EQ(plane->unmet_requests().size(), 1u);
+    EXPECT_THAT(plane->unmet_requests()[0].why, HasSubstr("\"sh\""));
+    must_apply(*plane, change(scheduled("sh"), nullptr));
+    EXPECT_THAT(plane->unmet_requests(), IsEmpty());
+    must_apply(*plane, full({scheduled("lc")}));
+    must_apply(*plane, full({port(1)}));
+    EXPECT_THAT(plane->unmet_requests(), IsEmpty());
   });
 }
 

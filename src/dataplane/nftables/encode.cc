@@ -12,6 +12,7 @@
 #include "dataplane/nft/source_ranges.h"
 #include "dataplane/nftables/affinity.h"
 #include "dataplane/nftables/layout.h"
+#include "dataplane/nftables/requests.h"
 
 namespace sluice::dataplane::nftables {
 namespace {
@@ -91,7 +92,7 @@ class Encoder {
       treatment.slots = 1;
       treatment.local_slots = std::min<std::uint16_t>(treatment.local_slots, 1);
     }
-    if (sticky_.empty() && scheduler_of(port_) == Scheduler::kTurns) treatment.in_turn = own_word(port_);
+    if (sticky_.empty() && takes_turns(scheduler_of(port_))) treatment.in_turn = own_word(port_);
     return treatment;
   }
 
@@ -158,12 +159,6 @@ class Encoder {
 };
 
 }  // namespace
-
-Scheduler scheduler_of(const plan::ServicePortPlan& port) {
-  const auto found = port.sluice_annotations.find(kSchedulerAnnotation);
-  if (found == port.sluice_annotations.end() || found->second == "random") return Scheduler::kChance;
-  return found->second == "rr" || found->second == "wrr" ? Scheduler::kTurns : Scheduler::kUnknown;
-}
 
 FrontendKeys keys_of(const Frontend& frontend, Protocol protocol) {
   if (frontend.kind == FrontendKind::kNodePort)

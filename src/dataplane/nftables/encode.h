@@ -24,11 +24,6 @@ struct Encoded {
 // Errc::kExhausted: more real servers than slots can be numbered.
 Result<Encoded> encode(const plan::ServicePortPlan& port, const PortSlots& slots);
 
-inline constexpr const char* kSchedulerAnnotation = "sluice.dev/scheduler";
-// What it asks of this mode.
-enum class Scheduler : std::uint8_t { kChance, kTurns, kUnknown };
-Scheduler scheduler_of(const plan::ServicePortPlan& port);
-
 // Where to find what belongs to a frontend: the keys of its endpoints and source ranges begin with its own.
 struct FrontendKeys {
   const char* set;        // kFrontends or kNodePorts

@@ -93,6 +93,7 @@ Result<> NftablesDataPlane::remove_parts(std::span<const IdlePart> parts, Remova
     for (const IdlePart& part : parts) forget_part(part);
     return {};
   }
+  ++cleanup_failures_;
   // What is not there, another program has removed: intact() sees that.
   if (means_surprise(committed.error()) || committed.error().code == Errc::kPermission)
     return tl::unexpected(committed.error());

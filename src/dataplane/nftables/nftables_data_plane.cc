@@ -16,6 +16,7 @@
 #include <iterator>
 #include <optional>
 
+#include "dataplane/nftables/requests.h"
 #include "dataplane/nftables/run.h"
 
 namespace sluice::dataplane::nftables {
@@ -50,23 +51,28 @@ const Capabilities& NftablesDataPlane::capabilities() const {
 
 // ---- writing
 
-void NftablesDataPlane::warn_of_schedulers(const Changes& changes) {
+void NftablesDataPlane::note_requests(const Changes& changes) {
+  if (changes.full) unmet_requests_.clear();
   for (const plan::Change& change : changes.ports) {
-    const plan::ObjectKey& service = change.key().service;
-    if (!change.after || scheduler_of(*change.after) != Scheduler::kUnknown) {
-      warned_.erase(service);
-      continue;
+    auto unmet = change.after ? nftables::unmet_requests(*change.after) : std::vector<std::string>();
+    if (unmet.empty()) {
+      unmet_requests_.erase(change.key());
+    } else {
+      unmet_requests_.insert_or_assign(change.key(), std::move(unmet));
     }
-    const std::string& text = change.after->sluice_annotations.find(kSchedulerAnnotation)->second;
-    if (std::exchange(warned_[service], text) == text) continue;
-    options_.warn(service,
-                  fmt::format("{}: mode nftables chooses by chance or in turn (rr, wrr), \"{}\" is neither; by chance",
-                              kSchedulerAnnotation, text));
   }
 }
 
+std::vector<UnmetRequest> NftablesDataPlane::unmet_requests() const {
+  std::set<UnmetRequest> all;  // ports of one Service have the same annotations
+  for (const auto& [port, unmet] : unmet_requests_) {
+    for (const std::string& why : unmet) all.insert({port.service, why});
+  }
+  return {all.begin(), all.end()};
+}
+
 Result<Outcome> NftablesDataPlane::apply(const Changes& changes) {
-  warn_of_schedulers(changes);
+  note_requests(changes);
   if (!changes.full) {
     if (!applied_) return fail(Errc::kInvalid, "nftables: the first apply must be full");
     Run run(options_.batch_objects_max);

@@ -27,8 +27,6 @@ struct Options {
   Family family = Family::kIPv4;
   plan::LocalDetector detector;
   std::uint32_t masquerade_bit = 0x4000;
-  // What a Service asks for by annotation and does not get, each said once.
-  std::function<void(const plan::ObjectKey& service, const std::string& why)> warn = [](const auto&, const auto&) {};
   // For tests: a kernel between us and the kernel.
   std::function<Result<>(const sys::NftBatch&)> commit = [](const sys::NftBatch& batch) { return batch.commit(); };
   // A commit holds the kernel's only lock for nf_tables: no more elements, sets, chains and rules than this in one, unless
@@ -49,6 +47,8 @@ class NftablesDataPlane : public DataPlane {
   Result<Difference> compare(const Changes& wanted) override;
   Result<> retire() override;
   Result<std::optional<std::chrono::milliseconds>> tend() override;
+  [[nodiscard]] std::vector<UnmetRequest> unmet_requests() const override;
+  [[nodiscard]] std::size_t cleanup_failures() const override { return cleanup_failures_; }
   [[nodiscard]] std::vector<std::pair<std::string, std::size_t>> rules_by_table() const override;
 
  private:
@@ -96,15 +96,16 @@ class NftablesDataPlane : public DataPlane {
   void name_held(Run& run);  // in the outcome
   [[nodiscard]] bool must_write_anew(const Live& live, const std::vector<plan::ServicePortPlanPtr>& ports) const;
 
-  void warn_of_schedulers(const Changes& changes);
+  void note_requests(const Changes& changes);
   [[nodiscard]] PortSlots known_slots(const plan::ServicePortPlan& port) const;
   [[nodiscard]] bool is_expected(const sys::NftTable& table) const;
 
   Options options_;
   FixedPart fixed_;
-  bool touched_ = false;                           // any of the table may be ours to end
-  bool applied_ = false;                           // it is known what is live
-  std::map<plan::ObjectKey, std::string> warned_;  // the scheduler that was warned of
+  bool touched_ = false;  // any of the table may be ours to end
+  bool applied_ = false;  // it is known what is live
+  std::map<plan::ServicePortKey, std::vector<std::string>> unmet_requests_;
+  std::size_t cleanup_failures_ = 0;
 
   // What is live, beside the elements that follow from the plans of ports.
   Parts parts_;

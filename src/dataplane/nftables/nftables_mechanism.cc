@@ -52,7 +52,6 @@ Result<std::unique_ptr<DataPlane>> NftablesMechanism::open(const PlaneSettings& 
   options.family = settings.family;
   options.detector = settings.detector;
   options.masquerade_bit = std::uint32_t{1} << settings_.masquerade_bit;
-  options.warn = settings_.warn;
   SLUICE_TRY(auto plane, NftablesDataPlane::open(std::move(options)));
   return std::unique_ptr<DataPlane>(std::move(plane));
 }

@@ -2,7 +2,6 @@
 // Mode nftables as a mechanism: our table of each family, and what kube-proxy's mode leaves.
 #pragma once
 
-#include <functional>
 #include <string>
 #include <utility>
 
@@ -12,7 +11,6 @@ namespace sluice::dataplane::nftables {
 
 struct MechanismSettings {
   unsigned masquerade_bit = 14;
-  std::function<void(const plan::ObjectKey& service, const std::string& why)> warn = [](const auto&, const auto&) {};
 };
 
 class NftablesMechanism : public Mechanism {

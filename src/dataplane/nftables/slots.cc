@@ -6,29 +6,38 @@
 #include <map>
 #include <numeric>
 
+#include "dataplane/nftables/requests.h"
+
 namespace sluice::dataplane::nftables {
 namespace {
 
 using plan::AddressPort;
 
 // How many slots each weight means: the weights over their greatest common divisor, made smaller in proportion where
-// they are too many. Who has any weight keeps a slot.
+// they are too many. Who has any weight keeps a slot, so there may be as many more than the bound as there are servers.
 class Shares {
  public:
-  Shares(const plan::ServicePortPlan& port, plan::Pool pool) {
+  Shares(const plan::ServicePortPlan& port, plan::Pool pool) : even_(scheduler_of(port) == Scheduler::kTurns) {
+    std::size_t servers = 0;
     for (const plan::RealServer& server : port.real_servers) {
       if (!server.in(pool)) continue;
       divisor_ = std::gcd(divisor_, std::uint64_t{server.weight});
       total_ += server.weight;
+      ++servers;
     }
+    slots_max_ = std::max(kWeightedSlotsMax, 4 * servers);
+    if (slots_max_ + servers > kSlotsMax) slots_max_ = servers < kSlotsMax ? kSlotsMax - servers : 1;
   }
   [[nodiscard]] std::size_t of(std::uint16_t weight) const {
     if (weight == 0) return 0;
-    if (total_ / divisor_ <= kWeightedSlotsMax) return weight / divisor_;
-    return std::max<std::uint64_t>(1, (weight * kWeightedSlotsMax + total_ / 2) / total_);
+    if (even_) return 1;
+    if (total_ / divisor_ <= slots_max_) return weight / divisor_;
+    return std::max<std::uint64_t>(1, (weight * slots_max_ + total_ / 2) / total_);
   }
 
  private:
+  bool even_;
+  std::uint64_t slots_max_ = 0;
   std::uint64_t divisor_ = 0;
   std::uint64_t total_ = 0;
 };

@@ -13,8 +13,10 @@ namespace sluice::dataplane::nftables {
 
 using Slots = std::vector<plan::AddressPort>;
 
-// More weight is more slots, but no more than this many, or one for each real server.
+// More weight is more slots, but no more than this many, or four for each real server if that is more, and never more
+// than can be numbered.
 inline constexpr std::size_t kWeightedSlotsMax = 1024;
+inline constexpr std::size_t kSlotsMax = 0xffff;
 
 // Those of a pool where nothing is there yet: in the order of the real servers, each as often as its weight says.
 Slots fresh_slots(const plan::ServicePortPlan& port, plan::Pool pool);

@@ -40,7 +40,6 @@ struct Treatment {
   [[nodiscard]] bool uses(plan::Pool of) const;
   friend auto operator<=>(const Treatment&, const Treatment&) = default;
 };
-inline constexpr std::uint32_t kSlotsMax = 0xffff;
 
 // A chain and its rules, as text would have them.
 struct Chain {
