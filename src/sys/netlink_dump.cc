@@ -15,6 +15,7 @@
 #include <memory>
 #include <vector>
 
+#include "sys/netlink_calls.h"
 #include "sys/netlink_reply.h"
 
 namespace sluice::sys {
@@ -63,12 +64,13 @@ Result<Progress> read_messages(const char* data, int length, const DumpReader& r
 Result<DumpEnd> dump_once(int bus, const nlmsghdr& request, const DumpReader& reader) {
   reader.restart();
   SLUICE_TRY(const SocketPtr socket, open_socket(bus));
-  if (mnl_socket_sendto(socket.get(), &request, request.nlmsg_len) < 0)
+  const int descriptor = mnl_socket_get_fd(socket.get());
+  if (netlink_calls().send(descriptor, {reinterpret_cast<const char*>(&request), request.nlmsg_len}) < 0)
     return tl::unexpected(dump_error("send a dump request", errno));
   std::vector<char> buffer(kReplyBufferSize);
   bool interrupted = false;
   while (true) {
-    const ssize_t received = mnl_socket_recvfrom(socket.get(), buffer.data(), buffer.size());
+    const ssize_t received = netlink_calls().receive(descriptor, buffer, 0);
     if (received < 0) {
       if (errno == EINTR) continue;  // a signal, not the dump
       return tl::unexpected(dump_error("receive a dump", errno));
@@ -82,8 +84,11 @@ Result<DumpEnd> dump_once(int bus, const nlmsghdr& request, const DumpReader& re
 
 Result<> repeat_dump(const std::function<Result<DumpEnd>()>& attempt) {
   for (int attempts = 0; attempts < kDumpAttemptsMax; ++attempts) {
-    SLUICE_TRY(const DumpEnd end, attempt());
-    if (end == DumpEnd::kComplete) break;
+    const Result<DumpEnd> end = attempt();
+    // Replies were lost, so the list has no end.
+    if (!end && end.error().sys_errno == ENOBUFS && attempts + 1 < kDumpAttemptsMax) continue;
+    if (!end) return tl::unexpected(end.error());
+    if (*end == DumpEnd::kComplete) break;
   }
   return {};
 }

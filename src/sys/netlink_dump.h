@@ -26,7 +26,7 @@ enum class DumpEnd : unsigned char { kComplete, kInterrupted };
 inline constexpr int kDumpAttemptsMax = 5;
 
 // Calls `attempt` until it returns kComplete or fails, at most kDumpAttemptsMax times. For a table that changes all the
-// time a partial list is better than none: the last interrupted attempt counts.
+// time a partial list is better than none: the last interrupted attempt counts. One that lost replies (ENOBUFS) does not.
 Result<> repeat_dump(const std::function<Result<DumpEnd>()>& attempt);
 
 }  // namespace sluice::sys

@@ -7,6 +7,7 @@
 #include <compare>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -142,6 +143,7 @@ class NftBatch {
   NftBatch(Family family, std::string table);
 
   void add_table();
+  void wake_table();  // so that it is not dormant
   void delete_table();
   void add_chain(const NftChain& chain);
   void add_set(const NftSet& set);
@@ -156,10 +158,15 @@ class NftBatch {
 
   [[nodiscard]] std::size_t messages() const { return described_.size(); }
   [[nodiscard]] std::span<const char> bytes() const { return messages_; }  // of all messages
-  // The Error names the first change that the kernel refused. Nothing is done then.
+  // The Error names the first change that the kernel refused. Nothing is done then, except where
+  // nft_outcome_unknown() says otherwise.
   [[nodiscard]] Result<> commit() const;
+  // Whether the kernel would accept it. Nothing is done.
+  [[nodiscard]] Result<> check() const;
 
  private:
+  enum class Ending : std::uint8_t { kCommit, kUndo };
+  [[nodiscard]] Result<> send(Ending ending) const;
   nlmsghdr& begin_message(unsigned type, unsigned flags, std::string description);
   void end_message();
   void put_elements(unsigned type, unsigned flags, const std::string& set, std::span<const NftElement> elements,
@@ -173,6 +180,9 @@ class NftBatch {
   std::size_t last_begins_ = 0;
   std::uint32_t sets_ = 0;
 };
+
+// Whether the kernel's reply to a commit() was lost: all of it may be done, or nothing.
+bool nft_outcome_unknown(const Error& error);
 
 // A table as it is, without the elements of its sets.
 struct NftTable {
@@ -190,7 +200,16 @@ Result<std::optional<NftTable>> read_nft_table(Family family, const std::string&
 // A number that changes with every change of any table of the network namespace: a list longer than one dump can
 // hold compares it before and after. Errc::kUnsupported: the kernel has no nf_tables.
 Result<std::uint32_t> nft_generation();
-// In the order of their bytes. Errc::kNotFound where there is no such set.
+// Receives the elements of a set as the kernel lists them, in no order; where the set grows meanwhile, one may come twice.
+// `restart`: what has come so far is void.
+struct NftElementReader {
+  std::function<void()> restart;
+  std::function<void(const NftElement& element)> element;
+};
+// Errc::kNotFound where there is no such set.
+Result<> read_nft_elements(Family family, const std::string& table, const std::string& set,
+                           const NftElementReader& reader);
+// The same at once, in the order of their bytes, each once.
 Result<std::vector<NftElement>> read_nft_elements(Family family, const std::string& table, const std::string& set);
 
 }  // namespace sluice::sys

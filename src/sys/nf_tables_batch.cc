@@ -27,6 +27,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "sys/netlink_calls.h"
 #include "sys/nf_tables.h"
 #include "sys/nf_tables_detail.h"
 
@@ -47,6 +48,7 @@ constexpr std::size_t kElementBytesMax = 60'000;
 constexpr std::size_t kElementHeaders = 56;
 constexpr std::size_t kValueHeaders = 40;
 constexpr std::size_t kAnswerSize = 64 * 1024;
+constexpr int kReplyLost = EPROTO;  // which the kernel's nf_tables never returns
 
 SetPtr make_set(const std::string& table, const std::string& name) {
   SetPtr set(nftnl_set_alloc(), &nftnl_set_free);
@@ -150,6 +152,7 @@ Result<SocketPtr> open_socket(std::size_t datagram) {
 
 struct Answers {
   bool any = false;
+  bool lost = false;           // some, for want of room
   int error = 0;               // the first refusal
   std::uint32_t sequence = 0;  // of what was refused
 };
@@ -166,19 +169,20 @@ void read_answers(const char* data, int length, Answers& answers) {
   }
 }
 
-// All replies are there when sendmsg(2) has returned, so there is nothing to wait for.
-Result<Answers> receive_answers(mnl_socket& socket) {
+// All replies are there when sendmsg(2) has returned, so there is nothing to wait for. ENOBUFS: there were more than the
+// socket's buffer holds; the first ones are there.
+Answers receive_answers(mnl_socket& socket) {
   Answers answers;
   std::vector<char> buffer(kAnswerSize);
   while (true) {
-    const ssize_t received = ::recv(mnl_socket_get_fd(&socket), buffer.data(), buffer.size(), MSG_DONTWAIT);
+    const ssize_t received = netlink_calls().receive(mnl_socket_get_fd(&socket), buffer, MSG_DONTWAIT);
     if (received >= 0) {
       read_answers(buffer.data(), static_cast<int>(received), answers);
-    } else if (errno == EAGAIN) {
+    } else if (errno == ENOBUFS) {
+      answers.lost = true;
+    } else if (errno != EINTR) {
+      if (errno != EAGAIN) answers.lost = true;
       return answers;
-    } else if (errno != EINTR &&
-               errno != ENOBUFS) {  // ENOBUFS: more refusals than the buffer holds, the first ones among them
-      return tl::unexpected(nft_error("receive the replies", errno));
     }
   }
 }
@@ -191,6 +195,10 @@ std::uint8_t nft_family(Family family) {
 
 std::string nft_table_name(Family family, const std::string& table) {
   return fmt::format("table {} {}", family == Family::kIPv4 ? "ip" : "ip6", table);
+}
+
+bool nft_outcome_unknown(const Error& error) {
+  return error.sys_errno == kReplyLost;
 }
 
 Error nft_error(const std::string& doing, int error) {
@@ -259,6 +267,15 @@ void NftBatch::add_table() {
   const TablePtr table(nftnl_table_alloc(), &nftnl_table_free);
   SLUICE_CHECK(table != nullptr && nftnl_table_set_str(table.get(), NFTNL_TABLE_NAME, table_.c_str()) == 0);
   nlmsghdr& message = begin_message(NFT_MSG_NEWTABLE, NLM_F_CREATE, "add the table");
+  nftnl_table_nlmsg_build_payload(&message, table.get());
+  end_message();
+}
+
+void NftBatch::wake_table() {
+  const TablePtr table(nftnl_table_alloc(), &nftnl_table_free);
+  SLUICE_CHECK(table != nullptr && nftnl_table_set_str(table.get(), NFTNL_TABLE_NAME, table_.c_str()) == 0);
+  nftnl_table_set_u32(table.get(), NFTNL_TABLE_FLAGS, 0);
+  nlmsghdr& message = begin_message(NFT_MSG_NEWTABLE, 0, "wake the table");
   nftnl_table_nlmsg_build_payload(&message, table.get());
   end_message();
 }
@@ -360,6 +377,15 @@ void NftBatch::remove_elements(const std::string& set, std::span<const NftElemen
 }
 
 Result<> NftBatch::commit() const {
+  return send(Ending::kCommit);
+}
+
+// Without its end the kernel tries a batch and undoes it (nfnetlink_rcv_batch()), as `nft --check` wants it.
+Result<> NftBatch::check() const {
+  return send(Ending::kUndo);
+}
+
+Result<> NftBatch::send(Ending ending) const {
   if (described_.empty()) return {};
   std::array<char, 64> frame{};
   const nlmsghdr* begin = nftnl_batch_begin(frame.data(), 0);
@@ -368,22 +394,25 @@ Result<> NftBatch::commit() const {
   datagram.insert(datagram.end(), messages_.begin(), messages_.end());
   reinterpret_cast<nlmsghdr*>(datagram.data() + last)->nlmsg_flags |= NLM_F_ACK;
   const nlmsghdr* end = nftnl_batch_end(frame.data(), static_cast<std::uint32_t>(described_.size() + 1));
-  datagram.insert(datagram.end(), frame.begin(), frame.begin() + end->nlmsg_len);
+  if (ending == Ending::kCommit) datagram.insert(datagram.end(), frame.begin(), frame.begin() + end->nlmsg_len);
 
   SLUICE_TRY(const SocketPtr socket, open_socket(datagram.size()));
   const std::string table = nft_table_name(family_, table_);
-  if (mnl_socket_sendto(socket.get(), datagram.data(), datagram.size()) < 0) {
+  if (netlink_calls().send(mnl_socket_get_fd(socket.get()), datagram) < 0) {
     return tl::unexpected(nft_error(fmt::format("{}: send {} changes", table, described_.size()), errno));
   }
-  SLUICE_TRY(const Answers answers, receive_answers(*socket));
+  const Answers answers = receive_answers(*socket);
   if (answers.error != 0) {
     const bool known = answers.sequence >= 1 && answers.sequence <= described_.size();
     const std::string what =
         known ? described_[answers.sequence - 1] : fmt::format("commit {} changes", described_.size());
     return tl::unexpected(nft_error(fmt::format("{}: {}", table, what), answers.error));
   }
-  if (!answers.any)
-    return tl::unexpected(nft_error(fmt::format("{}: no reply to {} changes", table, described_.size()), EPROTO));
+  // An acknowledgement says that the last change was accepted; where others were refused, those replies may be lost.
+  if (!answers.any || answers.lost) {
+    return tl::unexpected(
+        nft_error(fmt::format("{}: the reply to {} changes was lost", table, described_.size()), kReplyLost));
+  }
   return {};
 }
 

@@ -179,10 +179,10 @@ std::optional<NftVerdict> verdict_of(nftnl_set_elem& element) {
   return verdict;
 }
 
-int append_element(nftnl_set_elem* element, void* data) {
-  static_cast<std::vector<NftElement>*>(data)->push_back(
-      {bytes_of(*element, NFTNL_SET_ELEM_KEY), bytes_of(*element, NFTNL_SET_ELEM_KEY_END),
-       bytes_of(*element, NFTNL_SET_ELEM_DATA), verdict_of(*element)});
+int hand_over(nftnl_set_elem* element, void* data) {
+  static_cast<const NftElementReader*>(data)->element({bytes_of(*element, NFTNL_SET_ELEM_KEY),
+                                                       bytes_of(*element, NFTNL_SET_ELEM_KEY_END),
+                                                       bytes_of(*element, NFTNL_SET_ELEM_DATA), verdict_of(*element)});
   return 0;
 }
 
@@ -222,19 +222,26 @@ Result<std::uint32_t> nft_generation() {
   return generation;
 }
 
-Result<std::vector<NftElement>> read_nft_elements(Family family, const std::string& table, const std::string& set) {
+Result<> read_nft_elements(Family family, const std::string& table, const std::string& set,
+                           const NftElementReader& reader) {
   RequestBuffer buffer{};
   nlmsghdr& request = put_dump_request(buffer, NFT_MSG_GETSETELEM, family);
   mnl_attr_put_strz(&request, NFTA_SET_ELEM_LIST_TABLE, table.c_str());
   mnl_attr_put_strz(&request, NFTA_SET_ELEM_LIST_SET, set.c_str());
+  NftElementReader to = reader;  // libnftnl passes on a pointer to what may change
+  const DumpReader replies{reader.restart, [&](const nlmsghdr& message) {
+                             const SetPtr some(nftnl_set_alloc());
+                             if (nftnl_set_elems_nlmsg_parse(&message, some.get()) < 0) return;
+                             nftnl_set_elem_foreach(some.get(), hand_over, &to);
+                           }};
+  return dump(request, fmt::format("list set {} of {}", set, nft_table_name(family, table)), replies);
+}
+
+Result<std::vector<NftElement>> read_nft_elements(Family family, const std::string& table, const std::string& set) {
   std::vector<NftElement> elements;
-  const DumpReader reader{[&] { elements.clear(); },
-                          [&](const nlmsghdr& message) {
-                            const SetPtr some(nftnl_set_alloc());
-                            if (nftnl_set_elems_nlmsg_parse(&message, some.get()) < 0) return;
-                            nftnl_set_elem_foreach(some.get(), append_element, &elements);
-                          }};
-  SLUICE_CHECK_OK(dump(request, fmt::format("list set {} of {}", set, nft_table_name(family, table)), reader));
+  SLUICE_CHECK_OK(
+      read_nft_elements(family, table, set,
+                        {[&] { elements.clear(); }, [&](const NftElement& element) { elements.push_back(element); }}));
   std::ranges::sort(elements);
   elements.erase(std::unique(elements.begin(), elements.end()), elements.end());
   return elements;
