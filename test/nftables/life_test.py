@@ -165,8 +165,14 @@ class LifeTest(unittest.TestCase):
         self.endpoints(PODS[1])
         self.start()
         self.serves(PODS[1])
-        for damage in (("flush", "ruleset"), ("delete", "table", "ip", "sluice-nftables"), ("flush", "chain", "ip", "sluice-nftables", "services")):
+        table = ("ip", "sluice-nftables")
+        for damage in (("flush", "ruleset"), ("delete", "table", *table), ("flush", "chain", *table, "services"),
+                       ("flush", "map", *table, "frontends"), ("flush", "map", *table, "endpoints"),
+                       ("delete", "element", *table, "frontends", f"{{ {CLUSTER_IP} . tcp . 80 }}"),
+                       ("delete", "element", *table, "endpoints", f"{{ {CLUSTER_IP} . tcp . 80 . 0 }}"),
+                       ("add", "table", *table, "{ flags dormant; }")):
             run("nft", *damage)
+            self.assertNotIn(self.ask(), PODS, damage)
             self.serves(PODS[1])
         self.endpoints(PODS[0])
         self.serves(PODS[0])

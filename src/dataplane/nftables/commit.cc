@@ -54,43 +54,56 @@ nft::ElementChanges merged(std::span<const Unit> units) {
 
 }  // namespace
 
-// What a batch brings of chains and sets.
-struct NftablesDataPlane::PutParts {
-  std::vector<sys::NftSet> sets;
-  std::vector<Parts::LiveChain> chains;
-  std::vector<Treatment> treatments;
-  std::set<std::string> names;  // of the chains
-};
-
 void NftablesDataPlane::put_chain(NftBatch& batch, const Chain& chain, PutParts& put, Run& run) const {
   if (!put.names.insert(chain.name).second || parts_.has(chain)) return;
+  const auto there = parts_.chains().find(chain.name);
+  if (there != parts_.chains().end()) batch.delete_rules(chain.name);
+  // Another program's base chain, to which nothing can lead.
+  if (there != parts_.chains().end() && there->second.chain.hook) batch.delete_chain(chain.name);
   batch.add_chain({chain.name, std::nullopt});
-  if (parts_.has_chain(chain.name)) batch.delete_rules(chain.name);
   for (const sys::NftRule& rule : chain.rules) batch.add_rule(rule);
   run.count(chain.rules.size());
   ++run.outcome.stats.chains_written;
-  put.chains.push_back({{chain.name, std::nullopt}, texts(chain.rules)});
+  put.chains.push_back({{chain.name, std::nullopt}, digest_of(chain.rules)});
 }
 
-void NftablesDataPlane::put_parts(NftBatch& batch, const Step& step, PutParts& put, Run& run) const {
+// A set that is there in another form makes room for ours, in the same transaction; rules that use it go first, and come
+// again in it.
+void NftablesDataPlane::put_own_sets(NftBatch& batch, const Step& step, PutParts& put, Run& run) const {
+  const auto is_there = [this](const sys::NftSet& set) { return parts_.sets().contains(set.name); };
+  if (std::ranges::any_of(step.own.sets, is_there)) {
+    for (const Chain& chain : step.own.chains) {
+      if (parts_.has_chain(chain.name)) batch.delete_rules(chain.name);
+    }
+  }
   for (const sys::NftSet& set : step.own.sets) {
-    if (parts_.has(set)) continue;
+    if (is_there(set)) batch.delete_set(set.name);
     batch.add_set(set);
     run.count(1);
     put.sets.push_back(set);
   }
+}
+
+void NftablesDataPlane::put_parts(NftBatch& batch, const Step& step, PutParts& put, Run& run) const {
+  put_own_sets(batch, step, put, run);
   for (const Chain& chain : step.own.chains) put_chain(batch, chain, put, run);
   for (const Treatment& treatment : step.to.treatments) {
     if (!treatment.sticky.empty() || ready_.contains(treatment)) continue;
     for (const Chain& chain : chains(treatment, fixed_.settings)) put_chain(batch, chain, put, run);
-    put.treatments.push_back(treatment);
+    if (treatment.in_turn.empty()) put.treatments.push_back(treatment);
   }
 }
 
-// Those that a port has to itself and that are there as they must be: rules of a large one are worked out, not kept.
-void NftablesDataPlane::drop_live_parts(Unit& unit) const {
+// Those that a port has to itself and that are there as they must be: rules of a large one are worked out, not kept. Where
+// a set is there in another form, all chains are to be written: put_own_sets() takes their rules away.
+void NftablesDataPlane::drop_live_parts(Unit& unit) {
   for (Step& step : unit.steps) {
     std::erase_if(step.own.sets, [this](const sys::NftSet& set) { return parts_.has(set); });
+    const bool reshaped =
+        std::ranges::any_of(step.own.sets, [this](const sys::NftSet& set) { return parts_.sets().contains(set.name); });
+    if (reshaped) {
+      for (const Chain& chain : step.own.chains) parts_.mark_changed(chain.name);
+    }
     std::erase_if(step.own.chains, [this](const Chain& chain) { return parts_.has(chain); });
   }
 }
@@ -129,6 +142,7 @@ Result<> NftablesDataPlane::commit_or_divide(std::span<Unit> units, Run& run) {
   const auto committed = commit(units, run);
   if (committed) return {};
   const Error& error = committed.error();
+  if (sys::nft_outcome_unknown(error)) return tl::unexpected(error);
   const bool divisible = units.size() > 1;
   if (concerns_all(error, divisible)) return tl::unexpected(error);
   const auto was_refused = [this](const Unit& unit) {
@@ -175,7 +189,8 @@ Result<> NftablesDataPlane::commit_apart(const Unit& unit, const Error& error, R
         progress = true;
         continue;
       }
-      if (committed.error().code == Errc::kPermission) return tl::unexpected(committed.error());
+      const Error& why = committed.error();
+      if (why.code == Errc::kPermission || sys::nft_outcome_unknown(why)) return tl::unexpected(why);
       if (!means_surprise(committed.error())) each.error = committed.error();
       refused.push_back(std::move(each));
     }
@@ -228,7 +243,7 @@ bool NftablesDataPlane::note_if_live(Unit& unit, Run& run) {
       if (!treatment.sticky.empty() || ready_.contains(treatment)) continue;
       const auto all = chains(treatment, fixed_.settings);
       if (!std::ranges::all_of(all, [this](const Chain& chain) { return parts_.has(chain); })) return false;
-      ready_.insert(treatment);
+      if (treatment.in_turn.empty()) ready_.insert(treatment);
     }
   }
   count_shared(unit);
@@ -236,37 +251,67 @@ bool NftablesDataPlane::note_if_live(Unit& unit, Run& run) {
   return true;
 }
 
-Result<> NftablesDataPlane::commit(std::span<Unit> units, Run& run) {
-  for (const Unit& unit : units) count_shared(unit);
-  NftBatch batch = run.beginning ? *run.beginning : NftBatch(options_.family, kTableName);
-  const ApplyStats stats_before = run.outcome.stats;
+// What a commit of some units is, and what is live after it.
+struct NftablesDataPlane::Draft {
+  NftBatch batch;
   PutParts parts;
-  for (const Unit& unit : units) {
-    for (const Step& step : unit.steps) put_parts(batch, step, parts, run);
+  ElementSums sums;
+};
+
+NftablesDataPlane::Draft NftablesDataPlane::draft(std::span<Unit> units, Run& run) {
+  Draft draft{run.beginning ? *run.beginning : NftBatch(options_.family, kTableName), {}, sums_};
+  if (run.beginning) {
+    draft.parts = run.parts_of_beginning;
+    draft.sums.add(kNodeAddresses, run.node_addresses_of_beginning);
   }
-  const nft::ElementChanges changes = merged(units);
-  const bool full = run.live.has_value();
-  const auto put = [&](const std::string& set, const nft::Elements& elements, auto method) {
-    (batch.*method)(set, elements);
+  for (const Unit& unit : units) {
+    for (const Step& step : unit.steps) put_parts(draft.batch, step, draft.parts, run);
+  }
+  const auto put = [&](const std::string& set, const nft::Elements& elements, Verb verb) {
+    if (verb == Verb::kAdd) {
+      draft.batch.add_elements(set, elements);
+      draft.sums.add(set, elements);
+    } else {
+      draft.batch.remove_elements(set, elements);
+      draft.sums.remove(set, elements);
+    }
     run.count(elements.size());
   };
+  const nft::ElementChanges changes = merged(units);
   // Removals come first: a range, or another value of the same key, may be in the way.
-  for (const auto& [set, elements] : changes.remove) put(set, elements, &NftBatch::remove_elements);
-  for (const auto& [set, elements] : changes.add) put(set, elements, &NftBatch::add_elements);
-  put(kHairpins, hairpins_.missing(), &NftBatch::add_elements);
-  if (!full) {
-    put(kClusterIps, cluster_ips_.missing(), &NftBatch::add_elements);
-    put(kClusterIps, cluster_ips_.superfluous(), &NftBatch::remove_elements);
-    put(kHairpins, hairpins_.superfluous(), &NftBatch::remove_elements);
-  }
-  auto committed = batch.messages() == 0 ? Result<>() : options_.commit(batch);
+  for (const auto& [set, elements] : changes.remove) put(set, elements, Verb::kRemove);
+  for (const auto& [set, elements] : changes.add) put(set, elements, Verb::kAdd);
+  put(kHairpins, hairpins_.missing(), Verb::kAdd);
+  if (run.live) return draft;
+  put(kClusterIps, cluster_ips_.missing(), Verb::kAdd);
+  put(kClusterIps, cluster_ips_.superfluous(), Verb::kRemove);
+  put(kHairpins, hairpins_.superfluous(), Verb::kRemove);
+  return draft;
+}
+
+// The number of the generation grows by one with each commit, ours or another program's. So where it is the one counted
+// here, nobody else has changed any table.
+Result<> NftablesDataPlane::put_through(const NftBatch& batch) {
+  const auto committed = options_.commit(batch);
+  if (committed && generation_ && ++*generation_ == 0) generation_ = 1;  // the kernel leaves out 0
+  return committed;
+}
+
+Result<> NftablesDataPlane::commit(std::span<Unit> units, Run& run) {
+  for (const Unit& unit : units) count_shared(unit);
+  const bool full = run.live.has_value();
+  const ApplyStats stats_before = run.outcome.stats;
+  Draft drafted = draft(units, run);
+  auto committed = drafted.batch.messages() == 0 ? Result<>() : put_through(drafted.batch);
   if (!committed) {
     run.outcome.stats = stats_before;
     for (const Unit& unit : units) discount_shared(unit);
     return committed;
   }
-  if (batch.messages() > 0) ++run.outcome.stats.kernel_transactions;
+  if (drafted.batch.messages() > 0) ++run.outcome.stats.kernel_transactions;
   run.beginning.reset();
+  sums_ = std::move(drafted.sums);
+  PutParts& parts = drafted.parts;
   for (const sys::NftSet& set : parts.sets) parts_.put(set);
   for (Parts::LiveChain& chain : parts.chains) parts_.put(std::move(chain));
   ready_.insert(parts.treatments.begin(), parts.treatments.end());
@@ -278,6 +323,49 @@ Result<> NftablesDataPlane::commit(std::span<Unit> units, Run& run) {
   }
   for (Unit& unit : units) note_committed(unit, run);
   return {};
+}
+
+// Whether the kernel would accept it. Nothing is done.
+Result<> NftablesDataPlane::check(std::span<Unit> units, Run& run) {
+  for (const Unit& unit : units) count_shared(unit);
+  const ApplyStats stats_before = run.outcome.stats;
+  const Draft drafted = draft(units, run);
+  run.outcome.stats = stats_before;
+  for (const Unit& unit : units) discount_shared(unit);
+  return options_.check(drafted.batch);
+}
+
+void NftablesDataPlane::find_refused(std::span<Unit> units, Run& run, std::vector<std::pair<Unit*, Error>>& refused) {
+  if (units.empty()) return;
+  const auto accepted = check(units, run);
+  if (accepted) return;
+  if (units.size() == 1) {
+    refused.emplace_back(&units[0], accepted.error());
+    return;
+  }
+  find_refused(units.first(units.size() / 2), run, refused);
+  find_refused(units.subspan(units.size() / 2), run, refused);
+}
+
+Result<> NftablesDataPlane::commit_at_once(std::vector<Unit> units, Run& run) {
+  while (true) {
+    const auto committed = commit(units, run);
+    if (committed || concerns_all(committed.error(), true) || sys::nft_outcome_unknown(committed.error()))
+      return committed;
+    std::vector<std::pair<Unit*, Error>> refused;
+    find_refused(units, run, refused);
+    if (refused.empty() || refused.size() == units.size()) return committed;  // it is none of them
+    std::set<const Unit*> out;
+    for (const auto& [unit, error] : refused) {
+      refuse(*unit, error, false, run);
+      out.insert(unit);
+    }
+    std::vector<Unit> rest;
+    for (Unit& unit : units) {
+      if (!out.contains(&unit)) rest.push_back(std::move(unit));
+    }
+    units = std::move(rest);
+  }
 }
 
 void NftablesDataPlane::note_committed(Unit& unit, Run& run) {
@@ -294,11 +382,14 @@ void NftablesDataPlane::note_committed(Unit& unit, Run& run) {
   }
 }
 
-Result<> NftablesDataPlane::commit_elements(const std::string& set, std::span<const NftElement> elements,
-                                            PutElements put, Run& run) {
+Result<> NftablesDataPlane::commit_elements(const std::string& set, std::span<const NftElement> elements, Verb verb,
+                                            Run& run) {
   NftBatch batch(options_.family, kTableName);
-  (batch.*put)(set, elements);
-  SLUICE_CHECK_OK(options_.commit(batch));
+  if (verb == Verb::kAdd) batch.add_elements(set, elements);
+  if (verb == Verb::kRemove) batch.remove_elements(set, elements);
+  SLUICE_CHECK_OK(put_through(batch));
+  if (verb == Verb::kAdd) sums_.add(set, elements);
+  if (verb == Verb::kRemove) sums_.remove(set, elements);
   ++run.outcome.stats.kernel_transactions;
   run.count(elements.size());
   return {};
@@ -307,7 +398,7 @@ Result<> NftablesDataPlane::commit_elements(const std::string& set, std::span<co
 Result<> NftablesDataPlane::add_elements(const std::string& set, std::span<const NftElement> elements, Run& run) {
   while (!elements.empty()) {
     const auto some = elements.first(std::min(elements.size(), options_.batch_objects_max));
-    SLUICE_CHECK_OK(commit_elements(set, some, &NftBatch::add_elements, run));
+    SLUICE_CHECK_OK(commit_elements(set, some, Verb::kAdd, run));
     elements = elements.subspan(some.size());
   }
   return {};
@@ -323,11 +414,11 @@ Result<> NftablesDataPlane::remove_elements(const std::string& set, std::span<co
 }
 
 Result<> NftablesDataPlane::remove_or_divide(const std::string& set, std::span<const NftElement> elements, Run& run) {
-  const auto removed = commit_elements(set, elements, &NftBatch::remove_elements, run);
+  const auto removed = commit_elements(set, elements, Verb::kRemove, run);
   if (removed) return {};
   const Error& error = removed.error();
   const bool divisible = elements.size() > 1;
-  if (concerns_all(error, divisible)) return tl::unexpected(error);
+  if (concerns_all(error, divisible) || sys::nft_outcome_unknown(error)) return tl::unexpected(error);
   if (means_surprise(error) && !run.surprises_are_refusals) return tl::unexpected(error);
   if (divisible && run.refusals < kRefusalsMax) {
     SLUICE_CHECK_OK(remove_or_divide(set, elements.first(elements.size() / 2), run));

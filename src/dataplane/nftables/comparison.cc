@@ -5,7 +5,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <map>
+#include <optional>
 #include <set>
 
 #include "dataplane/nftables/shared_elements.h"
@@ -93,13 +95,18 @@ class Comparison {
     for (const auto& [name, rules] : chains_) {
       if (!table.chains.contains(name)) {
         difference_.missing.push_back(fmt::format("nftables chain {}", name));
-      } else if (rules_of(table, name) != rules) {
-        difference_.missing.push_back(fmt::format("the rules of nftables chain {}", name));
+        continue;
       }
+      if (rules_of(table, name) != rules)
+        difference_.missing.push_back(fmt::format("the rules of nftables chain {}", name));
+      const auto fixed = std::ranges::find(fixed_.chains, name, &sys::NftChain::name);
+      const sys::NftChain wanted = fixed == fixed_.chains.end() ? sys::NftChain{name, std::nullopt} : *fixed;
+      if (table.chains.at(name) != wanted)
+        difference_.missing.push_back(fmt::format("type, hook, priority and policy of nftables chain {}", name));
     }
     for (const auto& [name, chain] : table.chains) {
       const auto known = parts.chains().find(name);
-      const bool idle = known != parts.chains().end() && known->second.rules == rules_of(table, name);
+      const bool idle = known != parts.chains().end() && known->second.rules == digest_of(rules_of(table, name));
       if (!chains_.contains(name) && !idle) difference_.unexpected.push_back(fmt::format("nftables chain {}", name));
     }
   }

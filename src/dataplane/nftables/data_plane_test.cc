@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <functional>
 
 #include "base/ip_literals.h"
 #include "dataplane/nftables/test_ports.h"
@@ -56,6 +57,104 @@ TEST(Cost, OfAChangeIsTheChangesAlone) {
     EXPECT_THAT(costs, ElementsAre(3, 5, 2, 4, 3, 4, 5));
     EXPECT_EQ(costs_beside(600), costs);
   });
+}
+
+// A Service of some kind, as the index-th of that kind.
+using Make = std::function<Port(unsigned index)>;
+
+struct Kind {
+  const char* name;
+  Family family;
+  Make before;
+  Make after;
+  std::size_t written;
+};
+
+Port of_kind(Family family, unsigned index, unsigned far, const std::function<void(model::Service&, unsigned)>& with) {
+  const bool v4 = family == Family::kIPv4;
+  const auto address = [&](const char* begin4, const char* begin6, unsigned number) {
+    return (v4 ? begin4 : begin6) + std::to_string(number);
+  };
+  model::Service wanted = make_service(fmt::format("kind-{}", index), {service_port("p", 80)},
+                                       {address("10.96.77.", "fd00:96::", index + 1)});
+  with(wanted, index);
+  std::vector<std::string> all{address("10.1.0.", "fd01::", 200) + " @self"};
+  for (unsigned i = 1; i <= far; ++i) all.push_back(address("10.1.0.", "fd01::", i) + " @far");
+  const auto protocol = wanted.ports[0].protocol;
+  return plan_of(wanted, {make_slice("slice", wanted.key.name, {slice_port("p", 8080, protocol)}, all, family)})
+      .ports.at(0);
+}
+
+void balanced(model::Service& service, unsigned index) {
+  service.type = model::ServiceType::kLoadBalancer;
+  service.ingress = {{ip("203.0.113." + std::to_string(index + 1))}};
+}
+void balanced_local(model::Service& service, unsigned index) {
+  balanced(service, index);
+  service.external_traffic_policy = model::TrafficPolicy::kLocal;
+}
+void with_ranges(model::Service& service, unsigned index) {
+  balanced(service, index);
+  service.source_ranges = {cidr("198.51.100.0/24")};
+}
+void with_more_ranges(model::Service& service, unsigned index) {
+  with_ranges(service, index);
+  service.source_ranges.push_back(cidr("192.0.2.0/24"));
+}
+void with_node_port(model::Service& service, unsigned index) {
+  service.type = model::ServiceType::kNodePort;
+  service.ports[0].node_port = static_cast<std::uint16_t>(30000 + index);
+}
+
+std::vector<Kind> kinds() {
+  const auto plain = [](model::Service&, unsigned) {};
+  const auto udp = [](model::Service& service, unsigned) { service.ports[0].protocol = Protocol::kUdp; };
+  const auto local = [](model::Service& service, unsigned) {
+    service.internal_traffic_policy = model::TrafficPolicy::kLocal;
+  };
+  const auto make = [](Family family, unsigned far, std::function<void(model::Service&, unsigned)> with) -> Make {
+    return [=](unsigned index) { return of_kind(family, index, far, with); };
+  };
+  using enum Family;
+  return {
+      // Its slot, and the frontend, old and new.
+      {"an endpoint more, IPv4", kIPv4, make(kIPv4, 1, plain), make(kIPv4, 2, plain), 3},
+      {"an endpoint more, IPv6", kIPv6, make(kIPv6, 1, plain), make(kIPv6, 2, plain), 3},
+      {"an endpoint more, UDP", kIPv4, make(kIPv4, 1, udp), make(kIPv4, 2, udp), 3},
+      // Which no client here gets.
+      {"a far endpoint more, internal policy Local", kIPv4, make(kIPv4, 1, local), make(kIPv4, 2, local), 0},
+      // The same at each address.
+      {"an endpoint more, node port", kIPv4, make(kIPv4, 1, with_node_port), make(kIPv4, 2, with_node_port), 6},
+      {"an endpoint more, load balancer", kIPv4, make(kIPv4, 1, balanced), make(kIPv4, 2, balanced), 6},
+      {"a far endpoint more, external policy Local", kIPv4, make(kIPv4, 1, balanced_local),
+       make(kIPv4, 2, balanced_local), 6},
+      {"a range more", kIPv4, make(kIPv4, 1, with_ranges), make(kIPv4, 1, with_more_ranges), 1},
+      {"a range less", kIPv4, make(kIPv4, 1, with_more_ranges), make(kIPv4, 1, with_ranges), 1},
+      {"another policy", kIPv4, make(kIPv4, 1, balanced), make(kIPv4, 1, balanced_local), 3},
+  };
+}
+
+std::size_t cost_beside(const Kind& kind, unsigned others) {
+  Hand hand;
+  Options options;
+  options.family = kind.family;
+  const auto plane = open_plane(hand, options);
+  std::vector<Port> ports{kind.before(0), kind.before(1), kind.after(2)};
+  for (unsigned i = 3; i < 3 + others; ++i) ports.push_back(kind.before(i));
+  must_apply(*plane, full(ports));
+  hand.messages.clear();
+  const Outcome outcome = must_apply(*plane, change(kind.before(0), kind.after(0)));
+  EXPECT_THAT(outcome.refused, IsEmpty());
+  EXPECT_LE(hand.messages.size(), 1u) << "one transaction";
+  return outcome.stats.rules_written;
+}
+
+TEST(Cost, OfEachKindOfChangeIsItsOwnHoweverManyOthersThereAre) {
+  for (const Kind& kind : kinds()) {
+    SCOPED_TRACE(kind.name);
+    in_fresh_netns([&kind] { EXPECT_EQ(cost_beside(kind, 5), kind.written); });
+    in_fresh_netns([&kind] { EXPECT_EQ(cost_beside(kind, 200), kind.written); });
+  }
 }
 
 TEST(Cost, OfManyChangesAtOnceIsOneTransaction) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Two routes and the node's share make a treatment: where pods, the node and outsiders get the same pool, it is "one of
-// so many"; where they do not, which is policy Local, the chain tells them apart.
+// so many"; where they do not, which is policy Local, the chain distinguishes them.
 #include "dataplane/nftables/encode.h"
 
 #include <fmt/format.h>
@@ -69,10 +69,21 @@ class Encoder {
   }
 
  private:
+  // The plan has ranges in force where there are endpoints. Where there are none, whom they do not let in learns
+  // nothing all the same: the range drops first, as in kube-proxy's mode nftables.
+  [[nodiscard]] bool guarded_without_endpoints(const Frontend& frontend) const {
+    if (port_.has_endpoints || port_.source_ranges.empty()) return false;
+    if (frontend.kind == FrontendKind::kLoadBalancerIp) return true;
+    return frontend.kind == FrontendKind::kExternalIp &&
+           std::ranges::any_of(port_.frontends, [&](const Frontend& other) {
+             return other.kind == FrontendKind::kLoadBalancerIp && other.address == frontend.address;
+           });
+  }
+
   [[nodiscard]] Treatment treatment_of(const Frontend& frontend) const {
     const Routes& routes = port_.routes(frontend);
     Treatment treatment;
-    treatment.filtered = frontend.filtered;
+    treatment.filtered = frontend.filtered || guarded_without_endpoints(frontend);
     treatment.found_by = frontend.kind == FrontendKind::kNodePort ? FoundBy::kNodePort : FoundBy::kAddress;
     if (routes.pod.pool == routes.outside.pool && routes.node.pool == routes.outside.pool) {
       if (routes.outside.verdict == Verdict::kDrop) return Treatment{Kind::kDrop};
@@ -86,10 +97,14 @@ class Encoder {
       if (routes.outside.verdict == Verdict::kForward)
         treatment.local_slots = static_cast<std::uint16_t>(slots_.local.size());
     }
-    if (treatment.slots == 0) return Treatment{};
+    if (treatment.slots == 0 && treatment.local_slots == 0) {
+      Treatment refuse;
+      refuse.filtered = treatment.filtered;
+      return refuse;
+    }
     if (!sticky_.empty()) {
       treatment.sticky = sticky_;
-      treatment.slots = 1;
+      treatment.slots = std::min<std::uint16_t>(treatment.slots, 1);
       treatment.local_slots = std::min<std::uint16_t>(treatment.local_slots, 1);
     }
     if (sticky_.empty() && takes_turns(scheduler_of(port_))) treatment.in_turn = own_word(port_);
@@ -110,8 +125,7 @@ class Encoder {
         if (treatment.uses(pool)) put_endpoints(keys, pool);
       }
     }
-    if (treatment.forwards() && treatment.filtered)
-      put_source_ranges({frontend.address, port_.key.protocol, frontend.port});
+    if (treatment.filtered) put_source_ranges({frontend.address, port_.key.protocol, frontend.port});
     if (frontend.kind == FrontendKind::kClusterIp) encoded_.cluster_ips.push_back({nft::encode(frontend.address), {}});
     encoded_.treatments.push_back(treatment);
   }

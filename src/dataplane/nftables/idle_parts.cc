@@ -42,10 +42,10 @@ struct NftablesDataPlane::Removal {
 };
 
 std::vector<NftablesDataPlane::IdlePart> NftablesDataPlane::idle_parts() const {
-  const PartNames names = parts_.idle();
+  const PartNames& names = parts_.idle();
   std::vector<IdlePart> idle;
   for (const std::string& chain : names.chains)
-    idle.push_back({false, chain, 1 + parts_.chains().at(chain).rules.size()});
+    idle.push_back({false, chain, 1 + parts_.chains().at(chain).rules.count});
   for (const std::string& set : names.sets) idle.push_back({true, set});
   return idle;
 }
@@ -87,7 +87,7 @@ Result<> NftablesDataPlane::remove_parts(std::span<const IdlePart> parts, Remova
   each(false, &NftBatch::delete_rules);
   each(true, &NftBatch::delete_set);
   each(false, &NftBatch::delete_chain);
-  const auto committed = options_.commit(batch);
+  const auto committed = put_through(batch);
   if (committed) {
     removal.removed += parts.size();
     for (const IdlePart& part : parts) forget_part(part);
@@ -95,6 +95,7 @@ Result<> NftablesDataPlane::remove_parts(std::span<const IdlePart> parts, Remova
   }
   ++cleanup_failures_;
   // What is not there, another program has removed: intact() sees that.
+  if (sys::nft_outcome_unknown(committed.error())) return tl::unexpected(committed.error());
   if (means_surprise(committed.error()) || committed.error().code == Errc::kPermission)
     return tl::unexpected(committed.error());
   if (parts.size() == 1) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Our table of one family: its maps, but for those of affinity.h, and the chains that do not depend on Services. docs/mode-nftables.md shows it as
-// nft prints it.
+// Our table of one family: its maps, but for those of affinity.h, and the chains that do not depend on Services.
+// test/golden/nftables has it as nft prints it.
 #pragma once
 
 #include <string>

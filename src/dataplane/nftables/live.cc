@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The kernel lists chains, rules, sets and the elements of each set by dumps of their own, so what another process
-// changes meanwhile may be seen half. The number of the generation tells; where it moves on all the time, since others
+// changes meanwhile may be seen half. The number of the generation shows that; where it moves on all the time, since others
 // change tables of theirs, the last reading counts: a change that does not fit is refused as a whole, and read again.
 #include "dataplane/nftables/live.h"
 
@@ -13,10 +13,10 @@ namespace {
 
 constexpr int kReadingsMax = 3;
 
-bool has_all(const sys::NftTable& table, const std::vector<sys::NftSet>& wanted) {
+bool has_no_other(const sys::NftTable& table, const std::vector<sys::NftSet>& wanted) {
   return std::ranges::all_of(wanted, [&](const sys::NftSet& set) {
     const auto found = table.sets.find(set.name);
-    return found != table.sets.end() && found->second == set;
+    return found == table.sets.end() || found->second == set;
   });
 }
 
@@ -34,12 +34,13 @@ Result<Live> Live::read(Family family, const std::vector<sys::NftSet>& wanted_se
   for (int reading = 1;; ++reading) {
     Live live;
     SLUICE_TRY(const std::uint32_t before, sys::nft_generation());
+    live.generation_ = before;
     SLUICE_TRY(live.table_, sys::read_nft_table(family, kTableName));
     if (!live.table_) return live;
-    live.usable_ = !live.table_->dormant && has_all(*live.table_, wanted_sets);
+    live.usable_ = has_no_other(*live.table_, wanted_sets);
     bool gone = false;
     for (const sys::NftSet& set : wanted_sets) {
-      if (!live.usable_) continue;
+      if (!live.usable_ || !live.table_->sets.contains(set.name)) continue;
       auto elements = sys::read_nft_elements(family, kTableName, set.name);
       gone = !elements && elements.error().code == Errc::kNotFound;
       if (gone) break;
@@ -82,6 +83,12 @@ std::vector<Live::Place> Live::beginning_with(const std::string& set, std::span<
 
 void Live::settle(const Place& place) {
   sets_.at(*place.set).settled[place.index] = true;
+}
+
+const nft::Elements& Live::all(const std::string& set) const {
+  static const nft::Elements kNone;
+  const auto found = sets_.find(set);
+  return found == sets_.end() ? kNone : found->second.all;
 }
 
 nft::Elements Live::unsettled(const std::string& set) const {

@@ -20,8 +20,10 @@ class Live {
   static Result<Live> read(Family family, const std::vector<sys::NftSet>& wanted_sets);
 
   [[nodiscard]] const std::optional<sys::NftTable>& table() const { return table_; }
-  // Whether the table can be kept: it is there, with the sets that are wanted, and not dormant.
+  // Whether the table can be kept: it is there, and of the sets that are wanted it has none in another form.
   [[nodiscard]] bool usable() const { return usable_; }
+  // When the reading began.
+  [[nodiscard]] std::uint32_t generation() const { return generation_; }
 
   // Where to find an element: its set's name, and its place there.
   struct Place {
@@ -41,6 +43,7 @@ class Live {
     sets_.clear();
     usable_ = false;
   }
+  [[nodiscard]] const nft::Elements& all(const std::string& set) const;
   [[nodiscard]] nft::Elements unsettled(const std::string& set) const;
 
  private:
@@ -49,6 +52,7 @@ class Live {
     std::vector<bool> settled;
   };
   std::optional<sys::NftTable> table_;
+  std::uint32_t generation_ = 0;
   bool usable_ = false;
   std::map<std::string, Elements> sets_;
 };

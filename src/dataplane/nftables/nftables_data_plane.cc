@@ -28,6 +28,16 @@ using sys::NftTable;
 
 constexpr int kFullAttemptsMax = 3;
 
+// Rules go with a chain that is made anew.
+bool has_rules_kept(const NftTable& table, const sys::NftChain& chain, const std::vector<std::string>& rules) {
+  const auto found = table.chains.find(chain.name);
+  const bool stays = found != table.chains.end() && found->second.hook.has_value() == chain.hook.has_value() &&
+                     (!chain.hook || (found->second.hook->type == chain.hook->type &&
+                                      found->second.hook->number == chain.hook->number &&
+                                      found->second.hook->priority == chain.hook->priority));
+  return stays && rules_of(table, chain.name) == rules;
+}
+
 }  // namespace
 
 NftablesDataPlane::NftablesDataPlane(Options options)
@@ -88,7 +98,8 @@ Result<Outcome> NftablesDataPlane::apply(const Changes& changes) {
     run.surprises_are_refusals = attempt == kFullAttemptsMax;
     applied_ = false;
     const auto applied = apply_full(changes, run);
-    if (!applied && attempt < kFullAttemptsMax && means_surprise(applied.error())) continue;
+    const bool may_help = !applied && (means_surprise(applied.error()) || sys::nft_outcome_unknown(applied.error()));
+    if (may_help && attempt < kFullAttemptsMax) continue;
     if (!applied) return tl::unexpected(applied.error());
     applied_ = true;
     name_held(run);
@@ -99,7 +110,9 @@ Result<Outcome> NftablesDataPlane::apply(const Changes& changes) {
 
 Result<> NftablesDataPlane::apply_full(const Changes& changes, Run& run) {
   SLUICE_TRY(run.live, Live::read(options_.family, fixed_.sets));
+  generation_ = run.live->generation();
   parts_.clear();
+  sums_.clear();
   ready_.clear();
   slots_.clear();
   refused_.clear();
@@ -109,7 +122,7 @@ Result<> NftablesDataPlane::apply_full(const Changes& changes, Run& run) {
     if (change.after) ports.push_back(change.after);
   }
   std::ranges::stable_sort(ports, {}, [](const plan::ServicePortPlanPtr& port) { return importance(*port); });
-  const bool anew = must_write_anew(*run.live, ports);
+  const bool anew = must_write_anew(*run.live);
   const bool over_another = anew && run.live->table();
   run.beginning.emplace(options_.family, kTableName);
   if (over_another) {
@@ -120,8 +133,12 @@ Result<> NftablesDataPlane::apply_full(const Changes& changes, Run& run) {
   }
   cluster_ips_.assign(run.live->unsettled(kClusterIps));
   hairpins_.assign(run.live->unsettled(kHairpins));
-  if (!anew) parts_.assign(*run.live->table(), fixed_.chains, fixed_.sets);
+  if (!anew) {
+    parts_.assign(*run.live->table(), fixed_.chains, fixed_.sets);
+    for (const sys::NftSet& set : fixed_.sets) sums_.add(set.name, run.live->all(set.name));
+  }
   put_fixed(*run.beginning, *run.live, anew, run);
+  if (!anew) put_marking_chains(ports, run);
   if (!over_another) SLUICE_CHECK_OK(commit({}, run));
   // Batch by batch: all units at once are as large as the whole table.
   std::vector<Unit> units;
@@ -144,47 +161,49 @@ Result<> NftablesDataPlane::apply_full(const Changes& changes, Run& run) {
     objects += size;
     units.push_back(*std::move(unit));
   }
-  if (!units.empty()) SLUICE_CHECK_OK(commit_or_divide(units, run));
-  if (over_another) SLUICE_CHECK_OK(commit({}, run));  // where there was nothing to begin with
+  SLUICE_CHECK_OK(over_another ? commit_at_once(std::move(units), run) : commit_or_divide(units, run));
   return commit_rest(run);
 }
 
-// Where chains or sets are others than ours, as those of an earlier version are, the table is replaced as a whole.
-bool NftablesDataPlane::must_write_anew(const Live& live, const std::vector<plan::ServicePortPlanPtr>& ports) const {
+// Where a map or set has another form, as one of an earlier version may, the table is replaced as a whole: too much leads to
+// it. So it is where chains may lead to one that must be a base chain, to which nothing can.
+bool NftablesDataPlane::must_write_anew(const Live& live) const {
   if (!live.usable()) return true;
-  const sys::NftTable& table = *live.table();
-  for (const sys::NftChain& chain : fixed_.chains) {
-    const auto found = table.chains.find(chain.name);
-    if (found == table.chains.end() || found->second != chain) return true;
-  }
-  const auto other_chain = [&](const std::string& name) {
-    const auto found = table.chains.find(name);
-    return found != table.chains.end() && found->second.hook;
-  };
-  const auto other_set = [&](const sys::NftSet& set) {
-    const auto found = table.sets.find(set.name);
-    return found != table.sets.end() && !same_set(found->second, set);
-  };
-  return std::ranges::any_of(ports, [&](const plan::ServicePortPlanPtr& port) {
-    const auto unit = unit_over_live(port, live, fixed_.settings);
-    return unit && std::ranges::any_of(unit->steps, [&](const Step& step) {
-             return std::ranges::any_of(step.to_parts.chains, other_chain) ||
-                    std::ranges::any_of(step.own.sets, other_set);
-           });
+  return std::ranges::any_of(fixed_.chains, [&](const sys::NftChain& chain) {
+    const auto found = live.table()->chains.find(chain.name);
+    return chain.hook && found != live.table()->chains.end() && !found->second.hook;
   });
 }
 
+// So that the chain is there, with its type, hook, priority and policy.
+void NftablesDataPlane::put_fixed_chain(NftBatch& batch, const Live& live, const sys::NftChain& chain) const {
+  const auto found = live.table()->chains.find(chain.name);
+  if (found != live.table()->chains.end() && found->second == chain) return;
+  sys::NftChain with_policy = found == live.table()->chains.end() ? chain : found->second;
+  if (with_policy.hook && chain.hook) with_policy.hook->policy = chain.hook->policy;
+  if (with_policy != chain) {  // what the kernel does not change, it makes anew; nothing leads to a base chain
+    batch.delete_rules(chain.name);
+    batch.delete_chain(chain.name);
+  }
+  batch.add_chain(chain);
+}
+
 void NftablesDataPlane::put_fixed(NftBatch& batch, const Live& live, bool anew, Run& run) const {
-  if (anew) {
-    batch.add_table();
-    for (const sys::NftSet& set : fixed_.sets) batch.add_set(set);
-    for (const sys::NftChain& chain : fixed_.chains) batch.add_chain(chain);
-    run.count(fixed_.sets.size());
+  if (anew) batch.add_table();
+  if (!anew && live.table()->dormant) batch.wake_table();
+  for (const sys::NftSet& set : fixed_.sets) {
+    if (!anew && live.table()->sets.contains(set.name)) continue;
+    batch.add_set(set);
+    run.count(1);
+  }
+  for (const sys::NftChain& chain : fixed_.chains) {
+    if (anew) batch.add_chain(chain);
+    if (!anew) put_fixed_chain(batch, live, chain);
   }
   const auto wanted = by_chain(fixed_.rules);
   for (const sys::NftChain& chain : fixed_.chains) {
     const auto found = wanted.find(chain.name);
-    if (found == wanted.end() || (!anew && rules_of(*live.table(), chain.name) == found->second)) continue;
+    if (found == wanted.end() || (!anew && has_rules_kept(*live.table(), chain, found->second))) continue;
     if (!anew) batch.delete_rules(chain.name);
     for (const sys::NftRule& rule : fixed_.rules) {
       if (rule.chain() != chain.name) continue;
@@ -193,11 +212,37 @@ void NftablesDataPlane::put_fixed(NftBatch& batch, const Live& live, bool anew, 
     }
     ++run.outcome.stats.chains_written;
   }
-  nft::Elements missing;
+  nft::Elements& missing = run.node_addresses_of_beginning;
   std::ranges::copy_if(fixed_.node_addresses(), std::back_inserter(missing),
                        [&](const NftElement& element) { return !live.find(kNodeAddresses, element); });
   batch.add_elements(kNodeAddresses, missing);
   run.count(missing.size());
+}
+
+// With another bit of the mark than an earlier process had, nat-postrouting and the chains that set the bit change together:
+// in between, who must be hidden would not be.
+void NftablesDataPlane::put_marking_chains(const std::vector<plan::ServicePortPlanPtr>& ports, Run& run) const {
+  const auto wanted = by_chain(fixed_.rules);
+  const auto& there = rules_of(*run.live->table(), kPostrouting);
+  if (there.empty() || there == wanted.at(kPostrouting)) return;
+  const auto put = [&](const Chain& chain) {
+    const bool marks = chain.name.starts_with("hide-") || chain.name.starts_with("by-source-");
+    if (marks && parts_.has_chain(chain.name)) put_chain(*run.beginning, chain, run.parts_of_beginning, run);
+  };
+  for (const plan::ServicePortPlanPtr& port : ports) {
+    const auto unit = unit_over_live(port, *run.live, fixed_.settings);
+    if (!unit) continue;
+    for (const Step& step : unit->steps) {
+      const bool all_there = std::ranges::all_of(step.to_parts.chains,
+                                                 [this](const std::string& chain) { return parts_.has_chain(chain); });
+      if (!all_there) continue;  // what they lead to may be missing
+      for (const Chain& chain : step.own.chains) put(chain);
+      for (const Treatment& treatment : step.to.treatments) {
+        if (!treatment.sticky.empty()) continue;
+        for (const Chain& chain : chains(treatment, fixed_.settings)) put(chain);
+      }
+    }
+  }
 }
 
 Result<> NftablesDataPlane::apply_partial(const std::vector<plan::Change>& ports, Run& run) {
@@ -227,15 +272,16 @@ PortSlots NftablesDataPlane::known_slots(const plan::ServicePortPlan& port) cons
 
 bool NftablesDataPlane::is_expected(const NftTable& table) const {
   const auto wanted = by_chain(fixed_.rules);
-  const auto has_rules = [&](const std::string& chain, const std::vector<std::string>& rules) {
-    return table.chains.contains(chain) && rules_of(table, chain) == rules;
+  const auto has_rules = [&](const std::string& chain, const RulesDigest& rules) {
+    return table.chains.contains(chain) && digest_of(rules_of(table, chain)) == rules;
   };
   if (table.dormant || table.chains.size() != fixed_.chains.size() + parts_.chains().size() ||
       table.sets.size() != fixed_.sets.size() + parts_.sets().size())
     return false;
   for (const sys::NftChain& chain : fixed_.chains) {
     const auto rules = wanted.find(chain.name);
-    if (!has_rules(chain.name, rules == wanted.end() ? std::vector<std::string>() : rules->second)) return false;
+    if (!has_rules(chain.name, digest_of(rules == wanted.end() ? std::vector<std::string>() : rules->second)))
+      return false;
     if (table.chains.at(chain.name) != chain) return false;
   }
   for (const auto& [name, part] : parts_.chains()) {
@@ -251,9 +297,34 @@ bool NftablesDataPlane::is_expected(const NftTable& table) const {
   });
 }
 
+Result<bool> NftablesDataPlane::has_expected_elements() const {
+  for (const sys::NftSet& set : fixed_.sets) {
+    ElementSums there;
+    SLUICE_CHECK_OK(sys::read_nft_elements(
+        options_.family, kTableName, set.name,
+        {[&] { there.clear(); }, [&](const NftElement& element) { there.add(set.name, {&element, 1}); }}));
+    if (there.of(set.name) == sums_.of(set.name)) continue;
+    // Where the kernel was enlarging the set, some may have come twice.
+    SLUICE_TRY(const nft::Elements each_once, sys::read_nft_elements(options_.family, kTableName, set.name));
+    there.clear();
+    there.add(set.name, each_once);
+    if (there.of(set.name) != sums_.of(set.name)) return false;
+  }
+  return true;
+}
+
+// Where the generation is the one that we left, nobody has changed anything, and nothing is listed.
 Result<Integrity> NftablesDataPlane::intact() {
+  SLUICE_TRY(const std::uint32_t generation, sys::nft_generation());
+  if (generation_ == generation) return Integrity::kKept;
   SLUICE_TRY(const auto live, sys::read_nft_table(options_.family, kTableName));
-  return live && is_expected(*live) ? Integrity::kKept : Integrity::kDamaged;
+  if (!live || !is_expected(*live)) return Integrity::kDamaged;
+  const auto expected = has_expected_elements();
+  if (!expected && expected.error().code == Errc::kNotFound) return Integrity::kDamaged;
+  if (!expected) return tl::unexpected(expected.error());
+  if (!*expected) return Integrity::kDamaged;
+  generation_ = generation;
+  return Integrity::kKept;
 }
 
 Result<Difference> NftablesDataPlane::compare(const Changes& wanted) {
@@ -280,7 +351,7 @@ Result<> NftablesDataPlane::retire() {
   applied_ = false;
   NftBatch batch(options_.family, kTableName);
   for (const char* chain : {kPrerouting, kOutput}) batch.delete_rules(chain);
-  const auto committed = options_.commit(batch);
+  const auto committed = put_through(batch);
   // A table that is gone takes no connections either.
   if (!committed && committed.error().code != Errc::kNotFound) return tl::unexpected(committed.error());
   return {};
@@ -289,7 +360,7 @@ Result<> NftablesDataPlane::retire() {
 std::vector<std::pair<std::string, std::size_t>> NftablesDataPlane::rules_by_table() const {
   if (!applied_) return {};
   std::size_t rules = fixed_.rules.size();
-  for (const auto& [name, part] : parts_.chains()) rules += part.rules.size();
+  for (const auto& [name, part] : parts_.chains()) rules += part.rules.count;
   return {{"nat", rules}};
 }
 

@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -13,6 +14,7 @@
 
 #include "dataplane/dataplane.h"
 #include "dataplane/nftables/comparison.h"
+#include "dataplane/nftables/element_sums.h"
 #include "dataplane/nftables/fixed_part.h"
 #include "dataplane/nftables/layout.h"
 #include "dataplane/nftables/live.h"
@@ -29,6 +31,7 @@ struct Options {
   std::uint32_t masquerade_bit = 0x4000;
   // For tests: a kernel between us and the kernel.
   std::function<Result<>(const sys::NftBatch&)> commit = [](const sys::NftBatch& batch) { return batch.commit(); };
+  std::function<Result<>(const sys::NftBatch&)> check = [](const sys::NftBatch& batch) { return batch.check(); };
   // A commit holds the kernel's only lock for nf_tables: no more elements, sets, chains and rules than this in one, unless
   // one Service port has more.
   std::size_t batch_objects_max = 4000;
@@ -61,19 +64,26 @@ class NftablesDataPlane : public DataPlane {
   Result<> commit_in_batches(std::vector<Unit> units, Run& run);
   // Each half by itself where the kernel refuses the whole.
   Result<> commit_or_divide(std::span<Unit> units, Run& run);
+  // In place of a table of another kind: all that the kernel accepts at once, or nothing.
+  Result<> commit_at_once(std::vector<Unit> units, Run& run);
+  // Of those it does not accept, each by itself.
+  void find_refused(std::span<Unit> units, Run& run, std::vector<std::pair<Unit*, Error>>& refused);
   Result<> commit(std::span<Unit> units, Run& run);
+  Result<> check(std::span<Unit> units, Run& run);
+  struct Draft;
+  Draft draft(std::span<Unit> units, Run& run);
+  Result<> put_through(const sys::NftBatch& batch);
   // What the kernel refused as a whole: each port by itself, where there are several.
   Result<> commit_apart(const Unit& unit, const Error& error, Run& run);
   void refuse(const Unit& unit, const Error& error, bool untried, Run& run);
   bool note_if_live(Unit& unit, Run& run);
-  void drop_live_parts(Unit& unit) const;
+  void drop_live_parts(Unit& unit);
   [[nodiscard]] std::size_t size_of(const Unit& unit) const;
   void note_committed(Unit& unit, Run& run);
   void count_shared(const Unit& unit);
   void discount_shared(const Unit& unit);  // undoes that
-  using PutElements = void (sys::NftBatch::*)(const std::string&, std::span<const sys::NftElement>);
-  Result<> commit_elements(const std::string& set, std::span<const sys::NftElement> elements, PutElements put,
-                           Run& run);
+  enum class Verb : std::uint8_t { kAdd, kRemove };
+  Result<> commit_elements(const std::string& set, std::span<const sys::NftElement> elements, Verb verb, Run& run);
   Result<> add_elements(const std::string& set, std::span<const sys::NftElement> elements, Run& run);
   // What the kernel does not let go is noted, and stays.
   Result<> remove_elements(const std::string& set, std::span<const sys::NftElement> elements, Run& run);
@@ -84,7 +94,11 @@ class NftablesDataPlane : public DataPlane {
   void put_fixed(sys::NftBatch& batch, const Live& live, bool anew, Run& run) const;
   // Chains and sets that a unit needs and that are not there as they must be; they are noted in `put`.
   void put_parts(sys::NftBatch& batch, const Step& step, PutParts& put, Run& run) const;
+  void put_own_sets(sys::NftBatch& batch, const Step& step, PutParts& put, Run& run) const;
   void put_chain(sys::NftBatch& batch, const Chain& chain, PutParts& put, Run& run) const;
+  void put_fixed_chain(sys::NftBatch& batch, const Live& live, const sys::NftChain& chain) const;
+  // Those that set the mark's bit, and are there with another bit.
+  void put_marking_chains(const std::vector<plan::ServicePortPlanPtr>& ports, Run& run) const;
   // Chains and sets that nobody uses any more.
   struct IdlePart;
   struct Removal;
@@ -94,11 +108,12 @@ class NftablesDataPlane : public DataPlane {
   void forget_part(const IdlePart& part);
   void forget_released();    // of those that are held
   void name_held(Run& run);  // in the outcome
-  [[nodiscard]] bool must_write_anew(const Live& live, const std::vector<plan::ServicePortPlanPtr>& ports) const;
+  [[nodiscard]] bool must_write_anew(const Live& live) const;
 
   void note_requests(const Changes& changes);
   [[nodiscard]] PortSlots known_slots(const plan::ServicePortPlan& port) const;
   [[nodiscard]] bool is_expected(const sys::NftTable& table) const;
+  [[nodiscard]] Result<bool> has_expected_elements() const;
 
   Options options_;
   FixedPart fixed_;
@@ -107,9 +122,12 @@ class NftablesDataPlane : public DataPlane {
   std::map<plan::ServicePortKey, std::vector<std::string>> unmet_requests_;
   std::size_t cleanup_failures_ = 0;
 
+  // The kernel's number for the state of all tables in which ours is known to be as it must be.
+  std::optional<std::uint32_t> generation_;
   // What is live, beside the elements that follow from the plans of ports.
   Parts parts_;
-  std::set<Treatment> ready_;                        // whose chains are there
+  ElementSums sums_;                                 // of the elements of each fixed set
+  std::set<Treatment> ready_;                        // whose chains are there; of those that are shared
   std::map<plan::ServicePortKey, PortSlots> slots_;  // where they are not the fresh ones
   SharedElements cluster_ips_{kClusterIps};
   SharedElements hairpins_{kHairpins};

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "dataplane/nftables/nftables_data_plane.h"
+#include "dataplane/nftables/probe.h"
 #include "sys/netfilter_objects.h"
 #include "sys/nf_tables.h"
 
@@ -44,7 +45,7 @@ Result<> NftablesMechanism::probe(Family family) {
   Options options;
   options.family = family;
   SLUICE_CHECK_OK(NftablesDataPlane::open(std::move(options)));
-  return {};
+  return probe_kernel(family);
 }
 
 Result<std::unique_ptr<DataPlane>> NftablesMechanism::open(const PlaneSettings& settings) {

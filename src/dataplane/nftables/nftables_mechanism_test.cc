@@ -5,10 +5,12 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <cerrno>
 
 #include "dataplane/nftables/layout.h"
 #include "sys/netfilter_objects.h"
 #include "sys/nf_tables.h"
+#include "sys/test_netlink_faults.h"
 #include "sys/test_netns.h"
 
 namespace sluice::dataplane::nftables {
@@ -74,6 +76,29 @@ TEST(Mechanism, ProbesAndOpensWithoutAWord) {
     EXPECT_TRUE(mechanism.probe(Family::kIPv4));
     EXPECT_TRUE(mechanism.open({}));
     EXPECT_EQ(run({"nft", "list", "ruleset"}), "");
+  });
+}
+
+TEST(Mechanism, ProbesWhatItsRulesAreMadeOfAndLeavesNothing) {
+  in_fresh_netns([] {
+    NftablesMechanism mechanism({});
+    for (const Family family : kFamilies) {
+      const auto probed = mechanism.probe(family);
+      EXPECT_TRUE(probed) << probed.error().what;
+    }
+    EXPECT_EQ(run({"nft", "list", "tables"}), "");
+    // A kernel that lacks some of it.
+    sys::NetlinkFaults faults;
+    faults.on_reply = [](bool batch, std::span<char> replies) {
+      sys::NetlinkFaults::for_each_message(replies, [&](nlmsghdr& message) {
+        if (batch && message.nlmsg_type == NLMSG_ERROR)
+          static_cast<nlmsgerr*>(mnl_nlmsg_get_payload(&message))->error = -ENOENT;
+      });
+      return true;
+    };
+    const auto probed = mechanism.probe(Family::kIPv4);
+    ASSERT_FALSE(probed);
+    EXPECT_EQ(probed.error().code, Errc::kUnsupported);
   });
 }
 

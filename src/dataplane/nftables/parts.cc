@@ -2,7 +2,9 @@
 #include "dataplane/nftables/parts.h"
 
 #include <algorithm>
+#include <utility>
 
+#include "dataplane/nftables/digest.h"
 #include "dataplane/nftables/fixed_part.h"
 
 namespace sluice::dataplane::nftables {
@@ -14,26 +16,39 @@ bool same_set(const sys::NftSet& left, const sys::NftSet& right) {
   return one == right;
 }
 
+RulesDigest digest_of(const std::vector<std::string>& texts) {
+  Digest digest;
+  for (const std::string& text : texts) digest.add(text);
+  return {texts.size(), digest.value()};
+}
+
+RulesDigest digest_of(const std::vector<sys::NftRule>& rules) {
+  Digest digest;
+  for (const sys::NftRule& rule : rules) digest.add(rule.text());
+  return {rules.size(), digest.value()};
+}
+
 void Parts::assign(const sys::NftTable& table, const std::vector<sys::NftChain>& fixed_chains,
                    const std::vector<sys::NftSet>& fixed_sets) {
   clear();
   for (const auto& [name, chain] : table.chains) {
     if (std::ranges::find(fixed_chains, name, &sys::NftChain::name) == fixed_chains.end())
-      chains_.emplace(name, LiveChain{chain, rules_of(table, name), 0});
+      put({chain, digest_of(rules_of(table, name))});
   }
   for (const auto& [name, set] : table.sets) {
-    if (std::ranges::find(fixed_sets, name, &sys::NftSet::name) == fixed_sets.end()) sets_.emplace(name, LiveSet{set});
+    if (std::ranges::find(fixed_sets, name, &sys::NftSet::name) == fixed_sets.end()) put(set);
   }
 }
 
 void Parts::clear() {
   chains_.clear();
   sets_.clear();
+  idle_ = PartNames{};
 }
 
 bool Parts::has(const Chain& chain) const {
   const auto found = chains_.find(chain.name);
-  return found != chains_.end() && !found->second.chain.hook && found->second.rules == texts(chain.rules);
+  return found != chains_.end() && !found->second.chain.hook && found->second.rules == digest_of(chain.rules);
 }
 
 bool Parts::has(const sys::NftSet& set) const {
@@ -45,36 +60,46 @@ void Parts::put(LiveChain chain) {
   LiveChain& there = chains_[chain.chain.name];
   chain.uses = there.uses;
   there = std::move(chain);
+  if (there.uses == 0) idle_.chains.insert(there.chain.name);
 }
 
 void Parts::put(const sys::NftSet& set) {
-  sets_[set.name].set = set;
+  LiveSet& there = sets_[set.name];
+  there.set = set;
+  if (there.uses == 0) idle_.sets.insert(set.name);
 }
 
 void Parts::use(const PartNames& names) {
-  for (const std::string& chain : names.chains) ++chains_.at(chain).uses;
-  for (const std::string& set : names.sets) ++sets_.at(set).uses;
+  for (const std::string& chain : names.chains) {
+    if (++chains_.at(chain).uses == 1) idle_.chains.erase(chain);
+  }
+  for (const std::string& set : names.sets) {
+    if (++sets_.at(set).uses == 1) idle_.sets.erase(set);
+  }
 }
 
 void Parts::give_up(const PartNames& names) {
-  for (const std::string& chain : names.chains) --chains_.at(chain).uses;
-  for (const std::string& set : names.sets) --sets_.at(set).uses;
+  for (const std::string& chain : names.chains) {
+    if (--chains_.at(chain).uses == 0) idle_.chains.insert(chain);
+  }
+  for (const std::string& set : names.sets) {
+    if (--sets_.at(set).uses == 0) idle_.sets.insert(set);
+  }
 }
 
-PartNames Parts::idle() const {
-  PartNames names;
-  for (const auto& [name, chain] : chains_) {
-    if (chain.uses == 0) names.chains.insert(name);
-  }
-  for (const auto& [name, set] : sets_) {
-    if (set.uses == 0) names.sets.insert(name);
-  }
-  return names;
+void Parts::mark_changed(const std::string& chain) {
+  if (const auto there = chains_.find(chain); there != chains_.end()) there->second.rules = RulesDigest{};
 }
 
 void Parts::forget(const PartNames& names) {
-  for (const std::string& chain : names.chains) chains_.erase(chain);
-  for (const std::string& set : names.sets) sets_.erase(set);
+  for (const std::string& chain : names.chains) {
+    chains_.erase(chain);
+    idle_.chains.erase(chain);
+  }
+  for (const std::string& set : names.sets) {
+    sets_.erase(set);
+    idle_.sets.erase(set);
+  }
 }
 
 }  // namespace sluice::dataplane::nftables

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <map>
 #include <set>
 #include <string>
@@ -21,11 +22,20 @@ struct PartNames {
 // The kernel writes the greatest number of elements into a set that was made without one.
 bool same_set(const sys::NftSet& left, const sys::NftSet& right);
 
+// The rules of a chain: their texts would be most of this process' memory where many Services have affinity.
+struct RulesDigest {
+  std::size_t count = 0;
+  std::uint64_t digest = 0;
+  friend bool operator==(const RulesDigest&, const RulesDigest&) = default;
+};
+RulesDigest digest_of(const std::vector<std::string>& texts);
+RulesDigest digest_of(const std::vector<sys::NftRule>& rules);
+
 class Parts {
  public:
   struct LiveChain {
     sys::NftChain chain;
-    std::vector<std::string> rules;  // as text
+    RulesDigest rules;
     std::size_t uses = 0;
   };
   struct LiveSet {
@@ -48,10 +58,12 @@ class Parts {
   void put(const sys::NftSet& set);
   void use(const PartNames& names);
   void give_up(const PartNames& names);
-  [[nodiscard]] PartNames idle() const;
+  [[nodiscard]] const PartNames& idle() const { return idle_; }  // that nobody uses
+  void mark_changed(const std::string& chain);  // it no longer has just the rules that were put, if it is there
   void forget(const PartNames& names);
 
  private:
+  PartNames idle_;
   std::map<std::string, LiveChain> chains_;
   std::map<std::string, LiveSet> sets_;
 };

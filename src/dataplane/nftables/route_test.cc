@@ -4,11 +4,15 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <optional>
 
+#include "base/ip_literals.h"
 #include "dataplane/nftables/affinity.h"
 #include "dataplane/nftables/encode.h"
 #include "dataplane/nftables/layout.h"
 #include "dataplane/nftables/test_rule_machine.h"
+#include "dataplane/nftables/unit.h"
+#include "plan/test_objects.h"
 #include "plan/test_random_plan.h"
 
 namespace sluice::dataplane::nftables {
@@ -64,12 +68,26 @@ bool is_cluster_ip(const plan::Plan& plan, const IpAddress& address) {
   return false;
 }
 
+// By source ranges, which this mode looks at first although there is no endpoint.
+bool is_kept_out(const plan::Packet& packet, const plan::Routing& routing) {
+  const plan::ServicePortPlan& port = *routing.service_port;
+  const auto balanced = [&](const IpAddress& address) {
+    return std::ranges::any_of(port.frontends, [&](const plan::Frontend& frontend) {
+      return frontend.kind == plan::FrontendKind::kLoadBalancerIp && frontend.address == address;
+    });
+  };
+  if (port.has_endpoints || port.source_ranges.empty() || routing.frontend.internal()) return false;
+  if (routing.frontend.kind == plan::FrontendKind::kNodePort || !balanced(routing.frontend.address)) return false;
+  return !(port.node_ip_in_source_ranges && balanced(packet.from)) &&
+         std::ranges::none_of(port.source_ranges, [&](const Cidr& range) { return range.contains(packet.from); });
+}
+
 std::set<Ending> wanted(const plan::Packet& packet, const plan::Routing& routing, const plan::Plan& plan) {
   switch (routing.fate) {
     case plan::Fate::kNotOurs:
       return {{is_cluster_ip(plan, packet.to) ? Ending::Kind::kRejected : Ending::Kind::kUntouched}};
     case plan::Fate::kReject:
-      return {{Ending::Kind::kRejected}};
+      return {{is_kept_out(packet, routing) ? Ending::Kind::kDropped : Ending::Kind::kRejected}};
     case plan::Fate::kDrop:
     case plan::Fate::kFiltered:
       return {{Ending::Kind::kDropped}};
@@ -119,6 +137,104 @@ TEST(Route, PacketsThroughTheRulesGoWhereThePlanSays) {
     }
   }
   for (const std::size_t count : fates) EXPECT_GT(count, 50U) << "each fate must be met";
+}
+
+RuleMachine machine_of_port(const plan::ServicePortPlan& port, std::optional<nft::Elements> endpoints = std::nullopt) {
+  const RuleSettings settings{port.key.family, {plan::LocalDetector::Kind::kCidr, cidr("10.1.0.0/24"), ""}, 0x4000};
+  std::map<std::string, std::vector<std::string>> rules;
+  for (const sys::NftRule& rule : fixed_rules(settings, true)) rules[rule.chain()].push_back(rule.text());
+  const auto encoded = encode(port, fresh_slots(port));
+  EXPECT_TRUE(encoded) << encoded.error().what;
+  const auto put = [&](const Chain& chain) {
+    rules[chain.name].clear();
+    for (const sys::NftRule& rule : chain.rules) rules[chain.name].push_back(rule.text());
+  };
+  for (const Chain& chain : own_parts(port, fresh_slots(port), encoded->treatments, settings).chains) put(chain);
+  for (const Treatment& treatment : encoded->treatments) {
+    if (!treatment.sticky.empty()) continue;
+    for (const Chain& chain : chains(treatment, settings)) put(chain);
+  }
+  RuleMachine::Elements elements = encoded->elements;
+  if (endpoints) elements[kEndpoints] = *std::move(endpoints);
+  return {port.key.family, std::move(rules), std::move(elements)};
+}
+
+plan::Packet packet_from(const char* source, const char* to) {
+  plan::Packet packet;
+  packet.from = ip(source);
+  packet.to = ip(to);
+  packet.port = 80;
+  return packet;
+}
+
+model::Service balanced_service() {
+  model::Service wanted = plan::test::make_service("web", {plan::test::service_port("p", 80)}, {"10.96.0.1"});
+  wanted.type = model::ServiceType::kLoadBalancer;
+  wanted.ingress = {{ip("203.0.113.9")}};
+  return wanted;
+}
+
+plan::ServicePortPlanPtr plan_with(const model::Service& service, const std::vector<std::string>& endpoints) {
+  return plan::test::plan_of(service,
+                             {plan::test::make_slice("s", "web", {plan::test::slice_port("p", 8080)}, endpoints)})
+      .ports.at(0);
+}
+
+// Weights may leave the cluster without an endpoint and this node with one.
+TEST(Route, PolicyLocalServesOutsidersWhoseNodeHasWeightWhereTheClusterHasNone) {
+  for (const bool affinity : {false, true}) {
+    for (const char* scheduler : {"", "wrr"}) {
+      model::Service wanted = balanced_service();
+      wanted.external_traffic_policy = model::TrafficPolicy::kLocal;
+      if (affinity) wanted.affinity_seconds = 600;
+      if (*scheduler != 0) wanted.sluice_annotations = {{"sluice.dev/scheduler", scheduler}};
+      plan::ServicePortPlan port = *plan_with(wanted, {"10.1.0.1 @self", "10.1.0.2 @far"});
+      for (plan::RealServer& server : port.real_servers) {
+        if (server.in(plan::Pool::kLocal)) server.in_cluster_pool = false;
+        if (!server.in(plan::Pool::kLocal)) server.weight = 0;
+      }
+      RuleMachine machine = machine_of_port(port);
+      EXPECT_EQ(machine.endings(packet_from("198.51.100.7", "203.0.113.9")),
+                (std::set<Ending>{{Ending::Kind::kTranslated, "10.1.0.1:8080", false}}));
+      EXPECT_EQ(machine.endings(packet_from("10.1.0.7", "203.0.113.9")), (std::set<Ending>{{Ending::Kind::kRejected}}));
+    }
+  }
+}
+
+// The last endpoint went between the two look-ups of one packet.
+TEST(Route, APacketThatFindsNoEndpointInItsChainIsRefused) {
+  for (const unsigned count : {1u, 3u}) {
+    std::vector<std::string> addresses;
+    for (unsigned i = 1; i <= count; ++i) addresses.push_back("10.1.0." + std::to_string(i));
+    const auto port = plan_with(balanced_service(), addresses);
+    RuleMachine machine = machine_of_port(*port, nft::Elements{});
+    for (const char* to : {"10.96.0.1", "203.0.113.9"}) {
+      EXPECT_EQ(machine.endings(packet_from("198.51.100.7", to)), (std::set<Ending>{{Ending::Kind::kRejected}}));
+    }
+  }
+}
+
+TEST(Route, SourceRangesDropFirstWhereThereIsNoEndpoint) {
+  model::Service wanted = balanced_service();
+  wanted.source_ranges = {cidr("198.51.100.0/24")};
+  RuleMachine machine = machine_of_port(*plan_with(wanted, {}));
+  EXPECT_EQ(machine.endings(packet_from("198.51.100.7", "203.0.113.9")), (std::set<Ending>{{Ending::Kind::kRejected}}));
+  EXPECT_EQ(machine.endings(packet_from("192.0.2.7", "203.0.113.9")), (std::set<Ending>{{Ending::Kind::kDropped}}));
+  EXPECT_EQ(machine.endings(packet_from("192.0.2.7", "10.96.0.1")), (std::set<Ending>{{Ending::Kind::kRejected}}));
+}
+
+TEST(Importance, TheApiServerThenWhateverIsTheClustersDns) {
+  const auto of = [](const char* namespace_name, const char* name, std::uint16_t number) {
+    model::Service wanted = plan::test::make_service(name, {plan::test::service_port("p", number)}, {"10.96.0.1"});
+    wanted.key.namespace_name = namespace_name;
+    return importance(*plan::test::plan_of(wanted, {}).ports.at(0));
+  };
+  EXPECT_EQ(of("default", "kubernetes", 443), 0);
+  EXPECT_EQ(of("kube-system", "kube-dns", 9153), 1);
+  EXPECT_EQ(of("kube-system", "coredns", 53), 1);
+  EXPECT_EQ(of("openshift-dns", "dns-default", 53), 1);
+  EXPECT_EQ(of("shop", "dns", 80), 2);
+  EXPECT_EQ(of("shop", "web", 53), 2);
 }
 
 }  // namespace

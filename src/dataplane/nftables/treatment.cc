@@ -4,7 +4,8 @@
 //   dnat ip to ip daddr . meta l4proto . th dport . numgen random mod 10 map @endpoints
 //
 // One more follows it, the same with the first slot in place of chance. A packet meets it only where the Service lost an
-// endpoint between the two look-ups of this packet, the one that said ten and the one for the tenth. A register keeps
+// endpoint between the two look-ups of this packet, the one that said ten and the one for the tenth; where it lost all of
+// them, the packet is refused. A register keeps
 // nothing from one rule to the next (kernels since 6.17 refuse to read one that the rule has not written), so each rule
 // makes its key anew.
 //
@@ -62,8 +63,10 @@ std::string unfiltered_name(const Treatment& treatment) {
       return fmt::format("by-source-{}-{}", treatment.local_slots, cluster_choice(treatment));
     if (treatment.sticky.empty())
       return fmt::format("by-source-{}-{}-{}", word(treatment.found_by), treatment.slots, treatment.local_slots);
+    if (treatment.slots == 0) return "by-source-none-" + local_choice(treatment);
     return fmt::format("by-source-{}{}", treatment.local_slots > 0 ? "" : "0-", cluster_choice(treatment));
   }
+  if (treatment.kind == Kind::kReject) return kRefuseChain;
   switch (treatment.hide) {
     case Hide::kNobody:
       break;
@@ -93,6 +96,7 @@ class Writer {
     const auto chance = treatment.in_turn.empty() ? NFT_NG_RANDOM : NFT_NG_INCREMENTAL;
     write_choice(treatment.found_by, chance, slots, first);
     if (slots > 1) write_choice(treatment.found_by, NFT_NG_RANDOM, 1, first);
+    rule("lost its endpoints meanwhile").verdict(kGoto, kRefuseChain);
     return std::move(chain_);
   }
 
@@ -110,7 +114,7 @@ class Writer {
   }
 
   Chain by_source(const Treatment& treatment) {
-    const std::string cluster = cluster_choice(treatment);
+    const std::string cluster = treatment.slots > 0 ? cluster_choice(treatment) : kRefuseChain;
     begin(unfiltered_name(treatment));
     if (settings_.detector.implemented()) {
       NftRule& pods = rule("this node's pods");
@@ -173,7 +177,7 @@ class Writer {
 }  // namespace
 
 bool Treatment::uses(Pool of) const {
-  if (kind == Kind::kPolicyLocal) return of == Pool::kCluster || local_slots > 0;
+  if (kind == Kind::kPolicyLocal) return (of == Pool::kCluster ? slots : local_slots) > 0;
   return kind == Kind::kForward && of == pool;
 }
 
@@ -182,18 +186,17 @@ std::string sticky_name(Pool pool, const std::string& sticky) {
 }
 
 sys::NftVerdict verdict_of(const Treatment& treatment) {
-  if (treatment.kind == Kind::kReject) return {kGoto, kRefuseChain};
   if (treatment.kind == Kind::kDrop) return {NF_DROP};
   return {kGoto, name_of(treatment)};
 }
 
 std::vector<std::string> chain_names(const Treatment& treatment) {
   std::vector<std::string> names;
-  if (!treatment.forwards()) return names;
+  if (treatment.kind == Kind::kDrop) return names;
   if (treatment.kind == Kind::kForward) {
     names.push_back(only_choice(treatment));
-  } else {
-    names.push_back(cluster_choice(treatment));
+  } else if (treatment.kind == Kind::kPolicyLocal) {
+    if (treatment.slots > 0) names.push_back(cluster_choice(treatment));
     if (treatment.local_slots > 0) names.push_back(local_choice(treatment));
     names.push_back(unfiltered_name(treatment));
   }
@@ -204,11 +207,11 @@ std::vector<std::string> chain_names(const Treatment& treatment) {
 
 std::vector<Chain> chains(const Treatment& treatment, const RuleSettings& settings) {
   std::vector<Chain> made;
-  if (!treatment.forwards()) return made;
+  if (treatment.kind == Kind::kDrop) return made;
   Writer writer(settings);
   if (treatment.sticky.empty()) {
     for (const Pool pool : {Pool::kCluster, Pool::kLocal}) {
-      if (!treatment.uses(pool)) continue;
+      if (!treatment.uses(pool)) continue;  // as kReject does not use any
       const bool local = treatment.kind == Kind::kPolicyLocal && pool == Pool::kLocal;
       made.push_back(writer.choose(treatment, pool, local ? treatment.local_slots : treatment.slots));
     }

@@ -22,13 +22,13 @@ enum class Hide : std::uint8_t { kNobody, kOthersThanPods, kEverybody };
 struct Treatment {
   enum class Kind : std::uint8_t { kForward, kPolicyLocal, kReject, kDrop };
   Kind kind = Kind::kReject;
-  // The rest is of kForward and kPolicyLocal.
+  // The rest is of kForward and kPolicyLocal, where not said otherwise.
   FoundBy found_by = FoundBy::kAddress;
-  bool filtered = false;  // source ranges are in force
+  bool filtered = false;  // source ranges are in force; of kReject, too: whom they do not let in is dropped
   // kForward: everybody gets this pool. kPolicyLocal: pods and the node get the cluster pool, others the local one.
   plan::Pool pool = plan::Pool::kCluster;
   Hide hide = Hide::kNobody;      // kForward alone: by policy Local it follows from the source
-  std::uint16_t slots = 0;        // of the pool; kPolicyLocal: of the cluster pool
+  std::uint16_t slots = 0;        // of the pool; kPolicyLocal: of the cluster pool; 0: pods and the node are refused
   std::uint16_t local_slots = 0;  // kPolicyLocal: of the local pool; 0: others are dropped
   // With session affinity: the name of the Service port, whose own chains choose; `slots` are 1 or 0 then.
   std::string sticky{};
@@ -55,7 +55,7 @@ struct RuleSettings {
 
 // What a frontend's element leads to.
 sys::NftVerdict verdict_of(const Treatment& treatment);
-// The chains that must be there for it; none for kReject and kDrop.
+// The chains that must be there for it, beside those of layout.h.
 std::vector<std::string> chain_names(const Treatment& treatment);
 // The same with their rules, each before those that lead to it; without those that choose for a sticky Service port.
 std::vector<Chain> chains(const Treatment& treatment, const RuleSettings& settings);
