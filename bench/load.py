@@ -20,7 +20,7 @@ def say(text):
     print(f"[{time.strftime('%H:%M:%S')}] {text}", flush=True)
 
 
-def fill(plane, node_address, services, endpoints):
+def fill(plane, node_address, services, endpoints, protocol="TCP"):
     """Creates the Node `node1`, and Services s0, s1 ... with their slices."""
     first = plane.connect()
     plane.request(first, "POST", "/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "load"}})
@@ -36,8 +36,8 @@ def fill(plane, node_address, services, endpoints):
             while not errors:
                 index = work.get_nowait()
                 try:
-                    plane.request(connection, "POST", "/api/v1/namespaces/load/services", service(f"s{index}", cluster_ip(index)))
-                    plane.request(connection, "POST", SLICES, endpoint_slice(f"s{index}", [endpoint_ip(index, j) for j in range(endpoints)]))
+                    plane.request(connection, "POST", "/api/v1/namespaces/load/services", service(f"s{index}", cluster_ip(index), protocol))
+                    plane.request(connection, "POST", SLICES, endpoint_slice(f"s{index}", [endpoint_ip(index, j) for j in range(endpoints)], protocol))
                 except Exception as error:  # raised below, on the main thread
                     errors.append(error)
         connection.close()
@@ -58,20 +58,20 @@ def cluster_ip(index):
 
 
 def endpoint_ip(service_index, endpoint_index):
-    number = service_index * 16 + endpoint_index
+    number = service_index * 64 + endpoint_index
     return f"10.{128 + (number >> 16)}.{number >> 8 & 255}.{number & 255}"
 
 
-def service(name, address):
+def service(name, address, protocol="TCP"):
     return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "load"},
-            "spec": {"clusterIP": address, "ports": [{"name": "p", "port": 80, "protocol": "TCP", "targetPort": 8080}]}}
+            "spec": {"clusterIP": address, "ports": [{"name": "p", "port": 80, "protocol": protocol, "targetPort": 8080}]}}
 
 
-def endpoint_slice(name, addresses):
+def endpoint_slice(name, addresses, protocol="TCP"):
     return {"apiVersion": "discovery.k8s.io/v1beta1", "kind": "EndpointSlice", "addressType": "IPv4",
             "metadata": {"name": f"{name}-x", "namespace": "load", "labels": {"kubernetes.io/service-name": name}},
             "endpoints": [{"addresses": [a], "conditions": {"ready": True}} for a in addresses],
-            "ports": [{"name": "p", "port": 8080, "protocol": "TCP"}]}
+            "ports": [{"name": "p", "port": 8080, "protocol": protocol}]}
 
 
 def synced_once(rig, host):

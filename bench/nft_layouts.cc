@@ -3,6 +3,7 @@
 // connection. Run as root; it works in network namespaces of its own. The decision is docs/adr/0025-flat-nftables.md.
 //
 // usage: nft_layouts [SERVICES [ENDPOINTS]]
+//        nft_layouts ranges [SERVICES [RANGES]]
 #include <arpa/inet.h>
 #include <fmt/format.h>
 #include <net/if.h>
@@ -24,7 +25,9 @@
 #include <fstream>
 #include <functional>
 #include <string>
+#include <string_view>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "base/unique_fd.h"
@@ -257,6 +260,109 @@ class NumberPerService {
   }
 };
 
+// ---- source ranges: `endpoints` of the Size is how many ranges each Service has
+
+// The first lets this machine's packets in.
+NftElement range_of(Bytes key, unsigned number) {
+  NftElement element{key, std::move(key)};
+  const std::uint32_t first = number == 0 ? 0x0a000000U : 0xc0000000U + (number << 16U);
+  append(element.key, first);
+  append(element.key_end, first + 0xffff);
+  return element;
+}
+
+NftRule translate(const std::string& chain) {
+  NftRule rule(chain);
+  Bytes address;
+  append(address, 0x0a800001U);
+  const std::array<std::uint8_t, 2> port{0x1f, 0x90};
+  rule.load_value(address).load_value(port, 1).translate_destination(Family::kIPv4, 0, 1);
+  return rule;
+}
+
+// All ranges in one set. Ours.
+class SharedRanges {
+ public:
+  static constexpr const char* kName = "ranges, one set for all";
+  static void load(const Size& size) {
+    NftBatch batch(Family::kIPv4, kTable);
+    begin(batch);
+    std::vector<NftField> key = kKey;
+    key.push_back(NftField::kIPv4Address);
+    batch.add_set({"ranges", key, true});
+    NftRule guard("output");
+    load_key(guard).load_payload(NFT_PAYLOAD_NETWORK_HEADER, 12, 4, 3).lookup("ranges").verdict(kGoto, "serve");
+    batch.add_chain({"serve", std::nullopt});
+    batch.add_rule(guard);
+    batch.add_rule(translate("serve"));
+    must(batch.commit());
+    std::vector<NftElement> elements;
+    for (unsigned i = 0; i < size.services; ++i) {
+      for (unsigned j = 0; j < size.endpoints; ++j) elements.push_back(range_of(key_of(i), j));
+      if (elements.size() < 4000 && i + 1 < size.services) continue;
+      NftBatch some(Family::kIPv4, kTable);
+      some.add_elements("ranges", std::exchange(elements, {}));
+      must(some.commit());
+    }
+  }
+  static void change(const Size& size, unsigned service, bool fewer) {
+    NftBatch batch(Family::kIPv4, kTable);
+    const NftElement last = range_of(key_of(service), size.endpoints - 1);
+    if (fewer) batch.remove_elements("ranges", std::span(&last, 1));
+    if (!fewer) batch.add_elements("ranges", std::span(&last, 1));
+    must(batch.commit());
+  }
+};
+
+// A set and a chain for each Service.
+class OwnRanges {
+ public:
+  static constexpr const char* kName = "ranges, a set for each Service";
+  static void load(const Size& size) {
+    NftBatch first(Family::kIPv4, kTable);
+    begin(first);
+    first.add_set(map_of("services", kKey, {}));
+    NftRule dispatch("output");
+    load_key(dispatch).verdict_of("services");
+    first.add_chain({"serve", std::nullopt});
+    first.add_rule(dispatch);
+    first.add_rule(translate("serve"));
+    must(first.commit());
+    NftBatch batch(Family::kIPv4, kTable);
+    for (unsigned i = 0; i < size.services; ++i) {
+      const std::string name = fmt::format("ranges-{}", i);
+      batch.add_set({name, {NftField::kInetProtocol, NftField::kIPv4Address}, true});
+      std::vector<NftElement> elements;
+      for (unsigned j = 0; j < size.endpoints; ++j) elements.push_back(range_of(protocol(), j));
+      batch.add_elements(name, elements);
+      batch.add_chain({name, std::nullopt});
+      NftRule guard(name);
+      guard.load_meta(NFT_META_L4PROTO)
+          .load_payload(NFT_PAYLOAD_NETWORK_HEADER, 12, 4, 1)
+          .lookup(name)
+          .verdict(kGoto, "serve");
+      batch.add_rule(guard);
+      NftElement service{key_of(i), {}};
+      service.verdict = sys::NftVerdict{kGoto, name};
+      batch.add_elements("services", std::span(&service, 1));
+      if (batch.messages() < 4000 && i + 1 < size.services) continue;
+      must(batch.commit());
+      batch = NftBatch(Family::kIPv4, kTable);
+    }
+  }
+  static void change(const Size& size, unsigned service, bool fewer) {
+    const std::string name = fmt::format("ranges-{}", service);
+    NftBatch batch(Family::kIPv4, kTable);
+    const NftElement last = range_of(protocol(), size.endpoints - 1);
+    if (fewer) batch.remove_elements(name, std::span(&last, 1));
+    if (!fewer) batch.add_elements(name, std::span(&last, 1));
+    must(batch.commit());
+  }
+
+ private:
+  static Bytes protocol() { return {IPPROTO_UDP, 0, 0, 0}; }
+};
+
 class Nothing {
  public:
   static constexpr const char* kName = "no Services, connection tracking alone";
@@ -352,6 +458,17 @@ void measure(const Size& size) {
 }  // namespace
 
 int main(int count, char** arguments) {
+  if (count > 1 && std::string_view(arguments[1]) == "ranges") {
+    const auto number = [&](int index, unsigned otherwise) {
+      return count > index ? static_cast<unsigned>(std::strtoul(arguments[index], nullptr, 10)) : otherwise;
+    };
+    const Size size{number(2, 10'000), number(3, 5)};
+    fmt::print("{} Services of {} source ranges\n", size.services, size.endpoints);
+    measure<Nothing>(size);
+    measure<SharedRanges>(size);
+    measure<OwnRanges>(size);
+    return 0;
+  }
   const auto argument = [&](int index, unsigned otherwise) {
     return count > index ? static_cast<unsigned>(std::strtoul(arguments[index], nullptr, 10)) : otherwise;
   };

@@ -28,6 +28,8 @@ from rig import ROOT, ControlPlane, Rig, ask, inside, kubernetes_programs, run
 
 PODS = {"podA": "10.191.255.1", "podB": "10.191.255.2"}
 CLIENT_ADDRESS, NODE_ADDRESS, FLIP_ADDRESS = "10.191.255.3", "192.0.2.2", "10.96.255.250"
+# By name: the words behind the program's own (None: it is kube-proxy), and the mode.
+PEERS = {"kube-proxy": (None, "iptables"), "sluice": (["proxy"], "iptables"), "sluice-nftables": (["proxy"], "nftables")}
 PROGRAMMED_SECONDS_MAX, FLIP_SECONDS_MAX = 1500, 1500
 
 
@@ -156,9 +158,8 @@ def main():
         sys.exit("programming_latency.py: needs root, for network namespaces")
     say("looking for kube-proxy 1.20.2 and kube-apiserver (built once, then cached)")
     kubernetes = kubernetes_programs()
-    known = {"kube-proxy": ([str(kubernetes / "kube-proxy")], "iptables"), "sluice": ([options.sluice, "proxy"], "iptables"),
-             "sluice-nftables": ([options.sluice, "proxy"], "nftables")}
-    peers = {name: known[name] for name in options.peers.split(",")}
+    peers = {name: ([str(kubernetes / "kube-proxy")] if PEERS[name][0] is None else [options.sluice, *PEERS[name][0]], PEERS[name][1])
+             for name in options.peers.split(",")}
     rows = []
     for services in (int(size) for size in options.sizes.split(",")):
         with tempfile.TemporaryDirectory(prefix="sluice-bench-") as folder, make_rig() as rig, \
