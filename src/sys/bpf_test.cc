@@ -5,9 +5,13 @@
 #include <gtest/gtest.h>
 #include <sched.h>
 #include <sys/mount.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
+#include <functional>
+#include <string>
 
 #include "sys/bpf_place.h"
 #include "sys/test_netns.h"
@@ -72,11 +76,64 @@ void in_own_namespaces(bool with_bpf, Body body) {
 }
 
 TEST(BpfFileSystem, IsFoundWhereItIsMounted) {
-  in_own_namespaces(true, [] {
-    const auto found = bpf_file_system();
-    ASSERT_TRUE(found) << found.error().what;
-    EXPECT_EQ(*found, "/sys/fs/bpf");
+  in_own_namespaces(true, [] { EXPECT_EQ(find_bpf_file_system(), "/sys/fs/bpf"); });
+}
+
+// Runs BODY in a child and returns what BODY returned, as an exit status.
+int in_child(const std::function<int()>& body) {
+  const pid_t child = ::fork();
+  if (child == 0) ::_exit(body());
+  int status = 0;
+  if (child < 0 || ::waitpid(child, &status, 0) != child || !WIFEXITED(status)) return 255;
+  return WEXITSTATUS(status);
+}
+
+bool mount_over(const char* place, const char* type) {
+  return ::mount(type, place, type, 0, nullptr) == 0;
+}
+
+// A machine of its own, in which the child is the first process and sees no BPF file system.
+int on_a_bare_machine(const std::function<int()>& body) {
+  return in_child([&body] {
+    if (::unshare(CLONE_NEWPID | CLONE_NEWNS) != 0) return 100;
+    return in_child([&body] {
+      if (::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return 101;
+      if (!mount_over("/proc", "proc") || !mount_over("/sys", "tmpfs") || !mount_over("/run", "tmpfs")) return 102;
+      return body();
+    });
   });
+}
+
+TEST(BpfFileSystem, IsMountedForTheFirstProcessWhereThereIsNone) {
+  EXPECT_EQ(on_a_bare_machine([] {
+              if (find_bpf_file_system()) return 1;
+              // As of `ip netns exec`: what were mounted in here would be gone with this process.
+              const int other = in_child([] {
+                if (::unshare(CLONE_NEWNS) != 0) return 2;
+                const auto made = make_bpf_file_system();
+                if (!made) return 3;
+                return *made == "/proc/1/root/run/sluice/bpf" ? 0 : 4;
+              });
+              if (other != 0) return other;
+              if (find_bpf_file_system() != "/run/sluice/bpf") return 5;
+              const auto again = make_bpf_file_system();
+              return again && *again == "/run/sluice/bpf" ? 0 : 6;
+            }),
+            0);
+}
+
+TEST(BpfFileSystem, WhatForbidsToMountOneIsNamed) {
+  EXPECT_EQ(on_a_bare_machine([] {
+              if (::mount("none", "/run", nullptr, MS_REMOUNT | MS_RDONLY, nullptr) != 0) return 1;
+              const auto made = make_bpf_file_system();
+              if (made) return 2;
+              return made.error().what.find(
+                         "/run/sluice/bpf: Read-only file system; mount one: mount -t bpf bpf /sys/fs/bpf") !=
+                             std::string::npos
+                         ? 0
+                         : 3;
+            }),
+            0);
 }
 
 TEST(BpfPins, KeepAMapWhileNoProcessHasIt) {

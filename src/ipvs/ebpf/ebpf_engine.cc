@@ -49,7 +49,6 @@ EbpfEngine::EbpfEngine(std::shared_ptr<SharedTables> shared)
           }) {}
 
 Result<std::unique_ptr<Engine>> EbpfEngine::open() {
-  SLUICE_CHECK_OK(sys::bpf_file_system());
   SLUICE_TRY(auto shared, SharedTables::here());
   return std::unique_ptr<Engine>(new EbpfEngine(std::move(shared)));
 }

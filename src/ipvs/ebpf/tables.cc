@@ -104,14 +104,15 @@ Tables::Tables(const std::string& folder)
       connections("sluice_connection", folder),
       folder_(folder) {}
 
-Result<std::string> Tables::folder() {
-  SLUICE_TRY(const std::string root, sys::bpf_file_system());
+Result<std::string> Tables::folder_in(const std::string& file_system) {
   SLUICE_TRY(const std::uint64_t cookie, sys::netns_cookie());
-  return fmt::format("{}/sluice/{}/{}", root, SLUICE_LAYOUT, cookie);
+  return fmt::format("{}/sluice/{}/{}", file_system, SLUICE_LAYOUT, cookie);
 }
 
 Result<std::optional<Tables>> Tables::find() {
-  SLUICE_TRY(const std::string folder, Tables::folder());
+  const auto file_system = sys::find_bpf_file_system();
+  if (!file_system) return std::optional<Tables>{};
+  SLUICE_TRY(const std::string folder, Tables::folder_in(*file_system));
   std::error_code error;
   if (!std::filesystem::exists(folder + "/sluice_settings", error)) return std::optional<Tables>{};
   Tables tables(folder);
@@ -122,7 +123,8 @@ Result<std::optional<Tables>> Tables::find() {
 }
 
 Result<Tables> Tables::make() {
-  SLUICE_TRY(const std::string folder, Tables::folder());
+  SLUICE_TRY(const std::string file_system, sys::make_bpf_file_system());
+  SLUICE_TRY(const std::string folder, Tables::folder_in(file_system));
   std::error_code error;
   std::filesystem::create_directories(folder, error);
   if (error)
@@ -140,7 +142,9 @@ Result<Tables> Tables::make() {
 }
 
 Result<> Tables::remove() {
-  SLUICE_TRY(const std::string folder, Tables::folder());
+  const auto file_system = sys::find_bpf_file_system();
+  if (!file_system) return {};
+  SLUICE_TRY(const std::string folder, Tables::folder_in(*file_system));
   std::error_code error;
   std::filesystem::remove_all(folder, error);
   if (error) return fail(Errc::kInternal, fmt::format("remove {}: {}", folder, error.message()), error.value());

@@ -104,7 +104,7 @@ class Tables {
 
  private:
   explicit Tables(const std::string& folder);
-  static Result<std::string> folder();
+  static Result<std::string> folder_in(const std::string& file_system);
   Result<> open_maps();
   Result<> load_programs();
   Result<> initialise();
