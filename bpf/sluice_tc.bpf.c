@@ -29,9 +29,9 @@ static __always_inline int sluice_dropped(__u32 reason)
 	return TC_ACT_SHOT;
 }
 
-static __always_inline int sluice_not_routed(struct __sk_buff *skb, int route)
+static __always_inline int sluice_not_routed(struct __sk_buff *skb, const struct sluice_packet *packet, int route)
 {
-	return route == SLUICE_ROUTE_ANSWERED ? sluice_answer(skb) : sluice_dropped(SLUICE_DROP_NO_ROUTE);
+	return route == SLUICE_ROUTE_ANSWERED ? sluice_answer(skb, packet) : sluice_dropped(SLUICE_DROP_NO_ROUTE);
 }
 
 /* An ICMP error about a packet of a connection: to the sender of that packet, about the one that it has sent. `towards_real`:
@@ -55,7 +55,7 @@ static __always_inline int sluice_pass_error(struct __sk_buff *skb, struct sluic
 		if (late)
 			device = sluice_route(skb, &address);
 		if (late && device <= 0)
-			return sluice_not_routed(skb, device);
+			return sluice_not_routed(skb, packet, device);
 		port = entry->reply.source_port;
 		client_port = entry->reply.target_port;
 		failed = sluice_rewrite_inner(skb, packet, SLUICE_REWRITE_SOURCE, address.bytes, port, client_port) ||
@@ -98,7 +98,7 @@ static __always_inline int sluice_forward(struct __sk_buff *skb, struct sluice_p
 	if (late) {
 		device = sluice_route(skb, &address);
 		if (device <= 0)
-			return sluice_not_routed(skb, device);
+			return sluice_not_routed(skb, packet, device);
 		sluice_note_device(entry, skb->ifindex);
 	}
 	sluice_count_packet(entry->real, 0, packet->bytes, connections);
@@ -187,7 +187,7 @@ static __always_inline int sluice_forward_once(struct __sk_buff *skb, struct slu
 	if (late) {
 		device = sluice_route(skb, &address);
 		if (device <= 0)
-			return sluice_not_routed(skb, device);
+			return sluice_not_routed(skb, packet, device);
 	}
 	sluice_count_packet(real_id, 0, packet->bytes, 1);
 	if (sluice_rewrite(skb, &packet->outer, SLUICE_REWRITE_TARGET, address.bytes,
@@ -238,6 +238,21 @@ static __always_inline int sluice_is_served_by(const struct sluice_packet *packe
 	       (!service->key.port || service->key.port == flow->target_port);
 }
 
+static __always_inline int sluice_is_within(const struct sluice_packet *packet)
+{
+	return packet->kind == SLUICE_PACKET_CONNECTION && packet->outer.protocol == SLUICE_TCP && !packet->syn_only;
+}
+
+/* Of a TCP connection that is not known here (any more), and that nobody else knows, either: nf_conntrack would have led it to where it was begun by
+ * rules, those of another proxy mode say. Not passed on: a load balancer's address would be sent back here, again and again. */
+static __always_inline int sluice_end_unknown(struct __sk_buff *skb, const struct sluice_packet *packet)
+{
+	__u32 id = sluice_service_of(&packet->outer.flow, skb->mark);
+	const struct sluice_service *service = id ? sluice_service_at(id) : 0;
+
+	return !service || !service->key.protocol || sluice_has_socket(skb) ? TC_ACT_UNSPEC : sluice_reset(skb);
+}
+
 /* A packet of no connection: one of a virtual server opens one. */
 static __always_inline int sluice_begin(struct __sk_buff *skb, struct sluice_packet *packet, __u32 late)
 {
@@ -247,9 +262,6 @@ static __always_inline int sluice_begin(struct __sk_buff *skb, struct sluice_pac
 
 	if (!service)
 		return TC_ACT_UNSPEC;
-	/* Of a connection that is not known (any more). Not passed on: a load balancer's address would be sent back here, again and again. */
-	if (packet->outer.protocol == SLUICE_TCP && !packet->syn_only)
-		return !service->key.protocol || sluice_has_socket(skb) ? TC_ACT_UNSPEC : sluice_reset(skb);
 	if (packet->outer.protocol == SLUICE_SCTP && packet->event != SLUICE_SCTP_EVENT_INIT)
 		return TC_ACT_UNSPEC;
 	/* The data of active FTP: it comes with another connection. */
@@ -357,6 +369,7 @@ static __always_inline int sluice_serve(struct __sk_buff *skb, struct sluice_pac
 	/* What is behind the packet is padding of its frame. */
 	packet->bytes = packet->outer.length ? packet->outer.length : skb->len - l3;
 	packet->device = skb->ifindex;
+	packet->leaving = (__u32)egress;
 	if (packet->kind == SLUICE_PACKET_ICMP_ERROR) {
 		struct sluice_flow flow;
 
@@ -372,6 +385,9 @@ static __always_inline int sluice_serve(struct __sk_buff *skb, struct sluice_pac
 	} else {
 		return TC_ACT_UNSPEC;
 	}
+	/* Where it comes in, netfilter has not had it yet. */
+	if (!link && !error && sluice_is_within(packet))
+		return egress ? sluice_end_unknown(skb, packet) : TC_ACT_UNSPEC;
 	/* netfilter sets marks, and so later than packets come in: those of clients elsewhere are seen where they leave. */
 	if (!link)
 		return error || (egress && !serve && !skb->mark) ? TC_ACT_UNSPEC : sluice_begin(skb, packet, !!egress);

@@ -130,23 +130,22 @@ SLUICE_GLOBAL int sluice_make_error(struct __sk_buff *skb, __u32 mtu)
 	return l3 ? sluice_turn_ethernet(skb) : 0;
 }
 
-/* What was made the reply to itself goes back to where it came in. One of the node's own, and what was routed to sluice0, comes in where it wanted to
- * leave. */
-static __always_inline int sluice_answer(struct __sk_buff *skb)
+/* What was made the reply to itself goes back to where it came in. One that is seen where it leaves comes in there: by that device the kernel expects
+ * the address that it now comes from. */
+static __always_inline int sluice_answer(struct __sk_buff *skb, const struct sluice_packet *packet)
 {
-	const struct sluice_settings *settings = sluice_settings_here();
-
-	if (!skb->ingress_ifindex || (settings && settings->own_device && settings->own_device == skb->ifindex)) {
-		skb->tc_index = sluice_tag(SLUICE_TAG_DONE);
-		return (int)bpf_redirect(skb->ifindex, BPF_F_INGRESS);
-	}
-	return skb->ingress_ifindex == skb->ifindex ? (int)bpf_redirect(skb->ifindex, 0) : TC_ACT_SHOT;
+	if (!packet->leaving)
+		return (int)bpf_redirect(skb->ifindex, 0);
+	skb->tc_index = sluice_tag(SLUICE_TAG_DONE);
+	return (int)bpf_redirect(skb->ifindex, BPF_F_INGRESS);
 }
 
 /* One without a possible reply is dropped. */
 SLUICE_GLOBAL int sluice_refuse(struct __sk_buff *skb)
 {
-	return sluice_make_error(skb, 0) ? TC_ACT_SHOT : sluice_answer(skb);
+	struct sluice_packet *packet = sluice_packet_here();
+
+	return !packet || sluice_make_error(skb, 0) ? TC_ACT_SHOT : sluice_answer(skb, packet);
 }
 
 #define SLUICE_TCP_FIN_BIT 0x01u
@@ -288,7 +287,7 @@ SLUICE_GLOBAL int sluice_reset(struct __sk_buff *skb)
 	}
 	if (packet->outer.l3 && sluice_turn_ethernet(skb))
 		return TC_ACT_SHOT;
-	return sluice_answer(skb);
+	return sluice_answer(skb, packet);
 }
 
 /* Whether a TCP packet is one of a connection of the node's own sockets. */

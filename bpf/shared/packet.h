@@ -56,6 +56,7 @@ struct sluice_packet {
 	__u32 syn_only; /* TCP: opens a connection, as ip_vs sees it: SYN, with or without ACK */
 	__u32 bytes;    /* of the IP packet */
 	__u32 device;   /* that it is on */
+	__u32 leaving;  /* it is seen where it leaves */
 	__u32 parent;   /* the template of the client, where there is one */
 	__u32 parent_generation;
 	__u32 drop;      /* SLUICE_DROP_*, where it was dropped */

@@ -226,6 +226,8 @@ TEST_F(Late, AClientOfAConnectionThatIsNotKnownIsReset) {
   const VirtualServerKey key6 = VirtualServerKey::of(Protocol::kTcp, ip("fd00::1"), 80);
   serve(key, "rr", {masqueraded("10.2.0.1", 8080)});
   serve(key6, "rr", {masqueraded("fd02::1", 8080)});
+  // Where a load balancer's address leads to.
+  run({"ip", "-batch", "-"}, "route add default via 10.1.0.1\nroute add default via fd01::1\n");
   ASSERT_TRUE(engine_->set_timeouts({1, 0, 0}));
   for (const FamilyCase& each : kFamilyCases) {
     SCOPED_TRACE(each.name);
@@ -243,6 +245,40 @@ TEST_F(Late, AClientOfAConnectionThatIsNotKnownIsReset) {
     char byte = 0;
     EXPECT_EQ(::recv(client.get(), &byte, 1, 0), -1);
     EXPECT_EQ(errno, ECONNRESET);
+  }
+}
+
+// A change of mode: the rules of another one, which began the connection, are gone, but nf_conntrack knows it.
+TEST_F(Late, AConnectionThatConntrackLeadsGoesOn) {
+  run({"nft", "-f", "-"},
+      "add table ip before\n"
+      "add chain ip before c { type nat hook prerouting priority dstnat; }\n"
+      "add rule ip before c ip daddr 10.0.0.1 tcp dport 80 dnat to 10.2.0.1:8080\n"
+      "add table ip6 before\n"
+      "add chain ip6 before c { type nat hook prerouting priority dstnat; }\n"
+      "add rule ip6 before c ip6 daddr fd00::1 tcp dport 80 dnat to [fd02::1]:8080\n"
+      // Without a rule that asks for it the kernel would do without nf_conntrack once the others are gone.
+      "add table inet holder\n"
+      "add chain inet holder c { type filter hook forward priority filter; }\n"
+      "add rule inet holder c ct state invalid counter\n");
+  std::vector<UniqueFd> clients, listening;
+  std::vector<Accepted> servers;
+  for (const FamilyCase& each : kFamilyCases) {
+    listening.push_back(listener({ip(each.reals[0]), 8080}));
+    net_.as_client([&] {
+      clients.push_back(bound_socket(SOCK_STREAM, {ip(each.client), 4001}));
+      ASSERT_EQ(connect(clients.back(), {ip(each.virtual_address), 80}), 0);
+    });
+    servers.push_back(accept(listening.back()));
+  }
+  serve(VirtualServerKey::of(Protocol::kTcp, ip("10.0.0.1"), 80), "rr", {masqueraded("10.2.0.1", 8080)});
+  serve(VirtualServerKey::of(Protocol::kTcp, ip("fd00::1"), 80), "rr", {masqueraded("fd02::1", 8080)});
+  run({"nft", "-f", "-"}, "flush table ip before\nflush table ip6 before\n");
+  for (std::size_t i = 0; i < clients.size(); ++i) {
+    write_text(clients[i], "GET");
+    EXPECT_EQ(read_text(servers[i].fd, 3), "GET");
+    write_text(servers[i].fd, "200");
+    EXPECT_EQ(read_text(clients[i], 3), "200");
   }
 }
 
