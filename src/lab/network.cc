@@ -11,7 +11,6 @@
 // after a random delay of up to 0.8 s; we add permanent neighbour entries instead, on both sides, so the first packet
 // is sent at once. Each node has one route per pod: to its own through the veth, to the others' through their node.
 //
-// Order matters: after both ends of a veth are up the kernel needs a moment before it sends (see sys/links.h). So first
 // all links, then the wait, then addresses and routes.
 #include "lab/network.h"
 
@@ -22,6 +21,7 @@
 #include <thread>
 
 #include "base/ip_literals.h"
+#include "sys/bpf_place.h"
 #include "sys/links.h"
 #include "sys/netns.h"
 #include "sys/sysctl.h"
@@ -357,7 +357,12 @@ Result<> remove_network(const std::string& id) {
   SLUICE_TRY(std::vector<std::string> names, list_lab_netns(id));
   const std::string fabric = netns_name(id, kFabricHost);
   std::partition(names.begin(), names.end(), [&fabric](const std::string& name) { return name != fabric; });
-  for (const std::string& name : names) SLUICE_CHECK_OK(sys::remove_netns(name));
+  for (const std::string& name : names) {
+    // A node's proxy may have been killed: what its engine in BPF pinned would outlive the node. An error is none of the removal's: a name may have
+    // lost its namespace.
+    static_cast<void>(sys::in_netns(name, [] { return sys::remove_netns_pins(); }));
+    SLUICE_CHECK_OK(sys::remove_netns(name));
+  }
   return {};
 }
 
