@@ -14,16 +14,16 @@
 namespace sluice::ipvs {
 
 enum class EngineChoice : std::uint8_t {
-  kAuto,  // the first engine that this node can run
-  kKernel,
-  kEbpf
+  kAuto,    // the first engine that this node can run
+  kKernel,  // ip_vs
+  kEbpf     // ours
 };
 // Every word, whether or not this program has such an engine.
 inline constexpr std::array<std::pair<std::string_view, EngineChoice>, 3> kEngineWords{
     {{"auto", EngineChoice::kAuto}, {"kernel", EngineChoice::kKernel}, {"ebpf", EngineChoice::kEbpf}}};
 
 // The engines that are built into this program, in the order in which kAuto tries them. Help and messages offer these.
-inline constexpr std::array kBuiltInEngines{EngineChoice::kKernel};
+inline constexpr std::array kBuiltInEngines{EngineChoice::kKernel, EngineChoice::kEbpf};
 
 std::string_view to_string(EngineChoice choice);
 // kInvalid: there is no such word.

@@ -157,7 +157,7 @@ std::vector<Subcommand> add_subcommands(CLI::App& app, Words& words) {
   CLI::App* walkthrough = app.add_subcommand("walkthrough", "a guided tour: Services, real traffic, changes, a crash");
   walkthrough->add_flag("--keep", words.keep, "leave the lab running at the end");
   walkthrough->add_flag("--only-ipvs", words.only_ipvs,
-                        "only the steps of mode ipvs; fails where the kernel has no ip_vs");
+                        "only the steps of mode ipvs; fails where no engine of it runs");
   walkthrough->add_option("--program", words.program,
                           "run this as `PROGRAM proxy ...` on the nodes; default: this program");
   for (CLI::App* with_id : {up, down, status, exec, probe_app, walkthrough}) {

@@ -89,11 +89,13 @@ Result<> run_steps(Walkthrough& walkthrough, const WalkthroughOptions& options) 
     for (const WalkthroughStep& step : kIptablesSteps) SLUICE_CHECK_OK(run_step(walkthrough, step));
     for (const WalkthroughStep& step : kNftablesSteps) SLUICE_CHECK_OK(run_step(walkthrough, step));
   }
-  SLUICE_TRY(const bool ipvs, kernel_has_ipvs(walkthrough));
-  if (!ipvs && options.only_ipvs) return fail(Errc::kUnsupported, "this kernel has no ip_vs, which these steps need");
-  if (!ipvs) {
+  SLUICE_TRY(walkthrough.engine, engine_of_nodes(walkthrough));
+  if (walkthrough.engine.empty() && options.only_ipvs)
+    return fail(Errc::kUnsupported,
+                "no engine of mode ipvs runs on this kernel: it has no ip_vs, and BPF is not usable");
+  if (walkthrough.engine.empty()) {
     walkthrough.screen.note("");
-    walkthrough.screen.note("This kernel has no ip_vs, so the steps of mode ipvs cannot be shown on it.");
+    walkthrough.screen.note("No engine of mode ipvs runs on this kernel, so its steps cannot be shown.");
     return {};
   }
   for (const WalkthroughStep& step : kIpvsSteps) SLUICE_CHECK_OK(run_step(walkthrough, step));

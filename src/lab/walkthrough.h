@@ -15,7 +15,7 @@ struct WalkthroughOptions {
   std::string id;          // empty = "walkthrough", or with a number if that is taken
   std::string program;     // run as `PROGRAM proxy ...` on the nodes; empty = this program
   bool keep = false;       // leave the lab running at the end
-  bool only_ipvs = false;  // only the steps about mode ipvs; this kernel must have ip_vs
+  bool only_ipvs = false;  // only the steps about mode ipvs
 };
 // Returns the exit status: 0 if every expectation held and, unless kept, nothing is left of the lab.
 int run_walkthrough(const WalkthroughOptions& options);
@@ -26,6 +26,7 @@ struct Walkthrough {
   Screen& screen;
   std::string program;
   std::string manifests;  // folder that every proxy watches
+  std::string engine{};   // of mode ipvs: "kernel", "ebpf"; empty: this machine can run neither
 };
 struct WalkthroughStep {
   std::string_view title;
@@ -43,8 +44,8 @@ Result<> show_switch_to_nftables(Walkthrough& walkthrough);
 Result<> show_nftables_traffic(Walkthrough& walkthrough);
 Result<> show_way_back_from_nftables(Walkthrough& walkthrough);
 
-// The steps of mode ipvs, in walkthrough_ipvs.cc, for a kernel with ip_vs.
-Result<bool> kernel_has_ipvs(const Walkthrough& walkthrough);
+// The steps of mode ipvs, in walkthrough_ipvs.cc. The engine is the one that `auto` takes on the nodes.
+Result<std::string> engine_of_nodes(const Walkthrough& walkthrough);
 Result<> show_switch_to_ipvs(Walkthrough& walkthrough);
 Result<> show_ipvsadm(Walkthrough& walkthrough);
 Result<> show_ipvs_traffic(Walkthrough& walkthrough);

@@ -76,16 +76,21 @@ int connections_of(const std::string& block) {
 
 }  // namespace
 
-Result<bool> kernel_has_ipvs(const Walkthrough& walkthrough) {
-  SLUICE_TRY(const sys::CollectedOutcome listed,
-             walkthrough.lab.run(kNode, {walkthrough.program, "ipvsadm", "--engine", "kernel", "-L", "-n"}));
-  return listed.exit_status == 0;
+Result<std::string> engine_of_nodes(const Walkthrough& walkthrough) {
+  for (const char* engine : {"kernel", "ebpf"}) {
+    SLUICE_TRY(const sys::CollectedOutcome listed,
+               walkthrough.lab.run(kNode, {walkthrough.program, "ipvsadm", "--engine", engine, "-L", "-n"}));
+    if (listed.exit_status == 0) return std::string(engine);
+  }
+  return std::string();
 }
 
 Result<> show_switch_to_ipvs(Walkthrough& walkthrough) {
   Screen& screen = walkthrough.screen;
   SLUICE_TRY(Users users, Users::start(walkthrough));
   screen.note(R"(the ConfigMap now says mode: "ipvs", and the proxy of k8s-node1 is restarted)");
+  if (walkthrough.engine == "ebpf")
+    screen.note("this kernel has no ip_vs, so the engine is Sluice's own, in BPF (ipvs.engine: auto)");
   SLUICE_CHECK_OK(restart_in_mode(walkthrough, kNode, "ipvs",
                                   [&] { return listing(walkthrough).find("10.104.247.10:80") != std::string::npos; }));
   check_mode(walkthrough, kNode, "ipvs");
@@ -109,11 +114,16 @@ Result<> show_ipvsadm(Walkthrough& walkthrough) {
                  count_of_servers(static_cast<std::ptrdiff_t>(expected.real_servers.size())) + ", Masq, weight 1");
   }
   const auto device = walkthrough.lab.run(kNode, {"ip", "link", "show", "kube-ipvs0"});
-  const std::string shown = device ? device->output : device.error().what;
+  const std::string shown = device ? device->output + device->error_output : device.error().what;
   screen.heading(fmt::format("{}# ip link show kube-ipvs0", kNode));
   screen.quote(shown);
-  screen.check(shown.find("<BROADCAST,NOARP>") != std::string::npos && shown.find("state DOWN") != std::string::npos,
-               "the device of the addresses", shown.empty() ? "missing" : "there", "<BROADCAST,NOARP>, state DOWN");
+  if (walkthrough.engine == "kernel") {
+    screen.check(shown.find("<BROADCAST,NOARP>") != std::string::npos && shown.find("state DOWN") != std::string::npos,
+                 "the device of the addresses", shown.empty() ? "missing" : "there", "<BROADCAST,NOARP>, state DOWN");
+  } else {
+    screen.check(device && device->exit_status != 0, "a device that makes Services' addresses local",
+                 device && device->exit_status != 0 ? "none" : "there", "none: this engine needs none");
+  }
   return {};
 }
 

@@ -375,6 +375,12 @@ def main():
     words = words.parse_intermixed_args()
     if words.engine and words.mode != "ipvs":
         sys.exit("run.py: --engine is of mode ipvs")
+    if words.engine == "ebpf" and "SLUICE_SCENARIO_MOUNTS" not in os.environ:
+        # A BPF file system that all processes of the run see, and no other: what is pinned in it ends with the run.
+        mounts = "mount -t tmpfs sluice /run/sluice && mkdir /run/sluice/bpf && mount -t bpf bpf /run/sluice/bpf && exec \"$@\""
+        os.makedirs("/run/sluice", exist_ok=True)
+        os.environ["SLUICE_SCENARIO_MOUNTS"] = "own"
+        os.execvp("unshare", ["unshare", "--mount", "sh", "-c", mounts, "sh", sys.executable, *sys.argv])
     sluice = words.sluice
     files = words.files or sorted(pathlib.Path(__file__).resolve().parent.glob("*.scn"))
     passed, failed, skipped = 0, 0, 0

@@ -12,7 +12,7 @@
 #include "ipvs/ebpf/hooks.h"
 #include "ipvs/ebpf/records.h"
 #include "ipvs/engine_errors.h"
-#include "sys/bpf_place.h"
+#include "sys/bpf_probe.h"
 
 namespace sluice::ipvs::ebpf {
 namespace {
@@ -49,6 +49,7 @@ EbpfEngine::EbpfEngine(std::shared_ptr<SharedTables> shared)
           }) {}
 
 Result<std::unique_ptr<Engine>> EbpfEngine::open() {
+  SLUICE_CHECK_OK(sys::can_load_bpf());
   SLUICE_TRY(auto shared, SharedTables::here());
   return std::unique_ptr<Engine>(new EbpfEngine(std::move(shared)));
 }

@@ -17,7 +17,7 @@ namespace sluice::ipvs::ebpf {
 
 class EbpfEngine : public Engine {
  public:
-  // Makes nothing: the first change does. kUnsupported where there is no BPF file system.
+  // Makes nothing: the first change does. kPermission, kUnsupported: BPF cannot be used here.
   static Result<std::unique_ptr<Engine>> open();
   // Whether it has anything in the calling thread's network namespace.
   static bool in_use();

@@ -2,11 +2,15 @@
 // An engine is one line here, and one word in ipvs/engine_choice.h.
 #include "ipvs/engines/open_engine.h"
 
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <optional>
+#include <utility>
 
+#include "ipvs/ebpf/ebpf_engine.h"
 #include "ipvs/engine_choice.h"
 #include "ipvs/kernel/kernel_engine.h"
 
@@ -29,7 +33,8 @@ bool kernel_in_use() {
 }
 
 // In the order in which kAuto tries them.
-constexpr std::array kEngines{Entry{EngineChoice::kKernel, &open_kernel, &kernel_in_use}};
+constexpr std::array kEngines{Entry{EngineChoice::kKernel, &open_kernel, &kernel_in_use},
+                              Entry{EngineChoice::kEbpf, &ebpf::EbpfEngine::open, &ebpf::EbpfEngine::in_use}};
 
 static_assert(std::equal(kEngines.begin(), kEngines.end(), kBuiltInEngines.begin(), kBuiltInEngines.end(),
                          [](const Entry& entry, EngineChoice choice) { return entry.choice == choice; }));
@@ -41,12 +46,18 @@ Result<std::unique_ptr<Engine>> open_engine(EngineChoice choice) {
   const auto* entry =
       std::find_if(kEngines.begin(), kEngines.end(), [choice](const Entry& each) { return each.choice == choice; });
   if (entry != kEngines.end()) return entry->open();
-  // Returns the error of the first one: what is missing for the engine that a node should have.
-  auto first = kEngines.front().open();
-  for (entry = kEngines.begin() + 1; !first && entry != kEngines.end(); ++entry) {
-    if (auto engine = entry->open()) return engine;
+  std::optional<Error> why;  // with the first one's code and errno
+  for (const Entry& each : kEngines) {
+    auto engine = each.open();
+    // Who is not root has no need to know of the others.
+    if (engine || (!why && engine.error().code == Errc::kPermission)) return engine;
+    if (!why) {
+      why = engine.error();
+    } else {
+      why->what += fmt::format("; and the engine {}: {}", to_string(each.choice), engine.error().what);
+    }
   }
-  return first;
+  return tl::unexpected(*std::move(why));
 }
 
 std::vector<EngineChoice> engines_in_use() {

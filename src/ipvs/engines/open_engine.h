@@ -11,8 +11,8 @@
 
 namespace sluice::ipvs::engines {
 
-// kAuto: the kernel's if available. kUnsupported for an engine that is not built into this program; otherwise what
-// opening that engine returns.
+// kAuto: the kernel's if available, otherwise ours; where neither is, the Error has the reasons of both. kUnsupported for
+// an engine that is not built into this program; otherwise what opening that engine returns.
 Result<std::unique_ptr<Engine>> open_engine(EngineChoice choice);
 
 // Of the engines that are built into this program, those that may have objects in this network namespace, as

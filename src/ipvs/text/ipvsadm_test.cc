@@ -121,7 +121,7 @@ TEST_F(Ipvsadm, AnotherWordIsNoEngine) {
   for (const std::string& word : {std::string(), std::string("Kernel"), std::string("bpf")}) {
     const Outcome outcome = run({"--engine=" + word, "-L"});
     EXPECT_EQ(outcome.status, 2);
-    EXPECT_EQ(outcome.err, fmt::format("there is no IPVS engine '{}': it is one of kernel, auto\n", word));
+    EXPECT_EQ(outcome.err, fmt::format("there is no IPVS engine '{}': it is one of kernel, ebpf, auto\n", word));
     EXPECT_EQ(outcome.asked_for, "");
     EXPECT_EQ(run({"-L"}, word).err, outcome.err) << "from the environment";
   }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # A kernel without ip_vs, modules that cannot be loaded, a missing scheduler: what ipvsadm and the proxy report, that loading
-# works where it may, and that the rest keeps working.
+# works where it may, that the rest keeps working, and that the engine in BPF takes ip_vs's place.
 set -u
 rules=/etc/modprobe.d/sluice-test.conf
 folder=$(mktemp -d)
@@ -28,12 +28,12 @@ unload() {
 
 unload
 echo 'install ip_vs /bin/false' >"$rules"
-check "forbidden by the operator" 2 'kernel module ip_vs cannot be loaded: ' "$folder/ipvsadm" -L
-check "the original's words stay" 2 "^Can't initialize ipvs: Protocol not available$" "$folder/ipvsadm" --help
-check "the kernel is named" 2 "this kernel ($(uname -r)) has no IP virtual server" "$folder/ipvsadm" -Ln
+check "forbidden by the operator" 2 'kernel module ip_vs cannot be loaded: ' "$folder/ipvsadm" --engine kernel -L
+check "the original's words stay" 2 "^Can't initialize ipvs: Protocol not available$" "$folder/ipvsadm" --engine kernel --help
+check "the kernel is named" 2 "this kernel ($(uname -r)) has no IP virtual server" "$folder/ipvsadm" --engine kernel -Ln
 check "whoever is not root" 2 '^Can.t initialize ipvs: Permission denied (you must be root)$' \
 	setpriv --reuid 65534 --clear-groups "$folder/ipvsadm" -L
-check "an engine that is not built in" 2 "^the IPVS engine 'ebpf' is not built into this program$" "$folder/ipvsadm" --engine ebpf -L
+check "the engine in BPF takes its place" 0 '^IP Virtual Server version 1.2.1 (size=' "$folder/ipvsadm" -Ln
 rm "$rules"
 check "loaded when it is needed" 0 '^IP Virtual Server version 1.2.1 (size=' "$folder/ipvsadm" -Ln
 check "so are schedulers" 0 '' "$folder/ipvsadm" -A -t 10.0.0.1:80 -s mh
@@ -53,6 +53,8 @@ in_node ip address add 192.0.2.1/24 dev eth0
 mkdir "$folder/manifests"
 cat >"$folder/config.yaml" <<'YAML'
 {apiVersion: kubeproxy.config.k8s.io/v1alpha1, kind: KubeProxyConfiguration, mode: ipvs, conntrack: {maxPerCore: 0}, ipvs: {syncPeriod: 1s}}
+---
+{apiVersion: sluice.dev/v1alpha1, kind: SluiceConfiguration, ipvs: {engine: kernel}}
 YAML
 cat >"$folder/manifests/services.yaml" <<'YAML'
 {apiVersion: v1, kind: Service, metadata: {name: plain}, spec: {clusterIP: 10.96.0.5, ports: [{port: 80}]}}
@@ -76,6 +78,13 @@ unload
 echo 'install ip_vs /bin/false' >"$rules"
 check "mode ipvs without ip_vs" 1 'mode ipvs is not available on this host: .*kernel module ip_vs cannot be loaded: ' "${proxy[@]}"
 check "nothing was begun" 1 'does not exist' in_node ip link show kube-ipvs0
+sed -i 's/engine: kernel/engine: auto/' "$folder/config.yaml"
+check "the engine in BPF serves" 0 'Programmed all Services' until_said 'Programmed all Services'
+check "and is listed" 0 '^-A -t 10.96.0.6:80 -s lc$' table
+check "without addresses of its own" 1 'does not exist' in_node ip link show kube-ipvs0
+check "it leaves no program" 0 'the programs of engine ebpf' in_node "$SLUICE" cleanup
+check "nor a virtual server" 0 '^0$' bash -c "ip netns exec sluice-modules $folder/ipvsadm -S -n | wc -l"
+sed -i 's/engine: auto/engine: kernel/' "$folder/config.yaml"
 echo 'install ip_vs_rr /bin/false' >"$rules"
 check "the default scheduler may not be loaded" 0 "add TCP 10.96.0.5:80: scheduler 'rr' is not known (kernel module ip_vs_rr cannot be loaded: " until_said 'Sync failed'
 check "the other Service is served" 0 '^-A -t 10.96.0.6:80 -s lc$' table
