@@ -4,13 +4,38 @@
 #include <bpf/bpf.h>
 #include <fmt/format.h>
 #include <linux/bpf.h>
+#include <linux/capability.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <array>
+#include <cerrno>
 #include <cstring>
 
 #include "base/unique_fd.h"
 
 namespace sluice::sys {
+namespace {
+
+tl::unexpected<Error> not_permitted(int error) {
+  return fail(
+      Errc::kPermission,
+      fmt::format("load a BPF program: {} (it needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN)", std::strerror(error)),
+      error);
+}
+
+// Without it the verifier refuses arithmetic on pointers, with words that do not name it.
+bool has_perfmon() {
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  std::array<__user_cap_data_struct, _LINUX_CAPABILITY_U32S_3> sets{};
+  if (::syscall(SYS_capget, &header, sets.data()) != 0) return true;  // the kernel will say
+  const auto effective = [&sets](unsigned capability) {
+    return (sets.at(capability / 32).effective >> (capability % 32) & 1U) != 0;
+  };
+  return effective(CAP_PERFMON) || effective(CAP_SYS_ADMIN);
+}
+
+}  // namespace
 
 Result<> can_load_bpf() {
   std::array<bpf_insn, 2> program{};
@@ -20,14 +45,10 @@ Result<> can_load_bpf() {
       ::bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "sluice_probe", "Dual BSD/GPL", program.data(), program.size(), nullptr);
   if (fd >= 0) {
     const UniqueFd loaded(fd);
+    if (!has_perfmon()) return not_permitted(EPERM);
     return {};
   }
-  if (fd == -EPERM || fd == -EACCES) {
-    return fail(
-        Errc::kPermission,
-        fmt::format("load a BPF program: {} (it needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN)", std::strerror(-fd)),
-        -fd);
-  }
+  if (fd == -EPERM || fd == -EACCES) return not_permitted(-fd);
   return fail(Errc::kUnsupported,
               fmt::format("this kernel loads no BPF programs of type sched_cls: {}", std::strerror(-fd)), -fd);
 }

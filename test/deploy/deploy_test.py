@@ -86,7 +86,7 @@ class DeployTest(unittest.TestCase):
         volumes = {each["name"]: each for each in ours["spec"]["volumes"]}
         for each in theirs["spec"]["volumes"]:
             self.assertEqual(volumes.pop(each["name"]), each)
-        self.assertEqual(list(volumes), ["sluice"])
+        self.assertEqual(list(volumes), ["sluice", "bpf"])
         (theirs,), (ours,) = theirs["spec"]["containers"], ours["spec"]["containers"]
         for name in ("name", "command", "env", "imagePullPolicy"):
             self.assertEqual(ours[name], theirs[name], name)
@@ -110,10 +110,10 @@ class DeployTest(unittest.TestCase):
         self.assertTrue(self.pod()["containers"][0]["securityContext"]["privileged"])
         self.apply("base")
         self.assertEqual(self.live("configmap")["data"], before)
-        self.assert_least(self.pod(), ["NET_ADMIN", "NET_RAW"])
+        self.assert_least(self.pod(), ["NET_ADMIN", "NET_RAW", "BPF", "PERFMON"])
         self.assertEqual({each["image"] for each in self.pod()["containers"] + self.pod()["initContainers"]}, {IMAGE})
         self.plane.kubectl("-n", "kube-system", "patch", "daemonset", "kube-proxy", "--patch", (SOURCE / "deploy/ipvs/privileges.yaml").read_text())
-        self.assert_least(self.pod(), ["NET_ADMIN"])
+        self.assert_least(self.pod(), ["NET_ADMIN", "BPF", "PERFMON"])
 
     def test_kubeadms_own_runs_with_the_image_alone_replaced(self):
         _, daemonset = kubeadm_manifests()
@@ -134,7 +134,7 @@ class DeployTest(unittest.TestCase):
         self.assertEqual(container["readinessProbe"]["httpGet"]["path"], "/healthz")
 
     def test_each_mode_has_the_capabilities_that_its_file_explains(self):
-        for mode, capabilities in (("iptables", ["NET_ADMIN", "NET_RAW"]), ("ipvs", ["NET_ADMIN"]), ("nftables", ["NET_ADMIN"])):
+        for mode, capabilities in (("iptables", ["NET_ADMIN", "NET_RAW"]), ("ipvs", ["NET_ADMIN", "BPF", "PERFMON"]), ("nftables", ["NET_ADMIN"])):
             self.assert_least(kustomize(mode)["DaemonSet"]["spec"]["template"]["spec"], capabilities)
             lines = (SOURCE / f"deploy/{mode}/privileges.yaml").read_text().splitlines()
             for line in lines[lines.index("            add:") + 1:]:

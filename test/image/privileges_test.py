@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What deploy/ grants each mode is enough, and none of it is too much: the init container and the proxy of the DaemonSet run from the image, in
 containers with the security contexts that `kubectl kustomize` shows, read-only root, seccomp and dropped capabilities included; then again with
-one capability fewer, which must not serve. Mode ipvs needs ip_vs: test/guest has it.
+one capability fewer, which must not serve. Mode ipvs by the engine in BPF; the kernel's needs ip_vs: test/guest has it.
 
 usage: privileges_test.py BUILD-FOLDER [unittest options]      (as root)"""
 import os
@@ -59,6 +59,10 @@ class PrivilegesTest(unittest.TestCase):
             (self.volumes / name).mkdir(exist_ok=True)
         (self.volumes / "xtables-lock").touch()
         (self.volumes / "lib-modules").mkdir(exist_ok=True)
+        if not (self.volumes / "bpf").exists():
+            (self.volumes / "bpf").mkdir()
+            run("mount", "-t", "bpf", "bpf", self.volumes / "bpf")
+            self.addCleanup(run, "umount", "--lazy", self.volumes / "bpf")
         for name, content in objects.get("ConfigMap", {"data": {}})["data"].items():
             (self.volumes / "kube-proxy" / name).write_text(content)
         for container in (*pod["initContainers"], *pod["containers"]):
@@ -135,6 +139,17 @@ class PrivilegesTest(unittest.TestCase):
         self.assert_does_not_serve_without("NET_RAW", container)
         self.serve(container)
         self.assertIn("KUBE-SVC-", run(*self.inside("iptables-legacy-save", "-t", "nat")).stdout)
+
+    def test_mode_ipvs_by_the_engine_in_bpf(self):
+        init, container = self.pod_of("ipvs")
+        config = self.volumes / "kube-proxy/config.conf"
+        config.write_text(config.read_text() + "---\napiVersion: sluice.dev/v1alpha1\nkind: SluiceConfiguration\nipvs: {engine: ebpf}\n")
+        self.prepare(init)
+        for capability in ("NET_ADMIN", "BPF", "PERFMON"):
+            self.assert_does_not_serve_without(capability, container)
+        self.serve(container)
+        self.assertIn("sluice_egress", run(*self.inside("tc", "filter", "show", "dev", "net0", "egress")).stdout)
+        self.assertTrue(list((self.volumes / "bpf").glob("sluice/*/*/sluice_settings")), "what outlives the container")
 
 
 if __name__ == "__main__":

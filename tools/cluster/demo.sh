@@ -7,7 +7,7 @@
 #
 # SLUICE is the program, IMAGE the archive with its image (build/image/sluice.tar). What an operator would type is shown with what it prints.
 # Clients outside and inside use a Service all the while, and no request may fail. The other mode is MODE, by default ipvs, or
-# nftables where the kernel has no ip_vs. The exit status is 0 if everything was as it must be and nothing is left.
+# nftables where no engine of mode ipvs runs. The exit status is 0 if everything was as it must be and nothing is left.
 # shellcheck source=tools/cluster/lib.sh
 . "$(dirname "$0")/lib.sh"
 nodes=2 other_mode=
@@ -111,7 +111,7 @@ if [ -z "$other_mode" ]; then
 	if unshare --net "$sluice" ipvsadm -L -n >/dev/null 2>&1; then
 		other_mode=ipvs
 	else
-		say "this kernel has no ip_vs: the other mode is nftables"
+		say "no engine of mode ipvs runs on this kernel: the other mode is nftables"
 	fi
 fi
 switch_and_return
