@@ -90,6 +90,8 @@ TEST(Damage, OfWhatIsFixedIsRepairedInPlace) {
   const std::vector<std::vector<std::string>> damages{
       {"add", "chain", "ip", table, kPrerouting, "{ policy drop; }"},
       {"add", "table", "ip", table, "{ flags dormant; }"},
+      {"flush chain ip " + table + " nat-output; delete chain ip " + table + " nat-output; add table ip " + table +
+       " { flags dormant; }"},
       {"flush", "chain", "ip", table, kServicesChain},
       {"flush", "chain", "ip", table, kPostrouting},
       {"flush chain ip " + table + " nat-output; delete chain ip " + table + " nat-output"},

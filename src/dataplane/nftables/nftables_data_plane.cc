@@ -125,6 +125,12 @@ Result<> NftablesDataPlane::apply_full(const Changes& changes, Run& run) {
   const bool anew = must_write_anew(*run.live);
   const bool over_another = anew && run.live->table();
   run.beginning.emplace(options_.family, kTableName);
+  if (!anew && run.live->table()->dormant) {
+    // By itself: the kernel refuses a new base chain in a transaction that changes the table's flags.
+    run.beginning->wake_table();
+    SLUICE_CHECK_OK(commit({}, run));
+    run.beginning.emplace(options_.family, kTableName);
+  }
   if (over_another) {
     // What was served goes, and what is served comes, in one: no moment without rules.
     run.beginning->delete_table();
@@ -190,7 +196,6 @@ void NftablesDataPlane::put_fixed_chain(NftBatch& batch, const Live& live, const
 
 void NftablesDataPlane::put_fixed(NftBatch& batch, const Live& live, bool anew, Run& run) const {
   if (anew) batch.add_table();
-  if (!anew && live.table()->dormant) batch.wake_table();
   for (const sys::NftSet& set : fixed_.sets) {
     if (!anew && live.table()->sets.contains(set.name)) continue;
     batch.add_set(set);
