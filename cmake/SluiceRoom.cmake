@@ -29,6 +29,7 @@ endif()
 if(SLUICE_HARDEN)
   target_compile_options(sluice_flags INTERFACE -fstack-protector-strong -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
   target_link_options(sluice_flags INTERFACE -Wl,-z,relro,-z,now)
+  target_compile_options(sluice_flags INTERFACE -ffile-prefix-map=${CMAKE_SOURCE_DIR}/=)  # no path of the build machine in the program
 endif()
 if(SLUICE_SANITIZE)
   target_compile_options(sluice_flags INTERFACE -fsanitize=${SLUICE_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
