@@ -93,7 +93,7 @@ class DeployTest(unittest.TestCase):
         mounts = {each["mountPath"]: each for each in ours["volumeMounts"]}
         for each in theirs["volumeMounts"]:
             self.assertEqual({"readOnly": False} | mounts.pop(each["mountPath"]), {"readOnly": False} | each)
-        self.assertEqual(list(mounts), ["/run/sluice"])
+        self.assertEqual(list(mounts), ["/run/sluice", "/sys/fs/bpf"])
         theirs = yaml.safe_load(configuration)
         for folder in MODES:
             ours = kustomize(folder)["ConfigMap"]
