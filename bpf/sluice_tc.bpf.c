@@ -268,6 +268,8 @@ static __always_inline int sluice_begin(struct __sk_buff *skb, struct sluice_pac
 	if (packet->outer.flow.source_port == bpf_htons(20))
 		return TC_ACT_UNSPEC;
 	ruling = sluice_ruling(packet, id, late ? skb->ingress_ifindex : skb->ifindex);
+	if (ruling & SLUICE_RULED_ASIDE)
+		return TC_ACT_UNSPEC;
 	if (ruling & SLUICE_RULED_OUT)
 		return sluice_dropped(SLUICE_DROP_FILTERED);
 	packet->drop = SLUICE_DROP_NO_REAL_SERVER;

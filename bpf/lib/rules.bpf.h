@@ -11,6 +11,7 @@ enum {
 	SLUICE_RULED = 1u,            /* there is a rule: a client that is sent to itself is masqueraded */
 	SLUICE_RULED_MASQUERADE = 2u, /* its address is replaced */
 	SLUICE_RULED_OUT = 4u,        /* it may not come in */
+	SLUICE_RULED_ASIDE = 8u,      /* another mode takes it */
 };
 
 #define SLUICE_ALLOWED_BITS (SLUICE_ALLOWED_SERVICE_BITS + 128u)
@@ -63,6 +64,8 @@ SLUICE_GLOBAL __u32 sluice_ruling(const struct sluice_packet *packet, __u32 serv
 	}
 	if (!rule)
 		return 0;
+	if (settings->rules[packet->outer.family == 6] & SLUICE_RULES_RETIRING)
+		return SLUICE_RULED_ASIDE;
 	flags = SLUICE_READ(rule->flags);
 	if (flags & SLUICE_RULE_FILTERED) {
 		__builtin_memcpy(key.source, packet->outer.flow.source, sizeof(key.source));

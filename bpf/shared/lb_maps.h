@@ -233,7 +233,8 @@ static_assert(offsetof(struct sluice_settings, spare) == 328, "sluice_settings i
 #define SLUICE_RULES_EXPIRE_GONE \
 	0x10u /* a connection whose real server is gone ends with its next packet (expire_nodest_conn) */
 #define SLUICE_RULES_EXPIRE_QUIESCENT \
-	0x20u /* a template whose real server has weight 0 ends (expire_quiescent_template) */
+	0x20u                       /* a template whose real server has weight 0 ends (expire_quiescent_template) */
+#define SLUICE_RULES_RETIRING 0x40u /* what has a rule takes no new connections: another mode does */
 
 /* X(NAME, text): why a packet was dropped. Texts are those of status and of the metric's label. */
 #define SLUICE_DROP_REASONS(X)                  \

@@ -45,6 +45,11 @@ class FakeMechanism : public Mechanism {
     return found;
   }
 
+  std::vector<std::string> retire(const Leftovers&) override {
+    ++retirements;
+    return {};
+  }
+
   Removal remove(Leftovers leftovers) override {
     ++removals;
     Removal done;
@@ -84,6 +89,7 @@ class FakeMechanism : public Mechanism {
   std::vector<Family> served_when_looked;
   std::size_t looks = 0;
   std::size_t removals = 0;
+  std::size_t retirements = 0;
 
  private:
   struct Notes : LeftoverNotes {

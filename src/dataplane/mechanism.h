@@ -112,6 +112,9 @@ class Mechanism {
   // What earlier processes left of this mode, while its data planes serve these families. None of its entries is an
   // error of the call: what could not be examined is in `problems`, the rest is complete.
   virtual Leftovers leftovers(std::span<const Family> serving) = 0;
+  // Lets what leftovers() has found take no new connections, so far as it would take them before the planes that serve
+  // now; what is open goes on. Called before the wait for its end, again at each look. What could not be done, and why.
+  virtual std::vector<std::string> retire(const Leftovers&) { return {}; }
   // Removes the next piece. Each object is tried once: one that is refused is reported and left out of
   // Removal::left, so that it does not keep the others, and calling until no objects are left terminates. One that was
   // removed in the meantime, by any program, is no problem. Called with what leftovers() of this mechanism returned,

@@ -14,7 +14,7 @@
 namespace sluice::ipvs {
 
 enum class EngineChoice : std::uint8_t {
-  kAuto,    // the first engine that this node can run
+  kAuto,    // the first engine that is in use; where none is, the first that this node can run
   kKernel,  // ip_vs
   kEbpf     // ours
 };

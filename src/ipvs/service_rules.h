@@ -102,6 +102,10 @@ class ServiceRules {
   // alone. Adding what exists and removing what is missing are no errors. Nothing may be in both. Returns how many
   // elements were written.
   virtual Result<std::size_t> change(Family family, const RuleElements& add, const RuleElements& remove) = 0;
+  // What has a rule takes no new connections from now on, and those that are open go on; until the next replace(). For an
+  // engine that packets meet before the rules of other proxy modes: it would keep what is theirs. Others need not do
+  // anything. No error if there is nothing.
+  virtual Result<> retire(Family) { return {}; }
   // Removes all of the family, and its settings. No error if there is nothing.
   virtual Result<> clear(Family family) = 0;
   // What is there, in no order; nothing if there is none.

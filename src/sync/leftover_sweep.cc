@@ -65,6 +65,7 @@ void LeftoverSweep::look(Work& work, Clock::SteadyTime now) {
   const Clock::SteadyTime deadline = work.quiet_since + found.drain_timeout;
   if (found.connections > 0 && now < deadline) {
     work.next = std::min<Clock::SteadyTime>(now + kLookInterval, deadline);
+    report(work, work.mechanism->retire(found));
     SLUICE_LOG_V(1, "Another mode still carries connections, looking again", {"mode", work.mechanism->name()},
                  {"connections", found.connections});
     return;

@@ -75,6 +75,8 @@ TEST_F(LeftoverSweepTest, ConnectionsAreWaitedForWhileOthersAreRemoved) {
   EXPECT_EQ(run(sweep), LeftoverSweep::kLookInterval);
   EXPECT_THAT(iptables_.objects, IsEmpty());
   EXPECT_THAT(ipvs_.objects, ElementsAre("v"));
+  EXPECT_EQ(ipvs_.retirements, 1u) << "new ones are not its any more";
+  EXPECT_EQ(iptables_.retirements, 0u);
   clock_.advance(LeftoverSweep::kLookInterval);
   ipvs_.connections = 0;
   EXPECT_EQ(run(sweep), std::nullopt);

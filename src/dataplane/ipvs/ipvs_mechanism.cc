@@ -328,6 +328,19 @@ void IpvsMechanism::find_rules(bool serves, Notes& notes, Leftovers& leftovers) 
 
 // ---- removing
 
+std::vector<std::string> IpvsMechanism::retire(const Leftovers& leftovers) {
+  std::vector<std::string> problems;
+  const auto* notes = dynamic_cast<const Notes*>(leftovers.notes.get());
+  if (notes == nullptr) return problems;
+  for (const Notes::OfEngine& each : notes->engines) {
+    for (const auto& [family, count] : each.rules) {
+      const auto retired = each.engine->service_rules()->retire(family);
+      if (!retired) problems.push_back(retired.error().what);
+    }
+  }
+  return problems;
+}
+
 Removal IpvsMechanism::remove(Leftovers leftovers) {
   Removal removal;
   auto* notes = dynamic_cast<Notes*>(leftovers.notes.get());

@@ -50,6 +50,7 @@ class IpvsMechanism : public Mechanism {
   Result<> prepare_node(const PlaneSettings& settings) override;
   [[nodiscard]] std::string flavour() const override { return flavour_; }
   Leftovers leftovers(std::span<const Family> serving) override;
+  std::vector<std::string> retire(const Leftovers& leftovers) override;
   Removal remove(Leftovers leftovers) override;
 
  private:

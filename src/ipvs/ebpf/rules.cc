@@ -182,8 +182,8 @@ bool is_pods(const FamilySettings& s, const std::string& device) {
 
 }  // namespace
 
+// Settings alone rule nothing: a family without Services has them, too.
 Result<bool> has_no_rules(const Tables& tables) {
-  if (tables.settings().rules[0] != 0 || tables.settings().rules[1] != 0) return false;
   for (const Family family : {Family::kIPv4, Family::kIPv6}) {
     SLUICE_TRY(const RuleElements there, elements_in(tables, family));
     if (!there.empty()) return false;
@@ -251,6 +251,14 @@ Result<std::size_t> EbpfRules::change(Family family, const RuleElements& add, co
   SLUICE_TRY(const std::size_t removed, remove_elements(*tables, remove.rules, remove.allowed));
   SLUICE_TRY(const std::size_t routed, device_.change(family, add.addresses, remove.addresses));
   return written + removed + routed;
+}
+
+Result<> EbpfRules::retire(Family family) {
+  SLUICE_TRY(Tables* const tables, find_());
+  if (tables == nullptr) return {};
+  SLUICE_TRY(const sys::FileLock lock, tables->lock());
+  __atomic_fetch_or(&tables->settings().rules[index_of(family)], SLUICE_RULES_RETIRING, __ATOMIC_RELEASE);
+  return {};
 }
 
 Result<> EbpfRules::clear(Family family) {

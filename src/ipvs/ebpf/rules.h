@@ -18,6 +18,7 @@ class EbpfRules : public ServiceRules {
 
   Result<std::size_t> replace(const RuleSettings& settings, const RuleElements& wanted) override;
   Result<std::size_t> change(Family family, const RuleElements& add, const RuleElements& remove) override;
+  Result<> retire(Family family) override;
   Result<> clear(Family family) override;
   Result<RuleElements> read(Family family) override;
   Result<bool> intact(const RuleSettings& settings) override;

@@ -136,6 +136,57 @@ TEST_P(EachFamilysRules, OfAPortAreForEveryAddressWithoutItsOwn) {
   EXPECT_EQ(seen_by_server(family, {node, 30080}), ip(v4 ? "10.2.0.254" : "fd02::fe"));
 }
 
+// Another mode serves by now: what is new is its own, although packets come by here first.
+TEST_P(EachFamilysRules, LeaveNewConnectionsToAnotherModeOnceRetired) {
+  const FamilyCase& family = GetParam();
+  const VirtualServerKey key = VirtualServerKey::of(Protocol::kTcp, ip(family.virtual_address), 80);
+  const RuleElements elements{{{key, 0}}, {}, {}};
+  replace(marked(key.family), elements);
+  serve(key, "rr", {masqueraded(family.reals[0], 8080)});
+  const bool v4 = key.family == Family::kIPv4;
+  run({"nft", "-f", "-"}, fmt::format("add table {0} other\n"
+                                      "add chain {0} other c {{ type nat hook prerouting priority dstnat; }}\n"
+                                      "add rule {0} other c {0} daddr {1} tcp dport 80 dnat to {2}:8080\n",
+                                      v4 ? "ip" : "ip6", family.virtual_address,
+                                      v4 ? family.reals[1] : fmt::format("[{}]", family.reals[1])));
+  const UniqueFd ours = listener({ip(family.reals[0]), 8080});
+  const UniqueFd others = listener({ip(family.reals[1]), 8080});
+  const TestEnd to{ip(family.virtual_address), 80};
+  UniqueFd before;
+  UniqueFd after;
+  const auto open = [&](UniqueFd& client, std::uint16_t port) {
+    net_.as_client([&] {
+      client = bound_socket(SOCK_STREAM, {ip(family.client), port});
+      ASSERT_EQ(connect(client, to), 0);
+    });
+  };
+  open(before, 4001);
+  const Accepted first = accept(ours);
+  const auto retired = engine_->service_rules()->retire(key.family);
+  ASSERT_TRUE(retired) << retired.error().what;
+  open(after, 4002);
+  const Accepted second = accept(others);
+  for (const auto& [client, server] : {std::pair{&before, &first}, std::pair{&after, &second}}) {
+    write_text(*client, "ask");
+    EXPECT_EQ(read_text(server->fd, 3), "ask");
+    write_text(server->fd, "answer");
+    EXPECT_EQ(read_text(*client, 6), "answer");
+  }
+  replace(marked(key.family), elements);
+  UniqueFd again;
+  open(again, 4003);
+  accept(ours);
+}
+
+// As after every change of mode on a node with Services of one family: the other family's plane has written its settings.
+TEST_F(Rules, NothingIsServedBySettingsAlone) {
+  replace(marked(Family::kIPv4), {});
+  replace(marked(Family::kIPv6), {});
+  const auto idle = engine_->idle();
+  ASSERT_TRUE(idle) << idle.error().what;
+  EXPECT_TRUE(*idle);
+}
+
 TEST_P(EachFamilysRules, LetOnlyAllowedSourcesIn) {
   const FamilyCase& family = GetParam();
   const bool v4 = ip(family.client).family() == Family::kIPv4;

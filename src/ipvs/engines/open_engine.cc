@@ -46,8 +46,11 @@ Result<std::unique_ptr<Engine>> open_engine(EngineChoice choice) {
   const auto* entry =
       std::find_if(kEngines.begin(), kEngines.end(), [choice](const Entry& each) { return each.choice == choice; });
   if (entry != kEngines.end()) return entry->open();
+  // One that serves here is not left for another that could: who lists wants to see what packets meet.
+  auto order = kEngines;
+  std::stable_partition(order.begin(), order.end(), [](const Entry& each) { return each.in_use(); });
   std::optional<Error> why;  // with the first one's code and errno
-  for (const Entry& each : kEngines) {
+  for (const Entry& each : order) {
     auto engine = each.open();
     // Who is not root has no need to know of the others.
     if (engine || (!why && engine.error().code == Errc::kPermission)) return engine;

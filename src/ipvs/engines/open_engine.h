@@ -11,7 +11,7 @@
 
 namespace sluice::ipvs::engines {
 
-// kAuto: the kernel's if available, otherwise ours; where neither is, the Error has the reasons of both. kUnsupported for
+// kAuto: the one in use here, or else the kernel's if available, otherwise ours; where neither is, the Error has the reasons of both. kUnsupported for
 // an engine that is not built into this program; otherwise what opening that engine returns.
 Result<std::unique_ptr<Engine>> open_engine(EngineChoice choice);
 
