@@ -156,9 +156,6 @@ TEST_F(Ipvsadm, RestoreReportsMissingIpvsTwiceSinceItIsTwoCalls) {
   const Outcome outcome = run({}, "auto", &run_ipvsadm_restore);
   EXPECT_EQ(outcome.status, 2);
   EXPECT_EQ(outcome.err, once + once);
-  problem_ = Error{Errc::kUnsupported, "the IPVS engine 'ebpf' is not built into this program", 0};
-  EXPECT_EQ(run({"--engine=ebpf"}, "auto", &run_ipvsadm_restore).err,
-            "the IPVS engine 'ebpf' is not built into this program\n");
 }
 
 TEST_F(Ipvsadm, ANumberOfADaemonBeyondTheSignedOnesIsShownAsTheOriginalShowsIt) {
