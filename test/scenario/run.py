@@ -283,7 +283,7 @@ class Runner:
                     if name is not None:
                         removed.add(name)
                         write_manifests(manifests, scenario.items(removed))
-                    problems = self.check_all(lambda checks=checks: self.check_packets(scenario, checks, pool), 0 if name is None else 30)
+                    problems = self.check_all(lambda checks=checks: self.check_packets(scenario, checks, pool), 0 if name is None else 120)
                     if scenario.refusal and not problems:
                         problems = self.check_all(lambda: self.check_refusal(scenario.refusal, folder, removed), PATIENCE)
                     if problems:
