@@ -90,8 +90,6 @@ TEST(Damage, OfWhatIsFixedIsRepairedInPlace) {
   const std::vector<std::vector<std::string>> damages{
       {"add", "chain", "ip", table, kPrerouting, "{ policy drop; }"},
       {"add", "table", "ip", table, "{ flags dormant; }"},
-      {"flush chain ip " + table + " nat-output; delete chain ip " + table + " nat-output; add table ip " + table +
-       " { flags dormant; }"},
       {"flush", "chain", "ip", table, kServicesChain},
       {"flush", "chain", "ip", table, kPostrouting},
       {"flush chain ip " + table + " nat-output; delete chain ip " + table + " nat-output"},
@@ -118,6 +116,23 @@ TEST(Damage, OfWhatIsFixedIsRepairedInPlace) {
       EXPECT_TRUE(plane->compare(wanted)->empty());
       EXPECT_THAT(run({"nft", "list", "set", "ip", table, clients}), HasSubstr("10.9.9.9"));
     }
+  });
+}
+
+// The kernel takes neither the damage nor its repair in one transaction.
+TEST(Damage, OfATableThatIsDormantBesidesIsRepaired) {
+  const std::string table = kTableName;
+  in_fresh_netns([&] {
+    Hand hand;
+    const auto plane = open_plane(hand);
+    const Changes wanted = full({port(0)});
+    must_apply(*plane, wanted);
+    nft({"flush chain ip " + table + " nat-output; delete chain ip " + table + " nat-output"});
+    nft({"add", "table", "ip", table, "{ flags dormant; }"});
+    EXPECT_EQ(*plane->intact(), Integrity::kDamaged);
+    must_apply(*plane, wanted);
+    EXPECT_EQ(*plane->intact(), Integrity::kKept);
+    EXPECT_TRUE(plane->compare(wanted)->empty());
   });
 }
 
