@@ -293,7 +293,7 @@ class TheLocalSocket(Start):
     def test_a_program_of_another_version_gets_a_clear_word(self):
         self.start("--manifests", self.manifests)
         wait_for("the proxy to listen", lambda: self.status().returncode != 2)
-        self.assertRegex(self.ask("sluice/1 /trace?to=10.0.0.1\n"), r"^sluice/1 refused 2 .*\n.*knows no request '/trace'")
+        self.assertRegex(self.ask("sluice/1 /trace?to=10.0.0.1\n"), r"^sluice/1 refused 2 .*\n.*has no request '/trace'")
         self.assertRegex(self.ask("sluice/9 /status\n"), r"^sluice/1 refused 2 .*\n.*speaks sluice/1")
         self.assertRegex(self.ask("status json\n"), r"^sluice/1 refused 2 ")
 
