@@ -77,7 +77,8 @@ static __always_inline int sluice_pass_error(struct __sk_buff *skb, struct sluic
 	return late ? TC_ACT_UNSPEC : sluice_put_back_late(skb, packet->outer.l3, entry);
 }
 
-/* From the client: to its real server. */
+/* From the client: to its real server. The first packet of a connection, with which `connections` is 1, goes to the one that it has chosen even
+ * if that was removed meanwhile. */
 static __always_inline int sluice_forward(struct __sk_buff *skb, struct sluice_packet *packet, __u32 late,
 					  __u32 connections)
 {
@@ -90,7 +91,7 @@ static __always_inline int sluice_forward(struct __sk_buff *skb, struct sluice_p
 	if (!entry)
 		return TC_ACT_UNSPEC;
 	cell = sluice_cell_of(entry);
-	if (!cell || !(SLUICE_READ(cell->flags) & SLUICE_REAL_CONFIGURED))
+	if (!cell || (!connections && !(SLUICE_READ(cell->flags) & SLUICE_REAL_CONFIGURED)))
 		return sluice_dropped(SLUICE_DROP_REAL_SERVER_GONE);
 	__builtin_memcpy(address.bytes, entry->reply.source, 16);
 	port = entry->reply.source_port;

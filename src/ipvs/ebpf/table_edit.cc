@@ -93,7 +93,7 @@ void TableEdit::index_anew() {
     if (is_over(*real, *cell, now)) real->state = SLUICE_REAL_ID_FREE;
     if (real->state == SLUICE_REAL_ID_FREE) free_reals_.push_back(id);
     if (real->state != SLUICE_REAL_ID_REMOVED) continue;
-    removed_[{bytes_of(real->service), end_bytes(*real)}] = id;
+    removed_[{bytes_of(real->service), end_bytes(*real)}] = {id, counted(id)};
     removed_order_.push_back(id);
   }
   std::ranges::sort(removed_order_, {}, [this](std::uint32_t id) { return tables_->reals.at(id)->removed_s; });
@@ -276,14 +276,16 @@ Result<int> TableEdit::change(const EditVirtualServer& c) {
   return 0;
 }
 
-// The real server takes no packet any more; what was counted for it stays with its virtual server.
+// The real server, which no view names any more, takes no packet of a connection; what was counted for it stays with its virtual server.
+// A packet that has just chosen it is let through, and counted when the real server comes back.
 void TableEdit::drop_member(sluice_service& service, std::uint32_t id) {
   sluice_real& real = *tables_->reals.at(id);
   __atomic_fetch_and(&tables_->cells.at(id)->flags, ~SLUICE_REAL_CONFIGURED, __ATOMIC_ACQ_REL);
-  service.gone = sum(service.gone, difference(counted(id), real.zeroed));
+  const sluice_counts kept = counted(id);
+  service.gone = sum(service.gone, difference(kept, real.zeroed));
   real.state = SLUICE_REAL_ID_REMOVED;
   real.removed_s = now_s();
-  removed_[{bytes_of(real.service), end_bytes(real)}] = id;
+  removed_[{bytes_of(real.service), end_bytes(real)}] = {id, kept};
   removed_order_.push_back(id);
 }
 
@@ -293,10 +295,11 @@ Result<int> TableEdit::change(const RemoveVirtualServer& c) {
   if (id == 0) return ESRCH;
   sluice_service& service = *tables_->services.at(id);
   SLUICE_CHECK_OK(tables_->remove_service_id(key));
-  for (const std::uint32_t member : members(service)) drop_member(service, member);
+  const std::vector<std::uint32_t> ids = members(service);
   const LineBlock block{sluice_view_line(service.view), view_of(service)->lines};
   // A packet that holds the id finds no view.
   __atomic_store_n(&service.view, sluice_view_word(0, sluice_view_generation(service.view)), __ATOMIC_RELEASE);
+  for (const std::uint32_t member : ids) drop_member(service, member);
   service.state = SLUICE_SERVICE_FREE;
   lines_.give_back(block);
   free_services_.push_back(id);
@@ -328,8 +331,10 @@ Result<int> TableEdit::change(const AddRealServer& c) {
   set_settings(wanted, c.server);
   const auto found = removed_.find({bytes_of(key), end_bytes(wanted)});
   std::uint32_t id = 0;
+  sluice_counts kept{};
   if (found != removed_.end()) {
-    id = found->second;
+    id = found->second.id;
+    kept = found->second.kept;
     removed_.erase(found);
   } else {
     SLUICE_TRY(id, new_real_id());
@@ -345,7 +350,7 @@ Result<int> TableEdit::change(const AddRealServer& c) {
   // Counters go on only if it still is the virtual server that it was removed from.
   if (real.state == SLUICE_REAL_ID_REMOVED && real.service_id == service_id &&
       real.service_generation == service.generation) {
-    service.gone = difference(service.gone, difference(counted(id), real.zeroed));
+    service.gone = difference(service.gone, difference(kept, real.zeroed));
   } else {
     start_counting(id);
   }
@@ -392,11 +397,11 @@ Result<int> TableEdit::change(const RemoveRealServer& c) {
   std::vector<std::uint32_t> ids = members(service);
   const auto position = static_cast<std::uint32_t>(std::find(ids.begin(), ids.end(), id) - ids.begin());
   ids.erase(ids.begin() + position);
-  drop_member(service, id);
   SLUICE_CHECK_OK(publish(service, scheduler_of(service), ids,
                           [position](std::uint64_t cursor, const sluice_view& view, std::uint32_t generation) {
                             return moved_cursor(cursor, view, MemberChange::kRemoved, position, generation);
                           }));
+  drop_member(service, id);
   return 0;
 }
 

@@ -36,8 +36,12 @@ class TableEdit {
   void start_counting(std::uint32_t real);
 
  private:
-  // A removed real server, by which it is found when it is added again.
+  // A removed real server: by what it is found when it is added again, and what of its counters its virtual server has kept.
   using RemovedKey = std::pair<std::vector<std::uint8_t>, std::vector<std::uint8_t>>;
+  struct Removed {
+    std::uint32_t id;
+    sluice_counts kept;
+  };
 
   Result<int> change(const AddVirtualServer& c);
   Result<int> change(const EditVirtualServer& c);
@@ -66,7 +70,7 @@ class TableEdit {
   LineMemory lines_;
   std::vector<std::uint32_t> free_services_;
   std::vector<std::uint32_t> free_reals_;
-  std::map<RemovedKey, std::uint32_t> removed_;
+  std::map<RemovedKey, Removed> removed_;
   std::deque<std::uint32_t> removed_order_;  // the one that was removed longest ago is the first
 };
 
