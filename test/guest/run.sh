@@ -55,6 +55,9 @@ mkdir "$work/out"
 } >"$work/out/.script"
 chmod 755 "$work" "$work/out/.script"
 
+# shellcheck disable=SC2317 # await calls it
+say_start() { [ -e "$work/out/.started" ] || say "the guest is starting: $SECONDS s"; }
+
 status=0
 # In the background, since bash runs no trap before a program in the foreground has ended. Without mitigations: they make every system call of
 # an emulated kernel slow.
@@ -65,10 +68,7 @@ timeout --foreground "$seconds" qemu-system-x86_64 -pidfile "$work/pid" -cpu max
 	-append "console=ttyS0 quiet loglevel=3 panic=-1 mitigations=off no5lvl" </dev/null |
 	sed -u -n 's/\r$//; /sluice guest: start$/,/sluice guest: end$/{ /sluice guest: start$/d; /^sluice guest: end$/d; s/sluice guest: end$//; p }' &
 guest=$!
-(while sleep 20 >/dev/null 2>&1 && [ ! -e "$work/out/.started" ]; do say "the guest is starting: $SECONDS s"; done) &
-beat=$!
-wait "$guest" || status=$?
-kill "$beat" 2>/dev/null || true
+await "$guest" 20 say_start || status=$?
 if [ -n "$results" ]; then
 	rm -f "$work/out/.script" "$work/out/.started"
 	mkdir -p "$results"

@@ -107,15 +107,33 @@ check_disks() {
 	done
 }
 
+# await PID SECONDS COMMAND...: waits for a child, and runs COMMAND every SECONDS meanwhile. The child's status.
+# Not a subshell that sleeps and is killed: one that gets its signal before it has put the traps of this shell away runs them.
+await() {
+	local pid=$1 every=$(($2 * 5)) ticks=0
+	shift 2
+	while kill -0 "$pid" 2>/dev/null; do
+		sleep 0.2
+		ticks=$((ticks + 1))
+		[ $((ticks % every)) -ne 0 ] || "$@"
+	done
+	wait "$pid"
+}
+
 # run_logged LOG WHAT COMMAND...
 # Runs COMMAND with its output added to LOG, and reports every 20 s that WHAT is still running, with what the script's function
 # note_progress prints, if it has one. Returns COMMAND's status, if that is not 0 after showing what the function show_failure prints, or
 # the end of the log. While it runs, $running_group is its process group. It is ended when the script ends, also by SIGKILL, unless
 # $let_finish is set.
-running_group='' running_what='' let_finish=''
+running_group='' running_what='' running_since=0 let_finish=''
+say_progress() {
+	local note=
+	if declare -F note_progress >/dev/null; then note=$(note_progress); fi
+	say "$running_what: $((SECONDS - running_since)) s${note:+, $note}"
+}
 run_logged() {
-	local output=$1 started=$SECONDS ticks=0 status=0 note guard=(setpriv --pdeathsig TERM)
-	running_what=$2
+	local output=$1 status=0 guard=(setpriv --pdeathsig TERM)
+	running_what=$2 running_since=$SECONDS
 	shift 2
 	say "$running_what"
 	[ -z "$let_finish" ] || guard=()
@@ -125,15 +143,7 @@ run_logged() {
 	# shellcheck disable=SC2016 # the inner shell expands it
 	setsid "${guard[@]}" sh -c '{ nice >/proc/self/autogroup; } 2>/dev/null; exec "$@"' sh "$@" >>"$output" 2>&1 </dev/null 8>&- &
 	running_group=$!
-	while kill -0 "$running_group" 2>/dev/null; do
-		sleep 0.2
-		ticks=$((ticks + 1))
-		[ $((ticks % 100)) -eq 0 ] || continue
-		note=
-		if declare -F note_progress >/dev/null; then note=$(note_progress); fi
-		say "$running_what: $((SECONDS - started)) s${note:+, $note}"
-	done
-	wait "$running_group" || status=$?
+	await "$running_group" 20 say_progress || status=$?
 	running_group=
 	if [ "$status" -ne 0 ]; then
 		if declare -F show_failure >/dev/null; then show_failure >&2; else tail -n 25 "$output" >&2; fi

@@ -21,7 +21,7 @@ readonly kubernetes_log=build/kubernetes.log dev_log=build/dev.log
 jobs=$((${NPROC:-$(nproc)} + 1)) # one more than processors: many tests wait most of their time
 readonly jobs
 passed=0 failed=0 skipped=0
-kubernetes='' dev='' current='' beat=''
+kubernetes='' dev='' current=''
 
 announce() { printf '=== [%d:%02d] %s\n' $((SECONDS / 60)) $((SECONDS % 60)) "$*"; }
 
@@ -33,15 +33,12 @@ run() {
 	announce "$what"
 	setpriv --pdeathsig TERM timeout --kill-after=30 "$limit" "$@" </dev/null &
 	current=$!
-	if [ -z "$speaks" ]; then
-		(while sleep 30 >/dev/null 2>&1 && kill -0 $$ 2>/dev/null; do announce "still at: $what"; done) &
-		beat=$!
+	if [ -n "$speaks" ]; then
+		wait "$current" || status=$?
+	else
+		await "$current" 30 announce "still at: $what" || status=$?
 	fi
-	wait "$current" || status=$?
 	current=
-	[ -z "$beat" ] || kill "$beat" 2>/dev/null || true
-	[ -z "$beat" ] || wait "$beat" 2>/dev/null || true
-	beat=
 	case $status in
 	0) ;;
 	124 | 137) announce "ENDED after $limit s: $what" ;;
@@ -53,7 +50,7 @@ run() {
 # shellcheck disable=SC2317 # lib.sh calls it
 clean_up() {
 	local pid
-	for pid in $current $beat $kubernetes $dev; do kill -TERM "$pid" 2>/dev/null || true; done
+	for pid in $current $kubernetes $dev; do kill -TERM "$pid" 2>/dev/null || true; done
 	wait
 }
 
