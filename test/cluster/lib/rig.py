@@ -81,8 +81,23 @@ def wait_for(what, condition, seconds=PATIENCE):
         time.sleep(0.05)
 
 
+_open_rigs = []
+
+
+def _close_all(*_):
+    for rig in list(_open_rigs):
+        rig.remove()
+    os._exit(128 + signal.SIGTERM)
+
+
+# A test run that is ended leaves no namespace. Not by an exception: a `finally` may be minutes away on another thread, and unittest would
+# go on with the next test.
+signal.signal(signal.SIGTERM, _close_all)
+
+
 class Rig:
     def __init__(self, prefix):
+        _open_rigs.append(self)
         self.prefix = f"{prefix}{os.getpid()}"
         # Network namespaces share the lock of iptables' legacy programs, /run/xtables.lock: other programs would block ours, and ours would block them.
         self.lock = pathlib.Path(f"/run/{self.prefix}.xtables.lock")
@@ -261,7 +276,11 @@ class Rig:
                 self.stop(process, signal.SIGKILL)
         for thread in self.threads:
             thread.join()
-        for netns in self.hosts.values():
+        self.remove()
+
+    def remove(self):
+        """Removes the namespaces, and kills what runs in them."""
+        for netns in list(self.hosts.values()):
             for pid in run("ip", "netns", "pids", netns, check=False).split():
                 if int(pid) != os.getpid():
                     with contextlib.suppress(ProcessLookupError):
@@ -269,6 +288,8 @@ class Rig:
             run("ip", "netns", "del", netns, check=False)
         self.hosts.clear()
         self.lock.unlink(missing_ok=True)
+        if self in _open_rigs:
+            _open_rigs.remove(self)
 
 
 def plain(address):
