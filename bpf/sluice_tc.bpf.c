@@ -14,6 +14,8 @@
 
 #include "lib/connections.bpf.h"
 #include "lib/late.bpf.h"
+#include "lib/new_connection.bpf.h"
+#include "lib/persistence.bpf.h"
 #include "lib/refuse.bpf.h"
 #include "lib/rewrite.bpf.h"
 #include "lib/rules.bpf.h"
