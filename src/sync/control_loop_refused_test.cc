@@ -103,6 +103,18 @@ TEST_F(ControlLoopRefusedTest, ItIsTriedAtOnceWhenItsPlanChanged) {
   EXPECT_EQ(v4().applied.size(), 3u) << "the waiting begins anew with another plan";
 }
 
+// It is tried with its change; until then the loop sleeps.
+TEST_F(ControlLoopRefusedTest, WhileItsChangeWaitsItWakesNobody) {
+  settings_.min_sync_period = 10s;
+  start_with_refused();
+  post(with({}, {sctp_slice("10.1.0.10")}));
+  step_after(RefusedPorts::kRetryMin + 1s);
+  EXPECT_EQ(v4().applied.size(), 1u);
+  EXPECT_EQ(wake_ - clock_.steady_now(), 8s);
+  step_after(8s);
+  EXPECT_THAT(ports_of_last(), ElementsAre("sctp"));
+}
+
 TEST_F(ControlLoopRefusedTest, ADueRetryIsPartOfAChangeThatIsProgrammedAnyway) {
   start_with_refused();
   post(with({}, {web_slice({"10.1.0.2"})}));

@@ -88,7 +88,7 @@ std::optional<Clock::SteadyTime> Plane::next_wake() const {
   if (next_drift_check_ && *next_drift_check_ < *wake) wake = next_drift_check_;
   if (next_tend_ && *next_tend_ < *wake) wake = next_tend_;
   if (const auto& removal = unremoved_.next_try(); removal && *removal < *wake) wake = removal;
-  if (const auto retry = refused_.next_attempt(); retry && !need_full_ && *retry < *wake) wake = retry;
+  if (const auto retry = refused_.next_attempt(pending_); retry && !need_full_ && *retry < *wake) wake = retry;
   return wake;
 }
 
@@ -239,11 +239,9 @@ Plane::Turn Plane::sync(const plan::Planner& planner) {
   return succeeded(changes, *outcome, seconds);
 }
 
-// Those whose plan waits to be programmed are included there.
 void Plane::add_due_refused(const plan::Planner& planner, std::vector<plan::Change>& ports) {
   const std::size_t before = ports.size();
-  for (const plan::ServicePortKey& key : refused_.due(context_.clock.steady_now(), kRetriedMax)) {
-    if (pending_.contains(key)) continue;
+  for (const plan::ServicePortKey& key : refused_.due(context_.clock.steady_now(), kRetriedMax, pending_)) {
     if (const plan::ServicePortPlanPtr port = find_port(planner.plan(), key)) {
       ports.push_back({port, port});
     } else {

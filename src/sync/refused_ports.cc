@@ -54,10 +54,11 @@ RefusedPorts::News RefusedPorts::note(const dataplane::Changes& changes,
   return news;
 }
 
-std::vector<plan::ServicePortKey> RefusedPorts::due(Clock::SteadyTime now, std::size_t most) const {
+std::vector<plan::ServicePortKey> RefusedPorts::due(Clock::SteadyTime now, std::size_t most,
+                                                    const PendingChanges& pending) const {
   std::vector<std::pair<Clock::SteadyTime, plan::ServicePortKey>> waiting;
   for (const auto& [port, entry] : entries_) {
-    if (entry.next_attempt <= now) waiting.emplace_back(entry.next_attempt, port);
+    if (entry.next_attempt <= now && !pending.contains(port)) waiting.emplace_back(entry.next_attempt, port);
   }
   std::sort(waiting.begin(), waiting.end());
   std::vector<plan::ServicePortKey> ports;
@@ -69,10 +70,10 @@ std::vector<plan::ServicePortKey> RefusedPorts::due(Clock::SteadyTime now, std::
   return ports;
 }
 
-std::optional<Clock::SteadyTime> RefusedPorts::next_attempt() const {
+std::optional<Clock::SteadyTime> RefusedPorts::next_attempt(const PendingChanges& pending) const {
   std::optional<Clock::SteadyTime> next;
   for (const auto& [port, entry] : entries_) {
-    if (!next || entry.next_attempt < *next) next = entry.next_attempt;
+    if ((!next || entry.next_attempt < *next) && !pending.contains(port)) next = entry.next_attempt;
   }
   return next;
 }

@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "dataplane/dataplane.h"
+#include "sync/pending_changes.h"
 
 namespace sluice::sync {
 
@@ -37,9 +38,11 @@ class RefusedPorts {
 
   void forget(const plan::ServicePortKey& port) { entries_.erase(port); }
 
+  // Those with changes that wait to be programmed are left out of what follows: they are tried with these.
   // At most `most` that are due, those that have waited longest; in order of their keys.
-  [[nodiscard]] std::vector<plan::ServicePortKey> due(Clock::SteadyTime now, std::size_t most) const;
-  [[nodiscard]] std::optional<Clock::SteadyTime> next_attempt() const;
+  [[nodiscard]] std::vector<plan::ServicePortKey> due(Clock::SteadyTime now, std::size_t most,
+                                                      const PendingChanges& pending) const;
+  [[nodiscard]] std::optional<Clock::SteadyTime> next_attempt(const PendingChanges& pending) const;
   [[nodiscard]] const std::map<plan::ServicePortKey, Entry>& all() const { return entries_; }
   [[nodiscard]] bool contains(const plan::ServicePortKey& port) const { return entries_.contains(port); }
 

@@ -39,7 +39,7 @@ TEST(RefusedPorts, WaitsTwiceAsLongAfterEachAttemptUpToABound) {
   std::vector<std::chrono::nanoseconds> waits;
   for (int i = 0; i < 11; ++i) {
     (void)refused.note(tries({a}), {{a->key, "no"}}, clock);
-    waits.push_back(*refused.next_attempt() - clock.steady_now());
+    waits.push_back(*refused.next_attempt({}) - clock.steady_now());
   }
   EXPECT_THAT(waits, ElementsAre(1s, 2s, 4s, 8s, 16s, 32s, 64s, 128s, 256s, 5min, 5min));
 }
@@ -51,11 +51,28 @@ TEST(RefusedPorts, WhatWasSetAsideIsDueAtOnceAndBeforeWhatWasTried) {
   const auto b = port("b");
   const auto news = refused.note(full({a, b}), {{a->key, "no"}, {b->key, "not tried", true}}, clock);
   EXPECT_THAT(news.refused, SizeIs(1)) << "what was not tried has no reason worth reporting";
-  EXPECT_THAT(refused.due(clock.steady_now(), 10), ElementsAre(b->key));
+  EXPECT_THAT(refused.due(clock.steady_now(), 10, {}), ElementsAre(b->key));
   clock.advance(2s);
-  EXPECT_THAT(refused.due(clock.steady_now(), 1), ElementsAre(b->key));
-  EXPECT_THAT(refused.due(clock.steady_now(), 10), ElementsAre(a->key, b->key));
+  EXPECT_THAT(refused.due(clock.steady_now(), 1, {}), ElementsAre(b->key));
+  EXPECT_THAT(refused.due(clock.steady_now(), 10, {}), ElementsAre(a->key, b->key));
   EXPECT_THAT(refused.note(tries({b}), {{b->key, "no"}}, clock).refused, SizeIs(1));
+}
+
+TEST(RefusedPorts, OneWhoseChangeWaitsIsNotDueAndKeepsNoOtherFromIt) {
+  FakeClock clock;
+  RefusedPorts refused;
+  const auto a = port("a");
+  const auto b = port("b");
+  (void)refused.note(full({a}), {{a->key, "no"}}, clock);
+  PendingChanges pending;
+  pending.add({a, nullptr});
+  EXPECT_EQ(refused.next_attempt(pending), std::nullopt);
+  clock.advance(1s);
+  (void)refused.note(tries({b}), {{b->key, "no"}}, clock);
+  EXPECT_EQ(refused.next_attempt(pending), clock.steady_now() + 1s);
+  clock.advance(1s);
+  EXPECT_THAT(refused.due(clock.steady_now(), 1, {}), ElementsAre(a->key));
+  EXPECT_THAT(refused.due(clock.steady_now(), 1, pending), ElementsAre(b->key));
 }
 
 TEST(RefusedPorts, APortThatACallDoesNotConcernStays) {
