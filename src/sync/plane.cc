@@ -322,7 +322,9 @@ Plane::Turn Plane::succeeded(const dataplane::Changes& changes, const dataplane:
 
 Result<dataplane::Difference> Plane::compare(const plan::Planner& planner) {
   if (!synced_) return fail(Errc::kUnavailable, fmt::format("{}: nothing has been programmed yet", to_string(family_)));
-  return data_plane_->compare(whole_plan(planner, *applied_addresses_));
+  auto difference = data_plane_->compare(whole_plan(planner, *applied_addresses_));
+  release_freed_memory();  // of the copy of all that is live
+  return difference;
 }
 
 // ---- reports to users and metrics
