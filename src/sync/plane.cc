@@ -394,8 +394,9 @@ void Plane::note_unmet_requests() {
                        {"dataPlane", data_plane_->name()}, {"why", each.why});
     if (context_.hooks.request_unmet) context_.hooks.request_unmet(each);
   }
+  context_.metrics.set_unmet_requests(family_, unmet.size());
+  if (unmet == unmet_requests_) return;
   unmet_requests_ = std::move(unmet);
-  context_.metrics.set_unmet_requests(family_, unmet_requests_.size());
   const MutexLock lock(mutex_);
   status_.unmet_requests = unmet_requests_;
 }

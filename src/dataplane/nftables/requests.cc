@@ -82,12 +82,12 @@ std::vector<std::string> unmet_requests(const plan::ServicePortPlan& port) {
   if (scheduler == Scheduler::kTurns) return unmet;  // no matter which weight
   for (const Pool pool : {Pool::kCluster, Pool::kLocal}) {
     if (!uses(port, pool)) continue;
-    const double deviation = worst_deviation(port, pool);
-    if (deviation <= kDeviationMax) continue;
-    unmet.push_back(fmt::format(
-        "{}: mode nftables has {} places for the endpoints of port {}, too few for the weights; "
-        "the share of an endpoint differs by up to {:.0f} % from what its weight means",
-        model::kWeightAnnotation, fresh_slots(port, pool).size(), port.key.printed_name(), 100 * deviation));
+    if (worst_deviation(port, pool) <= kDeviationMax) continue;
+    // Without figures: each endpoint that comes or goes would change them, and a sentence that changes is reported anew.
+    unmet.push_back(
+        fmt::format("{}: mode nftables has too few places for the weights of the endpoints of port {}; "
+                    "the share of an endpoint differs by more than a tenth from what its weight means",
+                    model::kWeightAnnotation, port.key.printed_name()));
     break;
   }
   return unmet;

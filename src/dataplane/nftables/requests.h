@@ -19,7 +19,7 @@ inline bool takes_turns(Scheduler scheduler) {
   return scheduler == Scheduler::kTurns || scheduler == Scheduler::kWeightedTurns;
 }
 
-// Sentences for users.
+// Sentences for users, which stay the same while the same request is unmet: each new one is reported.
 std::vector<std::string> unmet_requests(const plan::ServicePortPlan& port);
 
 }  // namespace sluice::dataplane::nftables

@@ -50,6 +50,13 @@ TEST(UnmetRequests, WeightsThatPlacesCannotExpress) {
   EXPECT_THAT(unmet_requests(requesting("", "10.1.0.1=1,*=3", 1500)), IsEmpty());
 }
 
+// Each sentence is an event on the Service, from every node.
+TEST(UnmetRequests, StayTheSameWhileEndpointsComeAndGo) {
+  const auto with = [](unsigned count) { return unmet_requests(requesting("", "10.1.0.1=1,*=65535", count)); };
+  ASSERT_THAT(with(1500), testing::SizeIs(1));
+  for (const unsigned count : {1400u, 1501u, 3000u}) EXPECT_EQ(with(count), with(1500)) << count;
+}
+
 TEST(RequestedSlots, TurnsWithoutWeightsGiveEachServerOne) {
   EXPECT_EQ(fresh_slots(requesting("rr", "10.1.0.1=0,10.1.0.2=7,*=1"), plan::Pool::kCluster).size(), 2u);
   EXPECT_EQ(fresh_slots(requesting("wrr", "10.1.0.1=0,10.1.0.2=7,*=1"), plan::Pool::kCluster).size(), 8u);
