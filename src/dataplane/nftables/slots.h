@@ -13,8 +13,9 @@ namespace sluice::dataplane::nftables {
 
 using Slots = std::vector<plan::AddressPort>;
 
-// More weight is more slots, but no more than this many, or four for each real server if that is more, and never more
-// than can be numbered.
+// More weight is more slots. Where the weights need more than this many, or than four for each real server if that is
+// more, they are made smaller in proportion, and there may be one more for each real server; never more than can be
+// numbered.
 inline constexpr std::size_t kWeightedSlotsMax = 1024;
 inline constexpr std::size_t kSlotsMax = 0xffff;
 
