@@ -40,26 +40,39 @@ void log_families(const std::vector<Family>& families, const ByFamily<std::strin
 
 }  // namespace
 
+Result<ProbedFamilies> probe_families(dataplane::Mechanism& mode) {
+  ProbedFamilies probed;
+  ByFamily<bool> unknown{};
+  for (const Family family : kFamilies) {
+    const auto result = mode.probe(family);
+    of(probed.supported, family) = static_cast<bool>(result);
+    if (result) continue;
+    of(probed.reasons, family) = result.error().what;
+    of(unknown, family) = result.error().code == Errc::kUnavailable;
+  }
+  for (const Family family : kFamilies) {
+    if (of(unknown, family) && of(probed.supported, config::other_family(family))) {
+      return fail(Errc::kUnavailable, fmt::format("cannot find out whether mode {} can serve {} on this host: {}",
+                                                  mode.name(), to_string(family), of(probed.reasons, family)));
+    }
+  }
+  return probed;
+}
+
 Result<Serving> choose_serving(const config::CommandLine& command, const OwnNode& node) {
   if (!command.mode_named) SLUICE_LOG_INFO("Using iptables proxy");  // as in kube-proxy if no mode is named
   Serving serving;
   serving.mechanisms = make_mechanisms(command.config, command.sluice);
   SLUICE_TRY(serving.mode, mechanism_named(serving.mechanisms, to_string(proxy_mode(command.config))));
-  ByFamily<bool> supported{};
-  ByFamily<std::string> reasons;
-  for (const Family family : kFamilies) {
-    const auto probed = serving.mode->probe(family);
-    of(supported, family) = static_cast<bool>(probed);
-    if (!probed) of(reasons, family) = probed.error().what;
-  }
-  auto families = config::choose_families(node.ips.primary, supported);
+  SLUICE_TRY(const ProbedFamilies probed, probe_families(*serving.mode));
+  auto families = config::choose_families(node.ips.primary, probed.supported);
   if (!families) {
     return annotate(families.error(),
                     fmt::format("mode {} is not available on this host: {}", to_string(proxy_mode(command.config)),
-                                of(reasons, node.ips.primary)));
+                                of(probed.reasons, node.ips.primary)));
   }
   serving.families = std::move(*families);
-  log_families(serving.families, reasons);
+  log_families(serving.families, probed.reasons);
   serving.detectors = local_detectors(command.config, node.pod_cidrs(), serving.families.front());
   serving.node_port_cidrs = config::expand_node_port_addresses(command.config, node.ips);
   note_loopback_node_ports(command.config, serving.node_port_cidrs);

@@ -23,6 +23,14 @@ struct Serving {
   std::vector<std::string> node_port_cidrs;  // nodePortAddresses, with this node's own in place of "primary"
 };
 
+struct ProbedFamilies {
+  config::ByFamily<bool> supported{};
+  config::ByFamily<std::string> reasons;  // why not
+};
+// An error where one can be served and it could not be found out whether the other one can: a new attempt, by another
+// process, is better than to serve one family until that process ends.
+Result<ProbedFamilies> probe_families(dataplane::Mechanism& mode);
+
 // An error if the mode cannot serve the node's primary family here.
 Result<Serving> choose_serving(const config::CommandLine& command, const OwnNode& node);
 // An error if the configuration contradicts the node such that no pod could be recognised.

@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -21,6 +22,7 @@ class FakeMechanism : public Mechanism {
 
   [[nodiscard]] std::string_view name() const override { return name_; }
   Result<> probe(Family family) override {
+    if (unavailable.contains(family)) return fail(Errc::kUnavailable, "the fake kernel has no memory");
     const auto missing = unsupported.find(family);
     return missing == unsupported.end() ? Result<>() : fail(Errc::kUnsupported, missing->second);
   }
@@ -82,6 +84,7 @@ class FakeMechanism : public Mechanism {
   std::size_t piece = 1000;
   std::map<std::string, std::string> refused;  // an object, and why it cannot be removed
   std::map<Family, std::string> unsupported;
+  std::set<Family> unavailable;  // it cannot be found out
   std::function<Result<std::unique_ptr<DataPlane>>(const PlaneSettings&)> make_plane;
 
   // ---- what was called

@@ -98,7 +98,8 @@ class Mechanism {
  public:
   virtual ~Mechanism() = default;
   [[nodiscard]] virtual std::string_view name() const = 0;  // "iptables", "ipvs", "nftables"
-  // Whether this node can serve the family in this mode. kUnsupported names what is missing.
+  // Whether this node can serve the family in this mode. kUnsupported names what is missing;
+  // kUnavailable: that could not be found out.
   virtual Result<> probe(Family family) = 0;
   // A data plane that has written nothing yet. It may be opened while another one, of this or of another mechanism,
   // serves the same family.

@@ -25,10 +25,10 @@ using SocketPtr = std::unique_ptr<mnl_socket, decltype(&mnl_socket_close)>;
 constexpr timeval kAnswerTimeout{10, 0};
 
 Error dump_error(const char* doing, int error) {
-  const Errc code = error == EPERM                           ? Errc::kPermission
-                    : error == EOPNOTSUPP || error == EINVAL ? Errc::kUnsupported
-                    : error == EAGAIN || error == ENOBUFS    ? Errc::kUnavailable
-                                                             : Errc::kInternal;
+  const Errc code = error == EPERM                                           ? Errc::kPermission
+                    : error == EOPNOTSUPP || error == EINVAL                 ? Errc::kUnsupported
+                    : error == EAGAIN || error == ENOBUFS || error == ENOMEM ? Errc::kUnavailable
+                                                                             : Errc::kInternal;
   return Error{code, fmt::format("netlink: {}: {}", doing, std::strerror(error)), error};
 }
 

@@ -46,6 +46,7 @@ NftablesDataPlane::NftablesDataPlane(Options options)
 
 Result<std::unique_ptr<NftablesDataPlane>> NftablesDataPlane::open(Options options) {
   const auto generation = sys::nft_generation();
+  if (!generation && generation.error().code == Errc::kUnavailable) return tl::unexpected(generation.error());
   if (!generation) {
     return annotate(generation.error(),
                     "mode nftables needs nftables in the kernel (module nf_tables is missing or may not be loaded)");

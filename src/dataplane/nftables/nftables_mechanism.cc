@@ -37,15 +37,23 @@ struct Tables : LeftoverNotes {
   }
 };
 
-}  // namespace
-
-Result<> NftablesMechanism::probe(Family family) {
-  if (family == Family::kIPv6 && ::access("/proc/net/if_inet6", F_OK) != 0)
-    return fail(Errc::kUnsupported, "this kernel has no IPv6");
+Result<> probe_once(Family family) {
   Options options;
   options.family = family;
   SLUICE_CHECK_OK(NftablesDataPlane::open(std::move(options)));
   return probe_kernel(family);
+}
+
+}  // namespace
+
+Result<> NftablesMechanism::probe(Family family) {
+  constexpr int kAttemptsMax = 5;
+  if (family == Family::kIPv6 && ::access("/proc/net/if_inet6", F_OK) != 0)
+    return fail(Errc::kUnsupported, "this kernel has no IPv6");
+  for (int attempt = 1;; ++attempt) {
+    const auto probed = probe_once(family);
+    if (probed || probed.error().code != Errc::kUnavailable || attempt == kAttemptsMax) return probed;
+  }
 }
 
 Result<std::unique_ptr<DataPlane>> NftablesMechanism::open(const PlaneSettings& settings) {

@@ -3,9 +3,13 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <linux/netlink.h>
 
 #include <array>
 #include <cerrno>
+#include <cstring>
+#include <optional>
+#include <span>
 
 #include "dataplane/nftables/layout.h"
 #include "sys/netfilter_objects.h"
@@ -40,6 +44,52 @@ void serve_nothing(Family family) {
   changes.full = true;
   const auto applied = (*plane)->apply(changes);
   ASSERT_TRUE(applied) << applied.error().what;
+}
+
+bool begins_batch(std::span<const char> datagram) {
+  nlmsghdr first{};
+  std::memcpy(&first, datagram.data(), sizeof first);
+  return first.nlmsg_type == NLMSG_MIN_TYPE;  // NFNL_MSG_BATCH_BEGIN
+}
+
+// What gets no reply is asked again, and is no lack.
+TEST(Probe, DistinguishesALackFromDistress) {
+  in_fresh_netns([] {
+    NftablesMechanism mechanism({});
+    sys::NetlinkFaults faults;
+    unsigned bad = 2;
+    const auto next_is_bad = [&bad] { return bad > 0 && bad-- > 0; };
+    faults.on_reply = [&](bool batch, std::span<char>) { return !batch || !next_is_bad(); };
+    EXPECT_TRUE(mechanism.probe(Family::kIPv4));
+    bad = 1000;
+    auto probed = mechanism.probe(Family::kIPv4);
+    ASSERT_FALSE(probed);
+    EXPECT_EQ(probed.error().code, Errc::kUnavailable);
+    EXPECT_GT(bad, 900u) << "a few times";
+    faults.on_reply = [](auto, auto) { return true; };
+    for (const int error : {ENOBUFS, ENOMEM}) {
+      for (const bool batches : {true, false}) {
+        faults.on_send = [&](std::span<const char> datagram) {
+          return begins_batch(datagram) == batches && next_is_bad() ? std::optional(error) : std::nullopt;
+        };
+        bad = 1000;
+        probed = mechanism.probe(Family::kIPv4);
+        ASSERT_FALSE(probed);
+        EXPECT_EQ(probed.error().code, Errc::kUnavailable);
+        bad = 2;
+        EXPECT_TRUE(mechanism.probe(Family::kIPv4));
+      }
+    }
+  });
+}
+
+TEST(Probe, AnotherProgramsTableOfThatNameIsNotInTheWay) {
+  in_fresh_netns([] {
+    run({"nft", "-f", "-"}, "table ip sluice-nftables-probe {\n set frontends {\n type ipv4_addr\n }\n}\n");
+    const auto probed = NftablesMechanism({}).probe(Family::kIPv4);
+    EXPECT_TRUE(probed) << probed.error().what;
+    EXPECT_THAT(run({"nft", "list", "tables"}), testing::HasSubstr("sluice-nftables-probe"));
+  });
 }
 
 TEST(Mechanism, FindsWhatEarlierProcessesAndKubeProxyLeftAndNothingElse) {

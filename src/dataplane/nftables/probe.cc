@@ -5,6 +5,7 @@
 
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "dataplane/nftables/affinity.h"
@@ -47,6 +48,9 @@ Result<> probe_kernel(Family family) {
   const FixedPart fixed({family, {}, 1}, NodePortAddresses{});
   const OwnParts own = affinity_sample(fixed.settings);
   sys::NftBatch batch(family, kProbeTable);
+  // Another program's table of that name is not in the way: like the rest, its end is undone.
+  batch.add_table();
+  batch.delete_table();
   batch.add_table();
   for (const std::vector<sys::NftSet>* sets : {&fixed.sets, &own.sets}) {
     for (const sys::NftSet& set : *sets) batch.add_set(set);
@@ -66,6 +70,10 @@ Result<> probe_kernel(Family family) {
   const auto checked = batch.check();
   if (checked || checked.error().code == Errc::kPermission) return checked;
   Error error = checked.error();
+  if (error.code == Errc::kUnavailable || sys::nft_outcome_unknown(error)) {
+    error.code = Errc::kUnavailable;
+    return tl::unexpected(std::move(error));
+  }
   error.what = "this kernel's nf_tables does not have all that mode nftables needs (Linux 5.9): " + error.what;
   error.code = Errc::kUnsupported;
   return tl::unexpected(std::move(error));

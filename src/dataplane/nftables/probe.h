@@ -7,7 +7,8 @@
 
 namespace sluice::dataplane::nftables {
 
-// Has the kernel try a table with one of each kind, and undo it. kUnsupported names what it refuses.
+// Has the kernel try a table with one of each kind, and undo it. kUnsupported names what it refuses. kUnavailable: it had no
+// memory, or its reply was lost, so nothing is known.
 Result<> probe_kernel(Family family);
 
 }  // namespace sluice::dataplane::nftables
