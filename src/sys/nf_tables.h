@@ -197,8 +197,9 @@ struct NftTable {
 Result<bool> has_nft_table(Family family, const std::string& table);
 // Nothing: there is no such table. Errc::kUnsupported: the kernel has no nf_tables.
 Result<std::optional<NftTable>> read_nft_table(Family family, const std::string& table);
-// A number that changes with every change of any table of the network namespace: a list longer than one dump can
-// hold compares it before and after. Errc::kUnsupported: the kernel has no nf_tables.
+// A number that grows by one (0 is left out) with every commit that changes any table of the network namespace; one that
+// changes nothing leaves it as it is. A list longer than one dump can hold compares it before and after.
+// Errc::kUnsupported: the kernel has no nf_tables.
 Result<std::uint32_t> nft_generation();
 // Receives the elements of a set as the kernel lists them, in no order; where the set grows meanwhile, one may come twice.
 // `restart`: what has come so far is void.

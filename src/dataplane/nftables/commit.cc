@@ -289,12 +289,8 @@ NftablesDataPlane::Draft NftablesDataPlane::draft(std::span<Unit> units, Run& ru
   return draft;
 }
 
-// The number of the generation grows by one with each commit, ours or another program's. So where it is the one counted
-// here, nobody else has changed any table.
 Result<> NftablesDataPlane::put_through(const NftBatch& batch) {
-  const auto committed = options_.commit(batch);
-  if (committed && generation_ && ++*generation_ == 0) generation_ = 1;  // the kernel leaves out 0
-  return committed;
+  return options_.generation->commit([&] { return options_.commit(batch); });
 }
 
 Result<> NftablesDataPlane::commit(std::span<Unit> units, Run& run) {

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <functional>
 
+#include "dataplane/nftables/nftables_mechanism.h"
 #include "dataplane/nftables/test_ports.h"
 #include "sys/test_netlink_faults.h"
 
@@ -47,6 +48,53 @@ TEST(Damage, NobodyChangedAnythingIsOneQuestionToTheKernel) {
     counter.sent = 0;
     EXPECT_EQ(*plane->intact(), Integrity::kKept);
     EXPECT_EQ(counter.sent, 1u);
+  });
+}
+
+// The generation is of all tables of the namespace.
+TEST(Damage, ThePlaneOfTheOtherFamilyIsNoOtherProgram) {
+  in_fresh_netns([] {
+    NftablesMechanism mechanism({});
+    const auto open = [&](Family family) {
+      PlaneSettings settings;
+      settings.family = family;
+      auto plane = mechanism.open(settings);
+      EXPECT_TRUE(plane) << plane.error().what;
+      return *std::move(plane);
+    };
+    const auto four = open(Family::kIPv4);
+    const auto six = open(Family::kIPv6);
+    must_apply(*four, full({port(0), port(1)}));
+    must_apply(*six, full({}));
+    must_apply(*four, change(port(0), port(0, endpoints(5))));
+    sys::NetlinkFaults counter;
+    for (DataPlane* plane : {four.get(), six.get()}) {
+      counter.sent = 0;
+      EXPECT_EQ(*plane->intact(), Integrity::kKept);
+      EXPECT_EQ(counter.sent, 1u);
+    }
+    // Another plane of the same family is one.
+    const auto second = open(Family::kIPv4);
+    must_apply(*second, full({port(1)}));
+    EXPECT_EQ(*four->intact(), Integrity::kDamaged);
+    EXPECT_EQ(*six->intact(), Integrity::kKept);
+  });
+}
+
+// The kernel does not count a commit that changes nothing.
+TEST(Damage, ACommitThatTheKernelDoesNotCountHidesNoOther) {
+  in_fresh_netns([] {
+    Options options;
+    bool lie = false;
+    options.commit = [&lie](const sys::NftBatch& batch) { return lie ? Result<>() : batch.commit(); };
+    auto opened = NftablesDataPlane::open(options);
+    ASSERT_TRUE(opened) << opened.error().what;
+    const auto plane = *std::move(opened);
+    must_apply(*plane, full({port(0), port(1)}));
+    lie = true;
+    must_apply(*plane, change(port(0), nullptr));
+    change_another_table();
+    EXPECT_EQ(*plane->intact(), Integrity::kDamaged);
   });
 }
 

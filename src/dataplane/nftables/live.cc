@@ -34,7 +34,6 @@ Result<Live> Live::read(Family family, const std::vector<sys::NftSet>& wanted_se
   for (int reading = 1;; ++reading) {
     Live live;
     SLUICE_TRY(const std::uint32_t before, sys::nft_generation());
-    live.generation_ = before;
     SLUICE_TRY(live.table_, sys::read_nft_table(family, kTableName));
     if (!live.table_) return live;
     live.usable_ = has_no_other(*live.table_, wanted_sets);

@@ -22,8 +22,6 @@ class Live {
   [[nodiscard]] const std::optional<sys::NftTable>& table() const { return table_; }
   // Whether the table can be kept: it is there, and of the sets that are wanted it has none in another form.
   [[nodiscard]] bool usable() const { return usable_; }
-  // When the reading began.
-  [[nodiscard]] std::uint32_t generation() const { return generation_; }
 
   // Where to find an element: its set's name, and its place there.
   struct Place {
@@ -52,7 +50,6 @@ class Live {
     std::vector<bool> settled;
   };
   std::optional<sys::NftTable> table_;
-  std::uint32_t generation_ = 0;
   bool usable_ = false;
   std::map<std::string, Elements> sets_;
 };

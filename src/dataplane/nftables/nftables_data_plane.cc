@@ -110,8 +110,8 @@ Result<Outcome> NftablesDataPlane::apply(const Changes& changes) {
 }
 
 Result<> NftablesDataPlane::apply_full(const Changes& changes, Run& run) {
+  SLUICE_TRY(epoch_, options_.generation->epoch());
   SLUICE_TRY(run.live, Live::read(options_.family, fixed_.sets));
-  generation_ = run.live->generation();
   parts_.clear();
   sums_.clear();
   ready_.clear();
@@ -319,17 +319,17 @@ Result<bool> NftablesDataPlane::has_expected_elements() const {
   return true;
 }
 
-// Where the generation is the one that we left, nobody has changed anything, and nothing is listed.
+// In an epoch that we know only our own commits have changed tables, and nothing is listed.
 Result<Integrity> NftablesDataPlane::intact() {
-  SLUICE_TRY(const std::uint32_t generation, sys::nft_generation());
-  if (generation_ == generation) return Integrity::kKept;
+  SLUICE_TRY(const std::uint64_t epoch, options_.generation->epoch());
+  if (epoch_ == epoch) return Integrity::kKept;
   SLUICE_TRY(const auto live, sys::read_nft_table(options_.family, kTableName));
   if (!live || !is_expected(*live)) return Integrity::kDamaged;
   const auto expected = has_expected_elements();
   if (!expected && expected.error().code == Errc::kNotFound) return Integrity::kDamaged;
   if (!expected) return tl::unexpected(expected.error());
   if (!*expected) return Integrity::kDamaged;
-  generation_ = generation;
+  epoch_ = epoch;
   return Integrity::kKept;
 }
 

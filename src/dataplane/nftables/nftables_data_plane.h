@@ -16,6 +16,7 @@
 #include "dataplane/nftables/comparison.h"
 #include "dataplane/nftables/element_sums.h"
 #include "dataplane/nftables/fixed_part.h"
+#include "dataplane/nftables/generation.h"
 #include "dataplane/nftables/layout.h"
 #include "dataplane/nftables/live.h"
 #include "dataplane/nftables/parts.h"
@@ -32,6 +33,8 @@ struct Options {
   // For tests: a kernel between us and the kernel.
   std::function<Result<>(const sys::NftBatch&)> commit = [](const sys::NftBatch& batch) { return batch.commit(); };
   std::function<Result<>(const sys::NftBatch&)> check = [](const sys::NftBatch& batch) { return batch.check(); };
+  // Shared with the plane of the other family.
+  std::shared_ptr<Generation> generation = std::make_shared<Generation>();
   // A commit holds the kernel's only lock for nf_tables: no more elements, sets, chains and rules than this in one, unless
   // one Service port has more.
   std::size_t batch_objects_max = 4000;
@@ -122,8 +125,8 @@ class NftablesDataPlane : public DataPlane {
   std::map<plan::ServicePortKey, std::vector<std::string>> unmet_requests_;
   std::size_t cleanup_failures_ = 0;
 
-  // The kernel's number for the state of all tables in which ours is known to be as it must be.
-  std::optional<std::uint32_t> generation_;
+  // In which our table is known to be as it must be, unless others have changed it.
+  std::optional<std::uint64_t> epoch_;
   // What is live, beside the elements that follow from the plans of ports.
   Parts parts_;
   ElementSums sums_;                                 // of the elements of each fixed set

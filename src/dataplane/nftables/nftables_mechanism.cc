@@ -57,11 +57,18 @@ Result<> NftablesMechanism::probe(Family family) {
 }
 
 Result<std::unique_ptr<DataPlane>> NftablesMechanism::open(const PlaneSettings& settings) {
+  // Of two planes of one family, each is to see what the other one does to their table.
+  if (opened_.contains(settings.family)) {
+    generation_ = std::make_shared<Generation>();
+    opened_.clear();
+  }
   Options options;
   options.family = settings.family;
   options.detector = settings.detector;
   options.masquerade_bit = std::uint32_t{1} << settings_.masquerade_bit;
+  options.generation = generation_;
   SLUICE_TRY(auto plane, NftablesDataPlane::open(std::move(options)));
+  opened_.insert(settings.family);
   return std::unique_ptr<DataPlane>(std::move(plane));
 }
 

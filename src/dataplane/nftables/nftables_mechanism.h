@@ -2,10 +2,13 @@
 // Mode nftables as a mechanism: our table of each family, and what kube-proxy's mode leaves.
 #pragma once
 
+#include <memory>
+#include <set>
 #include <string>
 #include <utility>
 
 #include "dataplane/mechanism.h"
+#include "dataplane/nftables/generation.h"
 
 namespace sluice::dataplane::nftables {
 
@@ -26,6 +29,9 @@ class NftablesMechanism : public Mechanism {
 
  private:
   MechanismSettings settings_;
+  std::shared_ptr<Generation> generation_ =
+      std::make_shared<Generation>();  // of the planes opened last, one per family
+  std::set<Family> opened_;            // their families
 };
 
 }  // namespace sluice::dataplane::nftables

@@ -2,6 +2,7 @@
 // For tests: the real kernel's tables in a network namespace of one's own, and a hand between a plane and that kernel.
 #pragma once
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -46,6 +47,16 @@ inline std::unique_ptr<NftablesDataPlane> open_plane(Hand& hand, Options options
     std::abort();
   }
   return *std::move(plane);
+}
+
+// Another program's change of a table of its own.
+inline void change_another_table() {
+  static unsigned changes = 0;
+  sys::NftBatch batch(Family::kIPv4, "other");
+  batch.add_table();
+  batch.add_chain({fmt::format("c{}", ++changes), std::nullopt});
+  const auto committed = batch.commit();
+  EXPECT_TRUE(committed) << committed.error().what;
 }
 
 // Where the kernel's rules lead, by what is in the kernel.
