@@ -98,6 +98,30 @@ TEST(Damage, ACommitThatTheKernelDoesNotCountHidesNoOther) {
   });
 }
 
+// Where others commit in each period, elements of a large table are not listed in each; rules are.
+TEST(Damage, OfElementsIsLookedForAsOftenAsTheirNumberAllows) {
+  in_fresh_netns([] {
+    Hand hand;
+    Options options;
+    options.listed_per_look_max = 4;
+    const auto plane = open_plane(hand, options);
+    const Changes wanted = full({port(0), port(1)});  // ten elements
+    must_apply(*plane, wanted);
+    EXPECT_EQ(looked_at(*plane), Integrity::kKept);
+    nft({"flush", "map", "ip", kTableName, kFrontends});
+    EXPECT_EQ(looked_at(*plane), Integrity::kKept);
+    EXPECT_EQ(*plane->intact(), Integrity::kKept) << "time counts, and not commits";
+    EXPECT_EQ(*plane->intact(), Integrity::kDamaged);
+    must_apply(*plane, wanted);
+    nft({"flush", "map", "ip", kTableName, kFrontends});
+    EXPECT_EQ(*plane->intact(), Integrity::kDamaged) << "the first one in a while is seen at once";
+    must_apply(*plane, wanted);
+    EXPECT_EQ(looked_at(*plane), Integrity::kKept);
+    nft({"flush", "chain", "ip", kTableName, kServicesChain});
+    EXPECT_EQ(*plane->intact(), Integrity::kDamaged);
+  });
+}
+
 TEST(Damage, OfElementsIsSeenAndRepaired) {
   const std::string table = kTableName;
   const std::vector<std::vector<std::string>> damages{

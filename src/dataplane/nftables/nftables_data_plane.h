@@ -38,6 +38,8 @@ struct Options {
   // A commit holds the kernel's only lock for nf_tables: no more elements, sets, chains and rules than this in one, unless
   // one Service port has more.
   std::size_t batch_objects_max = 4000;
+  // Where other programs change tables all the time, intact() lists so many elements for each time it is called.
+  std::size_t listed_per_look_max = 20'000;
 };
 
 class NftablesDataPlane : public DataPlane {
@@ -116,7 +118,11 @@ class NftablesDataPlane : public DataPlane {
   void note_requests(const Changes& changes);
   [[nodiscard]] PortSlots known_slots(const plan::ServicePortPlan& port) const;
   [[nodiscard]] bool is_expected(const sys::NftTable& table) const;
-  [[nodiscard]] Result<bool> has_expected_elements() const;
+  struct Elements {
+    bool expected = true;
+    std::size_t listed = 0;
+  };
+  [[nodiscard]] Result<Elements> look_at_elements() const;
 
   Options options_;
   FixedPart fixed_;
@@ -127,6 +133,7 @@ class NftablesDataPlane : public DataPlane {
 
   // In which our table is known to be as it must be, unless others have changed it.
   std::optional<std::uint64_t> epoch_;
+  std::size_t looks_without_elements_ = 0;  // how many are next
   // What is live, beside the elements that follow from the plans of ports.
   Parts parts_;
   ElementSums sums_;                                 // of the elements of each fixed set
@@ -134,7 +141,7 @@ class NftablesDataPlane : public DataPlane {
   std::map<plan::ServicePortKey, PortSlots> slots_;  // where they are not the fresh ones
   SharedElements cluster_ips_{kClusterIps};
   SharedElements hairpins_{kHairpins};
-  // Ports that the kernel refused, with what is live of each; null: nothing. Among them those that it does not let go.
+  // Ports that the kernel refused, with what is live of each; null: nothing. Among them those that it does not release.
   std::map<plan::ServicePortKey, plan::ServicePortPlanPtr> refused_;
   nft::ElementsBySet unremoved_;  // that a full apply could not remove
   // Idle chains and sets that the kernel did not let go when they were last to be removed.

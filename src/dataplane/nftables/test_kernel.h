@@ -59,6 +59,15 @@ inline void change_another_table() {
   EXPECT_TRUE(committed) << committed.error().what;
 }
 
+// What intact() returns where it has to look at all that is there.
+inline Integrity looked_at(DataPlane& plane) {
+  change_another_table();
+  const auto integrity = plane.intact();
+  if (integrity) return *integrity;
+  ADD_FAILURE() << integrity.error().what;
+  return Integrity::kNodeChanged;
+}
+
 // Where the kernel's rules lead, by what is in the kernel.
 inline RuleMachine machine_of_kernel(Family family) {
   const auto table = sys::read_nft_table(family, kTableName);
