@@ -54,8 +54,8 @@ nft::ElementChanges merged(std::span<const Unit> units) {
 
 }  // namespace
 
-void NftablesDataPlane::put_chain(NftBatch& batch, const Chain& chain, PutParts& put, Run& run) const {
-  if (!put.names.insert(chain.name).second || parts_.has(chain)) return;
+void NftablesDataPlane::put_chain(NftBatch& batch, const Chain& chain, bool anew, PutParts& put, Run& run) const {
+  if (!put.names.insert(chain.name).second || (!anew && parts_.has(chain))) return;
   const auto there = parts_.chains().find(chain.name);
   if (there != parts_.chains().end()) batch.delete_rules(chain.name);
   // Another program's base chain, to which nothing can lead.
@@ -70,14 +70,13 @@ void NftablesDataPlane::put_chain(NftBatch& batch, const Chain& chain, PutParts&
 // A set that is there in another form makes room for ours, in the same transaction; rules that use it go first, and come
 // again in it.
 void NftablesDataPlane::put_own_sets(NftBatch& batch, const Step& step, PutParts& put, Run& run) const {
-  const auto is_there = [this](const sys::NftSet& set) { return parts_.sets().contains(set.name); };
-  if (std::ranges::any_of(step.own.sets, is_there)) {
+  if (is_reshaped(step)) {
     for (const Chain& chain : step.own.chains) {
       if (parts_.has_chain(chain.name)) batch.delete_rules(chain.name);
     }
   }
   for (const sys::NftSet& set : step.own.sets) {
-    if (is_there(set)) batch.delete_set(set.name);
+    if (parts_.sets().contains(set.name)) batch.delete_set(set.name);
     batch.add_set(set);
     run.count(1);
     put.sets.push_back(set);
@@ -86,25 +85,28 @@ void NftablesDataPlane::put_own_sets(NftBatch& batch, const Step& step, PutParts
 
 void NftablesDataPlane::put_parts(NftBatch& batch, const Step& step, PutParts& put, Run& run) const {
   put_own_sets(batch, step, put, run);
-  for (const Chain& chain : step.own.chains) put_chain(batch, chain, put, run);
+  const bool anew = is_reshaped(step);
+  for (const Chain& chain : step.own.chains) put_chain(batch, chain, anew, put, run);
   for (const Treatment& treatment : step.to.treatments) {
     if (!treatment.sticky.empty() || ready_.contains(treatment)) continue;
-    for (const Chain& chain : chains(treatment, fixed_.settings)) put_chain(batch, chain, put, run);
+    for (const Chain& chain : chains(treatment, fixed_.settings)) put_chain(batch, chain, false, put, run);
     if (treatment.in_turn.empty()) put.treatments.push_back(treatment);
   }
 }
 
+// Whether a set of its own is there in another form.
+bool NftablesDataPlane::is_reshaped(const Step& step) const {
+  return std::ranges::any_of(
+      step.own.sets, [this](const sys::NftSet& set) { return parts_.sets().contains(set.name) && !parts_.has(set); });
+}
+
 // Those that a port has to itself and that are there as they must be: rules of a large one are worked out, not kept. Where
 // a set is there in another form, all chains are to be written: put_own_sets() takes their rules away.
-void NftablesDataPlane::drop_live_parts(Unit& unit) {
+void NftablesDataPlane::drop_live_parts(Unit& unit) const {
   for (Step& step : unit.steps) {
+    const bool reshaped = is_reshaped(step);
     std::erase_if(step.own.sets, [this](const sys::NftSet& set) { return parts_.has(set); });
-    const bool reshaped =
-        std::ranges::any_of(step.own.sets, [this](const sys::NftSet& set) { return parts_.sets().contains(set.name); });
-    if (reshaped) {
-      for (const Chain& chain : step.own.chains) parts_.mark_changed(chain.name);
-    }
-    std::erase_if(step.own.chains, [this](const Chain& chain) { return parts_.has(chain); });
+    if (!reshaped) std::erase_if(step.own.chains, [this](const Chain& chain) { return parts_.has(chain); });
   }
 }
 
@@ -179,6 +181,7 @@ Result<> NftablesDataPlane::commit_apart(const Unit& unit, const Error& error, R
   for (const Step& step : unit.steps) {
     const Known before{step.before, step.before ? known_slots(*step.before) : PortSlots{}};
     SLUICE_TRY(Unit alone, unit_over_known(before, step.after, step.key, fixed_.settings));
+    drop_live_parts(alone);
     left.push_back({std::move(alone), error});
   }
   for (bool progress = true; std::exchange(progress, false);) {

@@ -241,6 +241,28 @@ TEST(Damage, AClientsSetOfAnotherFormMakesRoomForOurs) {
   });
 }
 
+TEST(Damage, AClientsSetOfAnotherFormWhosePortIsRefusedIsNoDamage) {
+  in_fresh_netns([] {
+    Hand hand;
+    must_apply(*open_plane(hand), full({sticky({"10.1.0.1", "10.1.77.2"}), port(1)}));
+    const std::string table = kTableName;
+    const std::string clients = "clients-shop/svc-0000/tcp/p__10.1.0.1/8080";
+    nft({"flush chain ip " + table + " sticky-cluster-shop/svc-0000/tcp/p"});
+    nft({"flush chain ip " + table + " server-shop/svc-0000/tcp/p__10.1.0.1/8080; delete set ip " + table + " " +
+         clients + "; add set ip " + table + " " + clients +
+         " { type ipv4_addr . inet_service; flags dynamic,timeout; }"});
+    hand.refusal = [](const sys::NftBatch& batch) { return refuse_address(batch, "10.1.77.2"); };
+    const auto plane = open_plane(hand);
+    const Changes wanted = full({sticky({"10.1.0.1", "10.1.77.2"}), port(1)});
+    EXPECT_THAT(must_apply(*plane, wanted).refused, testing::SizeIs(1));
+    EXPECT_EQ(looked_at(*plane), Integrity::kKept);
+    hand.refusal = [](const auto&) { return std::nullopt; };
+    EXPECT_THAT(must_apply(*plane, wanted).refused, IsEmpty());
+    EXPECT_EQ(looked_at(*plane), Integrity::kKept);
+    EXPECT_TRUE(plane->compare(wanted)->empty());
+  });
+}
+
 // With another bit the chains that set it and the rule that looks at it change together.
 TEST(Damage, AnotherMarkIsWrittenAtOnceWhereverItStands) {
   in_fresh_netns([] {

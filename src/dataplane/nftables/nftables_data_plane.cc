@@ -234,7 +234,7 @@ void NftablesDataPlane::put_marking_chains(const std::vector<plan::ServicePortPl
   if (there.empty() || there == wanted.at(kPostrouting)) return;
   const auto put = [&](const Chain& chain) {
     const bool marks = chain.name.starts_with("hide-") || chain.name.starts_with("by-source-");
-    if (marks && parts_.has_chain(chain.name)) put_chain(*run.beginning, chain, run.parts_of_beginning, run);
+    if (marks && parts_.has_chain(chain.name)) put_chain(*run.beginning, chain, false, run.parts_of_beginning, run);
   };
   for (const plan::ServicePortPlanPtr& port : ports) {
     const auto unit = unit_over_live(port, *run.live, fixed_.settings);

@@ -82,7 +82,8 @@ class NftablesDataPlane : public DataPlane {
   Result<> commit_apart(const Unit& unit, const Error& error, Run& run);
   void refuse(const Unit& unit, const Error& error, bool untried, Run& run);
   bool note_if_live(Unit& unit, Run& run);
-  void drop_live_parts(Unit& unit);
+  void drop_live_parts(Unit& unit) const;
+  [[nodiscard]] bool is_reshaped(const Step& step) const;
   [[nodiscard]] std::size_t size_of(const Unit& unit) const;
   void note_committed(Unit& unit, Run& run);
   void count_shared(const Unit& unit);
@@ -100,7 +101,8 @@ class NftablesDataPlane : public DataPlane {
   // Chains and sets that a unit needs and that are not there as they must be; they are noted in `put`.
   void put_parts(sys::NftBatch& batch, const Step& step, PutParts& put, Run& run) const;
   void put_own_sets(sys::NftBatch& batch, const Step& step, PutParts& put, Run& run) const;
-  void put_chain(sys::NftBatch& batch, const Chain& chain, PutParts& put, Run& run) const;
+  // `anew`: also where it is there as it must be.
+  void put_chain(sys::NftBatch& batch, const Chain& chain, bool anew, PutParts& put, Run& run) const;
   void put_fixed_chain(sys::NftBatch& batch, const Live& live, const sys::NftChain& chain) const;
   // Those that set the mark's bit, and are there with another bit.
   void put_marking_chains(const std::vector<plan::ServicePortPlanPtr>& ports, Run& run) const;

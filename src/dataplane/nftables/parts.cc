@@ -87,10 +87,6 @@ void Parts::give_up(const PartNames& names) {
   }
 }
 
-void Parts::mark_changed(const std::string& chain) {
-  if (const auto there = chains_.find(chain); there != chains_.end()) there->second.rules = RulesDigest{};
-}
-
 void Parts::forget(const PartNames& names) {
   for (const std::string& chain : names.chains) {
     chains_.erase(chain);

@@ -58,8 +58,7 @@ class Parts {
   void put(const sys::NftSet& set);
   void use(const PartNames& names);
   void give_up(const PartNames& names);
-  [[nodiscard]] const PartNames& idle() const { return idle_; }  // that nobody uses
-  void mark_changed(const std::string& chain);  // it no longer has just the rules that were put, if it is there
+  [[nodiscard]] const PartNames& idle() const { return idle_; }  // that are not used
   void forget(const PartNames& names);
 
  private:

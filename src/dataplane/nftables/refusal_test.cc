@@ -243,6 +243,30 @@ TEST(Unremoved, AnAddressIsGivenUpAlthoughItsHeirIsRefused) {
   });
 }
 
+// Of two ports that share an address one is refused; the other one has sets of its own, which stay as they are.
+TEST(Unremoved, AnAddressIsGivenUpByAPortWithAffinityThatKeepsItsClients) {
+  in_fresh_netns([] {
+    Hand hand;
+    const auto plane = open_plane(hand);
+    model::Service wanted = service(0);
+    wanted.affinity_seconds = 600;
+    const Port after = port_of(wanted, endpoints(2));
+    wanted.external_ips = {ip("192.0.2.77")};
+    const Port before = port_of(wanted, endpoints(2));
+    const Port heir = port_of(make_service("heir", {service_port("p", 80)}, {"192.0.2.77"}), {"10.1.9.9"});
+    must_apply(*plane, full({before, port(1)}));
+    const std::string clients = "clients-shop/svc-0000/tcp/p__10.1.0.1/8080";
+    run({"nft", "add", "element", "ip", kTableName, clients, "{ 10.9.9.9 timeout 600s }"});
+    hand.refusal = [](const sys::NftBatch& batch) { return refuse_address(batch, "10.1.9.9"); };
+    Changes changes;
+    changes.ports = {{nullptr, heir}, {before, after}};
+    EXPECT_THAT(must_apply(*plane, changes).refused, testing::SizeIs(1));
+    EXPECT_EQ(looked_at(*plane), Integrity::kKept);
+    EXPECT_TRUE(plane->compare(full({heir, after, port(1)}))->empty());
+    EXPECT_THAT(run({"nft", "list", "set", "ip", kTableName, clients}), HasSubstr("10.9.9.9"));
+  });
+}
+
 bool deletes_chain(const sys::NftBatch& batch, const std::string& name) {
   const auto data = batch.bytes();
   for (std::size_t at = 0; at + sizeof(nlmsghdr) <= data.size();) {
