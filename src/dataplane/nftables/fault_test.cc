@@ -61,6 +61,23 @@ TEST(Faults, ALostReplyToAPartialApplyIsAnErrorAndNoRefusal) {
   });
 }
 
+// What seems to be idle may serve then.
+TEST(Faults, AfterALostReplyNothingIsRemovedBeforeItIsReadAgain) {
+  in_fresh_netns([] {
+    Hand hand;
+    const auto plane = open_plane(hand);
+    must_apply(*plane, full({port(0)}));
+    must_apply(*plane, change(port(0), port(0, endpoints(4))));  // the chains for two are idle now
+    {
+      const LostReplies lost({0});
+      EXPECT_FALSE(plane->apply(change(port(0, endpoints(4)), port(0))));
+    }
+    sys::NetlinkFaults counter;
+    EXPECT_TRUE(plane->tend());
+    EXPECT_EQ(counter.sent, 0u);
+  });
+}
+
 // A port that was refused before, whose next attempt gets no reply: what is live of it is not guessed.
 TEST(Faults, ALostReplyToAnotherAttemptIsAnError) {
   in_fresh_netns([] {

@@ -87,7 +87,9 @@ Result<Outcome> NftablesDataPlane::apply(const Changes& changes) {
   if (!changes.full) {
     if (!applied_) return fail(Errc::kInvalid, "nftables: the first apply must be full");
     Run run(options_.batch_objects_max);
-    SLUICE_CHECK_OK(apply_partial(changes.ports, run));
+    const auto applied = apply_partial(changes.ports, run);
+    applied_ = static_cast<bool>(applied);
+    if (!applied) return tl::unexpected(applied.error());
     name_held(run);
     std::ranges::sort(run.outcome.refused);
     return std::move(run.outcome);
