@@ -10,6 +10,8 @@
 
 #include <algorithm>
 #include <iterator>
+#include <map>
+#include <set>
 #include <utility>
 
 #include "dataplane/nftables/nftables_data_plane.h"
@@ -334,37 +336,60 @@ Result<> NftablesDataPlane::check(std::span<Unit> units, Run& run) {
   return options_.check(drafted.batch);
 }
 
-void NftablesDataPlane::find_refused(std::span<Unit> units, Run& run, std::vector<std::pair<Unit*, Error>>& refused) {
-  if (units.empty()) return;
+// What a trial of units found out; all others are accepted.
+struct NftablesDataPlane::Trial {
+  std::map<const Unit*, Error> refused{};
+  std::set<const Unit*> untried{};
+};
+
+Result<> NftablesDataPlane::find_refused(std::span<Unit> units, Run& run, Trial& trial) {
+  if (units.empty()) return {};
   const auto accepted = check(units, run);
-  if (accepted) return;
-  if (units.size() == 1) {
-    refused.emplace_back(&units[0], accepted.error());
-    return;
+  if (accepted) return {};
+  const Error& error = accepted.error();
+  const bool divisible = units.size() > 1;
+  if (concerns_all(error, divisible) || sys::nft_outcome_unknown(error)) return tl::unexpected(error);
+  if (run.refusals >= kRefusalsMax) {
+    for (const Unit& unit : units) trial.untried.insert(&unit);
+    return {};
   }
-  find_refused(units.first(units.size() / 2), run, refused);
-  find_refused(units.subspan(units.size() / 2), run, refused);
+  if (!divisible) {
+    ++run.refusals;
+    trial.refused.emplace(&units[0], error);
+    return {};
+  }
+  SLUICE_CHECK_OK(find_refused(units.first(units.size() / 2), run, trial));
+  return find_refused(units.subspan(units.size() / 2), run, trial);
 }
 
+// The old table may serve everything, so the transaction that replaces it brings as much as the kernel takes at once.
 Result<> NftablesDataPlane::commit_at_once(std::vector<Unit> units, Run& run) {
+  std::vector<Unit> later;
   while (true) {
     const auto committed = commit(units, run);
-    if (committed || concerns_all(committed.error(), true) || sys::nft_outcome_unknown(committed.error()))
-      return committed;
-    std::vector<std::pair<Unit*, Error>> refused;
-    find_refused(units, run, refused);
-    if (refused.empty() || refused.size() == units.size()) return committed;  // it is none of them
-    std::set<const Unit*> out;
-    for (const auto& [unit, error] : refused) {
-      refuse(*unit, error, false, run);
-      out.insert(unit);
-    }
-    std::vector<Unit> rest;
+    if (committed) break;
+    const Error& error = committed.error();
+    const bool too_many = means_distress(error);
+    if (concerns_all(error, units.size() > 1) || sys::nft_outcome_unknown(error) || units.empty()) return committed;
+    SLUICE_CHECK_OK(check({}, run));  // none of them is at fault where the kernel refuses the table alone
+    Trial trial;
+    if (!too_many) SLUICE_CHECK_OK(find_refused(units, run, trial));
+    const bool at_fault = !trial.refused.empty();
+    std::vector<Unit> now;
+    std::vector<Unit> put_off;
     for (Unit& unit : units) {
-      if (!out.contains(&unit)) rest.push_back(std::move(unit));
+      const bool in_time = at_fault ? !trial.untried.contains(&unit) : now.size() < units.size() / 2;
+      if (const auto refused = trial.refused.find(&unit); refused != trial.refused.end()) {
+        refuse(unit, refused->second, false, run);
+      } else {
+        (in_time ? now : put_off).push_back(std::move(unit));
+      }
     }
-    units = std::move(rest);
+    units = std::move(now);
+    later.insert(later.begin(), std::make_move_iterator(put_off.begin()), std::make_move_iterator(put_off.end()));
   }
+  run.batch_objects_max = options_.batch_objects_max;
+  return commit_in_batches(std::move(later), run);
 }
 
 void NftablesDataPlane::note_committed(Unit& unit, Run& run) {

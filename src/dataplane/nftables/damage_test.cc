@@ -289,29 +289,5 @@ TEST(Damage, AnotherMarkIsWrittenAtOnceWhereverItStands) {
   });
 }
 
-TEST(Damage, ATableOfAnotherVersionIsReplacedAtOnceByAllThatTheKernelAccepts) {
-  in_fresh_netns([] {
-    run({"nft", "-f", "-"},
-        fmt::format("table ip {} {{\n  map frontends {{\n type ipv4_addr : ipv4_addr\n }}\n}}\n", kTableName));
-    Hand hand;
-    const auto refuse = [](const sys::NftBatch& batch) { return refuse_address(batch, "10.96.0.3"); };
-    hand.refusal = refuse;
-    Options options;
-    options.batch_objects_max = 3;
-    options.check = [&](const sys::NftBatch& batch) -> Result<> {
-      if (auto error = refuse(batch)) return tl::unexpected(*std::move(error));
-      return batch.check();
-    };
-    const auto plane = open_plane(hand, options);
-    std::vector<Port> ports;
-    for (unsigned i = 0; i < 9; ++i) ports.push_back(port(i));
-    const Outcome outcome = must_apply(*plane, full(ports));
-    ASSERT_EQ(outcome.refused.size(), 1u);
-    EXPECT_EQ(outcome.refused[0].port, ports[2]->key);
-    EXPECT_THAT(hand.messages, testing::SizeIs(testing::Le(4u))) << "the table at once, and the cluster IPs";
-    EXPECT_EQ(*plane->intact(), Integrity::kKept);
-  });
-}
-
 }  // namespace
 }  // namespace sluice::dataplane::nftables

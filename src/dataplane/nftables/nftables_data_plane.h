@@ -69,10 +69,12 @@ class NftablesDataPlane : public DataPlane {
   Result<> commit_in_batches(std::vector<Unit> units, Run& run);
   // Each half by itself where the kernel refuses the whole.
   Result<> commit_or_divide(std::span<Unit> units, Run& run);
-  // In place of a table of another kind: all that the kernel accepts at once, or nothing.
+  // In place of a table of another kind: all that the kernel accepts at once, or nothing. What it has no memory for, and
+  // what shares a batch with too many that it refuses, follows.
   Result<> commit_at_once(std::vector<Unit> units, Run& run);
-  // Of those it does not accept, each by itself.
-  void find_refused(std::span<Unit> units, Run& run, std::vector<std::pair<Unit*, Error>>& refused);
+  struct Trial;
+  // Of those it does not accept, each by itself. Nothing is done.
+  Result<> find_refused(std::span<Unit> units, Run& run, Trial& trial);
   Result<> commit(std::span<Unit> units, Run& run);
   Result<> check(std::span<Unit> units, Run& run);
   struct Draft;
