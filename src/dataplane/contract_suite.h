@@ -33,6 +33,8 @@ class PlaneRig {
   // Objects of others, as similar to ours as possible, and whether they are unchanged.
   virtual void add_foreign_objects() = 0;
   virtual bool foreign_objects_stand() = 0;
+  // Others change what is theirs, after which a plane that looks closer then does so.
+  virtual void others_act() {}
   // Removes something that each new connection through us needs.
   virtual void damage() = 0;
   // Gives the node an address that it did not have. False if this makes no difference to a plane of this mode.

@@ -59,6 +59,7 @@ class KernelRig : public PlaneRig {
   }
   bool foreign_objects_stand() override { return foreign() == foreign_; }
 
+  void others_act() override { change_another_table(); }
   void damage() override { run({"nft", "flush", "chain", "ip", kTableName, kServicesChain}); }
   // Where node ports are served comes with each apply(); no other address matters.
   bool change_node() override {

@@ -68,7 +68,7 @@ TEST(Distress, OfALargeBatchIsHelpedBySmallerOnes) {
     std::vector<Port> ports;
     for (unsigned i = 0; i < 200; ++i) ports.push_back(port(i));
     EXPECT_THAT(must_apply(*plane, full(ports)).refused, IsEmpty());
-    EXPECT_EQ(*plane->intact(), Integrity::kKept);
+    EXPECT_EQ(looked_at(*plane), Integrity::kKept);
     EXPECT_THAT(plane->compare(full(ports))->missing, IsEmpty());
   });
 }
@@ -298,7 +298,7 @@ TEST(BusyChain, KeepsNoSyncFromSucceedingAndNoOtherChain) {
     ASSERT_TRUE(again) << again.error().what;
     EXPECT_TRUE(*again) << "it is tried again";
     EXPECT_THAT(names_of_parts("address-cluster-"), ElementsAre("address-cluster-1", "address-cluster-3"));
-    EXPECT_EQ(*plane->intact(), Integrity::kKept);
+    EXPECT_EQ(looked_at(*plane), Integrity::kKept);
     EXPECT_TRUE(plane->compare(full({port(0, endpoints(1))}))->empty());
     hand.refusal = [](const auto&) { return std::nullopt; };
     EXPECT_FALSE(*plane->tend());
@@ -348,7 +348,7 @@ TEST(BusyChain, ThatAMapOfOthersLeadsToGoesWithThatMap) {
     again = plane->tend();
     ASSERT_TRUE(again) << again.error().what;
     EXPECT_FALSE(*again);
-    EXPECT_EQ(*plane->intact(), Integrity::kKept);
+    EXPECT_EQ(looked_at(*plane), Integrity::kKept);
     EXPECT_THAT(run({"nft", "list", "table", "ip", kTableName}),
                 testing::AllOf(Not(HasSubstr("mine")), Not(HasSubstr("address-cluster-3"))));
   });
