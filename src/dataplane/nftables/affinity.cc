@@ -36,8 +36,6 @@ using plan::AddressPort;
 using plan::Pool;
 using sys::NftRule;
 
-constexpr auto kGoto = static_cast<std::uint32_t>(NFT_GOTO);
-
 std::string server_word(const std::string& sticky, const AddressPort& server) {
   std::string address = server.address.to_string();
   std::ranges::replace(address, ':', '.');  // which names may have

@@ -48,8 +48,7 @@ void write_services(std::vector<NftRule>& rules, const Words& words, bool node_p
   // An address that the node itself has is the node's own business: a local cache may listen on the cluster DNS's.
   NftRule& unserved = rules.emplace_back(kServicesChain, "cluster IPs, ports that no Service has");
   words.load_address(unserved, End::kDestination).lookup(kClusterIps);
-  Words::match_local(unserved, End::kDestination, NFT_CMP_NEQ)
-      .verdict(static_cast<std::uint32_t>(NFT_GOTO), kRefuseChain);
+  Words::match_local(unserved, End::kDestination, NFT_CMP_NEQ).verdict(kGoto, kRefuseChain);
 }
 
 void write_postrouting(std::vector<NftRule>& rules, const Words& words, std::uint32_t bit) {

@@ -32,8 +32,6 @@ using plan::Pool;
 using sys::NftRule;
 using Kind = Treatment::Kind;
 
-constexpr auto kGoto = static_cast<std::uint32_t>(NFT_GOTO);
-
 std::string_view word(Pool pool) {
   return pool == Pool::kCluster ? "cluster" : "local";
 }
@@ -175,6 +173,8 @@ class Writer {
 };
 
 }  // namespace
+
+const std::uint32_t kGoto = static_cast<std::uint32_t>(NFT_GOTO);
 
 bool Treatment::uses(Pool of) const {
   if (kind == Kind::kPolicyLocal) return (of == Pool::kCluster ? slots : local_slots) > 0;

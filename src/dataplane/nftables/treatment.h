@@ -53,6 +53,8 @@ struct RuleSettings {
   std::uint32_t masquerade_bit = 0x4000;  // of the packet's mark
 };
 
+extern const std::uint32_t kGoto;  // NFT_GOTO, as a verdict's code
+
 // What a frontend's element leads to.
 sys::NftVerdict verdict_of(const Treatment& treatment);
 // The chains that must be there for it, beside those of layout.h.
