@@ -12,8 +12,8 @@
 //
 // A map from clients to servers, one for all Services, would need fewer rules, but then a rule has to ask whether what it
 // found still serves, which is a key made of a map's value (see treatment.cc), and clients could not be forgotten without
-// being listed. The sets have no size of their own: the kernel makes room for as many as it is told at once, 2 MiB for
-// 65,535 (nft_rhash_init()), and takes that number for the limit where it is told none (nft_dynset_init()).
+// being listed. The sets have no size of their own: the kernel makes room at once for as many as a set declares, 2 MiB for
+// 65,535 (nft_rhash_init()), and takes that number for the limit of a set that declares none (nft_dynset_init()).
 #include "dataplane/nftables/affinity.h"
 
 #include <fmt/format.h>

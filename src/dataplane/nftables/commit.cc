@@ -457,7 +457,7 @@ Result<> NftablesDataPlane::remove_or_divide(const std::string& set, std::span<c
   return {};
 }
 
-// Beyond this point all that is wanted is served. What nobody wants goes: what leads somewhere first, then where it led.
+// Beyond this point all that is wanted is served. What is not wanted goes: what leads somewhere first, then where it led.
 // Chains and sets go later (idle_parts.cc).
 Result<> NftablesDataPlane::commit_rest(Run& run) {
   SLUICE_CHECK_OK(add_elements(kHairpins, hairpins_.missing(), run));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A Service port's elements are compared as a full apply would compare them: its endpoints may stand in any order of
-// slots. What is left when all ports are through, nobody wants.
+// slots. What is left when all ports are through is not wanted.
 #include "dataplane/nftables/comparison.h"
 
 #include <fmt/format.h>
@@ -65,7 +65,7 @@ class Comparison {
       lines.push_back(fmt::format("element {} of nftables set {}", nft::element_text(fixed_.set(set), element), set));
   }
 
-  // That nobody wants.
+  // That are not wanted.
   void append_unexpected(const std::string& set, const nft::Elements& elements) {
     append(difference_.unexpected, set, nft::subtract(elements, nft::elements_of(unremoved_, set)));
   }

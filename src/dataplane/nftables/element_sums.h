@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a set must hold, as a number: the sum of one for each element. It follows every change at the price of that change,
-// and whoever lists the set finds out whether it holds just that, without a copy of the elements.
+// and a listing of the set shows whether it holds just that, without a copy of the elements.
 #pragma once
 
 #include <cstdint>

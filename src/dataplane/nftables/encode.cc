@@ -195,7 +195,7 @@ LiveSlots decode_slots(std::span<const NftElement> elements) {
     const std::uint32_t number = number_at(std::span(element.key).last(4));
     auto& slots = number < kLocalSlots ? live.cluster : live.local;
     const std::size_t slot = number % kLocalSlots;
-    // One that nobody of ours wrote may be anywhere.
+    // One that none of our processes wrote may be anywhere.
     if (number >= 2 * kLocalSlots) continue;
     if (slots.size() <= slot) slots.resize(slot + 1);
     const auto value = std::span(element.value);

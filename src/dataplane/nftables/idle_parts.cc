@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Chains and sets that no Service uses any more are removed after the apply() that freed them, by tend(). Connections go
-// on by the kernel's connection tracking, which needs no rule of ours.
+// Chains and sets that no Service uses any more are removed after the apply() that freed them, by tend(). Connections
+// continue by the kernel's connection tracking, which needs no rule of ours.
 //
-// The kernel may not let go of one: kernels before 6.2 count a chain as used for a while after the last element that led
+// The kernel may not release one: kernels before 6.2 count a chain as used for a while after the last element that led
 // to it has gone, and another program's rule or map in our table may lead to it. Such a part costs the others nothing,
 // and is tried again after a while; what stays so is named in the outcome of the next apply(), and each full apply has it
 // tried once more.

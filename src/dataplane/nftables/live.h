@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What our table holds, as a full apply or a comparison finds it, and what of it nobody wants.
+// What our table holds, as a full apply or a comparison finds it, and what of it is not wanted.
 #pragma once
 
 #include <map>

@@ -5,8 +5,7 @@
 // which no Service has are refused there, is said last: until then whatever served before us may serve them.
 //
 // Neighbours: encode.cc says what a port's elements are, unit.cc what changes of them, layout.cc and treatment.cc what
-// the rules are, commit.cc how units are written,
-// idle_parts.cc what becomes of chains and sets that nobody uses any more.
+// the rules are, commit.cc how units are written, idle_parts.cc what becomes of chains and sets that are no longer used.
 #include "dataplane/nftables/nftables_data_plane.h"
 
 #include <fmt/format.h>
@@ -355,7 +354,7 @@ Result<Difference> NftablesDataPlane::compare(const Changes& wanted) {
     const plan::ServicePortPlanPtr& port = instead ? instead.mapped() : change.after;
     if (port) ports.push_back(port);
   }
-  // Not wanted any more, and not let go.
+  // No longer wanted, and not released.
   for (const auto& [key, port] : refused) {
     if (port) ports.push_back(port);
   }

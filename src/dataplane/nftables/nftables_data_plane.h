@@ -93,7 +93,7 @@ class NftablesDataPlane : public DataPlane {
   enum class Verb : std::uint8_t { kAdd, kRemove };
   Result<> commit_elements(const std::string& set, std::span<const sys::NftElement> elements, Verb verb, Run& run);
   Result<> add_elements(const std::string& set, std::span<const sys::NftElement> elements, Run& run);
-  // What the kernel does not let go is noted, and stays.
+  // What the kernel does not release is noted, and stays.
   Result<> remove_elements(const std::string& set, std::span<const sys::NftElement> elements, Run& run);
   Result<> remove_or_divide(const std::string& set, std::span<const sys::NftElement> elements, Run& run);
   Result<> commit_rest(Run& run);
@@ -108,7 +108,7 @@ class NftablesDataPlane : public DataPlane {
   void put_fixed_chain(sys::NftBatch& batch, const Live& live, const sys::NftChain& chain) const;
   // Those that set the mark's bit, and are there with another bit.
   void put_marking_chains(const std::vector<plan::ServicePortPlanPtr>& ports, Run& run) const;
-  // Chains and sets that nobody uses any more.
+  // Chains and sets that are no longer used.
   struct IdlePart;
   struct Removal;
   [[nodiscard]] std::vector<IdlePart> idle_parts() const;
@@ -148,7 +148,7 @@ class NftablesDataPlane : public DataPlane {
   // Ports that the kernel refused, with what is live of each; null: nothing. Among them those that it does not release.
   std::map<plan::ServicePortKey, plan::ServicePortPlanPtr> refused_;
   nft::ElementsBySet unremoved_;  // that a full apply could not remove
-  // Idle chains and sets that the kernel did not let go when they were last to be removed.
+  // Idle chains and sets that the kernel did not release when they were last to be removed.
   struct Held {
     int attempts = 0;
     bool named = false;  // in an outcome

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The mode has one table per family and nothing else: no device, no settings of the node. kube-proxy's mode has another
-// one, "kube-proxy", which goes as soon as ours serves. A table goes in one transaction, which the kernel does not let
-// anybody divide.
+// one, "kube-proxy", which goes as soon as ours serves. A table goes in one transaction, which cannot be divided.
 #include "dataplane/nftables/nftables_mechanism.h"
 
 #include <fmt/format.h>

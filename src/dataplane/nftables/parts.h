@@ -43,7 +43,7 @@ class Parts {
     std::size_t uses = 0;
   };
 
-  // These are there, and nobody uses any.
+  // These are there, and none is used.
   void assign(const sys::NftTable& table, const std::vector<sys::NftChain>& fixed_chains,
               const std::vector<sys::NftSet>& fixed_sets);
   void clear();

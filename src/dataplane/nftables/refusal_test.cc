@@ -177,7 +177,7 @@ TEST(ManyRefusals, DoNotKeepALiveServiceFromItsChange) {
   });
 }
 
-// ---- what the kernel does not let go
+// ---- what the kernel does not release
 
 TEST(Unremoved, AServiceThatThePartialApplyCouldNotRemoveIsNotRefused) {
   in_fresh_netns([] {
@@ -188,7 +188,7 @@ TEST(Unremoved, AServiceThatThePartialApplyCouldNotRemoveIsNotRefused) {
     const Outcome outcome = must_apply(*plane, change(port(0), nullptr));
     EXPECT_THAT(outcome.refused, IsEmpty());
     EXPECT_THAT(outcome.unremoved, ElementsAre(testing::AllOf(HasSubstr("svc-0000"), HasSubstr("nftables: no"))));
-    EXPECT_TRUE(plane->compare(full({port(1)}))->empty()) << "what is not let go is no drift";
+    EXPECT_TRUE(plane->compare(full({port(1)}))->empty()) << "what is not released is no drift";
     // It may be wanted again, or go after all.
     hand.refusal = [](const auto&) { return std::nullopt; };
     EXPECT_THAT(must_apply(*plane, change(nullptr, port(0, endpoints(3)))).refused, IsEmpty());

@@ -20,7 +20,7 @@ class SharedElements {
   explicit SharedElements(std::string set) : set_(std::move(set)) {}
 
   [[nodiscard]] const std::string& set() const { return set_; }
-  // These are there, and nobody wants any.
+  // These are there, and none is wanted.
   void assign(const nft::Elements& live) {
     entries_.clear();
     missing_.clear();

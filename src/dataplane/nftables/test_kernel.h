@@ -22,7 +22,7 @@
 
 namespace sluice::dataplane::nftables {
 
-// Commits as the kernel does, until it is told otherwise.
+// Commits as the kernel does, unless a test sets something else.
 struct Hand {
   std::size_t commits_left = static_cast<std::size_t>(-1);
   // What a commit returns in place of the kernel's word; asked before each.

@@ -222,7 +222,7 @@ class RuleMachine {
       }
       return decide(walk, words[3], after(words, "->"));
     }
-    if (words[0] == "dynset") return Step::kGoOn;  // nobody is remembered
+    if (words[0] == "dynset") return Step::kGoOn;  // no client is remembered
     if (words[0] == "nat") {
       const std::size_t length = family_ == Family::kIPv4 ? 4 : 16;
       const auto address = IpAddress::from_bytes(load(walk, offset(after(words, "addr_min", 1)), length));
@@ -305,7 +305,7 @@ class RuleMachine {
 
   Step look_up(Walk& walk, const Words& words) {
     const std::string name = after(words, "set");
-    if (name.starts_with("clients-")) return Step::kNextRule;  // nobody is remembered
+    if (name.starts_with("clients-")) return Step::kNextRule;  // no client is remembered
     const sys::NftSet& set = sets_.at(name);
     const sys::NftElement* element = element_of(walk, set, offset(after(words, "reg")));
     if (element == nullptr) return Step::kNextRule;

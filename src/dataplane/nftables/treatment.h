@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Treatments: what is done with a new connection, as far as it is the same for many Services. "Choose one of ten and
-// hide nobody" is one treatment, whoever's ten they are. Each has a chain of its own, made when the first frontend needs
-// it, so rules grow with the kinds of Services and not with their number. Only a Service port with session affinity has
-// chains to itself (affinity.h).
+// hide nobody" is one treatment, whichever Service's ten they are. Each has a chain of its own, made when the first
+// frontend needs it, so rules grow with the kinds of Services and not with their number. Only a Service port with session
+// affinity has chains to itself (affinity.h).
 #pragma once
 
 #include <compare>
