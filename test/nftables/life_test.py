@@ -5,8 +5,10 @@
 
 usage: life_test.py SLUICE
 """
+import contextlib
 import ctypes
 import json
+import os
 import pathlib
 import signal
 import socket
@@ -138,9 +140,17 @@ class LifeTest(unittest.TestCase):
         return proxy
 
     @staticmethod
-    def ask():
+    @contextlib.contextmanager
+    def stopped(proxy):
+        proxy.send_signal(signal.SIGSTOP)
+        os.waitpid(proxy.pid, os.WUNTRACED)
+        yield
+        proxy.send_signal(signal.SIGCONT)
+
+    @staticmethod
+    def ask(timeout=1):
         try:
-            with socket.create_connection((CLUSTER_IP, 80), timeout=1) as connection:
+            with socket.create_connection((CLUSTER_IP, 80), timeout=timeout) as connection:
                 return connection.recv(100).decode()
         except OSError as error:
             return type(error).__name__
@@ -163,7 +173,7 @@ class LifeTest(unittest.TestCase):
         proxy.wait()
         self.assertEqual(self.ask(), PODS[0])
         self.endpoints(PODS[1])
-        self.start()
+        proxy = self.start()
         self.serves(PODS[1])
         table = ("ip", "sluice-nftables")
         for damage in (("flush", "ruleset"), ("delete", "table", *table), ("flush", "chain", *table, "services"),
@@ -171,8 +181,9 @@ class LifeTest(unittest.TestCase):
                        ("delete", "element", *table, "frontends", f"{{ {CLUSTER_IP} . tcp . 80 }}"),
                        ("delete", "element", *table, "endpoints", f"{{ {CLUSTER_IP} . tcp . 80 . 0 }}"),
                        ("add", "table", *table, "{ flags dormant; }")):
-            run("nft", *damage)
-            self.assertNotIn(self.ask(), PODS, damage)
+            with self.stopped(proxy):  # which would repair it at once, or a moment later
+                run("nft", *damage)
+                self.assertNotIn(self.ask(timeout=0.2), PODS, damage)
             self.serves(PODS[1])
         self.endpoints(PODS[0])
         self.serves(PODS[0])
