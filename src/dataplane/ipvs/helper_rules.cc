@@ -16,7 +16,6 @@
 // key is built in registers like an element of the set: address, protocol, port, each in its own register.
 #include "dataplane/ipvs/helper_rules.h"
 
-#include <net/if.h>
 #include <netinet/icmp6.h>
 #include <netinet/in.h>
 #include <netinet/ip_icmp.h>
@@ -26,16 +25,16 @@
 #include <linux/netfilter/nf_conntrack_common.h>
 #include <linux/netfilter/nf_nat.h>
 #include <linux/netfilter/nf_tables.h>
-#include <linux/rtnetlink.h>
 
-#include <algorithm>
-#include <array>
-#include <cstddef>
 #include <utility>
+
+#include "dataplane/nft/words.h"
 
 namespace sluice::dataplane::ipvs {
 namespace {
 
+using nft::End;
+using nft::Words;
 using sys::NftChain;
 using sys::NftField;
 using sys::NftHook;
@@ -57,13 +56,11 @@ constexpr const char* kFilterOutput = "filter-output";
 constexpr const char* kSourceRangesChain = "source-ranges";
 constexpr const char* kUnserved = "unserved";
 
-enum class End : unsigned char { kSource, kDestination };
-
 // The rules of one family.
 class Writer {
  public:
   explicit Writer(const HelperSettings& settings)
-      : family_(settings.family), policy_(settings.masquerade), bit_(std::uint32_t{1} << settings.masquerade_bit) {}
+      : words_(settings.family), policy_(settings.masquerade), bit_(std::uint32_t{1} << settings.masquerade_bit) {}
 
   std::vector<NftRule> write() && {
     write_marks();
@@ -75,52 +72,10 @@ class Writer {
  private:
   NftRule& rule(const char* chain, const char* comment = "") { return rules_.emplace_back(chain, comment); }
 
-  [[nodiscard]] std::uint32_t address_length() const { return family_ == Family::kIPv4 ? 4 : 16; }
-  // The number of 32-bit registers of an address.
-  [[nodiscard]] unsigned address_slots() const { return address_length() / 4; }
-
-  NftRule& load_address(NftRule& rule, End end, unsigned slot = 0) const {
-    const std::uint32_t source = family_ == Family::kIPv4 ? 12 : 8;  // struct iphdr, struct ipv6hdr
-    return rule.load_payload(NFT_PAYLOAD_NETWORK_HEADER, end == End::kSource ? source : source + address_length(),
-                             address_length(), slot);
-  }
-
-  // The destination port is at the same offset in TCP, UDP and SCTP.
-  static NftRule& load_protocol_and_port(NftRule& rule, unsigned slot) {
-    return rule.load_meta(NFT_META_L4PROTO, slot).load_payload(NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2, slot + 1);
-  }
-
-  // address . protocol . port
-  NftRule& load_served(NftRule& rule, End end) const {
-    return load_protocol_and_port(load_address(rule, end), address_slots());
-  }
   NftRule& match_served(NftRule& rule, const char* set, End end = End::kDestination) const {
-    return load_served(rule, end).lookup(set);
+    return words_.load_served(rule, end).lookup(set);
   }
-
-  NftRule& set_mark(NftRule& rule) const {
-    return rule.load_meta(NFT_META_MARK).mask(~bit_, bit_).store_meta(NFT_META_MARK);
-  }
-
-  void match_address(NftRule& rule, End end, std::uint32_t operation, const Cidr& cidr) const {
-    load_address(rule, end);
-    if (cidr.prefix_length() < address_length() * 8) {
-      std::array<std::uint8_t, 16> mask{};
-      for (unsigned bit = 0; bit < cidr.prefix_length(); ++bit) {
-        mask[bit / 8] = static_cast<std::uint8_t>(mask[bit / 8] | 0x80U >> bit % 8);
-      }
-      const std::array<std::uint8_t, 16> nothing{};
-      rule.mask(std::span(mask).first(address_length()), std::span(nothing).first(address_length()));
-    }
-    rule.compare(operation, cidr.address().bytes());
-  }
-
-  static void match_interface_not(NftRule& rule, const std::string& name, bool prefix) {
-    std::array<std::uint8_t, IFNAMSIZ> padded{};
-    const std::size_t length = std::min(name.size(), padded.size() - 1);
-    std::copy_n(name.begin(), length, padded.begin());
-    rule.load_meta(NFT_META_IIFNAME).compare(NFT_CMP_NEQ, std::span(padded).first(prefix ? length : padded.size()));
-  }
+  NftRule& set_mark(NftRule& rule) const { return Words::set_mark(rule, bit_); }
 
   // New connections to cluster IPs from sources other than this node's pods. Those opened by a process of this node
   // have no input interface, and count among these.
@@ -136,9 +91,9 @@ class Writer {
     } else {
       NftRule& marked = rule(kServices, "cluster IPs, from others than this node's pods");
       if (kind == Kind::kCidr) {
-        match_address(marked, End::kSource, NFT_CMP_NEQ, policy_.detector.cidr);
+        words_.match_address(marked, End::kSource, NFT_CMP_NEQ, policy_.detector.cidr);
       } else {
-        match_interface_not(marked, policy_.detector.interface, kind == Kind::kInterfacePrefix);
+        Words::match_interface(marked, NFT_CMP_NEQ, policy_.detector.interface, kind == Kind::kInterfacePrefix);
       }
       set_mark(match_served(marked, kClusterIps));
     }
@@ -147,31 +102,24 @@ class Writer {
   void write_marks() {
     rule(kMarkPrerouting).verdict(static_cast<std::uint32_t>(NFT_JUMP), kServices);
     rule(kMarkOutput).verdict(static_cast<std::uint32_t>(NFT_JUMP), kServices);
-    const Cidr loopback = family_ == Family::kIPv4 ? Cidr(IpAddress::from_v4(0x7f000000), 8) : *Cidr::parse("::1/128");
-    NftRule& local = rule(kServices, "this node itself");
-    match_address(local, End::kSource, NFT_CMP_EQ, loopback);
-    local.verdict(static_cast<std::uint32_t>(NFT_RETURN));
+    const Cidr loopback =
+        words_.family() == Family::kIPv4 ? Cidr(IpAddress::from_v4(0x7f000000), 8) : *Cidr::parse("::1/128");
+    words_.match_address(rule(kServices, "this node itself"), End::kSource, NFT_CMP_EQ, loopback)
+        .verdict(static_cast<std::uint32_t>(NFT_RETURN));
     write_cluster_ips();
     set_mark(match_served(rule(kServices, "external and load-balancer addresses, policy Cluster"), kMasqueraded));
     NftRule& node_ports = rule(kServices, "node ports, policy Cluster");
-    node_ports.load_fib(NFT_FIB_RESULT_ADDRTYPE, NFTA_FIB_F_DADDR).compare(NFT_CMP_EQ, std::uint32_t{RTN_LOCAL});
-    set_mark(load_protocol_and_port(node_ports, 0).lookup(kMasqueradedNodePorts));
+    Words::match_local(node_ports, End::kDestination, NFT_CMP_EQ);
+    set_mark(Words::load_node_port(node_ports).lookup(kMasqueradedNodePorts));
   }
 
   void write_masquerade() {
     NftRule& hairpin = rule(kMasquerade, "a pod that reached itself through a Service");
-    load_address(load_address(hairpin, End::kSource), End::kDestination, address_slots())
+    words_.load_address(words_.load_address(hairpin, End::kSource), End::kDestination, words_.address_slots())
         .lookup(kLocalRealServers)
         .masquerade(0);
     // The bit is cleared, since this packet may come by again in a tunnel.
-    rule(kMasquerade, "marked above")
-        .load_meta(NFT_META_MARK)
-        .mask(bit_, std::uint32_t{0})
-        .compare(NFT_CMP_EQ, bit_)
-        .load_meta(NFT_META_MARK)
-        .mask(~bit_, std::uint32_t{0})
-        .store_meta(NFT_META_MARK)
-        .masquerade(NF_NAT_RANGE_PROTO_RANDOM_FULLY);
+    Words::take_mark(rule(kMasquerade, "marked above"), bit_).masquerade(NF_NAT_RANGE_PROTO_RANDOM_FULLY);
   }
 
   void jump_to_source_ranges(const char* chain) {
@@ -182,7 +130,7 @@ class Writer {
   void write_filter() {
     for (const char* chain : {kFilterInput, kFilterForward, kFilterOutput}) jump_to_source_ranges(chain);
     NftRule& allowed = rule(kSourceRangesChain);
-    load_address(load_served(allowed, End::kDestination), End::kSource, address_slots() + 2);
+    words_.load_address(words_.load_served(allowed), End::kSource, words_.served_slots());
     allowed.lookup(kSourceRanges).verdict(static_cast<std::uint32_t>(NFT_RETURN));
     rule(kSourceRangesChain).verdict(NF_DROP);
 
@@ -190,14 +138,10 @@ class Writer {
     unserved.load_conntrack(NFT_CT_STATE)
         .mask(NF_CT_STATE_BIT(IP_CT_NEW), std::uint32_t{0})
         .compare(NFT_CMP_NEQ, std::uint32_t{0});
-    load_address(unserved, End::kDestination)
+    words_.load_address(unserved, End::kDestination)
         .lookup(kServiceAddresses)
         .verdict(static_cast<std::uint32_t>(NFT_JUMP), kUnserved);
     write_unserved();
-  }
-
-  void match_protocol(NftRule& rule, std::uint8_t protocol) const {
-    rule.load_meta(NFT_META_L4PROTO).compare(NFT_CMP_EQ, std::span(&protocol, 1));
   }
 
   // The remaining packets to a Service's address are for this node only because the address is on kube-ipvs0: without
@@ -205,23 +149,19 @@ class Writer {
   void write_unserved() {
     const auto leave = [](NftRule& rule) { rule.verdict(static_cast<std::uint32_t>(NFT_RETURN)); };
     for (const char* set : {kClusterIps, kMasqueraded, kUnmasqueraded}) leave(match_served(rule(kUnserved), set));
-    NftRule& health = rule(kUnserved);
-    match_protocol(health, IPPROTO_TCP);
-    leave(health.load_payload(NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2).lookup(kHealthCheckPorts));
+    leave(Words::match_protocol(rule(kUnserved), IPPROTO_TCP)
+              .load_payload(NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2)
+              .lookup(kHealthCheckPorts));
     NftRule& ping = rule(kUnserved, "ping is answered");
-    const bool v4 = family_ == Family::kIPv4;
-    match_protocol(ping, v4 ? std::uint8_t{IPPROTO_ICMP} : std::uint8_t{IPPROTO_ICMPV6});
+    const bool v4 = words_.family() == Family::kIPv4;
+    Words::match_protocol(ping, v4 ? std::uint8_t{IPPROTO_ICMP} : std::uint8_t{IPPROTO_ICMPV6});
     const std::uint8_t echo = v4 ? ICMP_ECHO : ICMP6_ECHO_REQUEST;
     leave(ping.load_payload(NFT_PAYLOAD_TRANSPORT_HEADER, 0, 1).compare(NFT_CMP_EQ, std::span(&echo, 1)));
-    // The kernel sends ICMP errors to one peer no faster than once a second, after a handful (net.ipv4.icmp_ratelimit);
-    // a reset always.
-    NftRule& refused = rule(kUnserved);
-    match_protocol(refused, IPPROTO_TCP);
-    refused.reject(NFT_REJECT_TCP_RST, 0);
-    rule(kUnserved).reject(NFT_REJECT_ICMP_UNREACH, v4 ? ICMP_PORT_UNREACH : ICMP6_DST_UNREACH_NOPORT);
+    Words::reset_tcp(rule(kUnserved));
+    words_.reject(rule(kUnserved));
   }
 
-  Family family_;
+  Words words_;
   plan::MasqueradePolicy policy_;
   std::uint32_t bit_;
   std::vector<NftRule> rules_;
