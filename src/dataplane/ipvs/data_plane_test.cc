@@ -440,19 +440,30 @@ TEST(IpvsDataPlane, FiveThousandAddressesAreAddedInOneSyncAndRemovedInOne) {
   EXPECT_THAT(virtual_servers(world), IsEmpty());
 }
 
-TEST(IpvsDataPlaneOpen, SetsTimeoutsAndRefusesABadScheduler) {
+TEST(IpvsDataPlaneOpen, RefusesABadScheduler) {
   World world;
   Options options;
-  options.timeouts = {7200, 0, 60};
-  (void)open_plane(world, options);
-  EXPECT_EQ(*world.engine.timeouts(), (sluice::ipvs::Timeouts{7200, 120, 60}));
-  options.timeouts = {4'000'000'000, 0, 0};
-  (void)open_plane(world, options);
-  ASSERT_EQ(world.warnings.size(), 1u) << "refused timeouts stop nothing";
   options.scheduler = "two words";
   const auto bad = IpvsDataPlane::open(options, parts_of(world), world.clock);
   ASSERT_FALSE(bad);
   EXPECT_THAT(bad.error().what, HasSubstr("ipvs.scheduler"));
+}
+
+// --init-only opens planes, too, beside one that serves: an engine must not be put into the node for that.
+TEST(IpvsDataPlaneOpen, LeavesTheTimeoutsToTheFirstApply) {
+  World world;
+  Options options;
+  options.timeouts = {7200, 0, 60};
+  const auto plane = open_plane(world, options);
+  EXPECT_EQ(*world.engine.timeouts(), (sluice::ipvs::Timeouts{900, 120, 300}));
+  expect_applied(*plane, full({}));
+  EXPECT_EQ(*world.engine.timeouts(), (sluice::ipvs::Timeouts{7200, 120, 60}));
+  ASSERT_TRUE(world.engine.set_timeouts({1000, 0, 0}));
+  expect_applied(*plane, full({}));
+  EXPECT_EQ(world.engine.timeouts()->tcp_s, 1000U) << "set by hand";
+  options.timeouts = {4'000'000'000, 0, 0};
+  expect_applied(*open_plane(world, options), full({}));
+  EXPECT_EQ(world.warnings.size(), 1u) << "refused timeouts stop nothing";
 }
 
 }  // namespace

@@ -95,14 +95,15 @@ Result<std::unique_ptr<IpvsDataPlane>> IpvsDataPlane::open(Options options, Part
   settings.binds_addresses = parts.device != nullptr;
   settings.routes_cluster_ips = parts.engine->service_rules() != nullptr;
   settings.api_server_addresses = options.api_server_addresses;
-  std::unique_ptr<IpvsDataPlane> opened(
+  return std::unique_ptr<IpvsDataPlane>(
       new IpvsDataPlane(std::move(options), std::move(settings), std::move(parts), clock));
-  if (opened->options_.timeouts != sluice::ipvs::Timeouts{}) {
-    if (auto set = opened->engine_->set_timeouts(opened->options_.timeouts); !set) {
-      opened->warn_once(std::nullopt, set.error().what + "; keeping the timeouts as they are");
-    }
-  }
-  return opened;
+}
+
+// Not in open(), which writes nothing: an engine may have to be put into the node for that.
+void IpvsDataPlane::set_timeouts() {
+  if (std::exchange(timeouts_set_, true) || options_.timeouts == sluice::ipvs::Timeouts{}) return;
+  if (auto set = engine_->set_timeouts(options_.timeouts); !set)
+    warn_once(std::nullopt, set.error().what + "; keeping the timeouts as they are");
 }
 
 bool IpvsDataPlane::api_servers_change(const std::vector<plan::Change>& ports) const {
@@ -207,6 +208,7 @@ Result<> IpvsDataPlane::apply_full(const std::vector<plan::Change>& ports, Run& 
   record_before();
 
   SLUICE_CHECK_OK(write_elements([&](HelperTable& table) { return table.replace(delta.added); }, run));
+  set_timeouts();
   incomplete_.clear();
   unbound_.clear();
   unremoved_.clear();

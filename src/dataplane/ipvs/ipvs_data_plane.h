@@ -41,7 +41,7 @@ struct Options {
   // Never served as external or load-balancer addresses. Nor are the endpoints of default/kubernetes, which are also
   // the API servers' addresses.
   std::vector<IpAddress> api_server_addresses;
-  sluice::ipvs::Timeouts timeouts;  // seconds; 0 leaves the kernel's
+  sluice::ipvs::Timeouts timeouts;  // seconds; 0 leaves the engine's; set by the first full apply
   std::string state_folder;         // "/run/sluice"; empty: cleanup will not recognise our node ports
   std::function<void(const Warning&)> warn = [](const Warning&) {};
   // Called before a full apply writes anything: the settings of the node that the mode needs.
@@ -50,7 +50,7 @@ struct Options {
 
 class IpvsDataPlane : public DataPlane {
  public:
-  // Sets the timeouts. kInvalid for a scheduler that cannot be one, and if a part that the engine needs is missing. Each
+  // kInvalid for a scheduler that cannot be one, and if a part that the engine needs is missing. Each
   // family needs parts of its own; the clock must outlive the data plane.
   static Result<std::unique_ptr<IpvsDataPlane>> open(Options options, Parts parts, const Clock& clock = system_clock());
 
@@ -101,6 +101,8 @@ class IpvsDataPlane : public DataPlane {
   Result<bool> virtual_servers_intact();
   [[nodiscard]] bool excluded(const IpAddress& address) const;
   Result<> write_elements(const std::function<Result<std::size_t>(HelperTable&)>& write, Run& run);
+  // Once: whoever changes them later, with ipvsadm, means it.
+  void set_timeouts();
   void record_before();
   void record_after();
   // Those that a device must carry; none, if the engine needs no local addresses.
@@ -121,6 +123,7 @@ class IpvsDataPlane : public DataPlane {
   NodePortRecord node_port_record_;
   AddressRecord address_record_;  // without a folder where records_addresses() is false
   Capabilities capabilities_;
+  bool timeouts_set_ = false;
   NodePortAddresses node_port_addresses_;                            // as of the last full apply
   std::optional<Served> served_;                                     // nothing before the first apply
   std::map<plan::ServicePortKey, std::set<IpAddress>> api_servers_;  // by port of default/kubernetes
