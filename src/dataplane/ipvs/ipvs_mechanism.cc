@@ -75,6 +75,13 @@ std::string unsure_text(const std::string& server) {
       server);
 }
 
+// What the node has for strictARP are addresses that it owns and does not announce.
+std::string strict_arp_text(std::string_view engine) {
+  return fmt::format(
+      "ipvs.strictARP has no effect with engine {}: the node owns no address of a Service, and answers ARP for none",
+      engine);
+}
+
 }  // namespace
 
 struct IpvsMechanism::Notes : LeftoverNotes {
@@ -165,6 +172,8 @@ Result<> IpvsMechanism::prepare_node(const PlaneSettings&) {
 }
 
 void IpvsMechanism::make_settings(const Description& engine) {
+  if (settings_.strict_arp && !engine.needs_local_addresses && !std::exchange(warned_of_strict_arp_, true))
+    settings_.plane.warn({std::nullopt, strict_arp_text(engine.name)});
   const sys::SysctlReport report =
       journal_.apply(kSysctlOwner, wanted_sysctls(engine, settings_.strict_arp, kernel_version()));
   if (!report.changed.empty() || !report.problems.empty()) settings_.settings_changed(report);

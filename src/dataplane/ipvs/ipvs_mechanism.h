@@ -85,6 +85,7 @@ class IpvsMechanism : public Mechanism {
   Surroundings surroundings_;
   sys::SysctlJournal journal_;
   std::string flavour_;
+  bool warned_of_strict_arp_ = false;
   std::map<Family, sluice::ipvs::Description> opened_;  // the engine of the last plane
 };
 

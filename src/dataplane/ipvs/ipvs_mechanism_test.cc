@@ -64,8 +64,7 @@ class IpvsMechanismTest : public testing::Test {
   }
   ~IpvsMechanismTest() override { std::filesystem::remove_all(folder_); }
 
-  IpvsMechanism mechanism() {
-    MechanismSettings settings;
+  IpvsMechanism mechanism(MechanismSettings settings = {}) {
     settings.plane.state_folder = folder_;
     settings.plane.drain_timeout = std::chrono::minutes(15);
     Surroundings surroundings;
@@ -396,6 +395,23 @@ TEST_F(IpvsMechanismTest, AnEngineThatServesNothingLeavesTheNode) {
     EXPECT_THAT(words(remove_all(mechanism, mechanism.leftovers({})).removed),
                 ElementsAre("the programs of engine bare"));
     EXPECT_FALSE(first_.in_node());
+  });
+}
+
+TEST_F(IpvsMechanismTest, StrictArpWithoutEffectIsNamedOnce) {
+  std::vector<std::string> warnings;
+  MechanismSettings settings;
+  settings.strict_arp = true;
+  settings.plane.warn = [&](const Warning& warning) { warnings.push_back(warning.what); };
+  in_fresh_netns([&] {
+    first_.describe(kBareEngine);
+    IpvsMechanism mechanism = this->mechanism(settings);
+    ASSERT_TRUE(mechanism.prepare_node({}));
+    ASSERT_TRUE(mechanism.prepare_node({}));
+    EXPECT_THAT(warnings, ElementsAre(HasSubstr("ipvs.strictARP has no effect with engine bare")));
+    first_.describe(sluice::ipvs::describe_ip_vs("kernel"));
+    ASSERT_TRUE(this->mechanism(settings).prepare_node({}));
+    EXPECT_EQ(warnings.size(), 1u);
   });
 }
 
