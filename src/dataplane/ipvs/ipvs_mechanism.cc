@@ -75,6 +75,10 @@ std::string unsure_text(const std::string& server) {
       server);
 }
 
+std::string stays_text(std::string_view engine) {
+  return fmt::format("the programs of engine {} stay: it still has virtual servers or rules", engine);
+}
+
 // What the node has for strictARP are addresses that it owns and does not announce.
 std::string strict_arp_text(std::string_view engine) {
   return fmt::format(
@@ -419,6 +423,7 @@ void IpvsMechanism::remove_engines(Notes& notes, Removal& removal) {
     if (!std::exchange(each.leaves_node, false)) continue;
     const auto idle = each.engine->idle();
     if (!idle) removal.problems.push_back(idle.error().what);
+    if (idle && !*idle) removal.problems.push_back(stays_text(each.engine->name()));
     if (!idle || !*idle) continue;
     const auto left = each.engine->leave_node();
     if (!left) removal.problems.push_back(left.error().what);

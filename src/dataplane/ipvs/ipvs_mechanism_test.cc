@@ -398,6 +398,22 @@ TEST_F(IpvsMechanismTest, AnEngineThatServesNothingLeavesTheNode) {
   });
 }
 
+TEST_F(IpvsMechanismTest, AnEngineThatGotAVirtualServerMeanwhileStaysAndIsNamed) {
+  in_fresh_netns([this] {
+    first_.describe(kBareEngine);
+    IpvsMechanism mechanism = this->mechanism();
+    ASSERT_TRUE(first_.rules().replace({}, {{{tcp("172.30.0.1", 80), 0}}, {}, {}}));
+    add(first_, tcp("172.30.0.1", 80));
+    Leftovers found = mechanism.leftovers({});
+    EXPECT_THAT(words(found.objects), Contains("the programs of engine bare"));
+    add(first_, tcp("198.51.100.9", 80));
+    const Removal done = remove_all(mechanism, std::move(found));
+    EXPECT_THAT(words(done.removed), Not(Contains("the programs of engine bare")));
+    EXPECT_THAT(done.problems, ElementsAre(HasSubstr("the programs of engine bare stay")));
+    EXPECT_TRUE(first_.in_node());
+  });
+}
+
 TEST_F(IpvsMechanismTest, StrictArpWithoutEffectIsNamedOnce) {
   std::vector<std::string> warnings;
   MechanismSettings settings;
