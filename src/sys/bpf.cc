@@ -293,8 +293,8 @@ Result<std::uint32_t> bpf_program_at(const BpfHookPlace& place) {
   const bpf_tc_hook hook = hook_of(place);
   bpf_tc_opts options = options_of(place);
   const int error = bpf_tc_query(&hook, &options);
-  // EINVAL: the device has no clsact yet.
-  if (error == -ENOENT || error == -EINVAL) return std::uint32_t{0};
+  // EINVAL: the device has no clsact yet. EOPNOTSUPP: the kernel has no traffic control.
+  if (error == -ENOENT || error == -EINVAL || error == -EOPNOTSUPP) return std::uint32_t{0};
   if (error != 0) return failed(named("look for a program", place), -error);
   return options.prog_id;
 }
@@ -318,7 +318,8 @@ Result<> remove_bpf_program(const BpfHookPlace& place) {
   const bpf_tc_hook hook = hook_of(place);
   const bpf_tc_opts options = options_of(place);
   const int error = bpf_tc_detach(&hook, &options);
-  if (error != 0 && error != -ENOENT && error != -EINVAL) return failed(named("remove a program", place), -error);
+  if (error != 0 && error != -ENOENT && error != -EINVAL && error != -EOPNOTSUPP)
+    return failed(named("remove a program", place), -error);
   return {};
 }
 

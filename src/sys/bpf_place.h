@@ -12,18 +12,25 @@
 namespace sluice::sys {
 
 // A folder of a BPF file system: /sys/fs/bpf; or /run/sluice/bpf; or one of them as the first process sees it, for a process in a mount namespace of
-// its own, such as that of `ip netns exec`, which has another /sys. Empty where none is mounted.
+// its own, such as that of `ip netns exec`, which has another /sys. Where several are mounted: the one in which something is pinned for the calling
+// thread's network namespace, otherwise the first. Empty where none is mounted.
 std::optional<std::string> find_bpf_file_system();
 
-// The same; where there is none, mounts one at /run/sluice/bpf in the first process' mount namespace, so that what is pinned in it outlives this
-// process and whatever mount namespace that is in; in the caller's where the first process is out of reach. kPermission, kUnsupported (the kernel has none): with what to do.
-Result<std::string> make_bpf_file_system();
+// Whether make_netns_pins() could have one, as far as can be known without a change: for who wants to know before there is anything to pin.
+// kPermission, kUnsupported (the kernel has none): with what to do.
+Result<> can_have_bpf_file_system();
 
-// The number of the calling thread's network namespace. It is never used twice while the machine runs.
+// The number of the calling thread's network namespace. It is never used twice while the machine runs. kUnsupported before Linux 5.14.
 Result<std::uint64_t> netns_cookie();
 
-// Removes what is pinned for the calling thread's network namespace, of every layout: for who is about to remove that namespace. What no hook and
-// no process uses is then gone from the kernel.
+// Whether something is pinned for the calling thread's network namespace, in any of these file systems, of any layout.
+Result<bool> has_netns_pins();
+// The folder for such pins, of this layout, in that file system. Where there is none, mounts one at /run/sluice/bpf in the first process' mount
+// namespace, so that what is pinned in it outlives this process and whatever mount namespace that is in; in the caller's where the first process is out
+// of reach. Fails as can_have_bpf_file_system() does.
+Result<std::string> make_netns_pins(const std::string& layout);
+// Removes all that has_netns_pins() finds, and unmounts the file system at /run/sluice/bpf when the last is gone from there. What no hook and no process
+// uses is then gone from the kernel.
 Result<> remove_netns_pins();
 
 struct Device {

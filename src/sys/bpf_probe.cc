@@ -24,18 +24,19 @@ tl::unexpected<Error> not_permitted(int error) {
       error);
 }
 
-// Without it the verifier refuses arithmetic on pointers, with words that do not name it.
-bool has_perfmon() {
+// Of the calling thread. True where that cannot be known: the kernel will say.
+bool has_capability(unsigned capability) {
   __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
   std::array<__user_cap_data_struct, _LINUX_CAPABILITY_U32S_3> sets{};
-  if (::syscall(SYS_capget, &header, sets.data()) != 0) return true;  // the kernel will say
-  const auto effective = [&sets](unsigned capability) {
-    return (sets.at(capability / 32).effective >> (capability % 32) & 1U) != 0;
-  };
-  return effective(CAP_PERFMON) || effective(CAP_SYS_ADMIN);
+  if (::syscall(SYS_capget, &header, sets.data()) != 0) return true;
+  return (sets.at(capability / 32).effective >> (capability % 32) & 1U) != 0;
 }
 
 }  // namespace
+
+bool may_administer_system() {
+  return has_capability(CAP_SYS_ADMIN);
+}
 
 Result<> can_load_bpf() {
   std::array<bpf_insn, 2> program{};
@@ -45,7 +46,8 @@ Result<> can_load_bpf() {
       ::bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "sluice_probe", "Dual BSD/GPL", program.data(), program.size(), nullptr);
   if (fd >= 0) {
     const UniqueFd loaded(fd);
-    if (!has_perfmon()) return not_permitted(EPERM);
+    // Without it the verifier refuses arithmetic on pointers, with words that do not name it.
+    if (!has_capability(CAP_PERFMON) && !may_administer_system()) return not_permitted(EPERM);
     return {};
   }
   if (fd == -EPERM || fd == -EACCES) return not_permitted(-fd);

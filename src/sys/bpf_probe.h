@@ -10,4 +10,7 @@ namespace sluice::sys {
 // CAP_SYS_ADMIN), or the machine forbids BPF (a lockdown, a seccomp filter). kUnsupported: the kernel has no BPF.
 Result<> can_load_bpf();
 
+// Whether this thread has CAP_SYS_ADMIN, without which nothing can be mounted.
+bool may_administer_system();
+
 }  // namespace sluice::sys

@@ -3,13 +3,17 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/capability.h>
 #include <sched.h>
 #include <sys/mount.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <functional>
 #include <string>
 
@@ -104,34 +108,99 @@ int on_a_bare_machine(const std::function<int()>& body) {
   });
 }
 
+std::string pins_at(const std::string& place, const char* layout = "v1") {
+  return place + "/sluice/" + layout + "/" + std::to_string(*netns_cookie());
+}
+
+// It goes with the last that is pinned in it.
 TEST(BpfFileSystem, IsMountedForTheFirstProcessWhereThereIsNone) {
   EXPECT_EQ(on_a_bare_machine([] {
               if (find_bpf_file_system()) return 1;
               // As of `ip netns exec`: what were mounted in here would be gone with this process.
               const int other = in_child([] {
                 if (::unshare(CLONE_NEWNS) != 0) return 2;
-                const auto made = make_bpf_file_system();
+                const auto made = make_netns_pins("v1");
                 if (!made) return 3;
-                return *made == "/proc/1/root/run/sluice/bpf" ? 0 : 4;
+                return *made == pins_at("/proc/1/root/run/sluice/bpf") ? 0 : 4;
               });
               if (other != 0) return other;
-              if (find_bpf_file_system() != "/run/sluice/bpf") return 5;
-              const auto again = make_bpf_file_system();
-              return again && *again == "/run/sluice/bpf" ? 0 : 6;
+              if (find_bpf_file_system() != "/run/sluice/bpf" || !*has_netns_pins()) return 5;
+              const auto again = make_netns_pins("v1");
+              if (!again || *again != pins_at("/run/sluice/bpf")) return 6;
+              if (::unshare(CLONE_NEWNET) != 0 || !make_netns_pins("v2")) return 7;
+              if (!remove_netns_pins() || *has_netns_pins()) return 8;
+              return find_bpf_file_system() == "/run/sluice/bpf" ? 0 : 9;  // the first namespace's pins are in it
+            }),
+            0);
+  EXPECT_EQ(on_a_bare_machine([] {
+              if (!make_netns_pins("v1") || !make_netns_pins("v2")) return 1;
+              const int other = in_child([] { return ::unshare(CLONE_NEWNS) == 0 && remove_netns_pins() ? 0 : 2; });
+              if (other != 0) return other;
+              return find_bpf_file_system() ? 3 : 0;
             }),
             0);
 }
 
-TEST(BpfFileSystem, WhatForbidsToMountOneIsNamed) {
+TEST(BpfFileSystem, OneThatIsNotOursStaysWhenItIsEmpty) {
   EXPECT_EQ(on_a_bare_machine([] {
-              if (::mount("none", "/run", nullptr, MS_REMOUNT | MS_RDONLY, nullptr) != 0) return 1;
-              const auto made = make_bpf_file_system();
-              if (made) return 2;
-              return made.error().what.find(
-                         "/run/sluice/bpf: Read-only file system; mount one: mount -t bpf bpf /sys/fs/bpf") !=
-                             std::string::npos
-                         ? 0
-                         : 3;
+              std::filesystem::create_directories("/sys/fs/bpf");
+              if (!mount_over("/sys/fs/bpf", "bpf")) return 1;
+              const auto made = make_netns_pins("v1");
+              if (!made || *made != pins_at("/sys/fs/bpf")) return 2;
+              return remove_netns_pins() && find_bpf_file_system() == "/sys/fs/bpf" ? 0 : 3;
+            }),
+            0);
+}
+
+bool says(const Result<>& result, const std::string& reason) {
+  return !result && result.error().what.find("none can be mounted at /run/sluice/bpf: " + reason +
+                                             "; mount one: mount -t bpf bpf /sys/fs/bpf") != std::string::npos;
+}
+
+bool drop_from_this_process(unsigned capability) {
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  std::array<__user_cap_data_struct, _LINUX_CAPABILITY_U32S_3> sets{};
+  if (::syscall(SYS_capget, &header, sets.data()) != 0) return false;
+  sets.at(capability / 32).effective &= ~(1U << capability % 32);
+  return ::syscall(SYS_capset, &header, sets.data()) == 0;
+}
+
+TEST(BpfFileSystem, WhatForbidsToMountOneIsNamedAlsoBeforeOneIsNeeded) {
+  EXPECT_EQ(on_a_bare_machine([] {
+              if (!can_have_bpf_file_system()) return 1;
+              if (find_bpf_file_system()) return 2;  // nothing is changed
+              if (::mount("none", "/run", nullptr, MS_REMOUNT | MS_RDONLY, nullptr) != 0) return 3;
+              const auto made = make_netns_pins("v1");
+              if (made || !says(tl::unexpected(made.error()), "Read-only file system")) return 4;
+              if (!says(can_have_bpf_file_system(), "Read-only file system")) return 5;
+              if (!drop_from_this_process(CAP_SYS_ADMIN)) return 6;
+              const auto none = can_have_bpf_file_system();
+              if (!says(none, "this process lacks CAP_SYS_ADMIN")) return 7;
+              return none.error().code == Errc::kPermission ? 0 : 8;
+            }),
+            0);
+}
+
+// Whoever mounts the usual one while pins are in ours must not make us forget them.
+TEST(BpfFileSystem, TheOneWithPinsOfThisNamespaceIsFoundFirst) {
+  EXPECT_EQ(on_a_bare_machine([] {
+              const std::string own = "/run/sluice/bpf";
+              const std::string usual = "/sys/fs/bpf";
+              if (::unshare(CLONE_NEWNET) != 0) return 1;
+              for (const std::string& place : {own, usual}) {
+                std::filesystem::create_directories(place);
+                if (!mount_over(place.c_str(), "bpf")) return 2;
+              }
+              if (find_bpf_file_system() != usual || *has_netns_pins()) return 3;
+              std::filesystem::create_directories(usual + "/sluice/v1/1");  // another namespace's
+              std::filesystem::create_directories(pins_at(own));
+              if (find_bpf_file_system() != own || !*has_netns_pins()) return 4;
+              if (*make_netns_pins("v1") != pins_at(own)) return 5;
+              std::filesystem::create_directories(pins_at(own, "v2"));
+              std::filesystem::create_directories(pins_at(usual));
+              if (find_bpf_file_system() != usual) return 6;
+              if (!remove_netns_pins() || *has_netns_pins()) return 7;
+              return std::filesystem::exists(usual + "/sluice/v1/1") ? 0 : 8;
             }),
             0);
 }

@@ -12,6 +12,7 @@
 #include "ipvs/ebpf/hooks.h"
 #include "ipvs/ebpf/records.h"
 #include "ipvs/engine_errors.h"
+#include "sys/bpf_place.h"
 #include "sys/bpf_probe.h"
 
 namespace sluice::ipvs::ebpf {
@@ -50,6 +51,7 @@ EbpfEngine::EbpfEngine(std::shared_ptr<SharedTables> shared)
 
 Result<std::unique_ptr<Engine>> EbpfEngine::open() {
   SLUICE_CHECK_OK(sys::can_load_bpf());
+  SLUICE_CHECK_OK(sys::can_have_bpf_file_system());
   SLUICE_TRY(auto shared, SharedTables::here());
   return std::unique_ptr<Engine>(new EbpfEngine(std::move(shared)));
 }
@@ -64,7 +66,7 @@ Result<> EbpfEngine::remove() {
   SLUICE_CHECK_OK(detach());
   SLUICE_TRY(const auto shared, SharedTables::here());
   shared->forget();
-  return Tables::remove();
+  return sys::remove_netns_pins();
 }
 
 Description EbpfEngine::description() const {

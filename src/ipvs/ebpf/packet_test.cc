@@ -12,6 +12,7 @@
 
 #include "ipvs/ebpf/table_edit.h"
 #include "ipvs/ebpf/test_net.h"
+#include "sys/bpf_place.h"
 
 namespace sluice::ipvs::ebpf {
 namespace {
@@ -137,7 +138,7 @@ class Packet : public testing::Test {
     serve(VirtualServerKey::of(Protocol::kSctp, ip("10.0.0.1"), 81), "10.2.0.1", 8080);
   }
   void TearDown() override {
-    EXPECT_TRUE(Tables::remove());
+    EXPECT_TRUE(sys::remove_netns_pins());
     EXPECT_EQ(::setns(home_.get(), CLONE_NEWNET), 0);
   }
   void serve(const VirtualServerKey& key, const char* address, std::uint16_t port) {

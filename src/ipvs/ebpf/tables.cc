@@ -123,14 +123,8 @@ Result<std::optional<Tables>> Tables::find() {
 }
 
 Result<Tables> Tables::make() {
-  SLUICE_TRY(const std::string file_system, sys::make_bpf_file_system());
-  SLUICE_TRY(const std::string folder, Tables::folder_in(file_system));
+  SLUICE_TRY(const std::string folder, sys::make_netns_pins(SLUICE_LAYOUT));
   std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  if (error)
-    return fail(Errc::kPermission, fmt::format("make the folder {}: {}", folder, error.message()), error.value());
-  for (const auto& each : {std::filesystem::path(folder).parent_path().parent_path(), std::filesystem::path(folder)})
-    std::filesystem::permissions(each, std::filesystem::perms::owner_all, error);
   Tables tables(folder);
   SLUICE_TRY(const sys::FileLock lock, tables.lock());
   if (std::filesystem::exists(folder + "/sluice_settings", error)) SLUICE_CHECK_OK(tables.open_maps());
@@ -139,16 +133,6 @@ Result<Tables> Tables::make() {
   SLUICE_CHECK_OK(tables.initialise());
   SLUICE_CHECK_OK(tables.follow());
   return tables;
-}
-
-Result<> Tables::remove() {
-  const auto file_system = sys::find_bpf_file_system();
-  if (!file_system) return {};
-  SLUICE_TRY(const std::string folder, Tables::folder_in(*file_system));
-  std::error_code error;
-  std::filesystem::remove_all(folder, error);
-  if (error) return fail(Errc::kInternal, fmt::format("remove {}: {}", folder, error.message()), error.value());
-  return {};
 }
 
 Result<sys::FileLock> Tables::lock() {

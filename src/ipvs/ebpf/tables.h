@@ -62,8 +62,6 @@ class Tables {
   static Result<std::optional<Tables>> find();
   // Makes what is missing, and brings programs of another version up to this one's.
   static Result<Tables> make();
-  // Takes everything out of the kernel, connections too. The programs must be off their hooks.
-  static Result<> remove();
 
   // One process at a time reads or changes them.
   Result<sys::FileLock> lock();

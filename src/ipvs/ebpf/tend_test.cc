@@ -115,7 +115,7 @@ TEST_F(Tend, TablesThatSomebodyTookAwayAreNotUsedAnyMore) {
   auto second = EbpfEngine::open();
   ASSERT_TRUE(second);
   ASSERT_TRUE((*second)->find(kKey));
-  ASSERT_TRUE(Tables::remove());
+  ASSERT_TRUE(sys::remove_netns_pins());
   for (Engine* engine : {engine_.get(), second->get()}) {
     const auto state = engine->find(kKey);
     ASSERT_FALSE(state);
