@@ -21,7 +21,8 @@
 //                             daemon runs
 //                     ERANGE  a weight below 0; a lower threshold above the upper one
 //     kPermission     EPERM   the caller lacks permission (CAP_NET_ADMIN over the network namespace)
-//   Errors without these mean that the engine itself could not be reached.
+//   Errors without these mean that the engine itself could not be reached. Those of an engine of ours have no
+//   sys_errno, so that ipvsadm shows their text.
 // - Calls are made from one thread. How long a call blocks depends on the size of the table.
 #pragma once
 
@@ -163,7 +164,8 @@ class Engine {
   virtual Result<std::optional<std::chrono::milliseconds>> tend() { return std::nullopt; }
 
   // Whether the engine has put something into the node in order to serve (programs, hooks, devices, routes, settings),
-  // and serves nothing: no virtual server, no rule. Connections do not count, since their real servers are gone.
+  // and serves nothing: no virtual server, no rule. Connections do not count, since their real servers are gone; nor
+  // does what is served by tables that cannot be found any more.
   virtual Result<bool> idle() { return false; }
   // Removes that, and the connections. What is not idle stays as it is. The next change makes everything again.
   virtual Result<> leave_node() { return {}; }

@@ -14,6 +14,7 @@
 #include "ipvs/engine_errors.h"
 #include "sys/bpf_place.h"
 #include "sys/bpf_probe.h"
+#include "sys/links.h"
 
 namespace sluice::ipvs::ebpf {
 namespace {
@@ -33,6 +34,17 @@ std::uint64_t now_ns() {
   return static_cast<std::uint64_t>(now.tv_sec) * kSecond_ns + static_cast<std::uint64_t>(now.tv_nsec);
 }
 
+bool fits_empty_table(const Change& change) {
+  return refusal_by_empty_table(change) == 0;
+}
+
+// Refusals have ip_vs' errno, for which ipvsadm has texts of its own. Whatever else goes wrong is to be read as it is.
+template <typename T>
+Result<T> in_own_words(Result<T> result) {
+  if (!result) result.error().sys_errno = 0;
+  return result;
+}
+
 }  // namespace
 
 EbpfEngine::EbpfEngine(std::shared_ptr<SharedTables> shared)
@@ -50,15 +62,24 @@ EbpfEngine::EbpfEngine(std::shared_ptr<SharedTables> shared)
           }) {}
 
 Result<std::unique_ptr<Engine>> EbpfEngine::open() {
-  SLUICE_CHECK_OK(sys::can_load_bpf());
-  SLUICE_CHECK_OK(sys::can_have_bpf_file_system());
-  SLUICE_TRY(auto shared, SharedTables::here());
+  SLUICE_CHECK_OK(in_own_words(sys::can_load_bpf()));
+  SLUICE_CHECK_OK(in_own_words(sys::can_have_bpf_file_system()));
+  SLUICE_TRY(auto shared, in_own_words(SharedTables::here()));
   return std::unique_ptr<Engine>(new EbpfEngine(std::move(shared)));
 }
 
 bool EbpfEngine::in_use() {
-  const auto tables = Tables::find();
-  return tables && tables->has_value();
+  const auto something = in_node();
+  return !something || *something;  // whoever opens it hears the reason
+}
+
+Result<bool> EbpfEngine::in_node() {
+  SLUICE_TRY(const bool pins, sys::has_netns_pins());
+  if (pins) return true;
+  SLUICE_TRY(const bool device, sys::link_exists(kOwnDevice));
+  if (device) return true;
+  SLUICE_TRY(const std::string hooked, device_with_programs());
+  return !hooked.empty();
 }
 
 Result<> EbpfEngine::remove() {
@@ -74,6 +95,18 @@ Description EbpfEngine::description() const {
 }
 
 Result<bool> EbpfEngine::look() {
+  return in_own_words(find_tables());
+}
+
+Result<> EbpfEngine::make(bool anew) {
+  return in_own_words(make_all(anew));
+}
+
+Result<sys::FileLock> EbpfEngine::take_lock() {
+  return in_own_words(tables_->lock());
+}
+
+Result<bool> EbpfEngine::find_tables() {
   // Others may have taken them out of the kernel, or made new ones in their place.
   if (tables_ && !tables_->pinned()) shared_->forget();
   if (!tables_) {
@@ -85,11 +118,24 @@ Result<bool> EbpfEngine::look() {
   return true;
 }
 
-Result<> EbpfEngine::make(bool anew) {
-  if (tables_ && !tables_->pinned()) shared_->forget();
+Result<> EbpfEngine::no_programs_without_tables() {
+  SLUICE_TRY(const std::string device, in_own_words(device_with_programs()));
+  if (device.empty()) return {};
+  return fail(
+      Errc::kUnavailable,
+      fmt::format(
+          "the programs of the engine ebpf are on {} already, and their tables are not in {}/sluice/{}: they are "
+          "in a BPF file system that is not mounted here, or of another version, or were removed; use the one that "
+          "they are in, or take the programs away with `sluice cleanup`",
+          device, sys::find_bpf_file_system().value_or("/sys/fs/bpf"), SLUICE_LAYOUT));
+}
+
+Result<> EbpfEngine::make_all(bool anew) {
+  SLUICE_TRY(const bool there, find_tables());
+  if (!there && !anew && !shared_->lost) SLUICE_CHECK_OK(no_programs_without_tables());
   if (anew) shared_->hooked.clear();
   // The programs may be another version's.
-  if (!tables_ || !tables_->current()) {
+  if (!there || !tables_->current()) {
     SLUICE_TRY(Tables made, Tables::make());
     tables_.emplace(std::move(made));
     if (!edit_) edit_.emplace(*tables_);
@@ -128,7 +174,7 @@ Result<std::optional<std::chrono::milliseconds>> EbpfEngine::tend() {
   SLUICE_TRY(const bool there, look());
   if (!there) return kNothingToTend;
   if (tables_->should_grow()) {
-    SLUICE_TRY(const sys::FileLock lock, tables_->lock());
+    SLUICE_TRY(const sys::FileLock lock, take_lock());
     SLUICE_CHECK_OK(tables_->grow());
   }
   SLUICE_TRY(const bool changed, shared_->links_changed());
@@ -144,6 +190,8 @@ Result<std::optional<std::chrono::milliseconds>> EbpfEngine::tend() {
 
 Result<EngineInfo> EbpfEngine::info() {
   SLUICE_TRY(const bool there, look());
+  // Without an error an empty table would be shown while packets are served by another.
+  if (!there) SLUICE_CHECK_OK(no_programs_without_tables());
   return EngineInfo{kVersion, there ? tables_->pool().buckets : 0};
 }
 
@@ -194,8 +242,8 @@ Result<> EbpfEngine::list(const Wanted& wanted, const std::function<void(Virtual
 Result<VirtualServerState> EbpfEngine::find(const VirtualServerKey& key) {
   SLUICE_TRY(const bool there, look());
   if (!there) return tl::unexpected(refused_key("find", key, ESRCH));
-  SLUICE_TRY(const sys::FileLock lock, tables_->lock());
-  SLUICE_TRY(const std::uint32_t id, tables_->service_id(record_of(key)));
+  SLUICE_TRY(const sys::FileLock lock, take_lock());
+  SLUICE_TRY(const std::uint32_t id, in_own_words(tables_->service_id(record_of(key))));
   if (id == 0) return tl::unexpected(refused_key("find", key, ESRCH));
   return state_of(*tables_->services.at(id));
 }
@@ -216,12 +264,19 @@ Result<> EbpfEngine::connections(const std::function<void(const Connection&)>& v
 Result<std::vector<Failure>> EbpfEngine::apply(std::span<const Change> changes) {
   std::vector<Failure> failures;
   if (changes.empty()) return failures;
+  SLUICE_TRY(const bool there, look());
+  if (!there && !std::ranges::any_of(changes, fits_empty_table)) {
+    if (!shared_->lost) SLUICE_CHECK_OK(no_programs_without_tables());
+    for (std::size_t i = 0; i < changes.size(); ++i)
+      failures.push_back({i, refused(changes[i], refusal_by_empty_table(changes[i]))});
+    return failures;
+  }
   SLUICE_CHECK_OK(make());
-  SLUICE_TRY(const sys::FileLock lock, tables_->lock());
-  SLUICE_CHECK_OK(tables_->follow());
-  SLUICE_CHECK_OK(tables_->grow());
+  SLUICE_TRY(const sys::FileLock lock, take_lock());
+  SLUICE_CHECK_OK(in_own_words(tables_->follow()));
+  SLUICE_CHECK_OK(in_own_words(tables_->grow()));
   for (std::size_t i = 0; i < changes.size(); ++i) {
-    SLUICE_TRY(const int error, edit_->apply(changes[i]));
+    SLUICE_TRY(const int error, in_own_words(edit_->apply(changes[i])));
     if (error != 0) failures.push_back({i, refused(changes[i], error)});
   }
   return failures;
@@ -230,9 +285,9 @@ Result<std::vector<Failure>> EbpfEngine::apply(std::span<const Change> changes) 
 Result<> EbpfEngine::flush() {
   SLUICE_TRY(const bool there, look());
   if (!there) return {};
-  SLUICE_TRY(const sys::FileLock lock, tables_->lock());
-  SLUICE_CHECK_OK(tables_->follow());
-  return edit_->flush();
+  SLUICE_TRY(const sys::FileLock lock, take_lock());
+  SLUICE_CHECK_OK(in_own_words(tables_->follow()));
+  return in_own_words(edit_->flush());
 }
 
 void EbpfEngine::zero_one(sluice_service& service) {
@@ -246,9 +301,9 @@ Result<> EbpfEngine::zero(const std::optional<VirtualServerKey>& key) {
     if (key) return tl::unexpected(refused_key("zero", *key, ESRCH));
     return {};
   }
-  SLUICE_TRY(const sys::FileLock lock, tables_->lock());
+  SLUICE_TRY(const sys::FileLock lock, take_lock());
   if (key) {
-    SLUICE_TRY(const std::uint32_t id, tables_->service_id(record_of(*key)));
+    SLUICE_TRY(const std::uint32_t id, in_own_words(tables_->service_id(record_of(*key))));
     if (id == 0) return tl::unexpected(refused_key("zero", *key, ESRCH));
     zero_one(*tables_->services.at(id));
     return {};
@@ -271,7 +326,7 @@ Result<> EbpfEngine::set_timeouts(const Timeouts& timeouts) {
   if (std::max({timeouts.tcp_s, timeouts.tcp_fin_s, timeouts.udp_s}) > kTimeoutMax_s)
     return tl::unexpected(refused_call("set timeouts", EINVAL));
   SLUICE_CHECK_OK(make());
-  SLUICE_TRY(const sys::FileLock lock, tables_->lock());
+  SLUICE_TRY(const sys::FileLock lock, take_lock());
   sluice_settings& settings = tables_->settings();
   if (timeouts.tcp_s != 0) settings.tcp_s[SLUICE_TCP_ESTABLISHED] = timeouts.tcp_s;
   if (timeouts.tcp_fin_s != 0) settings.tcp_s[SLUICE_TCP_FIN_WAIT] = timeouts.tcp_fin_s;
@@ -293,8 +348,8 @@ Result<> EbpfEngine::stop_sync_daemon(SyncRole role) {
 
 Result<bool> EbpfEngine::idle() {
   SLUICE_TRY(const bool there, look());
-  if (!there) return false;
-  SLUICE_TRY(const sys::FileLock lock, tables_->lock());
+  if (!there) return in_node();
+  SLUICE_TRY(const sys::FileLock lock, take_lock());
   for (std::uint32_t id = 1; id < tables_->settings().services; ++id) {
     const sluice_service* service = tables_->services.at(id);
     if (service != nullptr && service->state == SLUICE_SERVICE_USED) return false;

@@ -17,11 +17,11 @@ namespace sluice::ipvs::ebpf {
 
 class EbpfEngine : public Engine {
  public:
-  // Makes nothing: the first change does. kPermission, kUnsupported: BPF cannot be used here.
+  // Makes nothing: the first change does. kPermission, kUnsupported: BPF cannot be used here, or what is made could not be kept.
   static Result<std::unique_ptr<Engine>> open();
-  // Whether it has anything in the calling thread's network namespace.
+  // Whether it has anything in the calling thread's network namespace, also what is damaged, or of another version, or what cannot be read.
   static bool in_use();
-  // Everything out of the kernel: programs, tables, connections.
+  // Everything out of the kernel: programs, tables, connections, of every version.
   static Result<> remove();
 
   [[nodiscard]] Description description() const override;
@@ -44,13 +44,21 @@ class EbpfEngine : public Engine {
 
  private:
   explicit EbpfEngine(std::shared_ptr<SharedTables> shared);
-  // Whether there are tables.
+  // Whether there are tables. This and the next three fail in the engine's own words: without an errno.
   Result<bool> look();
-  // Makes what is missing for packets. `anew`: looks at every device, also those that had our programs.
+  // Makes what is missing for packets. `anew`: everything that is served is about to be written again. So every device is looked at, also those that
+  // had our programs; and programs without tables are replaced. Otherwise these are somebody's, and kUnavailable is returned.
   Result<> make(bool anew = false);
+  Result<sys::FileLock> take_lock();
+  // kUnavailable where a device has programs. To be asked where there are no tables.
+  static Result<> no_programs_without_tables();
+  Result<bool> find_tables();
+  Result<> make_all(bool anew);
   // Puts the programs on devices that have none of them.
   Result<> attach_to_new();
   Result<> start_sweep(const Programs& programs);
+  // Whether anything of ours is in the calling thread's network namespace.
+  static Result<bool> in_node();
   [[nodiscard]] VirtualServerState state_of(const sluice_service& service) const;
   void zero_one(sluice_service& service);
 

@@ -58,6 +58,19 @@ Result<bool> attached(const Programs& programs) {
   return true;
 }
 
+Result<std::string> device_with_programs() {
+  SLUICE_TRY(const std::vector<sys::Device> devices, sys::list_devices());
+  for (const sys::Device& device : devices) {
+    for (const sys::BpfHook hook : {sys::BpfHook::kIngress, sys::BpfHook::kEgress}) {
+      const auto there = sys::bpf_program_at(place_of(device, hook));
+      if (!there && there.error().code == Errc::kNotFound) continue;  // the device went meanwhile
+      if (!there) return tl::unexpected(there.error());
+      if (*there != 0) return device.name;
+    }
+  }
+  return std::string();
+}
+
 Result<> detach() {
   SLUICE_TRY(const std::vector<sys::Device> devices, sys::list_devices());
   for (const sys::Device& device : devices) {

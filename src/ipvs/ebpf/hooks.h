@@ -23,6 +23,8 @@ Result<> attach(const Programs& programs);
 Result<> attach(const Programs& programs, std::set<int>& done);
 // Whether they are on every device.
 Result<bool> attached(const Programs& programs);
+// The name of a device that has one of them, of whatever version and whatever tables; empty: there is none.
+Result<std::string> device_with_programs();
 // Takes them off every device.
 Result<> detach();
 

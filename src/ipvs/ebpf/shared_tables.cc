@@ -43,6 +43,7 @@ Result<bool> SharedTables::links_changed() {
 }
 
 void SharedTables::forget() {
+  lost = lost || tables.has_value();
   edit.reset();
   tables.reset();
   watch_.reset();

@@ -21,6 +21,7 @@ struct SharedTables {
   std::optional<Tables> tables;
   std::optional<TableEdit> edit;  // there if `tables` is
   std::set<int> hooked;           // devices that have our programs
+  bool lost = false;              // tables that were known here were taken out of the kernel
   // Whether there may be other links or addresses than when this was asked last; so the first time.
   Result<bool> links_changed();
   // Lets go of all of it: it was taken out of the kernel.

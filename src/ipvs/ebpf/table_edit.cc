@@ -228,6 +228,15 @@ Result<std::uint32_t> TableEdit::new_real_id() {
   return next++;
 }
 
+int refusal_by_empty_table(const Change& change) {
+  const VirtualServer* server = settings_in(change);
+  if (server == nullptr) return ESRCH;
+  if (const int error = refusal_of_names(*server); error != 0) return error;
+  if (!std::holds_alternative<AddVirtualServer>(change)) return ESRCH;
+  return refusal_of_settings(*server, scheduler_number(server->scheduler).has_value(),
+                             persistence_engine_number(server->persistence_engine).has_value());
+}
+
 Result<int> TableEdit::change(const AddVirtualServer& c) {
   if (const int error = refusal_of_names(c.server); error != 0) return error;
   const sluice_service_key key = record_of(c.server.key);

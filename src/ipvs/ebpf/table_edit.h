@@ -18,6 +18,9 @@
 
 namespace sluice::ipvs::ebpf {
 
+// The errno by which a table without a virtual server refuses a change; 0 for a virtual server that can be added.
+int refusal_by_empty_table(const Change& change);
+
 class TableEdit {
  public:
   explicit TableEdit(Tables& tables) : tables_(&tables) {}

@@ -116,8 +116,9 @@ Result<std::optional<Tables>> Tables::find() {
   std::error_code error;
   if (!std::filesystem::exists(folder + "/sluice_settings", error)) return std::optional<Tables>{};
   Tables tables(folder);
-  SLUICE_CHECK_OK(tables.open_maps());
-  if (tables.settings().changes == 0) return std::optional<Tables>{};  // their maker did not get to the end
+  SLUICE_TRY(const bool complete, tables.open_all_maps());
+  // Otherwise their maker did not get to the end, or somebody has taken a part of them away.
+  if (!complete || tables.settings().changes == 0) return std::optional<Tables>{};
   SLUICE_CHECK_OK(tables.follow());
   return std::optional<Tables>(std::move(tables));
 }
@@ -127,7 +128,10 @@ Result<Tables> Tables::make() {
   std::error_code error;
   Tables tables(folder);
   SLUICE_TRY(const sys::FileLock lock, tables.lock());
-  if (std::filesystem::exists(folder + "/sluice_settings", error)) SLUICE_CHECK_OK(tables.open_maps());
+  if (std::filesystem::exists(folder + "/sluice_settings", error)) {
+    SLUICE_TRY(const bool complete, tables.open_all_maps());
+    if (!complete) SLUICE_CHECK_OK(tables.begin_again());
+  }
   if (tables.settings_.elements<sluice_settings>().empty() || tables.settings().program_hash != image_hash())
     SLUICE_CHECK_OK(tables.load_programs());
   SLUICE_CHECK_OK(tables.initialise());
@@ -154,6 +158,24 @@ Result<> Tables::open_maps() {
   SLUICE_TRY(allowed_, sys::open_pinned_bpf(folder_ + "/sluice_allowed"));
   SLUICE_TRY(devices_, sys::open_pinned_bpf(folder_ + "/sluice_device"));
   return {};
+}
+
+Result<bool> Tables::open_all_maps() {
+  const auto opened = open_maps();
+  if (opened) return true;
+  return opened.error().code == Errc::kNotFound ? Result<bool>(false) : tl::unexpected(opened.error());
+}
+
+// Without one of them nobody can tell what the others mean.
+Result<> Tables::begin_again() {
+  *this = Tables(std::string(folder_));
+  std::error_code error;
+  std::vector<std::filesystem::path> pins;
+  for (const auto& pin : std::filesystem::directory_iterator(folder_, error)) pins.push_back(pin.path());
+  for (const std::filesystem::path& pin : pins) {
+    if (!error) std::filesystem::remove(pin, error);
+  }
+  return error ? fail(Errc::kInternal, fmt::format("empty {}: {}", folder_, error.message())) : Result<>{};
 }
 
 Result<> Tables::load_programs() {

@@ -58,7 +58,7 @@ struct Programs {
 
 class Tables {
  public:
-  // Those of the calling thread's network namespace: nothing where there are none.
+  // Those of the calling thread's network namespace: nothing where there are none, or not all of them.
   static Result<std::optional<Tables>> find();
   // Makes what is missing, and brings programs of another version up to this one's.
   static Result<Tables> make();
@@ -104,6 +104,10 @@ class Tables {
   explicit Tables(const std::string& folder);
   static Result<std::string> folder_in(const std::string& file_system);
   Result<> open_maps();
+  // Whether every one of them is there.
+  Result<bool> open_all_maps();
+  // Removes those that are there. The caller holds the lock.
+  Result<> begin_again();
   Result<> load_programs();
   Result<> initialise();
 

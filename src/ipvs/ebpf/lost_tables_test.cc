@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+// Programs whose tables are out of sight, incomplete, or of another version: they serve, and nobody must make a second engine beside them
+// by mistake, nor leave them behind.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "ipvs/ebpf/hooks.h"
+#include "ipvs/ebpf/test_traffic.h"
+#include "sys/bpf_place.h"
+
+namespace sluice::ipvs::ebpf {
+namespace {
+
+using testing::HasSubstr;
+
+class LostTables : public Traffic {
+ protected:
+  void SetUp() override {
+    Traffic::SetUp();
+    serve(kKey, "rr", {masqueraded("10.2.0.1", 5353)});
+    forget();
+  }
+  // As another process would find it.
+  void forget() {
+    engine_.reset();
+    Traffic::SetUp();
+  }
+  static std::string pins() {
+    return std::string("/sys/fs/bpf/sluice/") + SLUICE_LAYOUT + "/" + std::to_string(*sys::netns_cookie());
+  }
+  // Another file system is mounted over the one that has the pins, until this goes.
+  class Hidden {
+   public:
+    Hidden() { EXPECT_EQ(::mount("bpf", "/sys/fs/bpf", "bpf", 0, nullptr), 0); }
+    ~Hidden() { EXPECT_EQ(::umount("/sys/fs/bpf"), 0); }
+    Hidden(const Hidden&) = delete;
+    Hidden& operator=(const Hidden&) = delete;
+  };
+  static std::uint32_t program_on_client() {
+    const auto devices = sys::list_devices();
+    EXPECT_TRUE(devices);
+    for (const sys::Device& each : *devices) {
+      if (each.name == "client")
+        return *sys::bpf_program_at({each.index, sys::BpfHook::kIngress, kFilterHandle, kFilterPriority});
+    }
+    return 0;
+  }
+  void expect_refusal_of(const std::vector<Change>& changes) {
+    const auto applied = engine_->apply(changes);
+    ASSERT_FALSE(applied);
+    EXPECT_EQ(applied.error().code, Errc::kUnavailable);
+    EXPECT_EQ(applied.error().sys_errno, 0) << "it is no refusal of ip_vs";
+    EXPECT_THAT(applied.error().what, HasSubstr("`sluice cleanup`"));
+  }
+  void replace_rules() {
+    const auto written = engine_->service_rules()->replace({.family = Family::kIPv4}, {{{kKey, 0}}, {}, {}});
+    ASSERT_TRUE(written) << written.error().what;
+  }
+
+  const VirtualServerKey kKey = VirtualServerKey::of(Protocol::kUdp, ip("10.0.0.1"), 53);
+};
+
+TEST_F(LostTables, OnesThatAreOutOfSightAreLeftAloneByASingleChange) {
+  const std::uint32_t program = program_on_client();
+  {
+    const Hidden hidden;
+    forget();
+    EXPECT_TRUE(EbpfEngine::in_use());
+    expect_refusal_of({AddVirtualServer{VirtualServer::of(kKey)}});
+    expect_refusal_of({RemoveVirtualServer{kKey}});
+    EXPECT_FALSE(engine_->set_timeouts({1000, 0, 0}));
+    const auto info = engine_->info();
+    ASSERT_FALSE(info);
+    EXPECT_THAT(info.error().what, HasSubstr("their tables are not in /sys/fs/bpf/sluice/"));
+    EXPECT_EQ(program_on_client(), program);
+    engine_.reset();
+  }
+  forget();
+  EXPECT_TRUE(engine_->info());
+  EXPECT_EQ(found(kKey).real_servers.size(), 1U);
+}
+
+// A proxy is about to write all that it serves: in a container whose file system went with the one before it, it has to.
+TEST_F(LostTables, WhoeverReplacesEverythingTakesTheirPlace) {
+  const std::uint32_t program = program_on_client();
+  {
+    const Hidden hidden;
+    forget();
+    replace_rules();
+    EXPECT_NE(program_on_client(), program);
+    serve(kKey, "rr", {masqueraded("10.2.0.2", 5353)});
+    const UniqueFd server = receiver({ip("10.2.0.2"), 5353});
+    UniqueFd client;
+    net_.as_client([&] { client = bound_socket(SOCK_DGRAM, {ip("10.1.0.1"), 4001}); });
+    send_to(client, "by the new one", {kKey.address, kKey.port});
+    EXPECT_EQ(receive(server).text, "by the new one");
+    engine_.reset();
+  }
+  forget();
+}
+
+TEST_F(LostTables, OnesThatAreOutOfSightLeaveTheNodeWithTheirPrograms) {
+  {
+    const Hidden hidden;
+    forget();
+    const auto idle = engine_->idle();
+    ASSERT_TRUE(idle);
+    EXPECT_TRUE(*idle) << "nobody can change what they serve";
+    const auto left = engine_->leave_node();
+    ASSERT_TRUE(left) << left.error().what;
+    EXPECT_EQ(program_on_client(), 0U);
+    EXPECT_FALSE(EbpfEngine::in_use());
+    engine_.reset();
+  }
+  forget();
+}
+
+TEST_F(LostTables, IncompleteOnesAreInUseAndAreMadeAgainByWhoeverReplacesEverything) {
+  engine_.reset();
+  ASSERT_TRUE(std::filesystem::remove(pins() + "/sluice_pool"));
+  forget();
+  EXPECT_TRUE(EbpfEngine::in_use());
+  EXPECT_TRUE(*engine_->idle());
+  expect_refusal_of({AddVirtualServer{VirtualServer::of(kKey)}});
+  replace_rules();
+  serve(kKey, "rr", {masqueraded("10.2.0.1", 5353)});
+  const UniqueFd server = receiver({ip("10.2.0.1"), 5353});
+  UniqueFd client;
+  net_.as_client([&] { client = bound_socket(SOCK_DGRAM, {ip("10.1.0.1"), 4001}); });
+  send_to(client, "again", {kKey.address, kKey.port});
+  EXPECT_EQ(receive(server).text, "again");
+}
+
+TEST_F(LostTables, ThoseOfAnotherLayoutAreRemovedToo) {
+  const std::string others = "/sys/fs/bpf/sluice/v0/" + std::to_string(*sys::netns_cookie());
+  std::filesystem::create_directories(others);
+  ASSERT_TRUE(EbpfEngine::remove());
+  EXPECT_FALSE(std::filesystem::exists(others));
+  EXPECT_FALSE(EbpfEngine::in_use());
+  std::filesystem::create_directories(others);
+  EXPECT_TRUE(EbpfEngine::in_use());
+}
+
+using NoTables = Traffic;
+
+TEST_F(NoTables, ChangesThatAreRefusedMakeNone) {
+  const VirtualServerKey key = VirtualServerKey::of(Protocol::kTcp, ip("10.0.0.1"), 80);
+  const RealServer real = masqueraded("10.2.0.1", 80);
+  VirtualServer unknown = VirtualServer::of(key);
+  unknown.scheduler = "nonesuch";
+  VirtualServer long_name = VirtualServer::of(key);
+  long_name.scheduler = std::string(100, 'x');
+  const std::vector<std::pair<Change, int>> rows{
+      {RemoveVirtualServer{key}, ESRCH},      {EditVirtualServer{unknown}, ESRCH},
+      {EditVirtualServer{long_name}, EINVAL}, {AddRealServer{key, real}, ESRCH},
+      {EditRealServer{key, real}, ESRCH},     {RemoveRealServer{key, real.key}, ESRCH},
+      {AddVirtualServer{unknown}, ENOENT},    {AddVirtualServer{long_name}, EINVAL},
+  };
+  std::vector<Change> changes;
+  for (const auto& [change, error] : rows) changes.push_back(change);
+  const auto failures = engine_->apply(changes);
+  ASSERT_TRUE(failures) << failures.error().what;
+  ASSERT_EQ(failures->size(), rows.size());
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    EXPECT_EQ((*failures)[i].index, i);
+    EXPECT_EQ((*failures)[i].error.sys_errno, rows[i].second) << i;
+  }
+  EXPECT_FALSE(EbpfEngine::in_use());
+  changes.emplace_back(AddVirtualServer{VirtualServer::of(key)});
+  changes.emplace_back(AddRealServer{key, real});
+  const auto again = engine_->apply(changes);
+  ASSERT_TRUE(again) << again.error().what;
+  EXPECT_EQ(again->size(), rows.size()) << "what follows fits";
+  EXPECT_EQ(found(key).real_servers.size(), 1U);
+}
+
+}  // namespace
+}  // namespace sluice::ipvs::ebpf
