@@ -115,5 +115,27 @@ TEST_F(EbpfIpvsadm, RestoresWhatItSaved) {
   EXPECT_EQ(ipvsadm("-S -n"), "");
 }
 
+TEST_F(EbpfIpvsadm, ReasonsThatAreNotIpVsAreInTheEnginesWords) {
+  const Outcome daemon = run_program(&text::run_ipvsadm, "--start-daemon master --mcast-interface eth0");
+  EXPECT_EQ(daemon.status, 255);
+  EXPECT_EQ(daemon.err, "Sync daemons are not supported by this engine\n");
+  const Outcome removed = run_program(&text::run_ipvsadm, "-D -t 10.0.0.1:80");
+  EXPECT_EQ(removed.status, 255);
+  EXPECT_EQ(removed.err, "No such service\n");
+  EXPECT_FALSE(ebpf::EbpfEngine::in_use()) << "there was nothing to change";
+  ipvsadm("-A -t 10.0.0.1:80");
+  engine_.reset();
+  ASSERT_EQ(::mount("bpf", "/sys/fs/bpf", "bpf", 0, nullptr), 0);
+  for (const char* line :
+       {"-A -t 10.0.0.1:81", "-D -t 10.0.0.1:80", "-L -n", "-L -n -c", "-S", "-C", "-Z", "-R", "--set 1 1 1"}) {
+    const Outcome outcome = run_program(&text::run_ipvsadm, line);
+    EXPECT_EQ(outcome.status, 2) << line;
+    EXPECT_EQ(outcome.err.find("Can't initialize ipvs: the programs of the engine ebpf are on "), 0U)
+        << line << ": " << outcome.err;
+  }
+  ASSERT_EQ(::umount("/sys/fs/bpf"), 0);
+  EXPECT_NE(ipvsadm("-L -n").find("10.0.0.1:80"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace sluice::ipvs::engines

@@ -89,6 +89,11 @@ std::optional<std::string> take_engine(Invocation& invocation) {
   return std::nullopt;
 }
 
+Result<> has_info(Engine& engine) {
+  SLUICE_CHECK_OK(engine.info());
+  return {};
+}
+
 // Opens the engine and passes it on; the status is that of `use`, or of an earlier error. A missing IPVS
 // is reported as often as the original's programs would.
 int with_engine(Invocation invocation, const OpenEngine& open_engine, const Console& console,
@@ -104,8 +109,10 @@ int with_engine(Invocation invocation, const OpenEngine& open_engine, const Cons
     return kUsage;
   }
   auto engine = open_engine(*choice);
-  if (!engine) {
-    for (int i = 0; i < programs; ++i) console.err(opening_message(engine.error()) + '\n');
+  // As the original does: an engine may be open and have a table that it cannot show.
+  const Result<> ready = engine ? has_info(**engine) : tl::unexpected(engine.error());
+  if (!ready) {
+    for (int i = 0; i < programs; ++i) console.err(opening_message(ready.error()) + '\n');
     return kUsage;
   }
   return use(invocation, **engine);

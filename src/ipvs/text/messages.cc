@@ -33,6 +33,8 @@ constexpr auto kCommandTexts = std::to_array<CommandText>({
     {Command::kDeleteServer, ESRCH, "Service not defined"},
     {Command::kDeleteServer, ENOENT, "No such destination"},
     {Command::kStartDaemon, EEXIST, "Daemon has already run"},
+    // Not the kernel's: of an engine of ours.
+    {Command::kStartDaemon, EOPNOTSUPP, "Sync daemons are not supported by this engine"},
     {Command::kStopDaemon, ESRCH, "No daemon is running"},
 });
 
@@ -67,13 +69,15 @@ std::string engine_message(Command command, const Error& error) {
   return found != kCommandTexts.end() ? found->text : general_text(error.sys_errno);
 }
 
-// Without IPVS, the original lets modprobe print the reason first; we print it ourselves.
+// Without IPVS, the original lets modprobe print the reason first; we print it ourselves. An engine of ours has a reason instead of an errno, and
+// no module.
 std::string opening_message(const Error& error) {
+  if (error.sys_errno == 0) return "Can't initialize ipvs: " + error.what;
   const bool none = error.code == Errc::kUnavailable || error.code == Errc::kUnsupported;
-  const std::string why = none && error.sys_errno != 0 ? error.what + '\n' : "";
+  const std::string why = none ? error.what + '\n' : "";
   return fmt::format(
       "{}Can't initialize ipvs: {}\nAre you sure that IP Virtual Server is built in the kernel or as module?", why,
-      error.sys_errno == 0 ? error.what : general_text(error.sys_errno));
+      general_text(error.sys_errno));
 }
 
 }  // namespace sluice::ipvs::text
