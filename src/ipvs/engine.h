@@ -106,6 +106,8 @@ struct Description {
   bool needs_ip_vs_settings = false;
   // A client on a loopback address can reach real servers on other nodes.
   bool serves_loopback_clients = false;
+  // It keeps and lists real servers of the other forward methods, and drops the packets that would go to one.
+  bool only_masquerades = false;
   friend bool operator==(const Description&, const Description&) = default;
 };
 // That of an engine that is the kernel's ip_vs, or imitates it.
@@ -114,7 +116,8 @@ constexpr Description describe_ip_vs(std::string_view name) {
           .needs_local_addresses = true,
           .needs_helper_rules = true,
           .needs_ip_vs_settings = true,
-          .serves_loopback_clients = false};
+          .serves_loopback_clients = false,
+          .only_masquerades = false};
 }
 
 class Engine {

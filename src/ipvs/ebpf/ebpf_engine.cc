@@ -91,7 +91,7 @@ Result<> EbpfEngine::remove() {
 }
 
 Description EbpfEngine::description() const {
-  return {.name = "ebpf", .serves_loopback_clients = false};
+  return {.name = "ebpf", .serves_loopback_clients = false, .only_masquerades = true};
 }
 
 Result<bool> EbpfEngine::look() {

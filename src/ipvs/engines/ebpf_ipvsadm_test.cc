@@ -3,6 +3,8 @@
 // as a process of its own would be.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "ipvs/ebpf/test_traffic.h"
 #include "ipvs/text/ipvsadm.h"
 
@@ -113,6 +115,24 @@ TEST_F(EbpfIpvsadm, RestoresWhatItSaved) {
   EXPECT_EQ(ipvsadm("-S -n"), table);
   ipvsadm("-C");
   EXPECT_EQ(ipvsadm("-S -n"), "");
+}
+
+// What is listed goes back to ip_vs as it is, so it is kept; but packets to it are dropped.
+TEST_F(EbpfIpvsadm, SaysOnceThatItOnlyMasquerades) {
+  ipvsadm("-A -t 10.0.0.1:80");
+  EXPECT_EQ(run_program(&text::run_ipvsadm, "-a -t 10.0.0.1:80 -r 10.2.0.1:80 -m").err, "");
+  const Outcome added = run_program(&text::run_ipvsadm, "-a -t 10.0.0.1:80 -r 10.2.0.2:80");
+  EXPECT_EQ(added.status, 0);
+  EXPECT_EQ(added.err,
+            "10.2.0.2:80: the engine ebpf forwards by masquerading (-m) only, and drops what would be sent by another "
+            "method\n");
+  const Outcome refused = run_program(&text::run_ipvsadm, "-a -t 10.0.0.1:80 -r 10.2.0.2:80 -i");
+  EXPECT_EQ(refused.err, "Destination already exists\n");
+  const Outcome restored = run_program(&text::run_ipvsadm, "-R",
+                                       "-e -t 10.0.0.1:80 -r 10.2.0.1:80 -i\n"
+                                       "-e -t 10.0.0.1:80 -r 10.2.0.2:80 -g\n");
+  EXPECT_EQ(restored.status, 0);
+  EXPECT_EQ(std::count(restored.err.begin(), restored.err.end(), '\n'), 1) << restored.err;
 }
 
 TEST_F(EbpfIpvsadm, ReasonsThatAreNotIpVsAreInTheEnginesWords) {

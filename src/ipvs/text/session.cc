@@ -4,6 +4,8 @@
 // yet: if lines are typed, or written one by one, each is applied at once. Messages keep the order of their lines.
 #include "ipvs/text/session.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <optional>
 #include <utility>
@@ -38,6 +40,12 @@ std::optional<Change> change_of(const Request& r) {
     default:
       return std::nullopt;
   }
+}
+
+const RealServer* real_server_in(const Change& change) {
+  if (const auto* added = std::get_if<AddRealServer>(&change)) return &added->server;
+  const auto* edited = std::get_if<EditRealServer>(&change);
+  return edited == nullptr ? nullptr : &edited->server;
 }
 
 // Without a service, or with one that has neither address nor port, everything is meant.
@@ -125,8 +133,25 @@ Session::Ending Session::apply_waiting() {
   }
   for (const Failure& failure : *failures)
     console_.err(engine_message(batch[failure.index].command, failure.error) + '\n');
+  warn_of_methods(changes, *failures);
   const bool last_failed = !failures->empty() && failures->back().index + 1 == batch.size();
   return {last_failed ? kChangeRefused : 0, false};
+}
+
+void Session::warn_of_methods(const std::vector<Change>& changes, const std::vector<Failure>& failures) {
+  if (warned_of_methods_ || !engine_.description().only_masquerades) return;
+  auto failure = failures.begin();
+  for (std::size_t i = 0; i < changes.size(); ++i) {
+    const bool failed = failure != failures.end() && failure->index == i;
+    if (failed) ++failure;
+    const RealServer* server = failed ? nullptr : real_server_in(changes[i]);
+    if (server == nullptr || server->method == ForwardMethod::kMasquerade) continue;
+    warned_of_methods_ = true;
+    console_.err(fmt::format(
+        "{}: the engine {} forwards by masquerading (-m) only, and drops what would be sent by another method\n",
+        to_string(server->key), engine_.name()));
+    return;
+  }
 }
 
 Session::Ending Session::perform(const Request& request, Source source) {

@@ -45,12 +45,15 @@ class Session {
   Ending call(const Request& request);
   // Applies the waiting changes. The status is that of the last one.
   Ending apply_waiting();
+  // Says, once, that the engine will drop what is sent to one of these real servers.
+  void warn_of_methods(const std::vector<Change>& changes, const std::vector<Failure>& failures);
 
   const std::string& program_;
   Engine& engine_;
   Names& names_;
   const Console& console_;
   std::vector<Waiting> waiting_;
+  bool warned_of_methods_ = false;
 };
 
 }  // namespace sluice::ipvs::text
