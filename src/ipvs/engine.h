@@ -166,6 +166,9 @@ class Engine {
   // without it, but worse the longer it is not called. Changes nothing in a table that does not exist.
   virtual Result<std::optional<std::chrono::milliseconds>> tend() { return std::nullopt; }
 
+  // What a process with few privileges could not do later: kernel settings are read-only there. Serves nothing.
+  virtual Result<> prepare_node() { return {}; }
+
   // Whether the engine has put something into the node in order to serve (programs, hooks, devices, routes, settings),
   // and serves nothing: no virtual server, no rule. Connections do not count, since their real servers are gone; nor
   // does what is served by tables that cannot be found any more.

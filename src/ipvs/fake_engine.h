@@ -45,6 +45,10 @@ class FakeEngine : public Engine {
   Result<> stop_sync_daemon(SyncRole role) override;
   ServiceRules* service_rules() override { return description_.needs_helper_rules ? nullptr : &rules_; }
   Result<std::optional<std::chrono::milliseconds>> tend() override;
+  Result<> prepare_node() override {
+    ++prepared;
+    return {};
+  }
   // Where it has rules of its own, it has been put into the node by the first change.
   Result<bool> idle() override { return in_node_ && servers_.empty() && rules_.empty(); }
   Result<> leave_node() override;
@@ -54,6 +58,7 @@ class FakeEngine : public Engine {
   std::vector<Connection> connection_table;
   std::size_t apply_calls = 0;
   std::size_t tend_calls = 0;
+  std::size_t prepared = 0;
   // What tend() returns.
   std::optional<std::chrono::milliseconds> tend_again;
   FakeServiceRules& rules() { return rules_; }

@@ -172,7 +172,7 @@ Result<std::unique_ptr<DataPlane>> IpvsMechanism::open(const PlaneSettings& sett
 Result<> IpvsMechanism::prepare_node(const PlaneSettings&) {
   SLUICE_TRY(const auto engine, surroundings_.open_engine());
   make_settings(engine->description());
-  return {};
+  return engine->prepare_node();
 }
 
 void IpvsMechanism::make_settings(const Description& engine) {

@@ -425,6 +425,7 @@ TEST_F(IpvsMechanismTest, StrictArpWithoutEffectIsNamedOnce) {
     ASSERT_TRUE(mechanism.prepare_node({}));
     ASSERT_TRUE(mechanism.prepare_node({}));
     EXPECT_THAT(warnings, ElementsAre(HasSubstr("ipvs.strictARP has no effect with engine bare")));
+    EXPECT_EQ(first_.prepared, 2u);
     first_.describe(sluice::ipvs::describe_ip_vs("kernel"));
     ASSERT_TRUE(this->mechanism(settings).prepare_node({}));
     EXPECT_EQ(warnings.size(), 1u);

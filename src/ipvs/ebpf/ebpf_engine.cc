@@ -346,6 +346,11 @@ Result<> EbpfEngine::stop_sync_daemon(SyncRole role) {
   return tl::unexpected(refused_stop(role, ESRCH));
 }
 
+Result<> EbpfEngine::prepare_node() {
+  SLUICE_CHECK_OK(OwnDevice::ensure());
+  return {};
+}
+
 Result<bool> EbpfEngine::idle() {
   SLUICE_TRY(const bool there, look());
   if (!there) return in_node();

@@ -36,7 +36,7 @@ Result<> make_device() {
 }
 
 // What is not there (a kernel without IPv6) or must not be written is left: packets pass nevertheless where the node's defaults let
-// them.
+// them. A container with few privileges finds it written already (Engine::prepare_node()).
 void set_for_foreign_packets() {
   for (const auto& [name, value] : {
            std::pair{"net/ipv4/conf/sluice0/rp_filter", "0"},
@@ -96,10 +96,10 @@ Result<int> OwnDevice::ensure() {
   SLUICE_TRY(std::vector<sys::LinkState> links, sys::list_link_states());
   if (find_link(links, kOwnDevice) == nullptr) {
     SLUICE_CHECK_OK(make_device());
-    set_for_foreign_packets();
     SLUICE_TRY(links, sys::list_link_states());
   }
   const sys::LinkState* own = find_link(links, kOwnDevice);
+  set_for_foreign_packets();
   if (own == nullptr) return fail(Errc::kUnavailable, "sluice0 is removed as soon as it is made");
   const unsigned mtu = smallest_mtu(links);
   if (own->mtu != mtu) SLUICE_CHECK_OK(sys::set_mtu(kOwnDevice, mtu));

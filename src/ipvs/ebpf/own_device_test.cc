@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 
 #include "base/ip_literals.h"
+#include "ipvs/ebpf/ebpf_engine.h"
+#include "sys/bpf_place.h"
 #include "sys/links.h"
 #include "sys/sysctl.h"
 #include "sys/test_netns.h"
@@ -58,6 +60,20 @@ TEST(OwnDevice, LeadsTheNodesOwnPacketsToItWithTheirUsualSource) {
     EXPECT_EQ(run({"ip", "address", "show", "dev", "sluice0"}).find("inet"), std::string::npos)
         << "no address of its own";
     EXPECT_TRUE(*OwnDevice::intact());
+  });
+}
+
+// A process that may write settings comes after one that may not.
+TEST(OwnDevice, GetsItsSettingsAlsoWhereItIsThereAlready) {
+  on_a_node([] {
+    ASSERT_TRUE(OwnDevice::ensure());
+    const std::string name = "net/ipv4/conf/sluice0/rp_filter";
+    ASSERT_TRUE(sys::ensure_sysctl(name, "1"));
+    auto engine = EbpfEngine::open();
+    ASSERT_TRUE(engine) << engine.error().what;
+    ASSERT_TRUE((*engine)->prepare_node());
+    EXPECT_EQ(*sys::read_sysctl(name), "0");
+    EXPECT_FALSE(*sys::has_netns_pins()) << "it serves nothing yet";
   });
 }
 
