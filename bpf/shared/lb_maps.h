@@ -246,8 +246,7 @@ static_assert(offsetof(struct sluice_settings, spare) == 328, "sluice_settings i
 	X(BUSY, "busy")                         \
 	X(METHOD, "forward_method")             \
 	X(NO_ROUTE, "no_route")                 \
-	X(FILTERED, "filtered")                 \
-	X(NO_PORT, "no_port")
+	X(FILTERED, "filtered")
 
 enum {
 #define X(name, text) SLUICE_DROP_##name,

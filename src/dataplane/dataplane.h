@@ -122,6 +122,13 @@ inline constexpr std::array kGaps{Gap::kDropByPolicy, Gap::kPoolBySource, Gap::k
                                   Gap::kRefuseOwnPackets, Gap::kMasqueradeOwnPackets};
 std::string_view to_string(Gap gap);  // "drop-by-policy"
 
+// What a plane's own programs do in the kernel. Planes that share them, of both families, report the same.
+struct KernelWork {
+  std::vector<std::string> lines{};                              // for `sluice status`
+  std::vector<std::pair<std::string, std::uint64_t>> dropped{};  // packets so far, by each reason there is
+  friend bool operator==(const KernelWork&, const KernelWork&) = default;
+};
+
 struct Limitation {
   Gap gap = Gap::kDropByPolicy;
   std::string_view why;  // a sentence for users, shown in `sluice status`, by tests that are skipped, and in the manual
@@ -162,6 +169,8 @@ class DataPlane {
   [[nodiscard]] virtual std::vector<UnmetRequest> unmet_requests() const { return {}; }
   // How many transactions that only remove what is no longer wanted the kernel has refused, since the plane was opened.
   [[nodiscard]] virtual std::size_t cleanup_failures() const { return 0; }
+  // Nothing: it has no programs of its own. Called every sync period.
+  virtual std::optional<KernelWork> kernel_work() { return std::nullopt; }
   // The number of our rules, by table, for the metrics.
   [[nodiscard]] virtual std::vector<std::pair<std::string, std::size_t>> rules_by_table() const = 0;
 };

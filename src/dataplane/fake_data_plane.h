@@ -130,6 +130,7 @@ class FakeDataPlane : public DataPlane {
   [[nodiscard]] bool full_by_time() const override { return wants_full_by_time; }
   [[nodiscard]] std::vector<Refusal> refusals() const override { return refused; }
   [[nodiscard]] std::vector<UnmetRequest> unmet_requests() const override { return unmet; }
+  std::optional<KernelWork> kernel_work() override { return work; }
   [[nodiscard]] std::size_t cleanup_failures() const override { return failed_cleanups; }
 
   [[nodiscard]] const Changes& last() const { return applied.back(); }
@@ -152,6 +153,7 @@ class FakeDataPlane : public DataPlane {
   bool wants_full_by_time = true;
   std::vector<Refusal> refused;
   std::vector<UnmetRequest> unmet;
+  std::optional<KernelWork> work;         // what kernel_work() returns
   std::vector<RefusedPort> also_refused;  // besides those that `refuse` says
   std::size_t failed_cleanups = 0;
   Capabilities abilities;

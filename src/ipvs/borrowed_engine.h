@@ -29,6 +29,7 @@ class BorrowedEngine : public Engine {
   Result<> stop_sync_daemon(SyncRole role) override { return engine_.stop_sync_daemon(role); }
   ServiceRules* service_rules() override { return engine_.service_rules(); }
   Result<std::optional<std::chrono::milliseconds>> tend() override { return engine_.tend(); }
+  Result<std::optional<EngineWork>> work() override { return engine_.work(); }
   Result<> prepare_node() override { return engine_.prepare_node(); }
   Result<bool> idle() override { return engine_.idle(); }
   Result<> leave_node() override { return engine_.leave_node(); }

@@ -33,7 +33,9 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
@@ -86,6 +88,16 @@ struct Timeouts {
   std::uint32_t tcp_fin_s = 0;  // after the client's FIN
   std::uint32_t udp_s = 0;
   friend bool operator==(const Timeouts&, const Timeouts&) = default;
+};
+
+// What an engine of ours does in the node, which no listing shows.
+struct EngineWork {
+  std::uint64_t connections = 0;               // in the table, and entries of persistence
+  std::uint64_t connections_max = 0;           // more are refused
+  std::size_t devices = 0;                     // that have its programs
+  std::vector<std::string> devices_without{};  // with why, where that is known: "eth7 (no memory)"
+  std::vector<std::pair<std::string_view, std::uint64_t>>
+      dropped{};  // packets since it was made, by each reason there is
 };
 
 struct Failure {
@@ -165,6 +177,9 @@ class Engine {
   // Called by programs that stay, again after the returned time; nothing: there is never any. Packets are served
   // without it, but worse the longer it is not called. Changes nothing in a table that does not exist.
   virtual Result<std::optional<std::chrono::milliseconds>> tend() { return std::nullopt; }
+
+  // Nothing: it has none, or does not count it. Reads all that it has, so for now and then.
+  virtual Result<std::optional<EngineWork>> work() { return std::nullopt; }
 
   // What a process with few privileges could not do later: kernel settings are read-only there. Serves nothing.
   virtual Result<> prepare_node() { return {}; }

@@ -45,6 +45,7 @@ class FakeEngine : public Engine {
   Result<> stop_sync_daemon(SyncRole role) override;
   ServiceRules* service_rules() override { return description_.needs_helper_rules ? nullptr : &rules_; }
   Result<std::optional<std::chrono::milliseconds>> tend() override;
+  Result<std::optional<EngineWork>> work() override { return work_shown; }
   Result<> prepare_node() override {
     ++prepared;
     return {};
@@ -61,6 +62,7 @@ class FakeEngine : public Engine {
   std::size_t prepared = 0;
   // What tend() returns.
   std::optional<std::chrono::milliseconds> tend_again;
+  std::optional<EngineWork> work_shown;
   FakeServiceRules& rules() { return rules_; }
   [[nodiscard]] bool in_node() const { return in_node_; }
 

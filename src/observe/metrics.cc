@@ -15,6 +15,7 @@
 #include <algorithm>
 #include <atomic>
 #include <initializer_list>
+#include <map>
 
 #include "base/mutex.h"
 #include "observe/metrics_table.h"
@@ -93,6 +94,7 @@ struct Metrics::Impl {
   std::array<std::array<std::atomic<prometheus::Histogram*>, 2>, kMetricCount> found{};
   mutable Mutex mutex;
   std::function<PacketCounters()> packet_counters SLUICE_GUARDED_BY(mutex);
+  std::map<std::string, std::uint64_t> dropped SLUICE_GUARDED_BY(mutex);  // as of the last report, by reason
 
   Impl() {
     for (const MetricDeclaration& row : metric_table()) {
@@ -215,6 +217,16 @@ void Metrics::set_rules(Family family, std::string_view mode, std::string_view t
   } else if (mode == kIpvs) {
     impl_->gauge(MetricId::kIpvsHelperRules, {to_string(family)}).Set(static_cast<double>(total));
   }
+}
+
+// Both families' planes report the same programs. Where these are made anew, their counters begin at 0 again, and this one goes on.
+void Metrics::set_dropped_packets(std::string_view mode, std::string_view reason, std::uint64_t packets) {
+  if (mode != kIpvs) return;
+  const MutexLock lock(impl_->mutex);
+  std::uint64_t& known = impl_->dropped[std::string(reason)];
+  const std::uint64_t more = packets >= known ? packets - known : packets;
+  known = packets;
+  impl_->counter(MetricId::kIpvsDroppedPackets, {reason}).Increment(static_cast<double>(more));
 }
 
 void Metrics::observe_conntrack_sync(Family family, double seconds, std::size_t deleted) {

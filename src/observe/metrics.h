@@ -43,6 +43,8 @@ class Metrics {
   // Rules of a mode's table: mode iptables counts those of each of its tables, mode ipvs those beside its virtual servers.
   void set_rules(Family family, std::string_view mode, std::string_view table, std::size_t total,
                  std::size_t last_written);
+  // Packets that a mode's own programs have dropped for this reason so far, in the modes whose metrics count them: ipvs.
+  void set_dropped_packets(std::string_view mode, std::string_view reason, std::uint64_t packets);
   void observe_conntrack_sync(Family family, double seconds, std::size_t deleted);
   void add_healthz(int status);
   void add_livez(int status);

@@ -66,6 +66,7 @@ constexpr std::array<MetricDeclaration, kMetricCount> kTable{{
     {kUnremovedObjects, "sluice_unremoved_objects", kGauge, "Objects of ours that are no longer wanted and that the kernel does not release", {"ip_family"}},
     {kIpvsSyncFailures, "sluice_ipvs_sync_failures_total", kCounter, "Syncs in mode ipvs that failed", {"ip_family"}},
     {kIpvsHelperRules, "sluice_ipvs_helper_rules", kGauge, "nftables rules beside the virtual servers of mode ipvs", {"ip_family"}},
+    {kIpvsDroppedPackets, "sluice_ipvs_dropped_packets_total", kCounter, "Packets that the programs of mode ipvs' engine ebpf dropped, by reason", {"reason"}},
     {kProcessCpu, "process_cpu_seconds_total", kCounter, "Total user and system CPU time spent in seconds.", {}, kNone, true},
     {kProcessMaxFds, "process_max_fds", kGauge, "Maximum number of open file descriptors.", {}, kNone, true},
     {kProcessNetworkReceived, "process_network_receive_bytes_total", kCounter,

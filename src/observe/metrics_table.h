@@ -47,6 +47,7 @@ enum class MetricId : std::uint8_t {
   kUnremovedObjects,
   kIpvsSyncFailures,
   kIpvsHelperRules,
+  kIpvsDroppedPackets,
   kProcessCpu,
   kProcessMaxFds,
   kProcessNetworkReceived,

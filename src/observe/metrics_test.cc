@@ -50,6 +50,7 @@ void feed_all(Metrics& metrics) {
     for (const char* mode : {"iptables", "nftables", "ipvs"}) metrics.add_cleanup_failures(family, mode, 6);
     metrics.set_unremoved_objects(family, 4);
   }
+  metrics.set_dropped_packets("ipvs", "no_route", 7);
   metrics.add_service_changes(4);
   metrics.set_service_changes_pending(1);
   metrics.add_endpoint_changes(7);
@@ -253,6 +254,7 @@ TEST(Metrics, ValuesAreReportedAsGiven) {
            R"(kubeproxy_sync_proxy_rules_nftables_sync_failures_total{ip_family="IPv4"} 1)",
            R"(sluice_ipvs_sync_failures_total{ip_family="IPv4"} 1)",
            R"(sluice_ipvs_helper_rules{ip_family="IPv6"} 30)",
+           R"(sluice_ipvs_dropped_packets_total{reason="no_route"} 7)",
        }) {
     EXPECT_THAT(lines, Contains(line));
   }
@@ -278,6 +280,23 @@ TEST(Metrics, AFailedPartialRestoreIsAlsoAFailedRestore) {
   EXPECT_THAT(lines, Contains(R"(kubeproxy_sync_proxy_rules_iptables_restore_failures_total{ip_family="IPv4"} 2)"));
   EXPECT_THAT(lines,
               Contains(R"(kubeproxy_sync_proxy_rules_iptables_partial_restore_failures_total{ip_family="IPv4"} 1)"));
+}
+
+// The kernel's totals, from both families' planes; they begin again with programs that are made anew.
+TEST(Metrics, DroppedPacketsOnlyGrow) {
+  Metrics metrics;
+  const auto shows = [&](const char* value) {
+    return testing::Matches(Contains(
+        fmt::format(R"(sluice_ipvs_dropped_packets_total{{reason="table_full"}} {})", value)))(lines_of(metrics));
+  };
+  metrics.set_dropped_packets("ipvs", "table_full", 0);
+  EXPECT_TRUE(shows("0")) << "from the start, so that an alert sees the first one";
+  for (int plane = 0; plane < 2; ++plane) metrics.set_dropped_packets("ipvs", "table_full", 5);
+  EXPECT_TRUE(shows("5"));
+  metrics.set_dropped_packets("ipvs", "table_full", 2);
+  EXPECT_TRUE(shows("7"));
+  metrics.set_dropped_packets("iptables", "table_full", 9);
+  EXPECT_TRUE(shows("7"));
 }
 
 TEST(Metrics, EachModeHasNamesOfItsOwn) {

@@ -94,6 +94,14 @@ TEST_F(ControlLoopTendTest, AnUnmetRequestIsReportedOnceAndCountedUntilItIsMet) 
   EXPECT_TRUE(loop_->status().families[0].unmet_requests.empty());
 }
 
+TEST_F(ControlLoopTendTest, TheWorkOfAPlanesOwnProgramsIsReadEverySyncPeriod) {
+  start_with_web();
+  EXPECT_FALSE(loop_->status().families[0].kernel_work);
+  v4().work = dataplane::KernelWork{{"connections: 1 of at most 2"}, {}};
+  step_after(settings_.sync_period);
+  EXPECT_EQ(loop_->status().families[0].kernel_work, v4().work);
+}
+
 // What the plan refuses goes the same way: reported once, listed, and forgotten when it is served.
 TEST_F(ControlLoopTendTest, AnAddressThatAnOlderServiceHasIsReportedUntilThatOneGoes) {
   std::vector<std::string> told;

@@ -172,6 +172,7 @@ void Plane::run_checks(const plan::Planner& planner) {
   if (next_tend_ && now >= *next_tend_) tend();
   if (now >= next_check_) {
     next_check_ = now + context_.settings.sync_period;
+    note_kernel_work();
     if (!need_full_) check_integrity(planner);
     if (!need_full_ && node_port_addresses() != applied_addresses_) request_full("node port addresses");
     const bool due = now - last_full_ >= context_.settings.full_sync_interval && data_plane_->full_by_time();
@@ -309,6 +310,7 @@ Plane::Turn Plane::succeeded(const dataplane::Changes& changes, const dataplane:
   for (plan::Change& let_in : note_outcome(changes, outcome)) turn.changes.push_back(std::move(let_in));
   tend();
   export_rules(outcome.stats);
+  if (changes.full) note_kernel_work();
   const MutexLock lock(mutex_);
   record_applied(changes);
   status_.synced = true;
@@ -399,6 +401,16 @@ void Plane::note_unmet_requests() {
   unmet_requests_ = std::move(unmet);
   const MutexLock lock(mutex_);
   status_.unmet_requests = unmet_requests_;
+}
+
+void Plane::note_kernel_work() {
+  std::optional<dataplane::KernelWork> work = data_plane_->kernel_work();
+  if (work) {
+    for (const auto& [reason, packets] : work->dropped)
+      context_.metrics.set_dropped_packets(data_plane_->name(), reason, packets);
+  }
+  const MutexLock lock(mutex_);
+  status_.kernel_work = std::move(work);
 }
 
 void Plane::export_rules(const dataplane::ApplyStats& stats) {

@@ -92,6 +92,7 @@ class Plane {
   std::vector<plan::Change> note_outcome(const dataplane::Changes& changes, const dataplane::Outcome& outcome);
   void note_refusals(const plan::Planner& planner);
   void note_unmet_requests();
+  void note_kernel_work();
   void export_refused();
   void export_rules(const dataplane::ApplyStats& stats);
   void record_applied(const dataplane::Changes& changes) SLUICE_REQUIRES(mutex_);

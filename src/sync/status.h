@@ -56,6 +56,7 @@ struct FamilyStatus {
   std::vector<dataplane::Refusal> refusals;  // addresses that the plan or the data plane refuses a Service, in order
   std::vector<RefusedPortStatus> refused_ports;         // in order of their keys
   std::vector<dataplane::UnmetRequest> unmet_requests;  // in order
+  std::optional<dataplane::KernelWork> kernel_work;     // as of the last sync or check
   std::vector<std::string> unremoved;  // objects that the kernel does not release, each with its reason
   dataplane::Capabilities capabilities;
   std::vector<PlaneStage> planes;  // the serving one first, then its successor, then the retiring ones

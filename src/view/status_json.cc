@@ -72,6 +72,15 @@ std::string plane_json(const sync::PlaneStage& plane) {
   return fmt::format(R"({{"name":{},"stage":"{}"}})", json_string(plane.name), to_string(plane.stage));
 }
 
+std::string kernel_work_json(const std::optional<dataplane::KernelWork>& work) {
+  if (!work) return "null";
+  const auto dropped = [](const std::pair<std::string, std::uint64_t>& each) {
+    return fmt::format(R"({{"reason":{},"packets":{}}})", json_string(each.first), each.second);
+  };
+  return fmt::format(R"({{"lines":{},"dropped":{}}})", json_array(work->lines, json_string),
+                     json_array(work->dropped, dropped));
+}
+
 std::string live_json(const FamilyView& family) {
   if (!family.compared) return "null";
   return fmt::format(R"({{"equalsWanted":{},"missing":{},"unexpected":{}}})", family.difference.empty(),
@@ -83,14 +92,15 @@ std::string family_json(const FamilyView& family) {
   const sync::FamilyStatus& status = family.status;
   return fmt::format(
       R"({{"family":"{}","dataPlane":{},"synced":{},"lastSync":{},"lastError":{},"servicePorts":{},"realServers":{},"changesWaiting":{},)"
-      R"("fullSyncs":{},"partialSyncs":{},"failedSyncs":{},"driftRepairs":{},"refused":{},"refusedPorts":{},"unmetRequests":{},"unremoved":{},"planes":{},"lacks":{},"live":{},"compareError":{}}})",
+      R"("fullSyncs":{},"partialSyncs":{},"failedSyncs":{},"driftRepairs":{},"refused":{},"refusedPorts":{},"unmetRequests":{},"unremoved":{},"kernelWork":{},"planes":{},"lacks":{},"live":{},"compareError":{}}})",
       to_string(status.family), json_string(status.data_plane), status.synced,
       status.last_sync ? unix_time(*status.last_sync) : "null", json_string(status.last_error), status.service_ports,
       status.real_servers, status.changes_waiting, status.full_syncs, status.partial_syncs, status.failed_syncs,
       status.drift_repairs, json_array(status.refusals, refusal_json),
       json_array(status.refused_ports, refused_port_json), json_array(status.unmet_requests, unmet_request_json),
-      json_array(status.unremoved, json_string), json_array(status.planes, plane_json),
-      json_array(status.capabilities.lacks, limitation_json), live_json(family), text_or_null(family.compare_error));
+      json_array(status.unremoved, json_string), kernel_work_json(status.kernel_work),
+      json_array(status.planes, plane_json), json_array(status.capabilities.lacks, limitation_json), live_json(family),
+      text_or_null(family.compare_error));
 }
 
 std::string address_json(const ServedAddress& address) {

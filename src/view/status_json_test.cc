@@ -24,7 +24,7 @@ TEST(StatusJson, TheWholeForm) {
       R"("families":[{"family":"IPv4","dataPlane":"iptables","synced":true,"lastSync":1576799995.000,"lastError":"",)"
       R"("servicePorts":1,"realServers":1,"changesWaiting":0,"fullSyncs":0,"partialSyncs":0,"failedSyncs":0,)"
       R"("driftRepairs":0,"refused":[{"servicePort":"default/web:http","protocol":"TCP","address":"192.0.2.7:80",)"
-      R"("reason":"it is the node's"}],"refusedPorts":[],"unmetRequests":[],"unremoved":[],"planes":[],"lacks":[],"live":{"equalsWanted":true,"missing":[],"unexpected":[]},"compareError":null}],)"
+      R"("reason":"it is the node's"}],"refusedPorts":[],"unmetRequests":[],"unremoved":[],"kernelWork":null,"planes":[],"lacks":[],"live":{"equalsWanted":true,"missing":[],"unexpected":[]},"compareError":null}],)"
       R"("served":[{"name":"default/web:http","protocol":"TCP","family":"IPv4","refused":null,"addresses":[)"
       R"({"address":"10.104.247.10:80","kinds":["clusterIP"],"refused":null},)"
       R"({"address":"192.0.2.7:80","kinds":["externalIP"],"refused":"it is the node's"},)"
@@ -63,6 +63,15 @@ TEST(StatusJson, WhatTheKernelDoesNotLetGoIsNamed) {
   loop.families[0].unremoved = {"nat chain \"X\": in use"};
   EXPECT_THAT(status_json(make_status(process_facts(), {}, loop, comparison({})), kNow),
               HasSubstr(R"("unremoved":["nat chain \"X\": in use"])"));
+}
+
+TEST(StatusJson, TheWorkOfAPlanesOwnProgramsIsShown) {
+  sync::LoopStatus loop = loop_status({web_port()});
+  loop.families[0].kernel_work = dataplane::KernelWork{{"connections: 1 of at most 2"}, {{"no_route", 3}}};
+  EXPECT_THAT(
+      status_json(make_status(process_facts(), {}, loop, comparison({})), kNow),
+      HasSubstr(
+          R"("kernelWork":{"lines":["connections: 1 of at most 2"],"dropped":[{"reason":"no_route","packets":3}]},)"));
 }
 
 TEST(StatusJson, PlanesHaveTheirStageAndWhatTheyCannotDo) {

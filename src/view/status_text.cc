@@ -175,6 +175,16 @@ void append_table(std::string& out, const std::vector<ServedPort>& served, Width
   }
 }
 
+// Once for the families that share the programs.
+void append_kernel_work(std::string& out, const std::vector<FamilyView>& families) {
+  std::vector<std::string> shown;
+  for (const FamilyView& family : families) {
+    if (!family.status.kernel_work || family.status.kernel_work->lines == shown) continue;
+    shown = family.status.kernel_work->lines;
+    for (const std::string& line : shown) out += fmt::format("{}: {}\n", family.status.data_plane, line);
+  }
+}
+
 std::string head(const Status& status, Clock::WallTime now) {
   const ProcessFacts& process = status.process;
   std::string out = fmt::format("Sluice {}, pid {}", SLUICE_VERSION, process.pid);
@@ -201,6 +211,7 @@ std::string status_text(const Status& status, Width width, Clock::WallTime now) 
                        wait.why);
   }
   for (const FamilyView& family : status.families) append_family(out, family, width, now);
+  append_kernel_work(out, status.families);
   if (!status.served.empty()) {
     out += '\n';
     append_table(out, status.served, width);

@@ -47,6 +47,17 @@ TEST(StatusText, AllThatIsAskedForAtAGlance) {
                                       "default/web:http  TCP    10.104.247.10:80  *:31947  10.244.169.161:80\n");
 }
 
+TEST(StatusText, TheWorkOfProgramsThatBothFamiliesShareIsShownOnce) {
+  sync::LoopStatus loop = loop_status({web_port()});
+  loop.families[0].kernel_work = dataplane::KernelWork{{"connections: 1 of at most 2", "programs on 3 devices"}, {}};
+  loop.families.push_back(loop.families[0]);
+  loop.families[1].family = Family::kIPv6;
+  const std::string text = narrow(make_status(process_facts(), {}, loop, comparison({})));
+  const std::string lines = "iptables: connections: 1 of at most 2\niptables: programs on 3 devices\n\n";
+  EXPECT_THAT(text, HasSubstr(lines));
+  EXPECT_EQ(text.find("connections"), text.rfind("connections"));
+}
+
 TEST(StatusText, ADifferenceIsShown) {
   const Status status =
       make_status(process_facts(), {}, loop_status({web_port()}), comparison({"nat KUBE-SVC-X: -j KUBE-SEP-Y"}));

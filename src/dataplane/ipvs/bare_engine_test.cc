@@ -210,5 +210,19 @@ TEST(BareEngine, GapsFollowTheDescription) {
   EXPECT_FALSE(plane->capabilities().can(Gap::kPoolBySource));
 }
 
+TEST(BareEngine, ItsWorkIsShownToUsers) {
+  World world;
+  world.engine.describe(kBareEngine);
+  const auto plane = open_plane(world);
+  EXPECT_FALSE(plane->kernel_work());
+  world.engine.work_shown = sluice::ipvs::EngineWork{12, 1048576, 4, {"eth7", "eth9"}, {{"no_route", 0}, {"busy", 3}}};
+  const auto work = plane->kernel_work();
+  ASSERT_TRUE(work);
+  EXPECT_EQ(work->lines,
+            (std::vector<std::string>{"connections: 12 of at most 1048576", "programs on 4 devices, not on eth7, eth9",
+                                      "dropped packets: busy 3"}));
+  EXPECT_EQ(work->dropped, (std::vector<std::pair<std::string, std::uint64_t>>{{"no_route", 0}, {"busy", 3}}));
+}
+
 }  // namespace
 }  // namespace sluice::dataplane::ipvs

@@ -422,6 +422,24 @@ Result<> IpvsDataPlane::unbind(const std::vector<IpAddress>& addresses, Run& run
   return {};
 }
 
+std::optional<KernelWork> IpvsDataPlane::kernel_work() {
+  const auto work = engine_->work();
+  if (!work || !*work) return std::nullopt;
+  const sluice::ipvs::EngineWork& found = **work;
+  KernelWork shown;
+  shown.lines.push_back(fmt::format("connections: {} of at most {}", found.connections, found.connections_max));
+  shown.lines.push_back(fmt::format("programs on {} devices{}{}", found.devices,
+                                    found.devices_without.empty() ? "" : ", not on ",
+                                    fmt::join(found.devices_without, ", ")));
+  std::string dropped;
+  for (const auto& [reason, packets] : found.dropped) {
+    shown.dropped.emplace_back(reason, packets);
+    if (packets > 0) dropped += fmt::format("{}{} {}", dropped.empty() ? "" : ", ", reason, packets);
+  }
+  if (!dropped.empty()) shown.lines.push_back("dropped packets: " + dropped);
+  return shown;
+}
+
 std::vector<std::pair<std::string, std::size_t>> IpvsDataPlane::rules_by_table() const {
   return {{"nftables", table_->rules()}};
 }

@@ -70,6 +70,7 @@ class IpvsDataPlane : public DataPlane {
   [[nodiscard]] std::vector<Refusal> refusals() const override {
     return served_ ? served_->refusals() : std::vector<Refusal>();
   }
+  std::optional<KernelWork> kernel_work() override;
   [[nodiscard]] std::vector<std::pair<std::string, std::size_t>> rules_by_table() const override;
 
  private:

@@ -149,7 +149,7 @@ Result<> EbpfEngine::make_all(bool anew) {
 
 Result<> EbpfEngine::attach_to_new() {
   SLUICE_TRY(const Programs programs, tables_->programs());
-  if (auto attached = attach(programs, shared_->hooked); !attached) {
+  if (auto attached = attach(programs, shared_->hooked, shared_->refused); !attached) {
     shared_->hooked.clear();  // every one is looked at again
     return attached;
   }
@@ -344,6 +344,31 @@ Result<> EbpfEngine::start_sync_daemon(const SyncDaemon& daemon) {
 
 Result<> EbpfEngine::stop_sync_daemon(SyncRole role) {
   return tl::unexpected(refused_stop(role, ESRCH));
+}
+
+Result<std::optional<EngineWork>> EbpfEngine::work() {
+  SLUICE_TRY(const bool there, look());
+  if (!there) return std::nullopt;
+  EngineWork work;
+  work.connections_max = tables_->settings().connections_max;
+  for (std::uint32_t id = 1; id < tables_->settings().reals; ++id) {
+    const sluice_cell* cell = tables_->cells.at(id);
+    if (cell == nullptr) break;
+    work.connections += sluice_total(__atomic_load_n(&cell->load, __ATOMIC_ACQUIRE)) + cell->persistent;
+  }
+  const std::span<const __u64> drops = tables_->drops();
+#define X(name, text) work.dropped.emplace_back(text, __atomic_load_n(&drops[SLUICE_DROP_##name], __ATOMIC_RELAXED));
+  SLUICE_DROP_REASONS(X)
+#undef X
+  SLUICE_TRY(const Programs programs, tables_->programs());
+  SLUICE_TRY(const Coverage covered, coverage(programs));
+  work.devices = covered.devices;
+  for (const sys::Device& device : covered.without) {
+    const auto why = shared_->refused.find(device.index);
+    work.devices_without.push_back(why == shared_->refused.end() ? device.name
+                                                                 : fmt::format("{} ({})", device.name, why->second));
+  }
+  return work;
 }
 
 Result<> EbpfEngine::prepare_node() {

@@ -38,6 +38,7 @@ class EbpfEngine : public Engine {
   Result<> start_sync_daemon(const SyncDaemon& daemon) override;
   Result<> stop_sync_daemon(SyncRole role) override;
   ServiceRules* service_rules() override { return &rules_; }
+  Result<std::optional<EngineWork>> work() override;
   Result<> prepare_node() override;
   Result<bool> idle() override;
   Result<> leave_node() override;

@@ -3,8 +3,6 @@
 
 #include <array>
 
-#include "sys/bpf_place.h"
-
 namespace sluice::ipvs::ebpf {
 namespace {
 
@@ -20,18 +18,21 @@ Result<> attach_to(const sys::BpfHookPlace& place, const UniqueFd& program) {
 
 }  // namespace
 
-Result<> attach(const Programs& programs, std::set<int>& done) {
+Result<> attach(const Programs& programs, std::set<int>& done, std::map<int, std::string>& refused) {
   SLUICE_TRY(const std::vector<sys::Device> devices, sys::list_devices());
   Result<> first;
   std::set<int> there;
+  refused.clear();
   for (const sys::Device& device : devices) {
-    bool ours = done.contains(device.index);
+    bool ours = true;
     for (const sys::BpfHook hook : {sys::BpfHook::kIngress, sys::BpfHook::kEgress}) {
-      if (ours) continue;
+      if (done.contains(device.index)) continue;
       const auto each = attach_to(place_of(device, hook), programs.on(hook, device.ethernet));
-      // A device that went meanwhile needs none.
-      if (!each && first && each.error().code != Errc::kNotFound) first = annotate(each.error(), device.name);
-      if (hook == sys::BpfHook::kEgress && each) ours = true;
+      if (each) continue;
+      ours = false;
+      if (each.error().code == Errc::kNotFound) continue;  // a device that went meanwhile needs none
+      refused.emplace(device.index, each.error().what);
+      if (first) first = annotate(each.error(), device.name);
     }
     if (ours) there.insert(device.index);
   }
@@ -41,21 +42,27 @@ Result<> attach(const Programs& programs, std::set<int>& done) {
 
 Result<> attach(const Programs& programs) {
   std::set<int> none;
-  return attach(programs, none);
+  std::map<int, std::string> refused;
+  return attach(programs, none, refused);
 }
 
-Result<bool> attached(const Programs& programs) {
+Result<Coverage> coverage(const Programs& programs) {
   SLUICE_TRY(const std::vector<sys::Device> devices, sys::list_devices());
+  Coverage found;
   for (const sys::Device& device : devices) {
+    bool gone = false;
+    bool covered = true;
     for (const sys::BpfHook hook : {sys::BpfHook::kIngress, sys::BpfHook::kEgress}) {
       SLUICE_TRY(const std::uint32_t wanted, sys::bpf_program_id(programs.on(hook, device.ethernet).get()));
       const auto there = sys::bpf_program_at(place_of(device, hook));
-      if (!there && there.error().code == Errc::kNotFound) continue;  // the device went meanwhile
-      if (!there) return tl::unexpected(there.error());
-      if (*there != wanted) return false;
+      gone = gone || (!there && there.error().code == Errc::kNotFound);
+      if (!there && !gone) return tl::unexpected(there.error());
+      covered = covered && there && *there == wanted;
     }
+    if (covered) ++found.devices;
+    if (!covered && !gone) found.without.push_back(device);
   }
-  return true;
+  return found;
 }
 
 Result<std::string> device_with_programs() {

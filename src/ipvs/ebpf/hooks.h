@@ -4,12 +4,14 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "base/result.h"
 #include "ipvs/ebpf/tables.h"
+#include "sys/bpf_place.h"
 
 namespace sluice::ipvs::ebpf {
 
@@ -19,10 +21,13 @@ inline constexpr std::uint32_t kFilterPriority = 100;
 
 // Puts them where they are not yet, in this version, and starts the sweep. Tries every device; the first error.
 Result<> attach(const Programs& programs);
-// The same, but for the devices that are in `done`. Those that are there now are in it then, and no others.
-Result<> attach(const Programs& programs, std::set<int>& done);
-// Whether they are on every device.
-Result<bool> attached(const Programs& programs);
+// The same, but for the devices that are in `done`. Those that have them now are in it then, and no others; in `refused` is why the others have not.
+Result<> attach(const Programs& programs, std::set<int>& done, std::map<int, std::string>& refused);
+struct Coverage {
+  std::size_t devices = 0;  // that have both of theirs
+  std::vector<sys::Device> without{};
+};
+Result<Coverage> coverage(const Programs& programs);
 // The name of a device that has one of them, of whatever version and whatever tables; empty: there is none.
 Result<std::string> device_with_programs();
 // Takes them off every device.

@@ -290,7 +290,8 @@ Result<bool> EbpfRules::intact(const RuleSettings& settings) {
     if (!device) return false;
   }
   SLUICE_TRY(const Programs programs, tables->programs());
-  return attached(programs);
+  SLUICE_TRY(const Coverage found, coverage(programs));
+  return found.without.empty();
 }
 
 }  // namespace sluice::ipvs::ebpf

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ipvs/ebpf/shared_tables.h"
 
-#include <map>
-
 #include "base/mutex.h"
 #include "sys/bpf_place.h"
 

@@ -3,9 +3,11 @@
 // would index everything anew after every change that the other has made.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
+#include <string>
 
 #include "base/result.h"
 #include "ipvs/ebpf/table_edit.h"
@@ -19,9 +21,10 @@ struct SharedTables {
   static Result<std::shared_ptr<SharedTables>> here();
 
   std::optional<Tables> tables;
-  std::optional<TableEdit> edit;  // there if `tables` is
-  std::set<int> hooked;           // devices that have our programs
-  bool lost = false;              // tables that were known here were taken out of the kernel
+  std::optional<TableEdit> edit;       // there if `tables` is
+  std::set<int> hooked;                // devices that have our programs
+  std::map<int, std::string> refused;  // why others have not
+  bool lost = false;                   // tables that were known here were taken out of the kernel
   // Whether there may be other links or addresses than when this was asked last; so the first time.
   Result<bool> links_changed();
   // Lets go of all of it: it was taken out of the kernel.
