@@ -184,10 +184,17 @@ Result<FileLock> lock_own_folder() {
   return FileLock::take_existing(folder, kLockPatience);
 }
 
-// What nothing is pinned in any more is left as it was before the first pin.
-Result<> remove_empty_own_place() {
+// The number of the file system that is mounted there; 0 for none.
+dev_t device_of(const std::string& place) {
+  struct stat about{};
+  return ::stat(place.c_str(), &about) == 0 ? about.st_dev : 0;
+}
+
+// What nothing is pinned in any more is left as it was before the first pin. Not what another process has mounted for itself in its place.
+Result<> remove_empty_own_place(dev_t device) {
   SLUICE_TRY(const FileLock lock, lock_own_folder());
   const std::string place = as_first_sees(kOwnPlace);
+  if (device_of(place) != device) return {};
   std::error_code error;
   // Not those that have something in them: remove() refuses.
   std::vector<std::filesystem::path> layouts;
@@ -260,14 +267,15 @@ Result<std::string> make_netns_pins(const std::string& layout) {
 
 Result<> remove_netns_pins() {
   SLUICE_TRY(const auto all, all_pins());
-  bool ours = false;
+  std::optional<dev_t> own;
   for (const std::filesystem::path& pins : all) {
+    const std::string place = pins.parent_path().parent_path().parent_path().string();
     std::error_code refused;
     std::filesystem::remove_all(pins, refused);
     if (refused) return failed("remove " + pins.string(), refused.value());
-    ours = ours || is_own(pins.parent_path().parent_path().parent_path().string());
+    if (is_own(place)) own = device_of(place);
   }
-  return ours ? remove_empty_own_place() : Result<>{};
+  return own ? remove_empty_own_place(*own) : Result<>{};
 }
 
 Result<std::vector<Device>> list_devices() {

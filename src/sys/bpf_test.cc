@@ -152,6 +152,23 @@ TEST(BpfFileSystem, OneThatIsNotOursStaysWhenItIsEmpty) {
             0);
 }
 
+// As a test mounts it, over ours: what the first process has there is none of its business.
+TEST(BpfFileSystem, OneThatAnotherProcessHasMountedForItselfLeavesOursAlone) {
+  EXPECT_EQ(on_a_bare_machine([] {
+              std::filesystem::create_directories("/run/sluice/bpf");
+              if (!mount_over("/run/sluice/bpf", "bpf")) return 1;
+              const int other = in_child([] {
+                if (::unshare(CLONE_NEWNS) != 0 || !mount_over("/run/sluice/bpf", "bpf")) return 2;
+                const auto made = make_netns_pins("v1");
+                if (!made || *made != pins_at("/run/sluice/bpf")) return 3;
+                return remove_netns_pins() && !*has_netns_pins() ? 0 : 4;
+              });
+              if (other != 0) return other;
+              return find_bpf_file_system() ? 0 : 5;
+            }),
+            0);
+}
+
 bool says(const Result<>& result, const std::string& reason) {
   return !result && result.error().what.find("none can be mounted at /run/sluice/bpf: " + reason +
                                              "; mount one: mount -t bpf bpf /sys/fs/bpf") != std::string::npos;
