@@ -15,6 +15,7 @@
 #include <tuple>
 
 #include "dataplane/ipvs/masquerade_table.h"
+#include "plan/importance.h"
 
 namespace sluice::dataplane::ipvs {
 namespace {
@@ -108,7 +109,7 @@ void IpvsDataPlane::set_timeouts() {
 
 bool IpvsDataPlane::api_servers_change(const std::vector<plan::Change>& ports) const {
   return std::any_of(ports.begin(), ports.end(), [&](const plan::Change& change) {
-    if (!is_api_servers_service(change.key().service)) return false;
+    if (!plan::is_api_servers_service(change.key().service)) return false;
     const auto known = api_servers_.find(change.key());
     return endpoints_of(change.after) != (known == api_servers_.end() ? std::set<IpAddress>() : known->second);
   });
@@ -116,7 +117,7 @@ bool IpvsDataPlane::api_servers_change(const std::vector<plan::Change>& ports) c
 
 void IpvsDataPlane::note_api_servers(const std::vector<plan::Change>& ports) {
   for (const plan::Change& change : ports) {
-    if (is_api_servers_service(change.key().service)) api_servers_[change.key()] = endpoints_of(change.after);
+    if (plan::is_api_servers_service(change.key().service)) api_servers_[change.key()] = endpoints_of(change.after);
   }
   settings_.api_server_addresses = options_.api_server_addresses;
   for (const auto& [port, addresses] : api_servers_) {
@@ -298,7 +299,7 @@ void IpvsDataPlane::add_what_is_missing(const std::vector<plan::Change>& ports, 
       const VirtualServerKey& key = server.server.key;
       if (unbound_.contains(key.address)) to_bind.insert(key.address);
       if (incomplete_.contains(key) && listed.insert(key).second)
-        delta.virtual_servers.push_back({key, std::nullopt, server, comes_first(*change.after)});
+        delta.virtual_servers.push_back({key, std::nullopt, server, plan::comes_first(*change.after)});
     }
   }
 }

@@ -6,6 +6,8 @@
 
 #include <utility>
 
+#include "plan/importance.h"
+
 namespace sluice::dataplane::ipvs {
 namespace {
 
@@ -80,7 +82,8 @@ void Served::add_port(const plan::ServicePortPlanPtr& port, const WantedPort& wa
   if (!wanted.refusals.empty()) refusals_[port->key] = wanted.refusals;
   if (!wanted.bad_annotations.empty()) bad_annotations_[port->key] = wanted.bad_annotations;
   HelperElements fresh = add(wanted.elements, counts_);
-  if (comes_first(*port)) delta.first_addresses.insert(fresh.service_addresses.begin(), fresh.service_addresses.end());
+  if (plan::comes_first(*port))
+    delta.first_addresses.insert(fresh.service_addresses.begin(), fresh.service_addresses.end());
   merge(std::move(fresh), delta.added);
 }
 
@@ -128,7 +131,7 @@ Served::Delta Served::update(const std::vector<plan::Change>& changes, const Wan
     VirtualServerChange change{key, std::move(server), winner(key, settings, after), false};
     if (change.before && change.after && same(*change.before, *change.after)) continue;
     if (!change.before && !change.after) continue;
-    if (const plan::ServicePortKey* port = owner(key)) change.first = comes_first(*ports_.at(*port));
+    if (const plan::ServicePortKey* port = owner(key)) change.first = plan::comes_first(*ports_.at(*port));
     delta.virtual_servers.push_back(std::move(change));
   }
   return delta;

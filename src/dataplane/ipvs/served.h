@@ -24,7 +24,7 @@ class Served {
     VirtualServerKey key;
     std::optional<WantedVirtualServer> before;
     std::optional<WantedVirtualServer> after;
-    bool first = false;  // comes_first() of its Service port
+    bool first = false;  // plan::comes_first() of its Service port
   };
   struct Delta {
     std::vector<VirtualServerChange> virtual_servers;  // in order of their keys; only those that differ

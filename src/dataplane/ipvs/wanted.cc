@@ -200,17 +200,4 @@ std::string describe_missing_scheduler(const std::string& name) {
       Scheduler{}.name);
 }
 
-bool is_api_servers_service(const plan::ObjectKey& service) {
-  return service.namespace_name == "default" && service.name == "kubernetes";
-}
-
-bool comes_first(const plan::ServicePortPlan& port) {
-  constexpr std::uint16_t kDnsPort = 53;
-  const plan::ObjectKey& service = port.key.service;
-  if (is_api_servers_service(service)) return true;
-  const bool serves_dns = std::any_of(port.frontends.begin(), port.frontends.end(),
-                                      [](const plan::Frontend& frontend) { return frontend.port == kDnsPort; });
-  return service.namespace_name == "kube-system" && (service.name == "kube-dns" || serves_dns);
-}
-
 }  // namespace sluice::dataplane::ipvs

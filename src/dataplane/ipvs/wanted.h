@@ -68,9 +68,4 @@ WantedPort wanted_of(const plan::ServicePortPlan& port, const WantedSettings& se
 
 std::string describe_missing_scheduler(const std::string& name);
 
-// default/kubernetes, by which pods reach the API servers.
-bool is_api_servers_service(const plan::ObjectKey& service);
-// Those that the rest of the cluster waits for: the API server and DNS.
-bool comes_first(const plan::ServicePortPlan& port);
-
 }  // namespace sluice::dataplane::ipvs

@@ -264,16 +264,5 @@ TEST(WantedRefusals, TheClusterIpOfTheApiServerIsServed) {
   EXPECT_THAT(wanted.refusals, IsEmpty());
 }
 
-TEST(ComesFirst, TheApiServerAndDns) {
-  plan::PortDraft dns = service_port("kube-system/coredns", "172.30.0.10", Protocol::kUdp);
-  EXPECT_FALSE(comes_first(planned(dns)));
-  dns.port = 53;
-  EXPECT_TRUE(comes_first(planned(dns)));
-  EXPECT_TRUE(comes_first(planned(service_port("kube-system/kube-dns", "172.30.0.10"))));
-  EXPECT_TRUE(comes_first(planned(service_port("default/kubernetes", "172.30.0.1"))));
-  EXPECT_FALSE(comes_first(planned(service_port("default/kube-dns", "172.30.0.2"))));
-  EXPECT_FALSE(comes_first(planned(service_port("shop/kubernetes", "172.30.0.3"))));
-}
-
 }  // namespace
 }  // namespace sluice::dataplane::ipvs

@@ -17,6 +17,7 @@
 
 #include "dataplane/nftables/requests.h"
 #include "dataplane/nftables/run.h"
+#include "plan/importance.h"
 
 namespace sluice::dataplane::nftables {
 namespace {
@@ -124,7 +125,7 @@ Result<> NftablesDataPlane::apply_full(const Changes& changes, Run& run) {
   for (const plan::Change& change : changes.ports) {
     if (change.after) ports.push_back(change.after);
   }
-  std::ranges::stable_sort(ports, {}, [](const plan::ServicePortPlanPtr& port) { return importance(*port); });
+  std::ranges::stable_sort(ports, {}, [](const plan::ServicePortPlanPtr& port) { return plan::importance(*port); });
   const bool anew = must_write_anew(*run.live);
   const bool over_another = anew && run.live->table();
   run.beginning.emplace(options_.family, kTableName);

@@ -223,20 +223,6 @@ TEST(Route, SourceRangesDropFirstWhereThereIsNoEndpoint) {
   EXPECT_EQ(machine.endings(packet_from("192.0.2.7", "10.96.0.1")), (std::set<Ending>{{Ending::Kind::kRejected}}));
 }
 
-TEST(Importance, TheApiServerThenWhateverIsTheClustersDns) {
-  const auto of = [](const char* namespace_name, const char* name, std::uint16_t number) {
-    model::Service wanted = plan::test::make_service(name, {plan::test::service_port("p", number)}, {"10.96.0.1"});
-    wanted.key.namespace_name = namespace_name;
-    return importance(*plan::test::plan_of(wanted, {}).ports.at(0));
-  };
-  EXPECT_EQ(of("default", "kubernetes", 443), 0);
-  EXPECT_EQ(of("kube-system", "kube-dns", 9153), 1);
-  EXPECT_EQ(of("kube-system", "coredns", 53), 1);
-  EXPECT_EQ(of("openshift-dns", "dns-default", 53), 1);
-  EXPECT_EQ(of("shop", "dns", 80), 2);
-  EXPECT_EQ(of("shop", "web", 53), 2);
-}
-
 }  // namespace
 void PrintTo(const Ending& ending, std::ostream* out) {
   static constexpr std::array kNames{"untouched", "to", "rejected", "dropped"};

@@ -171,16 +171,4 @@ std::vector<Unit> connected(std::vector<Unit> units) {
   return result;
 }
 
-int importance(const plan::ServicePortPlan& port) {
-  constexpr std::uint16_t kDnsPort = 53;
-  const plan::ObjectKey& service = port.key.service;
-  if (service.namespace_name == "default" && service.name == "kubernetes") return 0;
-  const bool on_dns_port =
-      std::ranges::any_of(port.frontends, [](const plan::Frontend& frontend) { return frontend.port == kDnsPort; });
-  // kube-system/kube-dns with all its ports; coredns and its caches there, openshift-dns/dns-default and the like.
-  const bool of_system = service.namespace_name == "kube-system";
-  const bool named_so = service.name.find("dns") != std::string::npos;
-  return (of_system && service.name == "kube-dns") || (on_dns_port && (of_system || named_so)) ? 1 : 2;
-}
-
 }  // namespace sluice::dataplane::nftables

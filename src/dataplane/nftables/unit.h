@@ -49,7 +49,4 @@ Result<Unit> unit_over_known(const Known& before, const plan::ServicePortPlanPtr
 // Puts units that touch the same frontend together; the order of the others stays.
 std::vector<Unit> connected(std::vector<Unit> units);
 
-// default/kubernetes, then the cluster's DNS, then all others: lower comes first.
-int importance(const plan::ServicePortPlan& port);
-
 }  // namespace sluice::dataplane::nftables
