@@ -34,6 +34,8 @@ namespace sluice::dataplane::ipvs {
 namespace {
 
 using nft::End;
+using nft::kNatDestination;
+using nft::kNatSource;
 using nft::Words;
 using sys::NftChain;
 using sys::NftField;
@@ -41,10 +43,8 @@ using sys::NftHook;
 using sys::NftRule;
 
 // enum nf_ip_hook_priorities in linux/netfilter_ipv4.h, the same for IPv6.
-constexpr std::int32_t kNatDestination = -100;
 constexpr std::int32_t kMangle = -150;
 constexpr std::int32_t kFilter = 0;
-constexpr std::int32_t kNatSource = 100;
 
 constexpr const char* kMarkPrerouting = "mark-prerouting";
 constexpr const char* kMarkOutput = "mark-output";

@@ -15,25 +15,19 @@
 #include "dataplane/ipvs/helper_table.h"
 #include "dataplane/nft/keys.h"
 #include "dataplane/nft/owned_table.h"
+#include "dataplane/nft/words.h"
 
 namespace sluice::dataplane::ipvs {
 namespace {
 
 constexpr const char* kChain = "masquerade-postrouting";
-constexpr std::int32_t kSourceNat = 100;  // NF_IP_PRI_NAT_SRC
 
 std::vector<sys::NftRule> marked_rule(std::uint32_t mark) {
   constexpr unsigned kFirstSlot = 8;
   constexpr unsigned kLastSlot = 12;
   std::vector<sys::NftRule> rules;
-  // The bit is cleared, since this packet may come by again in a tunnel.
-  rules.emplace_back(kChain, "marked by the engine")
-      .load_meta(NFT_META_MARK)
-      .mask(mark, std::uint32_t{0})
-      .compare(NFT_CMP_EQ, mark)
-      .load_meta(NFT_META_MARK)
-      .mask(~mark, std::uint32_t{0})
-      .store_meta(NFT_META_MARK)
+  // The mark is taken away, since this packet may come by again in a tunnel.
+  nft::Words::take_mark(rules.emplace_back(kChain, "marked by the engine"), mark)
       .load_value(nft::encode_port(kMasqueradePortFirst), kFirstSlot)
       .load_value(nft::encode_port(kMasqueradePortLast), kLastSlot)
       .masquerade_to_ports(NF_NAT_RANGE_PROTO_RANDOM_FULLY, kFirstSlot, kLastSlot);
@@ -43,7 +37,7 @@ std::vector<sys::NftRule> marked_rule(std::uint32_t mark) {
 class NetlinkMasqueradeTable : public MasqueradeTable {
  public:
   NetlinkMasqueradeTable(Family family, std::uint32_t mark)
-      : table_(family, kMasqueradeTableName, {}, {{kChain, sys::NftHook{"nat", NF_INET_POST_ROUTING, kSourceNat}}},
+      : table_(family, kMasqueradeTableName, {}, {{kChain, sys::NftHook{"nat", NF_INET_POST_ROUTING, nft::kNatSource}}},
                marked_rule(mark)) {}
 
   Result<std::size_t> replace() override { return table_.replace({}); }

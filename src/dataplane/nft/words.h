@@ -11,6 +11,10 @@
 
 namespace sluice::dataplane::nft {
 
+// Priorities of base chains: enum nf_ip_hook_priorities of linux/netfilter_ipv4.h, the same for IPv6.
+inline constexpr std::int32_t kNatDestination = -100;
+inline constexpr std::int32_t kNatSource = 100;
+
 enum class End : std::uint8_t { kSource, kDestination };
 
 class Words {

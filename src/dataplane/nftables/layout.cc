@@ -21,14 +21,12 @@ namespace sluice::dataplane::nftables {
 namespace {
 
 using nft::End;
+using nft::kNatDestination;
+using nft::kNatSource;
 using nft::Words;
 using sys::NftField;
 using sys::NftHook;
 using sys::NftRule;
-
-// enum nf_ip_hook_priorities in linux/netfilter_ipv4.h, the same for IPv6.
-constexpr std::int32_t kNatDestination = -100;
-constexpr std::int32_t kNatSource = 100;
 
 void write_services(std::vector<NftRule>& rules, const Words& words, bool node_ports_on_all_addresses) {
   NftRule& frontends = rules.emplace_back(kServicesChain, "addresses of Services");
