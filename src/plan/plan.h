@@ -39,7 +39,7 @@ struct RealServer {
   bool on_this_node = false;
   bool in_cluster_pool = false;  // chosen where the policy is Cluster (and for short-circuits)
   bool in_local_pool = false;    // chosen where the policy is Local
-  // Its share of new connections in mode ipvs, 0 to 65535 (annotation sluice.dev/weight); other modes share evenly.
+  // Its share of new connections where the mode has weights (ipvs, nftables), 0 to 65535: annotation sluice.dev/weight.
   std::uint16_t weight = 1;
   [[nodiscard]] bool in(Pool pool) const { return pool == Pool::kCluster ? in_cluster_pool : in_local_pool; }
   [[nodiscard]] std::string to_string() const { return join_host_port(address, port); }
@@ -106,8 +106,8 @@ struct RefusedFrontend {
   friend bool operator==(const RefusedFrontend&, const RefusedFrontend&) = default;
 };
 
-// Everything a data plane needs for one Service port. A value; shared by pointer, never changed once made. Planes,
-// status and trace read the same frontends and routes; only frontends.cc computes them.
+// Everything a data plane needs for one Service port. A value; shared by pointer, never changed once made. Planes
+// and status read the same frontends and routes; only frontends.cc computes them.
 struct ServicePortPlan {
   ServicePortKey key;
   std::vector<Frontend> frontends;       // in the order cluster IP, external IPs, load-balancer IPs, node port

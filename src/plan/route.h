@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// route(): where a packet goes by a plan, and why. Pure: tests compare every data plane with it, and a trace
-// shows it. For a packet that opens a connection; later ones follow it.
+// route(): where a packet goes by a plan, and why. Pure: tests compare every data plane with it, and a later
+// `sluice trace` shows it. For a packet that opens a connection; later ones follow it.
 #pragma once
 
 #include <cstdint>
@@ -36,8 +36,8 @@ enum class Fate : std::uint8_t {
 // A real server that the packet may be sent to. The choice is random, or by session affinity.
 struct Candidate {
   RealServer server;
-  bool masquerade = false;  // by the route, or because the server is the source
-                            // itself (hairpin)
+  // By the route, or because the server is the source itself (hairpin).
+  bool masquerade = false;
   friend bool operator==(const Candidate&, const Candidate&) = default;
 };
 
