@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every proxy mode of this program: the only place that names them all.
+// Every proxy mode of this program is made here, and only here.
 #pragma once
 
 #include <memory>
