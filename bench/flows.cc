@@ -48,7 +48,7 @@ enum class Wish : char { kReply = 'r', kNothing = 'n', kStop = 's' };
 
 // ---- the endpoints
 
-// Replies from the address that was asked, until it is told to stop; then the socket fills up, and the kernel drops.
+// Replies from the address that was asked, until it is stopped; then the socket fills up, and the kernel drops.
 int sink() {
   const UniqueFd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   const int on = 1;

@@ -3,8 +3,8 @@
 //   I1123 05:21:22.123456   71 control_loop.cc:88] "Using iptables Proxier" ipFamily="IPv4"
 // or one JSON object per line. A constant message first, then key="value" pairs. Values may hold any bytes; each
 // message is still one line of printable UTF-8, or JSON in that form; of a value of more than 8 kB only the beginning
-// is written. Libraries (base ... dataplane) return
-// errors and do not log; sync, daemon, kube's sources and cli do.
+// is written. Libraries (base ... dataplane) return errors and do not log;
+// sync, daemon, kube's sources and cli do.
 #pragma once
 
 #include <fmt/format.h>

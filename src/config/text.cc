@@ -4,8 +4,7 @@
 // The YAML has to be what kube-proxy's library prints, to the byte, because people compare the two. Its habits:
 // mappings sorted by key, lists not indented below their key, an absent list is `null`, and a text gets quotes only
 // where it would otherwise be read as something else: double quotes if it looks like another type ("0", ""), single
-// ones if its characters have a meaning in YAML
-// ('[::]:10256').
+// ones if its characters have a meaning in YAML ('[::]:10256').
 #include "config/text.h"
 
 #include <fmt/format.h>

@@ -14,7 +14,7 @@ inline constexpr const char* kConntrackOwner = "conntrack";
 // cannot be written is logged and left: a proxy that serves with the kernel's own limits is better than none.
 void apply_conntrack_settings(const config::ProxyConfig& config, const sys::SysctlJournal& journal);
 void apply_oom_score(const config::ProxyConfig& config);
-// Notes in the kernel where this namespace's files are, for a cleanup that does not get it, and removes the folders of
+// Notes in the kernel where this namespace's files are, for a cleanup without --data-dir, and removes the folders of
 // namespaces that are gone.
 void record_state_folder(const config::SluiceConfig& sluice);
 

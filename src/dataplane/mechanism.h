@@ -12,9 +12,9 @@
 //   belong to ipvs, although iptables holds them.
 // - Objects of others stay: the administrator's rules, kubelet's, a network plugin's, virtual servers that no record
 //   lists as ours. If an object's owner cannot be determined, it stays and is reported (Leftovers::unsure).
-// - leftovers() is beside what serves: of a family that a data plane of this mechanism serves, what that plane has is
-//   not left over; a second flavour's rules, or what kube-proxy left in the same place, is. Not called while a plane of
-//   this mechanism is being programmed or retires: whose an object is, is not known then.
+// - leftovers() excludes what serves: objects of a data plane of this mechanism that serves a family are not left over;
+//   a second flavour's rules, or what kube-proxy left in the same place, are. Not called while a plane of this
+//   mechanism is being programmed or retires: whose an object is, is not known then.
 // - remove() works in bounded pieces, so that its caller can serve changes in between. Each piece leaves the node
 //   in a state that is safe: a guard is removed after what it guards (the martian rule after route_localnet is 0
 //   again), entry points before what they lead to. Killed after any piece, or within one, a later process finds the
@@ -110,11 +110,11 @@ class Mechanism {
   // How the mode is implemented here, as of the last open(): "nft", "legacy", "kernel". Empty before.
   [[nodiscard]] virtual std::string flavour() const = 0;
 
-  // What earlier processes left of this mode, while its data planes serve these families. None of its entries is an
-  // error of the call: what could not be examined is in `problems`, the rest is complete.
+  // What earlier processes left of this mode, while its data planes serve these families. The call itself does not
+  // fail: what could not be examined is in `problems`, the rest is complete.
   virtual Leftovers leftovers(std::span<const Family> serving) = 0;
-  // Lets what leftovers() has found take no new connections, so far as it would take them before the planes that serve
-  // now; what is open goes on. Called before the wait for its end, again at each look. What could not be done, and why.
+  // Stops what leftovers() found from taking new connections that the serving planes should get; open ones continue.
+  // Called at each look while they end. Returns what could not be done, and why.
   virtual std::vector<std::string> retire(const Leftovers&) { return {}; }
   // Removes the next piece. Each object is tried once: one that is refused is reported and left out of
   // Removal::left, so that it does not keep the others, and calling until no objects are left terminates. One that was

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // An asynchronous HTTP/1.1 client on the event loop, with TLS or without. It follows no redirects, which could lead a
-// request's credentials elsewhere. A response's body comes in pieces as it
-// arrives, so that a watch can run for minutes and a large list is never held.
+// request's credentials elsewhere. A response's body comes in pieces as it arrives, so
+// that a watch can run for minutes and a large list is never held.
 #pragma once
 
 #include <chrono>
@@ -37,8 +37,8 @@ struct HttpTimeouts {
   std::chrono::milliseconds connect{10000};   // names, TCP and TLS together
   std::chrono::milliseconds response{30000};  // until the response's head has arrived
   std::chrono::milliseconds idle{60000};      // between two pieces of the body
-  std::chrono::milliseconds dead_peer{
-      30000};  // a peer that acknowledges nothing for this long is gone (TCP_USER_TIMEOUT, keepalive)
+  // A peer that acknowledges nothing for this long is gone (TCP_USER_TIMEOUT, keepalive).
+  std::chrono::milliseconds dead_peer{30000};
 };
 
 struct HttpClientRequest {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Many host routes (/32, /128) to one link at once, in the main table, set apart from everybody else's by their protocol
+// Many host routes (/32, /128) to one link at once, in the main table, set apart from others' by their protocol
 // number (rtnetlink(7): rtm_protocol; `ip route show proto N`).
 #pragma once
 

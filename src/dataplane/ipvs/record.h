@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What has virtual servers by our doing and is not recorded elsewhere, in small files: cleaning up needs it when the
-// Services are no longer known. Node ports always; addresses if the engine needs neither a device nor rules that list
-// them.
+// Small files that record the node ports and addresses for which we made virtual servers, where nothing else records
+// them: cleaning up needs them when the Services are no longer known. Node ports always; addresses if the engine needs
+// neither a device nor rules that list them.
 #pragma once
 
 #include <set>

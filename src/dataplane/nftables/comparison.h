@@ -12,7 +12,7 @@
 
 namespace sluice::dataplane::nftables {
 
-// `parts` and the elements `unremoved` are known to be there, whether anybody needs them or not.
+// `parts` and the elements `unremoved` are known to be there, whether they are needed or not.
 Difference compare(Live live, const FixedPart& fixed, const std::vector<plan::ServicePortPlanPtr>& ports,
                    const Parts& parts, const nft::ElementsBySet& unremoved);
 

@@ -2,7 +2,7 @@
 // A full apply reads our table, works out one unit for each Service port over what is there, and writes them in batches,
 // the most important first. Each batch leaves the node serving what the batches before it brought: a port's endpoints,
 // its frontends and their treatments' chains come in one transaction. That a cluster IP is ours alone, so that ports
-// which no Service has are refused there, is said last: until then whatever served before us may serve them.
+// which no Service has are refused there, is written last: until then whatever served before us may serve them.
 //
 // Neighbours: encode.cc says what a port's elements are, unit.cc what changes of them, layout.cc and treatment.cc what
 // the rules are, commit.cc how units are written, idle_parts.cc what becomes of chains and sets that are no longer used.

@@ -14,7 +14,7 @@
 namespace sluice::dataplane::nftables {
 
 // What is live may not be what we think: something to be removed is not there, something to be added is. Or the kernel
-// has not got what a rule is made of, which is ENOENT, too.
+// lacks something that a rule needs, which is ENOENT, too.
 inline bool means_surprise(const Error& error) {
   return error.code == Errc::kNotFound || error.code == Errc::kAlreadyExists;
 }

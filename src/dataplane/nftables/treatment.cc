@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// The chain of "one of ten, nobody hidden, found by the packet's own destination" is a single rule:
+// The chain of "one of ten, every source kept, found by the packet's own destination" is a single rule:
 //
 //   dnat ip to ip daddr . meta l4proto . th dport . numgen random mod 10 map @endpoints
 //
 // One more follows it, the same with the first slot in place of chance. A packet meets it only where the Service lost an
-// endpoint between the two look-ups of this packet, the one that said ten and the one for the tenth; where it lost all of
-// them, the packet is refused. A register keeps
-// nothing from one rule to the next (kernels since 6.17 refuse to read one that the rule has not written), so each rule
-// makes its key anew.
+// endpoint between the two look-ups of this packet, the one that found ten and the one for the tenth; where it lost all
+// of them, the packet is refused. A register keeps nothing from one rule to the next (kernels since 6.17 refuse to read
+// one that the rule has not written), so each rule makes its key anew.
 //
 // No key is made of what a map returned: the nft program, in every version, aborts when it lists such a rule
 // (netlink_parse_concat_expr() in its netlink_delinearize.c), and an operator's `nft list ruleset` must go on working.

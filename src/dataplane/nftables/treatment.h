@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Treatments: what is done with a new connection, as far as it is the same for many Services. "Choose one of ten and
-// hide nobody" is one treatment, whichever Service's ten they are. Each has a chain of its own, made when the first
+// Treatments: what is done with a new connection, as far as it is the same for many Services. "Choose one of ten, keep
+// every source" is one treatment, whichever Service's ten they are. Each has a chain of its own, made when the first
 // frontend needs it, so rules grow with the kinds of Services and not with their number. Only a Service port with session
 // affinity has chains to itself (affinity.h).
 #pragma once
@@ -24,8 +24,8 @@ struct Treatment {
   Kind kind = Kind::kReject;
   // The rest is of kForward and kPolicyLocal, where not said otherwise.
   FoundBy found_by = FoundBy::kAddress;
-  bool filtered = false;  // source ranges are in force; of kReject, too: whom they do not let in is dropped
-  // kForward: everybody gets this pool. kPolicyLocal: pods and the node get the cluster pool, others the local one.
+  bool filtered = false;  // source ranges are in force; of kReject, too: what they do not admit is dropped
+  // kForward: every client gets this pool. kPolicyLocal: pods and the node get the cluster pool, others the local one.
   plan::Pool pool = plan::Pool::kCluster;
   Hide hide = Hide::kNobody;      // kForward alone: by policy Local it follows from the source
   std::uint16_t slots = 0;        // of the pool; kPolicyLocal: of the cluster pool; 0: pods and the node are refused
