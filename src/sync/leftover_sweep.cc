@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A node that changes its mode serves by the new one before anything of the old one is removed: new connections use the
-// new one, old ones end on the old one. Only IPVS needs a wait, since its connections are in its own table; those of
-// connection tracking need no rules any more. The wait is at most the mode's own drain timeout.
+// new one, old ones end on the old one. What a mode left stays until the connections that need it have ended, at most for
+// the mode's own drain timeout; each mode counts those itself (Leftovers::connections).
 #include "sync/leftover_sweep.h"
 
 #include <algorithm>
@@ -66,8 +66,8 @@ void LeftoverSweep::look(Work& work, Clock::SteadyTime now) {
   if (found.connections > 0 && now < deadline) {
     work.next = std::min<Clock::SteadyTime>(now + kLookInterval, deadline);
     report(work, work.mechanism->retire(found));
-    SLUICE_LOG_V(1, "Another mode still carries connections, looking again", {"mode", work.mechanism->name()},
-                 {"connections", found.connections});
+    SLUICE_LOG_V(1, "Connections continue through what was left of a mode, looking again",
+                 {"mode", work.mechanism->name()}, {"connections", found.connections});
     return;
   }
   work.removing = std::move(found);
@@ -93,14 +93,14 @@ void LeftoverSweep::remove_piece(Work& work, Clock::SteadyTime now) {
 
 void LeftoverSweep::report_removed(Work& work) {
   for (const dataplane::Objects& objects : work.removed)
-    SLUICE_LOG_INFO("Removed what another mode left", {"mode", work.mechanism->name()}, {"what", objects.to_string()});
+    SLUICE_LOG_INFO("Removed what was left of a mode", {"mode", work.mechanism->name()}, {"what", objects.to_string()});
   work.removed.clear();
 }
 
 void LeftoverSweep::report(Work& work, const std::vector<std::string>& texts) {
   for (const std::string& text : texts) {
     if (std::find(work.reported.begin(), work.reported.end(), text) != work.reported.end()) continue;
-    SLUICE_LOG_WARNING("Could not remove what another mode left, going on", {"mode", work.mechanism->name()},
+    SLUICE_LOG_WARNING("Could not remove what was left of a mode, continuing", {"mode", work.mechanism->name()},
                        {"err", text});
     work.reported.push_back(text);
   }

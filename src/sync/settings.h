@@ -24,8 +24,8 @@ inline double to_seconds(std::chrono::nanoseconds duration) {
 }
 
 struct LoopSettings {
-  std::chrono::nanoseconds sync_period{
-      std::chrono::seconds(30)};  // between two checks of the canary; also the retry interval
+  // Between two calls of intact(), and between an attempt that failed and the next.
+  std::chrono::nanoseconds sync_period{std::chrono::seconds(30)};
   std::chrono::nanoseconds min_sync_period{std::chrono::seconds(1)};   // between the end of one sync and the next
   std::chrono::nanoseconds full_sync_interval{std::chrono::hours(1)};  // where the data plane wants it
   // For how long a data plane that retires keeps its connections at most.
