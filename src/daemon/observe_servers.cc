@@ -40,9 +40,9 @@ Result<observe::ServerOptions> ObserveServers::options(const std::string& addres
   observe::ServerOptions options;
   options.listen_on = listen_on;
   options.hard_fail = command_.config.bind_address_hard_fail;
-  options.on_failure = [this, name, event_reason, told = std::string()](const std::string& why) mutable {
+  options.on_failure = [this, name, event_reason, reported = std::string()](const std::string& why) mutable {
     const bool hard_fail = command_.config.bind_address_hard_fail;
-    if (std::exchange(told, why) == why) return;  // a lasting problem is logged once
+    if (std::exchange(reported, why) == why) return;  // a lasting problem is logged once
     SLUICE_LOG_ERROR(hard_fail ? "A server cannot listen" : "A server cannot listen, trying again", {"server", name},
                      {"err", why});
     if (hard_fail) events_.server_failed(event_reason, why);

@@ -29,7 +29,7 @@ RequestServer::RequestServer(net::EventLoop& loop, view::ProcessFacts process, W
     : loop_(loop), waits_(std::move(waits)), again_(loop), process_(std::move(process)) {
   router_.add(
       "/status", {{"form", {"text", "wide", "json"}}},
-      [this](const view::Request& request, const view::Router::Reply& reply) { answer_status(request, reply); });
+      [this](const view::Request& request, const view::Router::Reply& reply) { reply_with_status(request, reply); });
   listen(true);
 }
 
@@ -59,7 +59,7 @@ void RequestServer::forget_control() {
   control_ = nullptr;
 }
 
-void RequestServer::answer_status(const view::Request& request, const view::Router::Reply& reply) {
+void RequestServer::reply_with_status(const view::Request& request, const view::Router::Reply& reply) {
   const auto asked = request.parameters.find("form");
   const std::string form = asked == request.parameters.end() ? "text" : asked->second;
   const MutexLock lock(mutex_);

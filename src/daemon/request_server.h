@@ -34,7 +34,7 @@ class RequestServer {
 
  private:
   void listen(bool first);
-  void answer_status(const view::Request& request, const view::Router::Reply& reply);
+  void reply_with_status(const view::Request& request, const view::Router::Reply& reply);
 
   net::EventLoop& loop_;
   const Waits waits_;

@@ -63,7 +63,7 @@ class Server {
   Result<int> run() {
     SLUICE_TRY(const std::string node_name, own_node_name(config_));
     SLUICE_TRY(source_, make_object_source(loop_, command_, node_name, source_hooks()));
-    listen_to_people(node_name);
+    start_requests_and_signals(node_name);
     boost::asio::post(loop_, [this] { source_.source->start(); });
     loop_thread_ = std::thread([this] { loop_.run(); });
     SLUICE_LOG_INFO("Sluice starts", {"version", SLUICE_VERSION}, {"node", node_name}, {"source", source_.words});
@@ -100,7 +100,7 @@ class Server {
   }
 
   // Requests, signals and writes of the configuration file are handled while the rest starts.
-  void listen_to_people(const std::string& node_name) {
+  void start_requests_and_signals(const std::string& node_name) {
     events_.emplace(node_name, std::move(source_.events));
     const view::ProcessFacts process{static_cast<int>(::getpid()),
                                      std::string(to_string(proxy_mode(config_))),

@@ -52,9 +52,9 @@ std::optional<std::string> form_of(const std::vector<std::string>& arguments) {
 }
 
 Result<view::Response> ask(const view::Request& request) {
-  SLUICE_TRY(const std::string answer,
+  SLUICE_TRY(const std::string response,
              net::ask_local_server(std::string(kLocalSocket), view::encode(request), kAnswerTimeout));
-  return view::decode_response(answer);
+  return view::decode_response(response);
 }
 
 }  // namespace

@@ -99,7 +99,7 @@ void KeptFiles::keep(const fs::path& file) {
   std::error_code error = claim();
   if (!error) error = copy_whole(file, folder_ / file.filename());
   const std::string why = error ? error.message() : "";
-  if (std::exchange(told_, why) == why || why.empty()) return;
+  if (std::exchange(reported_, why) == why || why.empty()) return;
   SLUICE_LOG_WARNING("Manifests cannot be kept for a restart", {"file", file.string()}, {"folder", folder_.string()},
                      {"err", why});
 }

@@ -35,7 +35,7 @@ class KeptFiles {
   const std::filesystem::path base_;
   const std::string source_;  // absolute
   const std::filesystem::path folder_;
-  std::string told_;  // why the last copy could not be made
+  std::string reported_;  // why the last copy could not be made
 };
 
 }  // namespace sluice::kube

@@ -32,10 +32,10 @@ std::string Waiting::words() const {
 void WaitBoard::wait(const std::string& who, WaitsFor what, const std::string& name, const std::string& reason) {
   const MutexLock lock(mutex_);
   Entry& entry = entries_[who];
-  const bool same = entry.told > 0 && entry.waiting.what == what && entry.waiting.name == name;
+  const bool same = entry.reported > 0 && entry.waiting.what == what && entry.waiting.name == name;
   if (!same) entry.waiting = {what, name, {}, clock_.wall_now()};
   entry.waiting.reason = reason;
-  entry.told = ++told_;
+  entry.reported = ++reported_;
 }
 
 void WaitBoard::done(const std::string& who) {
@@ -52,7 +52,7 @@ std::vector<Waiting> WaitBoard::list() const {
       if (first) continue;
       Entry& known = at->second;
       const auto since = std::min(known.waiting.since, entry.waiting.since);
-      if (entry.told > known.told) known = entry;
+      if (entry.reported > known.reported) known = entry;
       known.waiting.since = since;
     }
   }

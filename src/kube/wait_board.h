@@ -25,12 +25,12 @@ class WaitBoard {
  private:
   struct Entry {
     Waiting waiting;
-    std::uint64_t told = 0;  // the order of the reasons
+    std::uint64_t reported = 0;  // the order of the reasons
   };
   const Clock& clock_;
   mutable Mutex mutex_;
   std::map<std::string, Entry> entries_ SLUICE_GUARDED_BY(mutex_);
-  std::uint64_t told_ SLUICE_GUARDED_BY(mutex_) = 0;
+  std::uint64_t reported_ SLUICE_GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace sluice::kube

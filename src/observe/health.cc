@@ -89,16 +89,16 @@ bool Health::healthy() const {
   return family_healthy(families_[0], now) && family_healthy(families_[1], now);
 }
 
-Health::Answer Health::healthz() const {
+Health::Response Health::healthz() const {
   const std::string problem = node_problem();
-  return answer(&problem);
+  return response(&problem);
 }
-Health::Answer Health::livez() const {
-  return answer(nullptr);
+Health::Response Health::livez() const {
+  return response(nullptr);
 }
 
 // Null where the Node does not matter.
-Health::Answer Health::answer(const std::string* node_problem) const {
+Health::Response Health::response(const std::string* node_problem) const {
   const MutexLock lock(mutex_);
   const auto now = clock_.steady_now();
   bool healthy = true;

@@ -29,12 +29,12 @@ class Health {
 
   [[nodiscard]] bool healthy() const;  // every family
 
-  struct Answer {
+  struct Response {
     int status = 200;
     std::string body;  // JSON as kube-proxy 1.36 writes it
   };
-  [[nodiscard]] Answer healthz() const;
-  [[nodiscard]] Answer livez() const;
+  [[nodiscard]] Response healthz() const;
+  [[nodiscard]] Response livez() const;
 
  private:
   struct FamilyState {
@@ -44,7 +44,7 @@ class Health {
   };
   [[nodiscard]] bool family_healthy(const FamilyState& state, Clock::SteadyTime now) const;
   [[nodiscard]] std::string node_problem() const;
-  [[nodiscard]] Answer answer(const std::string* node_problem) const;
+  [[nodiscard]] Response response(const std::string* node_problem) const;
 
   const Clock& clock_;
   const std::chrono::nanoseconds timeout_;

@@ -22,7 +22,7 @@ namespace {
 
 using Key = std::tuple<std::string, std::string, Family>;  // namespace, name
 
-net::HttpResponse answer(const HealthCheck& check, bool proxy_healthy) {
+net::HttpResponse make_response(const HealthCheck& check, bool proxy_healthy) {
   net::HttpResponse response;
   response.status = check.local_endpoints > 0 && proxy_healthy ? 200 : 503;
   response.content_type = "application/json";
@@ -65,7 +65,8 @@ struct HealthCheckServer::Impl : std::enable_shared_from_this<Impl> {
   net::HttpResponse serve(const Key& key) {
     const MutexLock lock(mutex);
     const auto entry = entries.find(key);
-    return stopped || entry == entries.end() ? net::HttpResponse{} : answer(entry->second.check, health.healthy());
+    return stopped || entry == entries.end() ? net::HttpResponse{}
+                                             : make_response(entry->second.check, health.healthy());
   }
 
   // All addresses of a family or none: half a health check would mislead a load balancer. The next sync retries, and

@@ -25,18 +25,19 @@ class HealthTest : public testing::Test {
 
 TEST_F(HealthTest, BeforeTheLoopsStartItIsHealthyWithoutFamilies) {
   health_.set_node("");
-  const Health::Answer answer = health_.healthz();
-  EXPECT_EQ(answer.status, 200);
-  EXPECT_EQ(answer.body, R"({"lastUpdated":"2019-12-20T00:00:00Z","currentTime":"2019-12-20T00:00:00Z",)"
-                         R"("nodeEligible":true,"healthy":true,"status":{}})");
+  const Health::Response response = health_.healthz();
+  EXPECT_EQ(response.status, 200);
+  EXPECT_EQ(response.body, R"({"lastUpdated":"2019-12-20T00:00:00Z","currentTime":"2019-12-20T00:00:00Z",)"
+                           R"("nodeEligible":true,"healthy":true,"status":{}})");
 }
 
 TEST_F(HealthTest, AnUnknownNodeIsNotEligibleAndNothingWasEverUpdated) {
-  const Health::Answer answer = health_.healthz();
-  EXPECT_EQ(answer.status, 503);
-  EXPECT_EQ(answer.body, R"({"lastUpdated":"0001-01-01T00:00:00Z","currentTime":"2019-12-20T00:00:00Z",)"
-                         R"("nodeEligible":false,"nodeProblem":"this node's Node object is not known","healthy":true,)"
-                         R"("status":{}})");
+  const Health::Response response = health_.healthz();
+  EXPECT_EQ(response.status, 503);
+  EXPECT_EQ(response.body,
+            R"({"lastUpdated":"0001-01-01T00:00:00Z","currentTime":"2019-12-20T00:00:00Z",)"
+            R"("nodeEligible":false,"nodeProblem":"this node's Node object is not known","healthy":true,)"
+            R"("status":{}})");
   EXPECT_EQ(health_.livez().status, 200);
 }
 
@@ -71,9 +72,9 @@ TEST_F(HealthTest, AnUnhealthyResponseHasTheNewestUpdateOfAnyFamily) {
   health_.synced(Family::kIPv6);
   health_.queued(Family::kIPv4);
   clock_.advance(kTimeout);
-  const Health::Answer answer = health_.livez();
-  EXPECT_EQ(answer.status, 503);
-  EXPECT_EQ(answer.body,
+  const Health::Response response = health_.livez();
+  EXPECT_EQ(response.status, 503);
+  EXPECT_EQ(response.body,
             R"({"lastUpdated":"2019-12-20T00:00:10Z","currentTime":"2019-12-20T00:02:10Z","healthy":false,)"
             R"("status":{"IPv4":{"lastUpdated":"2019-12-20T00:00:00Z","healthy":false},)"
             R"("IPv6":{"lastUpdated":"2019-12-20T00:00:10Z","healthy":true}}})");
@@ -146,11 +147,11 @@ TEST_F(HealthTest, AFamilyThatHasNotStartedCountsForNothingAndItsWaitBeginsAtThe
 TEST_F(HealthTest, TheNodeMattersToHealthzOnly) {
   start_both();
   health_.set_node("it is being deleted");
-  const Health::Answer answer = health_.healthz();
-  EXPECT_EQ(answer.status, 503);
-  EXPECT_NE(answer.body.find(R"("nodeEligible":false,"nodeProblem":"it is being deleted","healthy":true)"),
+  const Health::Response response = health_.healthz();
+  EXPECT_EQ(response.status, 503);
+  EXPECT_NE(response.body.find(R"("nodeEligible":false,"nodeProblem":"it is being deleted","healthy":true)"),
             std::string::npos)
-      << answer.body;
+      << response.body;
   EXPECT_EQ(health_.livez().status, 200);
   EXPECT_EQ(health_.livez().body.find("nodeEligible"), std::string::npos);
   EXPECT_TRUE(health_.healthy()) << "health-check node ports do not ask for the node";

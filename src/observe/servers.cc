@@ -184,14 +184,14 @@ Result<std::unique_ptr<ObserveServer>> start_healthz_server(net::EventLoop& loop
                                                             const Health& health, Metrics& metrics) {
   return start(loop, std::move(options), [&health, &metrics](const net::HttpRequest& request) {
     if (request.path == "/healthz") {
-      Health::Answer answer = health.healthz();
-      metrics.add_healthz(answer.status);
-      return json(std::move(answer.body), answer.status);
+      Health::Response response = health.healthz();
+      metrics.add_healthz(response.status);
+      return json(std::move(response.body), response.status);
     }
     if (request.path == "/livez") {
-      Health::Answer answer = health.livez();
-      metrics.add_livez(answer.status);
-      return json(std::move(answer.body), answer.status);
+      Health::Response response = health.livez();
+      metrics.add_livez(response.status);
+      return json(std::move(response.body), response.status);
     }
     return not_found();
   });

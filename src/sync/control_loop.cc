@@ -178,7 +178,7 @@ Clock::SteadyTime ControlLoop::step() {
     counts_.zone = facts_.zone;
   }
   sync_families();
-  answer_comparisons();
+  reply_to_comparisons();
   sweep();
   return next_wake();
 }
@@ -370,7 +370,7 @@ std::future<std::vector<FamilyComparison>> ControlLoop::compare() {
   return future;
 }
 
-void ControlLoop::answer_comparisons() {
+void ControlLoop::reply_to_comparisons() {
   std::vector<ComparisonDone> wanted;
   {
     const MutexLock lock(mutex_);

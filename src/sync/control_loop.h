@@ -79,7 +79,7 @@ class ControlLoop {
   void sweep();
   void publish(bool synced);
   void publish_pending();
-  void answer_comparisons();
+  void reply_to_comparisons();
   void refuse_comparisons(const std::vector<ComparisonDone>& refused, Errc code, const std::string& why) const;
   void call_fatal(std::string why);
   [[nodiscard]] Clock::SteadyTime next_wake() const;

@@ -21,7 +21,7 @@ class ControlLoopRefusedTest : public test::LoopFixture {
   ControlLoopRefusedTest() {
     settings_.min_sync_period = 0s;
     hooks_.port_refused = [this](const dataplane::RefusedPort& each) {
-      told_.push_back(each.port.printed_name() + ": " + each.reason);
+      reported_.push_back(each.port.printed_name() + ": " + each.reason);
     };
   }
 
@@ -44,7 +44,7 @@ class ControlLoopRefusedTest : public test::LoopFixture {
 
   static inline std::string reason_;
   void SetUp() override { reason_ = "protocol not supported"; }
-  std::vector<std::string> told_;
+  std::vector<std::string> reported_;
 };
 
 TEST_F(ControlLoopRefusedTest, TheFamilyIsSyncedHealthyAndSwept) {
@@ -86,7 +86,7 @@ TEST_F(ControlLoopRefusedTest, ItIsRetriedAloneLessAndLessOften) {
     last = clock_.steady_now();
   }
   EXPECT_THAT(waits, ElementsAre(1s, 2s, 4s, 8s, 16s, 32s, 64s, 128s, 256s, 300s, 300s));
-  EXPECT_EQ(told_.size(), 1u);
+  EXPECT_EQ(reported_.size(), 1u);
 }
 
 TEST_F(ControlLoopRefusedTest, ItIsTriedAtOnceWhenItsPlanChanged) {
@@ -138,23 +138,23 @@ TEST_F(ControlLoopRefusedTest, ItIsServedAsSoonAsTheKernelAcceptsIt) {
 
 TEST_F(ControlLoopRefusedTest, ItIsReportedOncePerReason) {
   start_with_refused();
-  EXPECT_THAT(told_, ElementsAre(HasSubstr("sctp:p: protocol not supported")));
+  EXPECT_THAT(reported_, ElementsAre(HasSubstr("sctp:p: protocol not supported")));
   step_after(1s);
   step_after(2s);
-  EXPECT_EQ(told_.size(), 1u);
+  EXPECT_EQ(reported_.size(), 1u);
   const auto status = loop_->status().families[0];
   ASSERT_EQ(status.refused_ports.size(), 1u);
   EXPECT_EQ(status.refused_ports[0].reason, "protocol not supported");
   EXPECT_EQ(status.refused_ports[0].attempts, 3u);
   reason_ = "no memory";
   step_after(4s);
-  EXPECT_THAT(told_, ElementsAre(HasSubstr("protocol not supported"), HasSubstr("no memory")));
+  EXPECT_THAT(reported_, ElementsAre(HasSubstr("protocol not supported"), HasSubstr("no memory")));
   reason_.clear();
   step_after(8s);
   reason_ = "no memory";
   post(with({}, {sctp_slice("10.1.0.10")}));
   step_after(1s);
-  EXPECT_EQ(told_.size(), 3u) << "it was served in between";
+  EXPECT_EQ(reported_.size(), 3u) << "it was served in between";
 }
 
 TEST_F(ControlLoopRefusedTest, ARemovedPortIsForgotten) {

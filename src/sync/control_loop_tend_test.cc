@@ -48,9 +48,9 @@ TEST_F(ControlLoopTendTest, WhatCouldNotBeFinishedIsRetriedAfterASyncPeriod) {
 }
 
 TEST_F(ControlLoopTendTest, ARefusedAddressIsReportedOnceAndCountedUntilItIsServed) {
-  std::vector<std::string> told;
-  hooks_.address_refused = [&told](const dataplane::Refusal& refusal) {
-    told.push_back(refusal.port.printed_name() + " " + plan::to_string(refusal.frontend));
+  std::vector<std::string> reported;
+  hooks_.address_refused = [&reported](const dataplane::Refusal& refusal) {
+    reported.push_back(refusal.port.printed_name() + " " + plan::to_string(refusal.frontend));
   };
   start_with_web();
   dataplane::Refusal refusal;
@@ -63,7 +63,7 @@ TEST_F(ControlLoopTendTest, ARefusedAddressIsReportedOnceAndCountedUntilItIsServ
     post(with({}, {web_slice({endpoint})}));
     step_after(settings_.min_sync_period);
   }
-  EXPECT_EQ(told, std::vector<std::string>{"shop/web:p 192.0.2.1:80"});
+  EXPECT_EQ(reported, std::vector<std::string>{"shop/web:p 192.0.2.1:80"});
   EXPECT_EQ(metric4("sluice_refused_addresses"), 1.0);
   EXPECT_EQ(loop_->status().families[0].refusals, std::vector<dataplane::Refusal>{refusal});
   v4().refused.clear();
@@ -74,9 +74,9 @@ TEST_F(ControlLoopTendTest, ARefusedAddressIsReportedOnceAndCountedUntilItIsServ
 }
 
 TEST_F(ControlLoopTendTest, AnUnmetRequestIsReportedOnceAndCountedUntilItIsMet) {
-  std::vector<std::string> told;
-  hooks_.request_unmet = [&told](const dataplane::UnmetRequest& unmet) {
-    told.push_back(unmet.service.to_string() + ": " + unmet.why);
+  std::vector<std::string> reported;
+  hooks_.request_unmet = [&reported](const dataplane::UnmetRequest& unmet) {
+    reported.push_back(unmet.service.to_string() + ": " + unmet.why);
   };
   start_with_web();
   v4().unmet = {{{"shop", "web"}, "no lc here"}};
@@ -84,7 +84,7 @@ TEST_F(ControlLoopTendTest, AnUnmetRequestIsReportedOnceAndCountedUntilItIsMet) 
     post(with({}, {web_slice({endpoint})}));
     step_after(settings_.min_sync_period);
   }
-  EXPECT_EQ(told, std::vector<std::string>{"shop/web: no lc here"});
+  EXPECT_EQ(reported, std::vector<std::string>{"shop/web: no lc here"});
   EXPECT_EQ(metric4("sluice_unmet_requests"), 1.0);
   EXPECT_EQ(loop_->status().families[0].unmet_requests, v4().unmet);
   v4().unmet.clear();
@@ -104,9 +104,9 @@ TEST_F(ControlLoopTendTest, TheWorkOfAPlanesOwnProgramsIsReadEverySyncPeriod) {
 
 // What the plan refuses goes the same way: reported once, listed, and forgotten when it is served.
 TEST_F(ControlLoopTendTest, AnAddressThatAnOlderServiceHasIsReportedUntilThatOneGoes) {
-  std::vector<std::string> told;
-  hooks_.address_refused = [&told](const dataplane::Refusal& refusal) {
-    told.push_back(refusal.port.printed_name() + ": " + refusal.reason);
+  std::vector<std::string> reported;
+  hooks_.address_refused = [&reported](const dataplane::Refusal& refusal) {
+    reported.push_back(refusal.port.printed_name() + ": " + refusal.reason);
   };
   start_with_web();
   model::Service older = web();
@@ -121,7 +121,7 @@ TEST_F(ControlLoopTendTest, AnAddressThatAnOlderServiceHasIsReportedUntilThatOne
   }
   post(with({older, younger}));
   step_after(settings_.min_sync_period);
-  EXPECT_EQ(told, std::vector<std::string>{"shop/web:p: 203.0.113.9:80 is shop/api's, which is older"});
+  EXPECT_EQ(reported, std::vector<std::string>{"shop/web:p: 203.0.113.9:80 is shop/api's, which is older"});
   ASSERT_EQ(loop_->status().families[0].refusals.size(), 1U);
   EXPECT_EQ(metric4("sluice_refused_addresses"), 1.0);
   model::Update gone;
@@ -130,7 +130,7 @@ TEST_F(ControlLoopTendTest, AnAddressThatAnOlderServiceHasIsReportedUntilThatOne
   step_after(settings_.min_sync_period);
   EXPECT_TRUE(loop_->status().families[0].refusals.empty());
   EXPECT_EQ(metric4("sluice_refused_addresses"), 0.0);
-  EXPECT_EQ(told.size(), 1U);
+  EXPECT_EQ(reported.size(), 1U);
 }
 
 }  // namespace
