@@ -108,15 +108,18 @@ check_disks() {
 }
 
 # await PID SECONDS COMMAND...: waits for a child, and runs COMMAND every SECONDS meanwhile. The child's status.
-# Not a subshell that sleeps and is killed: one that gets its signal before it has put the traps of this shell away runs them.
+# Not a subshell that sleeps and is killed: one that gets its signal before it has put the traps of this shell away runs them. Nor sleep: bash
+# forgets the status of a child, of any, when it starts another one that gets the same number, and thousands of them would.
 await() {
-	local pid=$1 every=$(($2 * 5)) ticks=0
+	local pid=$1 every=$(($2 * 5)) ticks=0 silence
 	shift 2
+	exec {silence}<> <(:)
 	while kill -0 "$pid" 2>/dev/null; do
-		sleep 0.2
+		read -r -t 0.2 -u "$silence" || true
 		ticks=$((ticks + 1))
 		[ $((ticks % every)) -ne 0 ] || "$@"
 	done
+	exec {silence}<&-
 	wait "$pid"
 }
 
