@@ -6,7 +6,7 @@
 #   tools/setup/run-tests.sh
 #
 # Installs what is missing and builds Sluice as release and as dev (with sanitizers). ctest runs in both. In release, while dev is built: the
-# tests labelled `portable`, of the installed program, `guest`, in a virtual machine, and `setup`, which need no build and mostly wait; then
+# tests labelled `portable`, of the release program, `guest`, in a virtual machine, and `setup`, which need no build and mostly wait; then
 # `cluster`, with Kubernetes' programs. In dev: all but `guest` and `setup`. Kubernetes is built in the background, with what the rest leaves of
 # the processors. A failed test does not stop the run. The last line counts all ctest runs together: N passed, N failed.
 # shellcheck source=tools/setup/lib.sh
