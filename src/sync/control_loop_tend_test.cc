@@ -58,7 +58,9 @@ TEST_F(ControlLoopTendTest, ARefusedAddressIsReportedOnceAndCountedUntilItIsServ
   refusal.port.port_name = "p";
   refusal.frontend = {plan::FrontendKind::kExternalIp, false, 80, ip("192.0.2.1")};
   refusal.reason = "192.0.2.1 is an address of this node (eth0)";
-  v4().refused = {refusal};
+  dataplane::Refusal of_balancer = refusal;  // the same address
+  of_balancer.frontend.kind = plan::FrontendKind::kLoadBalancerIp;
+  v4().refused = {refusal, of_balancer};
   for (const char* endpoint : {"10.1.0.2", "10.1.0.3"}) {
     post(with({}, {web_slice({endpoint})}));
     step_after(settings_.min_sync_period);

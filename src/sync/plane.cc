@@ -17,6 +17,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
+#include <string>
+#include <tuple>
 #include <utility>
 
 #include "base/log.h"
@@ -375,6 +378,11 @@ void Plane::note_refusals(const plan::Planner& planner) {
   const std::vector<dataplane::Refusal> by_plan = planner.refusals(family_);
   refusals.insert(refusals.end(), by_plan.begin(), by_plan.end());
   std::sort(refusals.begin(), refusals.end());
+  // An external IP may be a load balancer's, too.
+  std::set<std::tuple<plan::ServicePortKey, std::string, std::string>> addresses;
+  std::erase_if(refusals, [&addresses](const dataplane::Refusal& refusal) {
+    return !addresses.emplace(refusal.port, plan::to_string(refusal.frontend), refusal.reason).second;
+  });
   for (const dataplane::Refusal& refusal : refusals) {
     if (std::binary_search(refusals_.begin(), refusals_.end(), refusal)) continue;
     SLUICE_LOG_WARNING("Refused to serve an address of a Service", {"servicePort", refusal.port.printed_name()},
