@@ -6,6 +6,7 @@
 
 #include "base/ip_literals.h"
 #include "ipvs/ebpf/ebpf_engine.h"
+#include "ipvs/ebpf/test_net.h"
 #include "sys/bpf_place.h"
 #include "sys/links.h"
 #include "sys/sysctl.h"
@@ -24,6 +25,7 @@ const std::vector<IpAddress> kSix{ip("fd00:10:96::1")};
 // In a namespace of a node with two devices, the second of which leads to the rest of the world.
 template <typename Body>
 void on_a_node(Body body) {
+  mount_own_bpf_file_system();
   in_fresh_netns([&] {
     run({"ip", "-batch", "-"},
         "link set lo up\n"

@@ -13,6 +13,7 @@ namespace sluice::ipvs::engines {
 namespace {
 
 TEST(OpenEngine, AutoTakesTheKernelsWhereThereIsOneAndOtherwiseOurs) {
+  ebpf::mount_own_bpf_file_system();
   in_fresh_netns([] {
     const auto kernel = open_engine(EngineChoice::kKernel);
     const auto first = open_engine(EngineChoice::kAuto);
@@ -25,6 +26,7 @@ TEST(OpenEngine, AutoTakesTheKernelsWhereThereIsOneAndOtherwiseOurs) {
 }
 
 TEST(OpenEngine, OursIsInUseOnceItHasAVirtualServer) {
+  ebpf::mount_own_bpf_file_system();
   in_fresh_netns([] {
     const auto in_use = [] {
       const auto all = engines_in_use();
