@@ -14,6 +14,8 @@
 #include <algorithm>
 #include <array>
 #include <iterator>
+#include <set>
+#include <string>
 #include <string_view>
 
 namespace sluice::view {
@@ -175,13 +177,13 @@ void append_table(std::string& out, const std::vector<ServedPort>& served, Width
   }
 }
 
-// Once for the families that share the programs.
+// Once for the families that share the programs, whose counts each of them has read at another time.
 void append_kernel_work(std::string& out, const std::vector<FamilyView>& families) {
-  std::vector<std::string> shown;
+  std::set<std::string> shown;
   for (const FamilyView& family : families) {
-    if (!family.status.kernel_work || family.status.kernel_work->lines == shown) continue;
-    shown = family.status.kernel_work->lines;
-    for (const std::string& line : shown) out += fmt::format("{}: {}\n", family.status.data_plane, line);
+    if (!family.status.kernel_work || !shown.insert(family.status.data_plane).second) continue;
+    for (const std::string& line : family.status.kernel_work->lines)
+      out += fmt::format("{}: {}\n", family.status.data_plane, line);
   }
 }
 

@@ -52,6 +52,7 @@ TEST(StatusText, TheWorkOfProgramsThatBothFamiliesShareIsShownOnce) {
   loop.families[0].kernel_work = dataplane::KernelWork{{"connections: 1 of at most 2", "programs on 3 devices"}, {}};
   loop.families.push_back(loop.families[0]);
   loop.families[1].family = Family::kIPv6;
+  loop.families[1].kernel_work->lines[0] = "connections: 2 of at most 2";  // read later
   const std::string text = narrow(make_status(process_facts(), {}, loop, comparison({})));
   const std::string lines = "iptables: connections: 1 of at most 2\niptables: programs on 3 devices\n\n";
   EXPECT_THAT(text, HasSubstr(lines));
