@@ -102,9 +102,10 @@ Result<std::unique_ptr<IpvsDataPlane>> IpvsDataPlane::open(Options options, Part
 
 // Not in open(), which writes nothing: an engine may have to be put into the node for that.
 void IpvsDataPlane::set_timeouts() {
-  if (std::exchange(timeouts_set_, true) || options_.timeouts == sluice::ipvs::Timeouts{}) return;
-  if (auto set = engine_->set_timeouts(options_.timeouts); !set)
-    warn_once(std::nullopt, set.error().what + "; keeping the timeouts as they are");
+  if (timeouts_set_ || options_.timeouts == sluice::ipvs::Timeouts{}) return;
+  const auto set = engine_->set_timeouts(options_.timeouts);
+  timeouts_set_ = static_cast<bool>(set);
+  if (!set) warn_once(std::nullopt, set.error().what + "; keeping the timeouts as they are");
 }
 
 bool IpvsDataPlane::api_servers_change(const std::vector<plan::Change>& ports) const {

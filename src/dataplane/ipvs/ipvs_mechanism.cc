@@ -236,13 +236,15 @@ void IpvsMechanism::open_engines(std::span<const Family> serving, Evidence& evid
   }
 }
 
-bool IpvsMechanism::may_leave(Engine& engine, bool in_node, std::span<const Family> serving) const {
+bool IpvsMechanism::may_leave(Engine& engine, bool in_node, std::span<const Family> serving,
+                              Leftovers& leftovers) const {
   if (engine.service_rules() == nullptr) return false;
   for (const Family family : kFamilies) {
     if (serves_by(engine, serving, family)) return false;
   }
   if (in_node) return true;
   const auto idle = engine.idle();
+  if (!idle) leftovers.problems.push_back(idle.error().what);
   return idle && *idle;
 }
 
@@ -272,8 +274,8 @@ void IpvsMechanism::find_virtual_servers(std::span<const Family> serving, Notes&
       if (unclear(state.server.key)) to_judge.push_back(std::move(state));
     });
     if (!listed) leftovers.problems.push_back(listed.error().what);
-    of_engine.leaves_node =
-        listed && all == of_engine.keys.size() && may_leave(engine, all > 0 || !of_engine.rules.empty(), serving);
+    of_engine.leaves_node = listed && all == of_engine.keys.size() &&
+                            may_leave(engine, all > 0 || !of_engine.rules.empty(), serving, leftovers);
   }
   judge(to_judge, others, evidence, notes, leftovers);
 }

@@ -63,7 +63,8 @@ class IpvsMechanism : public Mechanism {
   [[nodiscard]] bool serves_by(const sluice::ipvs::Engine& engine, std::span<const Family> serving,
                                Family family) const;
   // Of an engine whose virtual servers and rules, if it has any, are all to be removed.
-  [[nodiscard]] bool may_leave(sluice::ipvs::Engine& engine, bool in_node, std::span<const Family> serving) const;
+  [[nodiscard]] bool may_leave(sluice::ipvs::Engine& engine, bool in_node, std::span<const Family> serving,
+                               Leftovers& leftovers) const;
   void open_engines(std::span<const Family> serving, Evidence& evidence, Notes& notes, Leftovers& leftovers) const;
   void find_virtual_servers(std::span<const Family> serving, Notes& notes, Leftovers& leftovers);
   void judge(const std::vector<sluice::ipvs::VirtualServerState>& servers, const std::set<std::string>& others,
