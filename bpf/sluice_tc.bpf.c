@@ -246,7 +246,7 @@ static __always_inline int sluice_is_within(const struct sluice_packet *packet)
 	return packet->kind == SLUICE_PACKET_CONNECTION && packet->outer.protocol == SLUICE_TCP && !packet->syn_only;
 }
 
-/* Of a TCP connection that is not known here (any more), and that nobody else knows, either: nf_conntrack would have led it to where it was begun by
+/* Of a TCP connection that is not known here (any more), nor to anything else: nf_conntrack would have led it to where it was begun by
  * rules, those of another proxy mode say. Not passed on: a load balancer's address would be sent back here, again and again. */
 static __always_inline int sluice_end_unknown(struct __sk_buff *skb, const struct sluice_packet *packet)
 {
@@ -361,7 +361,7 @@ static __always_inline int sluice_serve(struct __sk_buff *skb, struct sluice_pac
 			bpf_skb_change_type(skb, SLUICE_PACKET_HOST);
 		return TC_ACT_UNSPEC;
 	}
-	/* What passes a bridge, or is seen by a device that listens to everybody, is not for this node. */
+	/* What passes a bridge, or is seen by a device in promiscuous mode, is not for this node. */
 	if (!egress && skb->pkt_type != SLUICE_PACKET_HOST)
 		return TC_ACT_UNSPEC;
 	if (tag) {

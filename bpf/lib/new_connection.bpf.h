@@ -191,7 +191,7 @@ static __always_inline void sluice_discard(struct sluice_connection *entry, __u3
 	__u64 word = SLUICE_READ(entry->word);
 
 	if (!entered) {
-		/* Its chains are left alone: whoever is in the way of this one enters there now. */
+		/* Its chains are left alone: another packet that is in the way of this one enters there now. */
 		sluice_release(entry);
 		SLUICE_WRITE(entry->word, (word & ~0xffffffffull) | SLUICE_PHASE_FREE);
 		sluice_give_back(id, bpf_get_smp_processor_id());

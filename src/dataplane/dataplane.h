@@ -13,8 +13,8 @@
 // - New before old. A destination exists before packets are sent to it, and is removed after they no longer are.
 //   So every prefix of what apply() writes serves: killed at any moment, a process loses no established connection, and
 //   the next one's full apply completes the rest.
-// - A Service port that the kernel refuses costs the others nothing. It is in the Outcome with its reason; of it
-//   may be live what the kernel accepted, or what was live before, and the plane records which. The port's next Change
+// - A Service port that the kernel refuses costs the others nothing. It is in the Outcome with its reason; what
+//   the kernel accepted of it, or what was live before, may be live; the plane records which. The port's next Change
 //   has as `before` what was refused. Where `after` is the same, that is one more attempt, which costs that port. Neither
 //   intact() nor compare() reports its absence.
 // - An object that is no longer wanted and that the kernel does not release is reported in the same way: it is in
@@ -65,8 +65,8 @@ struct ApplyStats {
   std::size_t rules_written = 0;  // handed to the kernel by this call
   std::size_t chains_written = 0;
   std::size_t kernel_transactions = 0;
-  std::vector<std::pair<std::string, std::size_t>>
-      written_by_table{};  // those of rules_written that rules_by_table() counts, by table
+  // Those of rules_written that rules_by_table() counts, by table.
+  std::vector<std::pair<std::string, std::size_t>> written_by_table{};
 };
 
 // A Service port of which the kernel does not accept everything.

@@ -105,7 +105,7 @@ struct Failure {
   Error error;
 };
 
-// What sets engines apart for those who serve with one: what the node must provide for it, and what it does by itself.
+// How engines differ for their users: what the node must provide for it, and what it does by itself.
 struct Description {
   std::string_view name{};  // "kernel", "ebpf"
   // It sees packets to this node only (ip_vs hooks into local input): the address of every virtual server must be on a

@@ -56,7 +56,7 @@ struct AllowedSource {
 // Which clients are local, which kMasqueradeOthers spares. What the node itself sends is neither local nor masqueraded.
 struct LocalClients {
   enum class Kind : std::uint8_t {
-    kNone,             // nobody
+    kNone,             // no client
     kCidr,             // sources in `cidr`
     kInterface,        // packets that enter by the interface of that name
     kInterfacePrefix,  // packets that enter by an interface whose name begins so; also one that comes later
@@ -102,7 +102,7 @@ class ServiceRules {
   // alone. Adding what exists and removing what is missing are no errors. Nothing may be in both. Returns how many
   // elements were written.
   virtual Result<std::size_t> change(Family family, const RuleElements& add, const RuleElements& remove) = 0;
-  // What has a rule takes no new connections from now on, and those that are open go on; until the next replace(). For an
+  // Virtual servers with a rule take no new connections until the next replace(); open ones continue. For an
   // engine that packets meet before the rules of other proxy modes: it would keep what is theirs. Others need not do
   // anything. No error if there is nothing.
   virtual Result<> retire(Family) { return {}; }

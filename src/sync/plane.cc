@@ -249,7 +249,7 @@ void Plane::add_due_refused(const plan::Planner& planner, std::vector<plan::Chan
     if (const plan::ServicePortPlanPtr port = find_port(planner.plan(), key)) {
       ports.push_back({port, port});
     } else {
-      refused_.forget(key);  // nobody wants it any more, and it would stay due for ever
+      refused_.forget(key);  // it is no longer wanted, and would stay due forever
       export_refused();
     }
   }
@@ -399,9 +399,10 @@ void Plane::note_unmet_requests() {
   std::vector<dataplane::UnmetRequest> unmet = data_plane_->unmet_requests();
   for (const dataplane::UnmetRequest& each : unmet) {
     if (std::binary_search(unmet_requests_.begin(), unmet_requests_.end(), each)) continue;
-    SLUICE_LOG_WARNING("What a Service requests by annotation is not to be had, it is served without",
-                       {"service", each.service.to_string()}, {"ipFamily", to_string(family_)},
-                       {"dataPlane", data_plane_->name()}, {"why", each.why});
+    SLUICE_LOG_WARNING(
+        "A Service's annotation requests something that this mode does not support; it is served without it",
+        {"service", each.service.to_string()}, {"ipFamily", to_string(family_)}, {"dataPlane", data_plane_->name()},
+        {"why", each.why});
     if (context_.hooks.request_unmet) context_.hooks.request_unmet(each);
   }
   context_.metrics.set_unmet_requests(family_, unmet.size());

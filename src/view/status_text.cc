@@ -88,7 +88,7 @@ void append_family(std::string& out, const FamilyView& family, Width width, Cloc
     out += fmt::format("    waiting to be programmed: {}\n", counted(status.changes_waiting, "Service port"));
   append_lines(out, "refused:", refusal_lines(status.refusals), width);
   append_lines(out, "refused by the kernel:", refused_port_lines(status.refused_ports, now), width);
-  append_lines(out, "requested and not to be had:", unmet_request_lines(status.unmet_requests), width);
+  append_lines(out, "requested but not supported:", unmet_request_lines(status.unmet_requests), width);
   append_lines(out, "not removed by the kernel:", status.unremoved, width);
   for (const sync::PlaneStage& plane : status.planes) {
     if (plane.stage != sync::Stage::kServing)

@@ -228,7 +228,7 @@ TEST(StatusText, AnUnmetRequestNamesTheService) {
   sync::LoopStatus loop = loop_status({web_port()});
   loop.families[0].unmet_requests = {{{"default", "web"}, "no lc here"}};
   EXPECT_THAT(narrow(make_status(process_facts(), {}, loop, comparison({}))),
-              HasSubstr("\n    requested and not to be had: default/web: no lc here\n"));
+              HasSubstr("\n    requested but not supported: default/web: no lc here\n"));
 }
 
 }  // namespace

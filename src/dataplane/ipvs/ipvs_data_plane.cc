@@ -50,7 +50,7 @@ Capabilities capabilities_of(const sluice::ipvs::Description& engine) {
   Capabilities capabilities{{
       {Gap::kDropByPolicy,
        "a virtual server without local endpoints sends to the others: it has one list of real servers for all clients"},
-      {Gap::kPoolBySource, "a virtual server has one list of real servers, whoever the client is"},
+      {Gap::kPoolBySource, "a virtual server has one list of real servers for all clients"},
   }};
   if (engine.needs_helper_rules) {
     capabilities.lacks.push_back({Gap::kMasqueradeOwnPackets,
@@ -466,9 +466,9 @@ void IpvsDataPlane::warn_of_ports(const std::vector<plan::Change>& ports) {
 void IpvsDataPlane::warn_once(const std::optional<plan::ObjectKey>& service, std::string what) {
   // Texts that concern no Service may name addresses; a bound in case they never end.
   constexpr std::size_t kTextsMax = 100;
-  std::set<std::string>& told = warned_[service];
-  if (told.size() >= kTextsMax) told.clear();
-  if (told.insert(what).second) options_.warn({service, std::move(what)});
+  std::set<std::string>& reported = warned_[service];
+  if (reported.size() >= kTextsMax) reported.clear();
+  if (reported.insert(what).second) options_.warn({service, std::move(what)});
 }
 
 }  // namespace sluice::dataplane::ipvs

@@ -102,7 +102,7 @@ class IpvsDataPlane : public DataPlane {
   Result<bool> virtual_servers_intact();
   [[nodiscard]] bool excluded(const IpAddress& address) const;
   Result<> write_elements(const std::function<Result<std::size_t>(HelperTable&)>& write, Run& run);
-  // Once: whoever changes them later, with ipvsadm, means it.
+  // Once: a later change of them, with ipvsadm, is meant.
   void set_timeouts();
   void record_before();
   void record_after();

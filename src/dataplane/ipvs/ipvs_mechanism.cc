@@ -71,7 +71,7 @@ bool contains(std::span<const Family> families, Family family) {
 std::string unsure_text(const std::string& server) {
   return fmt::format(
       "virtual server {}: it looks like a Service's, and no record is left that says whose it is; remove it with "
-      "`sluice ipvsadm -D` if nobody else made it",
+      "`sluice ipvsadm -D` if no other program made it",
       server);
 }
 

@@ -70,7 +70,7 @@ Result<std::unique_ptr<Engine>> EbpfEngine::open() {
 
 bool EbpfEngine::in_use() {
   const auto something = in_node();
-  return !something || *something;  // whoever opens it hears the reason
+  return !something || *something;  // open() returns the reason
 }
 
 Result<bool> EbpfEngine::in_node() {
@@ -232,7 +232,7 @@ Result<> EbpfEngine::list(const Wanted& wanted, const std::function<void(Virtual
     auto state = find(key);
     if (state) {
       visit(*std::move(state));
-    } else if (state.error().sys_errno != ESRCH) {
+    } else if (state.error().code != Errc::kNotFound) {
       return tl::unexpected(state.error());
     }
   }

@@ -49,7 +49,7 @@ class EbpfEngine : public Engine {
   // Whether there are tables. This and the next three fail in the engine's own words: without an errno.
   Result<bool> look();
   // Makes what is missing for packets. `anew`: everything that is served is about to be written again. So every device is looked at, also those that
-  // had our programs; and programs without tables are replaced. Otherwise these are somebody's, and kUnavailable is returned.
+  // had our programs; and programs without tables are replaced. Otherwise these are another process's, and kUnavailable is returned.
   Result<> make(bool anew = false);
   Result<sys::FileLock> take_lock();
   // kUnavailable where a device has programs. To be asked where there are no tables.

@@ -117,7 +117,7 @@ Result<std::optional<Tables>> Tables::find() {
   if (!std::filesystem::exists(folder + "/sluice_settings", error)) return std::optional<Tables>{};
   Tables tables(folder);
   SLUICE_TRY(const bool complete, tables.open_all_maps());
-  // Otherwise their maker did not get to the end, or somebody has taken a part of them away.
+  // Otherwise their maker did not get to the end, or a part of them was taken away.
   if (!complete || tables.settings().changes == 0) return std::optional<Tables>{};
   SLUICE_CHECK_OK(tables.follow());
   return std::optional<Tables>(std::move(tables));
@@ -166,7 +166,7 @@ Result<bool> Tables::open_all_maps() {
   return opened.error().code == Errc::kNotFound ? Result<bool>(false) : tl::unexpected(opened.error());
 }
 
-// Without one of them nobody can tell what the others mean.
+// Without one of them the others have no meaning.
 Result<> Tables::begin_again() {
   *this = Tables(std::string(folder_));
   std::error_code error;

@@ -81,7 +81,7 @@ class Tables {
   // Makes room for connections before they need it: twice as much where half of it is used. The caller holds the lock.
   Result<> grow();
   [[nodiscard]] bool should_grow() const;
-  // Whether these are still the ones that whoever comes finds.
+  // Whether these are still the ones that are pinned.
   [[nodiscard]] bool pinned() const;
   // Whether the programs are of this version.
   [[nodiscard]] bool current() const;

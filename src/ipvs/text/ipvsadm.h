@@ -18,8 +18,8 @@ namespace sluice::ipvs::text {
 struct Console {
   std::function<void(std::string_view)> out;
   std::function<void(std::string_view)> err;
-  std::function<std::optional<std::string>()>
-      read_line;  // standard input, a line without its newline; nothing at its end
+  // Standard input, a line without its newline; nothing at its end.
+  std::function<std::optional<std::string>()> read_line;
   // Whether read_line() returns at once. If not, the changes that earlier lines requested must not be delayed
   // further.
   std::function<bool()> line_ready = [] { return true; };

@@ -123,9 +123,9 @@ constexpr auto kWords = std::to_array<Word>({
      kPersistent,
      "[SECONDS]",
      "a client keeps its real server for so long (default 360)"},
-    with('M', "netmask", kNetmask, "MASK", "with -p: clients are told apart by this much of their address"),
+    with('M', "netmask", kNetmask, "MASK", "with -p: clients are distinguished by this much of their address"),
     flag('o', "ops", kOnePacket, "schedule every UDP packet afresh"),
-    with(0, "pe", kPersistenceEngine, "NAME", "with -p: tell clients apart by this engine (sip)"),
+    with(0, "pe", kPersistenceEngine, "NAME", "with -p: distinguish clients by this engine (sip)"),
     with('b', "sched-flags", kSchedulerFlags, "FLAG[,FLAG]",
          "sh-fallback, sh-port, mh-fallback, mh-port, flag-1, flag-2, flag-3"),
 
