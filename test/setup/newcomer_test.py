@@ -132,8 +132,23 @@ class Newcomer(MachineTest):
         self.machine.spoil("ctest build/dev", '"$real" "$@"; exit 8')
         status, output = self.machine.run("make", "test")
         self.assertNotEqual(status, 0)
-        self.assertIn("6 passed, 1 failed", output)  # ctest failed though its file names no test: counted as one
+        self.assertIn("failed: ctest: tests of build/dev\n6 passed, 1 failed", output)  # its file names no test: counted as one
         self.machine.mend("ctest")
+
+    def test_what_failed_stands_at_the_end(self):
+        self.machine.spoil("ctest build/release", """"$real" "$@"
+while [ "$1" != --output-junit ]; do shift; done
+cat >"$2" <<'END'
+<testsuite><testcase name="good" status="run"/>
+<testcase name="bad one" status="fail"><failure message="Failed"/><system-out>begin
+middle
+the reason</system-out></testcase></testsuite>
+END
+exit 8""")
+        status, output = self.machine.run("make", "test")
+        self.assertNotEqual(status, 0)
+        self.assertIn("--- the end of bad one:\nbegin\nmiddle\nthe reason\n", output)
+        self.assertIn("failed: bad one\nfailed: bad one\n4 passed, 2 failed", output)
 
     def test_tests_without_kubernetes_count_a_failure_and_say_why(self):
         self.machine.forget()

@@ -8,7 +8,8 @@
 # Installs what is missing and builds Sluice as release and as dev (with sanitizers). ctest runs in both. In release, while dev is built: the
 # tests labelled `portable`, of the release program, `guest`, in a virtual machine, and `setup`, which need no build and mostly wait; then
 # `cluster`, with Kubernetes' programs. In dev: all but `guest` and `setup`. Kubernetes is built in the background, with what the rest leaves of
-# the processors. A failed test does not stop the run. The last line counts all ctest runs together: N passed, N failed.
+# the processors. A failed test does not stop the run. The end of the output repeats the end of each failed test's, names them, and counts all
+# ctest runs together: N passed, N failed.
 # shellcheck source=tools/setup/lib.sh
 . "$(dirname "$0")/lib.sh"
 cd "$(dirname "$0")/../.."
@@ -21,6 +22,8 @@ readonly kubernetes_log=build/kubernetes.log dev_log=build/dev.log
 jobs=$((${NPROC:-$(nproc)} + 1)) # one more than processors: many tests wait most of their time
 readonly jobs
 passed=0 failed=0 skipped=0
+reports=() # of ctest
+others=()  # what failed and is no test
 kubernetes='' dev='' current=''
 
 announce() { printf '=== [%d:%02d] %s\n' $((SECONDS / 60)) $((SECONDS % 60)) "$*"; }
@@ -54,35 +57,49 @@ clean_up() {
 	wait
 }
 
-# Passed, failed and skipped tests of a JUnit file of ctest. A test that could not be started has failed.
-count() {
-	python3 - "$1" <<'PYTHON'
+# Reads JUnit files of ctest. `count FILE`: how many tests passed, failed and were skipped. `failures FILE...`: the end of the output of each that
+# failed, then their names. A test that could not be started has failed.
+junit() {
+	python3 - "$@" <<'PYTHON'
 import sys, xml.etree.ElementTree
-count = {"passed": 0, "failed": 0, "skipped": 0}
-for case in xml.etree.ElementTree.parse(sys.argv[1]).iter("testcase"):
+
+def verdict(case):
     status, reason = case.get("status"), case.find("skipped")
     if status == "run":
-        verdict = "passed"
-    elif status == "disabled" or (reason is not None and reason.get("message", "").startswith("SKIP_")):
-        verdict = "skipped"
-    else:
-        verdict = "failed"
-    count[verdict] += 1
-print(*count.values())
+        return "passed"
+    if status == "disabled" or (reason is not None and reason.get("message", "").startswith("SKIP_")):
+        return "skipped"
+    return "failed"
+
+cases = [case for path in sys.argv[2:] for case in xml.etree.ElementTree.parse(path).iter("testcase")]
+if sys.argv[1] == "count":
+    verdicts = [verdict(case) for case in cases]
+    print(*(verdicts.count(each) for each in ("passed", "failed", "skipped")))
+else:
+    failed = [case for case in cases if verdict(case) == "failed"]
+    for case in failed:
+        print(f"--- the end of {case.get('name')}:")
+        for line in (case.findtext("system-out") or "").splitlines()[-12:]:
+            print(line[:200])
+    for case in failed:
+        print("failed:", case.get("name"))
 PYTHON
 }
 
 # suite PRESET WHAT OPTION...: one run of ctest, added to the sums.
 suite() {
-	local preset=$1 what=$2 status=0 run_passed=0 run_failed=0 run_skipped=0 junit
+	local preset=$1 what=$2 status=0 run_passed=0 run_failed=0 run_skipped=0 report
 	shift 2
-	junit=$PWD/build/ctest-$preset-${what// /-}.xml
-	rm -f "$junit"
+	report=$PWD/build/ctest-$preset-${what// /-}.xml
+	rm -f "$report"
 	run "$suite_limit" "$what of build/$preset" ctest --test-dir "build/$preset" --output-on-failure --no-tests=error \
-		--timeout "$test_limit" --output-junit "$junit" -j "$jobs" "$@" || status=$?
-	if [ -s "$junit" ]; then read -r run_passed run_failed run_skipped < <(count "$junit"); fi
+		--timeout "$test_limit" --output-junit "$report" -j "$jobs" "$@" || status=$?
+	if [ -s "$report" ]; then
+		read -r run_passed run_failed run_skipped < <(junit count "$report")
+		reports+=("$report")
+	fi
 	# ctest itself may fail: no tests, out of time.
-	[ "$status" -eq 0 ] || [ "$run_failed" -gt 0 ] || run_failed=1
+	if [ "$status" -ne 0 ] && [ "$run_failed" -eq 0 ]; then run_failed=1 others+=("ctest: $what of build/$preset"); fi
 	passed=$((passed + run_passed)) failed=$((failed + run_failed)) skipped=$((skipped + run_skipped))
 	announce "$what of build/$preset: $run_passed passed, $run_failed failed, $run_skipped skipped"
 }
@@ -128,7 +145,7 @@ if join "$kubernetes" "$kubernetes_log" "Kubernetes"; then
 else
 	kubernetes=
 	without+='|cluster'
-	failed=$((failed + 1))
+	failed=$((failed + 1)) others+=("the build of Kubernetes")
 	announce "no Kubernetes, so the cluster tests do not run: counted as one failure"
 fi
 join "$dev" "$dev_log" "build/dev" || end $?
@@ -137,5 +154,9 @@ suite dev "tests" -LE "^($without)\$"
 
 announce "done"
 [ "$skipped" -eq 0 ] || echo "$skipped skipped"
+if [ "$failed" -gt 0 ]; then
+	junit failures "${reports[@]}"
+	for each in "${others[@]}"; do echo "failed: $each"; done
+fi
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ] || end 1
