@@ -4,17 +4,21 @@
 import os
 import pwd
 import signal
+import time
 import unittest
 
-from machine import MachineTest
+from machine import PATIENCE, MachineTest
 
 
 class Lib(MachineTest):
-    def script(self, text, **environment):
+    def write_script(self, text):
         path = self.machine.tree / "a script.sh"
         path.write_text('#!/bin/bash\n. "$(dirname "$0")/tools/setup/lib.sh"\nclean_up() { echo cleaned >&8; }\n' + text + "\n")
         path.chmod(0o755)
-        status, output = self.machine.run(path, **environment)
+        return path
+
+    def script(self, text, **environment):
+        status, output = self.machine.run(self.write_script(text), **environment)
         if "exec" not in text:
             self.assertTrue("cleaned\n" in output, output)
         return status, output
@@ -66,6 +70,27 @@ class Lib(MachineTest):
                                          f'run_logged "$TMPDIR/log" "sleeping long" sh -c \'touch "{going}"; exec sleep 600\'')
             self.assertEqual(status, 128 + getattr(signal, f"SIG{name}"), output)
             self.assertIn(f"error: ended by SIG{name} while sleeping long", output)
+
+    def test_a_signal_ends_the_script_whenever_it_comes(self):
+        going = self.machine.tmp / "going"
+        text = f'f() {{ for i in 1 2 3 4 5; do run_logged "$TMPDIR/log" sleeping sh -c \'touch "{going}"; sleep 0.1\'; done; }}\nf || true\nexit 9'
+        for attempt in range(30):
+            going.unlink(missing_ok=True)
+            process = self.machine.start(self.write_script(text))
+            while not going.exists():
+                self.assertIsNone(process.poll())
+            time.sleep(attempt * 0.001)
+            process.send_signal(signal.SIGTERM)
+            output = process.communicate(timeout=PATIENCE)[0]
+            self.assertEqual(process.returncode, 128 + signal.SIGTERM, output)
+
+    def test_no_trap_meets_a_process_substitution(self):
+        # bash loses a signal in one once in some hundred times: too seldom for a test that sends signals.
+        for script in sorted((self.machine.tree / "tools/setup").glob("*.sh")):
+            text = script.read_text()
+            if script.name == "lib.sh":
+                text = text[text.index("\ntrap "):]
+            self.assertNotRegex(text, r"[<>]\(", script)
 
     def test_a_full_disk_is_named_although_the_log_is_on_it(self):
         disk = self.machine.tmp

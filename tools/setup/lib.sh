@@ -17,6 +17,10 @@ readonly explained_status=97 # of a subshell that has printed the reason: its pa
 exec 8>&2
 say() { echo "$program: $*" >&8; }
 
+# Nothing ever comes from this descriptor: await waits for it. The only process substitution, and before the traps: where a signal arrives in one,
+# bash 5.2 reads the trap as a part of the substitution, reports a missing bracket, and may go on as if there had been no signal.
+exec {silence}<> <(:)
+
 # Ends the script with a status, after the reason was printed.
 end() {
 	explained=1
@@ -59,8 +63,12 @@ on_exit() {
 	exit "$status"
 }
 
+# An exit that a trap requests while `read` waits is lost now and then, in bash 5.2: await sees to it afterwards.
+signal_to_end='' in_read=''
 # shellcheck disable=SC2317
 on_signal() {
+	signal_to_end=$1
+	[ -z "$in_read" ] || return 0
 	say "error: ended by SIG$1${running_what:+ while $running_what}"
 	end $((128 + $(kill -l "$1")))
 }
@@ -111,15 +119,16 @@ check_disks() {
 # Not a subshell that sleeps and is killed: one that gets its signal before it has put the traps of this shell away runs them. Nor sleep: bash
 # forgets the status of a child, of any, when it starts another one that gets the same number, and thousands of them would.
 await() {
-	local pid=$1 every=$(($2 * 5)) ticks=0 silence
+	local pid=$1 every=$(($2 * 5)) ticks=0
 	shift 2
-	exec {silence}<> <(:)
 	while kill -0 "$pid" 2>/dev/null; do
+		in_read=1
 		read -r -t 0.2 -u "$silence" || true
+		in_read=
+		[ -z "$signal_to_end" ] || on_signal "$signal_to_end"
 		ticks=$((ticks + 1))
 		[ $((ticks % every)) -ne 0 ] || "$@"
 	done
-	exec {silence}<&-
 	wait "$pid"
 }
 

@@ -95,7 +95,7 @@ suite() {
 	run "$suite_limit" "$what of build/$preset" ctest --test-dir "build/$preset" --output-on-failure --no-tests=error \
 		--timeout "$test_limit" --output-junit "$report" -j "$jobs" "$@" || status=$?
 	if [ -s "$report" ]; then
-		read -r run_passed run_failed run_skipped < <(junit count "$report")
+		read -r run_passed run_failed run_skipped <<<"$(junit count "$report")"
 		reports+=("$report")
 	fi
 	# ctest itself may fail: no tests, out of time.
