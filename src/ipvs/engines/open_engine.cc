@@ -3,10 +3,10 @@
 #include "ipvs/engines/open_engine.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 #include <optional>
 #include <utility>
 
@@ -27,9 +27,8 @@ Result<std::unique_ptr<Engine>> open_kernel() {
   return kernel::KernelEngine::open();
 }
 
-// Exists in every network namespace as soon as the module is loaded.
 bool kernel_in_use() {
-  return ::access("/proc/thread-self/net/ip_vs", F_OK) == 0;
+  return kernel::KernelEngine::in_use();
 }
 
 // In the order in which kAuto tries them.
@@ -48,7 +47,8 @@ Result<std::unique_ptr<Engine>> open_engine(EngineChoice choice) {
   if (entry != kEngines.end()) return entry->open();
   // One that serves here is not left for another that could: who lists wants to see what packets meet.
   auto order = kEngines;
-  std::stable_partition(order.begin(), order.end(), [](const Entry& each) { return each.in_use(); });
+  const auto used = std::ranges::find_if(order, [](const Entry& each) { return each.in_use(); });
+  if (used != order.end()) std::rotate(order.begin(), used, std::next(used));
   std::optional<Error> why;  // with the first one's code and errno
   for (const Entry& each : order) {
     auto engine = each.open();

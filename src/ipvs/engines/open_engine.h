@@ -11,8 +11,9 @@
 
 namespace sluice::ipvs::engines {
 
-// kAuto: the one in use here, or else the kernel's if available, otherwise ours; where neither is, the Error has the reasons of both. kUnsupported for
-// an engine that is not built into this program; otherwise what opening that engine returns.
+// kAuto: the kernel's where it has a virtual server in this network namespace, otherwise ours where it has anything there; where neither is so, the
+// kernel's if the module ip_vs is loaded or can be, otherwise ours. Where none can be opened, the Error has the reasons of both. kUnsupported for an engine that
+// is not built into this program; otherwise what opening that engine returns.
 Result<std::unique_ptr<Engine>> open_engine(EngineChoice choice);
 
 // Of the engines that are built into this program, those that may have objects in this network namespace, as

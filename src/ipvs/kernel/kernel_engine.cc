@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 #include <sys/utsname.h>
 #include <unistd.h>
+#include <fstream>
 
 #include <algorithm>
 #include <cerrno>
@@ -73,6 +74,14 @@ bool all_unheard_of(std::span<const Change> changes, const std::vector<Failure>&
 }
 
 }  // namespace
+
+bool KernelEngine::in_use(const std::string& path) {
+  constexpr int kTitleLines = 3;
+  std::ifstream file(path);
+  std::string line;
+  for (int i = 0; i < kTitleLines; ++i) std::getline(file, line);
+  return static_cast<bool>(std::getline(file, line));
+}
 
 Result<std::unique_ptr<Engine>> KernelEngine::open() {
   SLUICE_TRY(auto netlink, open_family());

@@ -18,6 +18,8 @@ class KernelEngine : public Engine {
   // In the calling thread's network namespace, from which the calls must come too. Loads the module ip_vs if it is
   // missing. Errors: EPERM without CAP_NET_ADMIN; ENOPROTOOPT if this kernel has no IPVS, with the reason as text.
   static Result<std::unique_ptr<Engine>> open();
+  // Whether there is a virtual server in the calling thread's network namespace. Loads no module.
+  static bool in_use(const std::string& path = "/proc/thread-self/net/ip_vs");
 
   [[nodiscard]] Description description() const override { return describe_ip_vs("kernel"); }
   Result<EngineInfo> info() override;

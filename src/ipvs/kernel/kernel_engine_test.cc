@@ -4,7 +4,11 @@
 
 #include <gtest/gtest.h>
 
+#include <unistd.h>
+
 #include <cerrno>
+#include <fstream>
+#include <string>
 
 #include "ipvs/kernel/modules.h"
 
@@ -22,6 +26,21 @@ TEST(KernelEngine, OpensOrSaysWhichModuleIsMissing) {
     EXPECT_EQ(engine.error().code, Errc::kUnavailable);
     EXPECT_NE(engine.error().what.find("module ip_vs "), std::string::npos) << engine.error().what;
   }
+}
+
+TEST(KernelEngine, IsInUseOnceItHasAVirtualServer) {
+  const std::string path = testing::TempDir() + "/sluice_ip_vs_" + std::to_string(::getpid());
+  EXPECT_FALSE(KernelEngine::in_use(path)) << "the module is not loaded";
+  // Linux 6.1, net/netfilter/ipvs/ip_vs_ctl.c, ip_vs_info_seq_show.
+  const std::string titles =
+      "IP Virtual Server version 1.2.1 (size=4096)\n"
+      "Prot LocalAddress:Port Scheduler Flags\n"
+      "  -> RemoteAddress:Port Forward Weight ActiveConn InActConn\n";
+  std::ofstream(path) << titles;
+  EXPECT_FALSE(KernelEngine::in_use(path));
+  std::ofstream(path) << titles << "TCP  0A600001:0050 rr  \n";
+  EXPECT_TRUE(KernelEngine::in_use(path));
+  ::unlink(path.c_str());
 }
 
 TEST(LoadModule, ErrorsSayWhy) {
