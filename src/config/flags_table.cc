@@ -227,7 +227,7 @@ constexpr FlagSpec kTable[] = {
   {G::kProxy, kIgnored, kHonoured, "healthz-bind-address", "ip-port", "0.0.0.0:10256", "Where the health server listens; without a port, --healthz-port's.", SLUICE_KEEP(store_ip_port, config.healthz_bind_address)},
   {G::kProxy, kIgnored, kDeprecated, "healthz-port", "number", "10256", "Port for a --healthz-bind-address that has none; 0 switches the health server off.", SLUICE_STORE(healthz_port), "use --healthz-bind-address"},
   {G::kProxy, kApplies, kHonoured, "hostname-override", "name", "", "This node's name, if it is not the host's; wins over the file.", SLUICE_STORE(hostname_override)},
-  {G::kProxy, kApplies, kHonoured, "init-only", "", "false", "Do what needs full privileges, then exit; a second start then needs CAP_NET_ADMIN only.", SLUICE_STORE(init_only)},
+  {G::kProxy, kApplies, kHonoured, "init-only", "", "false", "Do what needs full privileges, then exit; a second start then needs only CAP_NET_ADMIN, and CAP_BPF and CAP_PERFMON for the engine ebpf.", SLUICE_STORE(init_only)},
   {G::kProxy, kIgnored, kHonoured, "iptables-localhost-nodeports", "", "true", "Serve node ports on 127.0.0.1 too, in mode iptables.", SLUICE_STORE(config.iptables.localhost_node_ports)},
   {G::kProxy, kIgnored, kHonoured, "iptables-masquerade-bit", "number", "14", "Bit of the packet mark that requests masquerading, in modes iptables and ipvs.", SLUICE_STORE(config.iptables.masquerade_bit)},
   {G::kProxy, kIgnored, kHonoured, "iptables-min-sync-period", "duration", "1s", "The least time between two syncs, in every mode but ipvs.", SLUICE_STORE(iptables_min_sync_period)},

@@ -87,7 +87,7 @@ void clean_up_modes(const Mechanisms& mechanisms, CleanupReport& report) {
 
 CleanupReport clean_up_everything(const config::SluiceConfig& sluice) {
   CleanupReport report;
-  clean_up_modes(make_mechanisms({}, sluice), report);
+  clean_up_modes(make_mechanisms_for_cleanup(sluice), report);
   restore_conntrack(sluice, report);
   remove_folders(sluice, report);
   (void)sys::sweep_dead_state_folders(sluice.data_dir);

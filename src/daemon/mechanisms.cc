@@ -65,7 +65,7 @@ std::uint32_t whole_seconds(config::Duration duration) {
   return static_cast<std::uint32_t>(std::chrono::duration_cast<std::chrono::seconds>(duration).count());
 }
 
-std::unique_ptr<dataplane::Mechanism> make_ipvs(const ProxyConfig& config, const SluiceConfig& sluice) {
+std::unique_ptr<dataplane::Mechanism> make_ipvs(const ProxyConfig& config, const SluiceConfig& sluice, bool cleanup) {
   namespace ipvs_plane = dataplane::ipvs;
   ipvs_plane::MechanismSettings settings;
   settings.plane.scheduler = config.ipvs.scheduler;
@@ -83,6 +83,7 @@ std::unique_ptr<dataplane::Mechanism> make_ipvs(const ProxyConfig& config, const
   settings.masquerade_all = masquerade_all(config);
   settings.masquerade_bit = static_cast<unsigned>(masquerade_bit(config));
   settings.strict_arp = config.ipvs.strict_arp;
+  settings.remove_engines_out_of_sight = cleanup;
   settings.settings_changed = log_settings();
   ipvs_plane::Surroundings surroundings;
   surroundings.open_engine = [engine = sluice.ipvs.engine] { return ipvs::engines::open_engine(engine); };
@@ -103,14 +104,22 @@ std::unique_ptr<dataplane::Mechanism> make_nftables(const ProxyConfig& config) {
   return std::make_unique<dataplane::nftables::NftablesMechanism>(std::move(settings));
 }
 
-}  // namespace
-
-Mechanisms make_mechanisms(const ProxyConfig& config, const SluiceConfig& sluice) {
+Mechanisms make_all(const ProxyConfig& config, const SluiceConfig& sluice, bool cleanup) {
   Mechanisms mechanisms;
-  mechanisms.push_back(make_ipvs(config, sluice));
+  mechanisms.push_back(make_ipvs(config, sluice, cleanup));
   mechanisms.push_back(make_iptables(config, sluice));
   mechanisms.push_back(make_nftables(config));
   return mechanisms;
+}
+
+}  // namespace
+
+Mechanisms make_mechanisms(const ProxyConfig& config, const SluiceConfig& sluice) {
+  return make_all(config, sluice, false);
+}
+
+Mechanisms make_mechanisms_for_cleanup(const SluiceConfig& sluice) {
+  return make_all({}, sluice, true);
 }
 
 std::vector<dataplane::Mechanism*> pointers_to(const Mechanisms& mechanisms) {

@@ -31,7 +31,8 @@ class BorrowedEngine : public Engine {
   Result<std::optional<std::chrono::milliseconds>> tend() override { return engine_.tend(); }
   Result<std::optional<EngineWork>> work() override { return engine_.work(); }
   Result<> prepare_node() override { return engine_.prepare_node(); }
-  Result<bool> idle() override { return engine_.idle(); }
+  std::vector<std::string> take_complaints() override { return engine_.take_complaints(); }
+  Result<Presence> presence() override { return engine_.presence(); }
   Result<> leave_node() override { return engine_.leave_node(); }
 
  private:

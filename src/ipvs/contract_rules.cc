@@ -56,10 +56,10 @@ bool RulesContract::intact(const RuleSettings& settings) {
   return intact && *intact;
 }
 
-bool RulesContract::idle() {
-  const auto idle = engine_->idle();
-  EXPECT_TRUE(idle) << idle.error().what;
-  return idle && *idle;
+Presence RulesContract::presence() {
+  const auto presence = engine_->presence();
+  EXPECT_TRUE(presence) << presence.error().what;
+  return presence ? *presence : Presence::kOutOfSight;
 }
 
 TEST_P(RulesContract, AreReplacedByWhatDiffers) {
@@ -141,19 +141,19 @@ TEST_P(RulesContract, AreIntactWithTheSettingsThatWereGiven) {
 }
 
 TEST_P(RulesContract, KeepTheEngineInTheNode) {
-  EXPECT_FALSE(idle()) << "nothing was ever made";
+  EXPECT_EQ(presence(), Presence::kNone) << "nothing was ever made";
   const VirtualServerKey key = VirtualServerKey::of(Protocol::kTcp, ip("10.0.0.1"), 80);
   apply({AddVirtualServer{VirtualServer::of(key)}});
   replace(kV4, {{rule_for("10.0.0.9", 0)}, {}, {}});
-  EXPECT_FALSE(idle());
+  EXPECT_EQ(presence(), Presence::kServes);
   ASSERT_TRUE(engine_->flush());
-  EXPECT_FALSE(idle()) << "there is a rule";
+  EXPECT_EQ(presence(), Presence::kServes) << "there is a rule";
   ASSERT_TRUE(engine_->leave_node());
-  EXPECT_EQ(read(Family::kIPv4).rules.size(), 1U) << "what is not idle stays";
+  EXPECT_EQ(read(Family::kIPv4).rules.size(), 1U) << "what serves stays";
   ASSERT_TRUE(engine_->service_rules()->clear(Family::kIPv4));
-  EXPECT_TRUE(idle());
+  EXPECT_EQ(presence(), Presence::kIdle);
   ASSERT_TRUE(engine_->leave_node());
-  EXPECT_FALSE(idle());
+  EXPECT_EQ(presence(), Presence::kNone);
   // It can be used again.
   apply({AddVirtualServer{VirtualServer::of(key)}});
   EXPECT_TRUE(engine_->find(key));

@@ -56,7 +56,7 @@ class RulesContract : public EngineContract {
   std::size_t replace(const RuleSettings& settings, const RuleElements& wanted);
   std::size_t change(Family family, const RuleElements& add, const RuleElements& remove);
   bool intact(const RuleSettings& settings);
-  bool idle();
+  Presence presence();
 };
 
 inline std::string engine_name(const testing::TestParamInfo<EngineUnderTest>& info) {

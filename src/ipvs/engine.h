@@ -96,8 +96,17 @@ struct EngineWork {
   std::uint64_t connections_max = 0;           // more are refused
   std::size_t devices = 0;                     // that have its programs
   std::vector<std::string> devices_without{};  // with why, where that is known: "eth7 (no memory)"
+  std::string devices_unknown{};               // why neither is known; empty: they are
   std::vector<std::pair<std::string_view, std::uint64_t>>
       dropped{};  // packets since it was made, by each reason there is
+};
+
+// Of an engine in a node. Connections do not count, since their real servers are gone.
+enum class Presence : std::uint8_t {
+  kNone,
+  kServes,      // there is a virtual server or a rule
+  kIdle,        // it serves nothing, or what a data plane had it serve by tables that cannot be found any more
+  kOutOfSight,  // its table cannot be found, and who made it is not known: another process may see it, and use it
 };
 
 struct Failure {
@@ -184,11 +193,13 @@ class Engine {
   // What a process with few privileges could not do later: kernel settings are read-only there. Serves nothing.
   virtual Result<> prepare_node() { return {}; }
 
-  // Whether the engine has put something into the node in order to serve (programs, hooks, devices, routes, settings),
-  // and serves nothing: no virtual server, no rule. Connections do not count, since their real servers are gone; nor
-  // does what is served by tables that cannot be found any more.
-  virtual Result<bool> idle() { return false; }
-  // Removes that, and the connections. What is not idle stays as it is. The next change makes everything again.
+  // What it cannot do in this node, each with the reason ("device eth7: no memory"): what became known since the last
+  // call, by any of the engine's objects in this process.
+  virtual std::vector<std::string> take_complaints() { return {}; }
+
+  // What it has put into the node in order to serve: programs, hooks, devices, routes, settings.
+  virtual Result<Presence> presence() { return Presence::kNone; }
+  // Removes that, and the connections. What serves stays as it is. The next change makes everything again.
   virtual Result<> leave_node() { return {}; }
 };
 

@@ -202,9 +202,15 @@ Result<std::optional<std::chrono::milliseconds>> FakeEngine::tend() {
   return tend_again;
 }
 
+Result<Presence> FakeEngine::presence() {
+  if (!in_node_) return Presence::kNone;
+  if (out_of_sight) return Presence::kOutOfSight;
+  return servers_.empty() && rules_.empty() ? Presence::kIdle : Presence::kServes;
+}
+
 Result<> FakeEngine::leave_node() {
-  SLUICE_TRY(const bool may_go, idle());
-  if (!may_go) return {};
+  SLUICE_TRY(const Presence now, presence());
+  if (now == Presence::kServes) return {};
   in_node_ = false;
   connection_table.clear();
   return {};

@@ -7,6 +7,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "ipvs/engine.h"
@@ -50,8 +51,9 @@ class FakeEngine : public Engine {
     ++prepared;
     return {};
   }
+  std::vector<std::string> take_complaints() override { return std::exchange(complaints, {}); }
   // Where it has rules of its own, it has been put into the node by the first change.
-  Result<bool> idle() override { return in_node_ && servers_.empty() && rules_.empty(); }
+  Result<Presence> presence() override;
   Result<> leave_node() override;
 
   // To set what packets would have done; null if there is no such server. The pointer is valid until the next change.
@@ -63,6 +65,8 @@ class FakeEngine : public Engine {
   // What tend() returns.
   std::optional<std::chrono::milliseconds> tend_again;
   std::optional<EngineWork> work_shown;
+  std::vector<std::string> complaints;
+  bool out_of_sight = false;  // for presence(), while it is in the node
   FakeServiceRules& rules() { return rules_; }
   [[nodiscard]] bool in_node() const { return in_node_; }
 

@@ -71,20 +71,20 @@ TEST(FakeServiceRules, AreIntactWithTheSameSettings) {
 
 TEST(FakeServiceRules, KeepTheEngineInTheNode) {
   FakeEngine engine = engine_with_rules();
-  EXPECT_FALSE(*engine.idle()) << "nothing was ever made";
+  EXPECT_EQ(*engine.presence(), Presence::kNone) << "nothing was ever made";
   const VirtualServerKey key = VirtualServerKey::of(Protocol::kTcp, ip("10.0.0.1"), 80);
   ASSERT_TRUE(engine.apply(std::vector<Change>{AddVirtualServer{VirtualServer::of(key)}}));
   ASSERT_TRUE(engine.rules().replace({}, {{rule_of("10.0.0.9", 0)}, {}, {}}));
-  EXPECT_FALSE(*engine.idle());
+  EXPECT_EQ(*engine.presence(), Presence::kServes);
   ASSERT_TRUE(engine.flush());
-  EXPECT_FALSE(*engine.idle()) << "there is a rule";
+  EXPECT_EQ(*engine.presence(), Presence::kServes) << "there is a rule";
   ASSERT_TRUE(engine.leave_node());
   EXPECT_TRUE(engine.in_node());
   ASSERT_TRUE(engine.rules().clear(Family::kIPv4));
-  EXPECT_TRUE(*engine.idle());
+  EXPECT_EQ(*engine.presence(), Presence::kIdle);
   ASSERT_TRUE(engine.leave_node());
   EXPECT_FALSE(engine.in_node());
-  EXPECT_FALSE(*engine.idle());
+  EXPECT_EQ(*engine.presence(), Presence::kNone);
 }
 
 }  // namespace

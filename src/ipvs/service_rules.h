@@ -100,7 +100,7 @@ class ServiceRules {
   virtual Result<std::size_t> replace(const RuleSettings& settings, const RuleElements& wanted) = 0;
   // Adds, then removes. An added rule takes the place of the one with its key; a removed one is recognised by its key
   // alone. Adding what exists and removing what is missing are no errors. Nothing may be in both. Returns how many
-  // elements were written.
+  // elements were written. kUnavailable if what replace() made is gone from the node: then all are to be written again.
   virtual Result<std::size_t> change(Family family, const RuleElements& add, const RuleElements& remove) = 0;
   // Virtual servers with a rule take no new connections until the next replace(); open ones continue. For an
   // engine that packets meet before the rules of other proxy modes: it would keep what is theirs. Others need not do

@@ -129,16 +129,32 @@ std::vector<std::string> mounted_places() {
   return mounted;
 }
 
+// Those that could be read, where not all can.
+std::vector<std::filesystem::path> entries_of(const std::string& folder) {
+  std::vector<std::filesystem::path> entries;
+  std::error_code error;
+  for (std::filesystem::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error))
+    entries.push_back(entry->path());
+  return entries;
+}
+
 // Folders of one network namespace's pins: one for each layout that has been used there.
 std::vector<std::filesystem::path> pins_in(const std::string& place, std::uint64_t cookie) {
   std::vector<std::filesystem::path> found;
-  std::error_code error;  // there is no such folder where nothing was ever pinned
-  for (const auto& layout : std::filesystem::directory_iterator(place + "/sluice", error)) {
-    std::filesystem::path pins = layout.path() / std::to_string(cookie);
+  // There is no such folder where nothing was ever pinned.
+  for (const std::filesystem::path& layout : entries_of(place + "/sluice")) {
+    std::filesystem::path pins = layout / std::to_string(cookie);
     std::error_code absent;
     if (std::filesystem::exists(pins, absent)) found.push_back(std::move(pins));
   }
   return found;
+}
+
+// A folder that could not be filled is not in use.
+bool has_pins(const std::filesystem::path& folder) {
+  std::error_code error;
+  const bool empty = std::filesystem::is_empty(folder, error);
+  return error || !empty;
 }
 
 // Of the calling thread's network namespace, wherever they are. None on a kernel that has no numbers for namespaces: nothing of ours runs there.
@@ -197,16 +213,12 @@ Result<> remove_empty_own_place(dev_t device) {
   if (device_of(place) != device) return {};
   std::error_code error;
   // Not those that have something in them: remove() refuses.
-  std::vector<std::filesystem::path> layouts;
-  for (const auto& layout : std::filesystem::directory_iterator(place + "/sluice", error))
-    layouts.push_back(layout.path());
-  for (const std::filesystem::path& layout : layouts) std::filesystem::remove(layout, error);
+  for (const std::filesystem::path& layout : entries_of(place + "/sluice")) std::filesystem::remove(layout, error);
   std::filesystem::remove(place + "/sluice", error);
-  for (const auto& each : std::filesystem::directory_iterator(place, error)) {
+  for (const std::filesystem::path& each : entries_of(place)) {
     // The kernel's own, of every such file system, where it is built to have them: maps.debug and progs.debug.
-    if (each.path().extension() != ".debug") return {};
+    if (each.extension() != ".debug") return {};
   }
-  if (error) return {};
   // Refused where another process looks into it, or this one may not: it stays, empty.
   (void)in_first_mount_namespace(&unmount_own);
   return {};
@@ -218,15 +230,18 @@ std::optional<std::string> find_bpf_file_system() {
   const std::vector<std::string> places = mounted_places();
   if (places.empty()) return std::nullopt;
   if (const auto cookie = netns_cookie(); cookie && places.size() > 1) {
-    const auto used =
-        std::ranges::find_if(places, [&](const std::string& place) { return !pins_in(place, *cookie).empty(); });
+    const auto used = std::ranges::find_if(
+        places, [&](const std::string& place) { return std::ranges::any_of(pins_in(place, *cookie), has_pins); });
     if (used != places.end()) return *used;
   }
   return places.front();
 }
 
 Result<> can_have_bpf_file_system() {
-  if (find_bpf_file_system()) return {};
+  if (const auto place = find_bpf_file_system()) {
+    if (::access(place->c_str(), W_OK) == 0) return {};
+    return fail(Errc::kPermission, fmt::format("the BPF file system at {}: {}", *place, std::strerror(errno)), errno);
+  }
   const int error = obstacle_to_mounting();
   return error == 0 ? Result<>{} : no_bpf_file_system(error);
 }
@@ -242,7 +257,7 @@ Result<std::uint64_t> netns_cookie() {
 
 Result<bool> has_netns_pins() {
   SLUICE_TRY(const auto all, all_pins());
-  return !all.empty();
+  return std::ranges::any_of(all, has_pins);
 }
 
 Result<std::string> make_netns_pins(const std::string& layout) {

@@ -29,7 +29,7 @@ Result<bool> has_netns_pins();
 // namespace, so that what is pinned in it outlives this process and whatever mount namespace that is in; in the caller's where the first process is out
 // of reach. Fails as can_have_bpf_file_system() does.
 Result<std::string> make_netns_pins(const std::string& layout);
-// Removes all that has_netns_pins() finds, and unmounts the file system at /run/sluice/bpf when the last is gone from there. What no hook and no process
+// Removes all of them, and unmounts the file system at /run/sluice/bpf when the last is gone from there. What no hook and no process
 // uses is then gone from the kernel.
 Result<> remove_netns_pins();
 

@@ -172,6 +172,30 @@ TEST(BareEngine, ItsOwnWorkIsDoneAsOftenAsItAsks) {
   EXPECT_LT(*next, std::chrono::hours(1));
 }
 
+TEST(BareEngine, WhatItCannotDoIsReportedOnce) {
+  World world;
+  world.engine.describe(kBareEngine);
+  const auto plane = open_plane(world);
+  expect_applied(*plane, full({web()}));
+  for (int i = 0; i < 2; ++i) {
+    world.engine.complaints = {"device odd0 refuses"};
+    ASSERT_TRUE(plane->tend());
+  }
+  ASSERT_EQ(world.warnings.size(), 1U);
+  EXPECT_EQ(world.warnings[0].what, "device odd0 refuses");
+}
+
+TEST(BareEngine, DevicesThatCannotBeListedAreShownAsUnknown) {
+  World world;
+  world.engine.describe(kBareEngine);
+  world.engine.work_shown = {.connections = 7, .connections_max = 9, .devices_unknown = "tables are damaged"};
+  const auto plane = open_plane(world);
+  const auto work = plane->kernel_work();
+  ASSERT_TRUE(work);
+  EXPECT_THAT(work->lines,
+              ElementsAre("connections: 7 of at most 9", "devices with programs: not known: tables are damaged"));
+}
+
 TEST(BareEngine, AClusterIpThatIsTheGatewayIsNotRouted) {
   World world;
   world.engine.describe(kBareEngine);
@@ -215,7 +239,11 @@ TEST(BareEngine, ItsWorkIsShownToUsers) {
   world.engine.describe(kBareEngine);
   const auto plane = open_plane(world);
   EXPECT_FALSE(plane->kernel_work());
-  world.engine.work_shown = sluice::ipvs::EngineWork{12, 1048576, 4, {"eth7", "eth9"}, {{"no_route", 0}, {"busy", 3}}};
+  world.engine.work_shown = {.connections = 12,
+                             .connections_max = 1048576,
+                             .devices = 4,
+                             .devices_without = {"eth7", "eth9"},
+                             .dropped = {{"no_route", 0}, {"busy", 3}}};
   const auto work = plane->kernel_work();
   ASSERT_TRUE(work);
   EXPECT_EQ(work->lines,

@@ -46,6 +46,7 @@ Result<std::optional<std::chrono::milliseconds>> IpvsDataPlane::tend() {
   // Whatever the drains met, the engine's own work is done.
   const auto engine = engine_->tend();
   if (!engine) problems.push_back(engine.error().what);
+  for (std::string& each : engine_->take_complaints()) warn_once(std::nullopt, std::move(each));
   if (!problems.empty()) return fail(Errc::kUnavailable, in_short(problems));
   std::optional<std::chrono::milliseconds> wait = *engine;
   if (const auto next = drains_.next()) {

@@ -430,9 +430,13 @@ std::optional<KernelWork> IpvsDataPlane::kernel_work() {
   const sluice::ipvs::EngineWork& found = **work;
   KernelWork shown;
   shown.lines.push_back(fmt::format("connections: {} of at most {}", found.connections, found.connections_max));
-  shown.lines.push_back(fmt::format("programs on {} devices{}{}", found.devices,
-                                    found.devices_without.empty() ? "" : ", not on ",
-                                    fmt::join(found.devices_without, ", ")));
+  if (found.devices_unknown.empty()) {
+    shown.lines.push_back(fmt::format("programs on {} devices{}{}", found.devices,
+                                      found.devices_without.empty() ? "" : ", not on ",
+                                      fmt::join(found.devices_without, ", ")));
+  } else {
+    shown.lines.push_back("devices with programs: not known: " + found.devices_unknown);
+  }
   std::string dropped;
   for (const auto& [reason, packets] : found.dropped) {
     shown.dropped.emplace_back(reason, packets);

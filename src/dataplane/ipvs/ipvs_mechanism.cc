@@ -32,6 +32,7 @@ namespace {
 
 using sluice::ipvs::Description;
 using sluice::ipvs::Engine;
+using sluice::ipvs::Presence;
 using sluice::ipvs::VirtualServerState;
 
 constexpr const char* kUnsureKind = "unsure";
@@ -77,6 +78,14 @@ std::string unsure_text(const std::string& server) {
 
 std::string stays_text(std::string_view engine) {
   return fmt::format("the programs of engine {} stay: it still has virtual servers or rules", engine);
+}
+
+// An administrator's ipvsadm may see them, in another BPF file system.
+std::string out_of_sight_text(std::string_view engine) {
+  return fmt::format(
+      "the programs of engine {}: their tables cannot be found from here, and another process may use them; remove "
+      "them with `sluice cleanup` if none does",
+      engine);
 }
 
 // What the node has for strictARP are addresses that it owns and does not announce.
@@ -243,9 +252,16 @@ bool IpvsMechanism::may_leave(Engine& engine, bool in_node, std::span<const Fami
     if (serves_by(engine, serving, family)) return false;
   }
   if (in_node) return true;
-  const auto idle = engine.idle();
-  if (!idle) leftovers.problems.push_back(idle.error().what);
-  return idle && *idle;
+  const auto presence = engine.presence();
+  if (!presence) {
+    leftovers.problems.push_back(presence.error().what);
+    return false;
+  }
+  if (*presence == Presence::kOutOfSight && !settings_.remove_engines_out_of_sight) {
+    leftovers.unsure.push_back(out_of_sight_text(engine.name()));
+    return false;
+  }
+  return *presence == Presence::kIdle || *presence == Presence::kOutOfSight;
 }
 
 void IpvsMechanism::find_virtual_servers(std::span<const Family> serving, Notes& notes, Leftovers& leftovers) {
@@ -423,10 +439,10 @@ void IpvsMechanism::remove_rules_of_engines(Notes& notes, Removal& removal) {
 void IpvsMechanism::remove_engines(Notes& notes, Removal& removal) {
   for (Notes::OfEngine& each : notes.engines) {
     if (!std::exchange(each.leaves_node, false)) continue;
-    const auto idle = each.engine->idle();
-    if (!idle) removal.problems.push_back(idle.error().what);
-    if (idle && !*idle) removal.problems.push_back(stays_text(each.engine->name()));
-    if (!idle || !*idle) continue;
+    const auto presence = each.engine->presence();
+    if (!presence) removal.problems.push_back(presence.error().what);
+    if (presence && *presence == Presence::kServes) removal.problems.push_back(stays_text(each.engine->name()));
+    if (!presence || *presence == Presence::kServes || *presence == Presence::kNone) continue;
     const auto left = each.engine->leave_node();
     if (!left) removal.problems.push_back(left.error().what);
     if (left) add(removal.removed, programs_of(each.engine->name()));

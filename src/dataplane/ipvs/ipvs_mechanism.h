@@ -23,6 +23,8 @@ struct MechanismSettings {
   bool masquerade_all = false;
   unsigned masquerade_bit = 14;
   bool strict_arp = false;
+  // Also an engine whose table cannot be found, and which another process may use (Presence::kOutOfSight).
+  bool remove_engines_out_of_sight = false;
   // Reports which of the node's settings a data plane changed, or could not; called from apply().
   std::function<void(const sys::SysctlReport&)> settings_changed = [](const sys::SysctlReport&) {};
 };

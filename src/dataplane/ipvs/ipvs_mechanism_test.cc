@@ -24,6 +24,7 @@ using sluice::ipvs::AddVirtualServer;
 using sluice::ipvs::FakeEngine;
 using sluice::ipvs::RealServer;
 using sluice::ipvs::RealServerKey;
+using testing::AllOf;
 using testing::Contains;
 using testing::ElementsAre;
 using testing::HasSubstr;
@@ -411,6 +412,26 @@ TEST_F(IpvsMechanismTest, AnEngineThatGotAVirtualServerMeanwhileStaysAndIsNamed)
     EXPECT_THAT(words(done.removed), Not(Contains("the programs of engine bare")));
     EXPECT_THAT(done.problems, ElementsAre(HasSubstr("the programs of engine bare stay")));
     EXPECT_TRUE(first_.in_node());
+  });
+}
+
+// Such as that of an administrator's ipvsadm, seen from a container without the node's BPF file system.
+TEST_F(IpvsMechanismTest, AnEngineWhoseTableIsOutOfSightStaysUnlessAllIsToGo) {
+  in_fresh_netns([this] {
+    first_.describe(kBareEngine);
+    add(first_, tcp("198.51.100.9", 80));
+    ASSERT_TRUE(first_.flush());
+    first_.out_of_sight = true;
+    IpvsMechanism mechanism = this->mechanism();
+    const Leftovers found = mechanism.leftovers({});
+    EXPECT_THAT(found.objects, IsEmpty());
+    EXPECT_THAT(found.unsure,
+                ElementsAre(AllOf(HasSubstr("the programs of engine bare"), HasSubstr("sluice cleanup"))));
+    MechanismSettings settings;
+    settings.remove_engines_out_of_sight = true;
+    IpvsMechanism cleanup = this->mechanism(settings);
+    EXPECT_THAT(words(remove_all(cleanup, cleanup.leftovers({})).removed), ElementsAre("the programs of engine bare"));
+    EXPECT_FALSE(first_.in_node());
   });
 }
 

@@ -143,6 +143,7 @@ class WorldEngine : public sluice::ipvs::FakeEngine {
   sluice::ipvs::ServiceRules* service_rules() override { return description().needs_helper_rules ? nullptr : &rules_; }
   Result<std::optional<std::chrono::milliseconds>> tend() override { return world_.engine.tend(); }
   Result<std::optional<sluice::ipvs::EngineWork>> work() override { return world_.engine.work(); }
+  std::vector<std::string> take_complaints() override { return world_.engine.take_complaints(); }
 
  private:
   Result<std::vector<sluice::ipvs::Failure>> tried(std::span<const TableChange> changes) {

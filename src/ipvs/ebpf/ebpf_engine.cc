@@ -27,6 +27,7 @@ constexpr std::chrono::milliseconds kTendAgain{100};
 constexpr std::chrono::milliseconds kNothingToTend{1000};
 constexpr std::uint64_t kSecond_ns = 1000000000;
 constexpr std::uint64_t kSweepPatience_ns = 5 * kSecond_ns;
+constexpr std::uint64_t kTryRefusedAgain_ns = 5 * kSecond_ns;
 
 std::uint64_t now_ns() {
   timespec now{};
@@ -51,15 +52,15 @@ EbpfEngine::EbpfEngine(std::shared_ptr<SharedTables> shared)
     : shared_(std::move(shared)),
       tables_(shared_->tables),
       edit_(shared_->edit),
-      rules_(
-          [this]() -> Result<Tables*> {
-            SLUICE_TRY(const bool there, look());
-            return there ? &*tables_ : nullptr;
-          },
-          [this]() -> Result<Tables*> {
-            SLUICE_CHECK_OK(make(true));
-            return &*tables_;
-          }) {}
+      rules_({.find = [this]() -> Result<Tables*> {
+                SLUICE_TRY(const bool there, look());
+                return there ? &*tables_ : nullptr;
+              },
+              .make = [this](bool anew) -> Result<Tables*> {
+                SLUICE_CHECK_OK(make(anew));
+                return &*tables_;
+              },
+              .refused_by = [this](int device) { return shared_->refused.contains(device); }}) {}
 
 Result<std::unique_ptr<Engine>> EbpfEngine::open() {
   SLUICE_CHECK_OK(in_own_words(sys::can_load_bpf()));
@@ -140,6 +141,7 @@ Result<> EbpfEngine::make_all(bool anew) {
     tables_.emplace(std::move(made));
     if (!edit_) edit_.emplace(*tables_);
     shared_->hooked.clear();
+    shared_->lost = false;
   }
   SLUICE_TRY(const bool changed, shared_->links_changed());
   if (changed || shared_->hooked.empty()) SLUICE_CHECK_OK(attach_to_new());
@@ -149,10 +151,18 @@ Result<> EbpfEngine::make_all(bool anew) {
 
 Result<> EbpfEngine::attach_to_new() {
   SLUICE_TRY(const Programs programs, tables_->programs());
+  const std::map<int, Refusal> before = shared_->refused;
   if (auto attached = attach(programs, shared_->hooked, shared_->refused); !attached) {
     shared_->hooked.clear();  // every one is looked at again
     return attached;
   }
+  for (const auto& [index, refusal] : shared_->refused) {
+    if (!before.contains(index))
+      shared_->complaints.push_back(fmt::format(
+          "device {} does not take the engine's programs, so Services are not served to packets that pass it: {}",
+          refusal.device, refusal.why));
+  }
+  shared_->try_refused_again_ns = now_ns() + kTryRefusedAgain_ns;
   return describe_devices(*tables_);
 }
 
@@ -178,7 +188,8 @@ Result<std::optional<std::chrono::milliseconds>> EbpfEngine::tend() {
     SLUICE_CHECK_OK(tables_->grow());
   }
   SLUICE_TRY(const bool changed, shared_->links_changed());
-  if (changed || shared_->hooked.empty()) {
+  const bool again = !shared_->refused.empty() && now_ns() >= shared_->try_refused_again_ns;
+  if (changed || again || shared_->hooked.empty()) {
     // First the device, so that it gets the programs, too.
     SLUICE_TRY(const int device, rules_.device().follow());
     if (device != 0)
@@ -360,15 +371,24 @@ Result<std::optional<EngineWork>> EbpfEngine::work() {
 #define X(name, text) work.dropped.emplace_back(text, __atomic_load_n(&drops[SLUICE_DROP_##name], __ATOMIC_RELAXED));
   SLUICE_DROP_REASONS(X)
 #undef X
+  if (auto devices = describe_coverage(work); !devices) work.devices_unknown = devices.error().what;
+  return work;
+}
+
+Result<> EbpfEngine::describe_coverage(EngineWork& work) const {
   SLUICE_TRY(const Programs programs, tables_->programs());
   SLUICE_TRY(const Coverage covered, coverage(programs));
   work.devices = covered.devices;
   for (const sys::Device& device : covered.without) {
     const auto why = shared_->refused.find(device.index);
-    work.devices_without.push_back(why == shared_->refused.end() ? device.name
-                                                                 : fmt::format("{} ({})", device.name, why->second));
+    work.devices_without.push_back(
+        why == shared_->refused.end() ? device.name : fmt::format("{} ({})", device.name, why->second.why));
   }
-  return work;
+  return {};
+}
+
+std::vector<std::string> EbpfEngine::take_complaints() {
+  return std::exchange(shared_->complaints, {});
 }
 
 Result<> EbpfEngine::prepare_node() {
@@ -376,21 +396,27 @@ Result<> EbpfEngine::prepare_node() {
   return {};
 }
 
-Result<bool> EbpfEngine::idle() {
+// Without tables, the device is the evidence: only rules of Services need it.
+Result<Presence> EbpfEngine::presence() {
   SLUICE_TRY(const bool there, look());
-  if (!there) return in_node();
+  if (!there) {
+    SLUICE_TRY(const bool device, sys::link_exists(kOwnDevice));
+    if (device) return Presence::kIdle;
+    SLUICE_TRY(const bool something, in_node());
+    return something ? Presence::kOutOfSight : Presence::kNone;
+  }
   SLUICE_TRY(const sys::FileLock lock, take_lock());
   for (std::uint32_t id = 1; id < tables_->settings().services; ++id) {
     const sluice_service* service = tables_->services.at(id);
-    if (service != nullptr && service->state == SLUICE_SERVICE_USED) return false;
+    if (service != nullptr && service->state == SLUICE_SERVICE_USED) return Presence::kServes;
   }
-  return has_no_rules(*tables_);
+  SLUICE_TRY(const bool no_rules, has_no_rules(*tables_));
+  return no_rules ? Presence::kIdle : Presence::kServes;
 }
 
 Result<> EbpfEngine::leave_node() {
-  SLUICE_TRY(const bool nothing, idle());
-  if (!nothing) return {};
-  return remove();
+  SLUICE_TRY(const Presence now, presence());
+  return now == Presence::kServes ? Result<>{} : remove();
 }
 
 }  // namespace sluice::ipvs::ebpf

@@ -39,8 +39,9 @@ class EbpfEngine : public Engine {
   Result<> stop_sync_daemon(SyncRole role) override;
   ServiceRules* service_rules() override { return &rules_; }
   Result<std::optional<EngineWork>> work() override;
+  std::vector<std::string> take_complaints() override;
   Result<> prepare_node() override;
-  Result<bool> idle() override;
+  Result<Presence> presence() override;
   Result<> leave_node() override;
   Result<std::optional<std::chrono::milliseconds>> tend() override;
 
@@ -62,6 +63,7 @@ class EbpfEngine : public Engine {
   // Whether anything of ours is in the calling thread's network namespace.
   static Result<bool> in_node();
   [[nodiscard]] VirtualServerState state_of(const sluice_service& service) const;
+  Result<> describe_coverage(EngineWork& work) const;
   void zero_one(sluice_service& service);
 
   std::shared_ptr<SharedTables> shared_;

@@ -10,40 +10,44 @@ sys::BpfHookPlace place_of(const sys::Device& device, sys::BpfHook hook) {
   return {device.index, hook, kFilterHandle, kFilterPriority};
 }
 
-Result<> attach_to(const sys::BpfHookPlace& place, const UniqueFd& program) {
+Result<> attach_to(const sys::BpfHookPlace& place, const UniqueFd& program, std::uint32_t there) {
   SLUICE_TRY(const std::uint32_t wanted, sys::bpf_program_id(program.get()));
-  SLUICE_TRY(const std::uint32_t there, sys::bpf_program_at(place));
   return there == wanted ? Result<>{} : sys::put_bpf_program(place, program.get());
+}
+
+// A qdisc `ingress` has one chain: with it, the kernel looks for filters of egress there, too (net/sched/sch_ingress.c, ingress_tcf_block). A filter
+// for egress would replace ours of ingress.
+Result<> attach_to(const Programs& programs, const sys::Device& device) {
+  const sys::BpfHookPlace in = place_of(device, sys::BpfHook::kIngress);
+  const sys::BpfHookPlace out = place_of(device, sys::BpfHook::kEgress);
+  const UniqueFd& ingress = programs.on(sys::BpfHook::kIngress, device.ethernet);
+  SLUICE_TRY(std::uint32_t there, sys::bpf_program_at(in));
+  SLUICE_CHECK_OK(attach_to(in, ingress, there));
+  SLUICE_TRY(const std::uint32_t at_ingress, sys::bpf_program_id(ingress.get()));
+  SLUICE_TRY(there, sys::bpf_program_at(out));
+  if (there == at_ingress)
+    return fail(Errc::kUnsupported, "its qdisc is ingress, not clsact: it has no hook for egress");
+  return attach_to(out, programs.on(sys::BpfHook::kEgress, device.ethernet), there);
 }
 
 }  // namespace
 
-Result<> attach(const Programs& programs, std::set<int>& done, std::map<int, std::string>& refused) {
+Result<> attach(const Programs& programs, std::set<int>& done, std::map<int, Refusal>& refused) {
   SLUICE_TRY(const std::vector<sys::Device> devices, sys::list_devices());
   Result<> first;
   std::set<int> there;
   refused.clear();
   for (const sys::Device& device : devices) {
-    bool ours = true;
-    for (const sys::BpfHook hook : {sys::BpfHook::kIngress, sys::BpfHook::kEgress}) {
-      if (done.contains(device.index)) continue;
-      const auto each = attach_to(place_of(device, hook), programs.on(hook, device.ethernet));
-      if (each) continue;
-      ours = false;
-      if (each.error().code == Errc::kNotFound) continue;  // a device that went meanwhile needs none
-      refused.emplace(device.index, each.error().what);
+    const Result<> each = done.contains(device.index) ? Result<>{} : attach_to(programs, device);
+    if (each) {
+      there.insert(device.index);
+    } else if (each.error().code != Errc::kNotFound) {  // a device that went meanwhile needs none
+      refused.insert_or_assign(device.index, Refusal{device.name, each.error().what});
       if (first) first = annotate(each.error(), device.name);
     }
-    if (ours) there.insert(device.index);
   }
   done = std::move(there);
-  return first;
-}
-
-Result<> attach(const Programs& programs) {
-  std::set<int> none;
-  std::map<int, std::string> refused;
-  return attach(programs, none, refused);
+  return done.empty() ? first : Result<>{};
 }
 
 Result<Coverage> coverage(const Programs& programs) {

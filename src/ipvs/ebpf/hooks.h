@@ -19,10 +19,14 @@ namespace sluice::ipvs::ebpf {
 inline constexpr std::uint32_t kFilterHandle = 0x51;
 inline constexpr std::uint32_t kFilterPriority = 100;
 
-// Puts them where they are not yet, in this version, and starts the sweep. Tries every device; the first error.
-Result<> attach(const Programs& programs);
-// The same, but for the devices that are in `done`. Those that have them now are in it then, and no others; in `refused` is why the others have not.
-Result<> attach(const Programs& programs, std::set<int>& done, std::map<int, std::string>& refused);
+struct Refusal {
+  std::string device;
+  std::string why;
+};
+// Puts them where they are not yet, in this version. Leaves out the devices in `done`; then those that have both are in it, and no others, and in
+// `refused` is why the others have not. A device that refuses does not keep the others from theirs. Fails with the first reason where no device
+// takes them.
+Result<> attach(const Programs& programs, std::set<int>& done, std::map<int, Refusal>& refused);
 struct Coverage {
   std::size_t devices = 0;  // that have both of theirs
   std::vector<sys::Device> without{};

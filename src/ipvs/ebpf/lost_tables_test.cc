@@ -30,14 +30,6 @@ class LostTables : public Traffic {
   static std::string pins() {
     return std::string("/sys/fs/bpf/sluice/") + SLUICE_LAYOUT + "/" + std::to_string(*sys::netns_cookie());
   }
-  // Another file system is mounted over the one that has the pins, until this goes.
-  class Hidden {
-   public:
-    Hidden() { EXPECT_EQ(::mount("bpf", "/sys/fs/bpf", "bpf", 0, nullptr), 0); }
-    ~Hidden() { EXPECT_EQ(::umount("/sys/fs/bpf"), 0); }
-    Hidden(const Hidden&) = delete;
-    Hidden& operator=(const Hidden&) = delete;
-  };
   static std::uint32_t program_on_client() {
     const auto devices = sys::list_devices();
     EXPECT_TRUE(devices);
@@ -54,6 +46,11 @@ class LostTables : public Traffic {
     EXPECT_EQ(applied.error().sys_errno, 0) << "it is no refusal of ip_vs";
     EXPECT_THAT(applied.error().what, HasSubstr("`sluice cleanup`"));
   }
+  Presence presence() {
+    const auto presence = engine_->presence();
+    EXPECT_TRUE(presence) << presence.error().what;
+    return presence ? *presence : Presence::kServes;
+  }
   void replace_rules() {
     const auto written = engine_->service_rules()->replace({.family = Family::kIPv4}, {{{kKey, 0}}, {}, {}});
     ASSERT_TRUE(written) << written.error().what;
@@ -65,7 +62,7 @@ class LostTables : public Traffic {
 TEST_F(LostTables, OnesThatAreOutOfSightAreLeftAloneByASingleChange) {
   const std::uint32_t program = program_on_client();
   {
-    const Hidden hidden;
+    const HiddenPins hidden;
     forget();
     EXPECT_TRUE(EbpfEngine::in_use());
     expect_refusal_of({AddVirtualServer{VirtualServer::of(kKey)}});
@@ -86,7 +83,7 @@ TEST_F(LostTables, OnesThatAreOutOfSightAreLeftAloneByASingleChange) {
 TEST_F(LostTables, WhoeverReplacesEverythingTakesTheirPlace) {
   const std::uint32_t program = program_on_client();
   {
-    const Hidden hidden;
+    const HiddenPins hidden;
     forget();
     replace_rules();
     EXPECT_NE(program_on_client(), program);
@@ -103,18 +100,65 @@ TEST_F(LostTables, WhoeverReplacesEverythingTakesTheirPlace) {
 
 TEST_F(LostTables, OnesThatAreOutOfSightLeaveTheNodeWithTheirPrograms) {
   {
-    const Hidden hidden;
+    const HiddenPins hidden;
     forget();
-    const auto idle = engine_->idle();
-    ASSERT_TRUE(idle);
-    EXPECT_TRUE(*idle) << "nobody can change what they serve";
+    EXPECT_EQ(presence(), Presence::kOutOfSight);
     const auto left = engine_->leave_node();
     ASSERT_TRUE(left) << left.error().what;
     EXPECT_EQ(program_on_client(), 0U);
     EXPECT_FALSE(EbpfEngine::in_use());
+    EXPECT_EQ(presence(), Presence::kNone);
     engine_.reset();
   }
   forget();
+}
+
+TEST_F(LostTables, OnesThatServedServicesAreADataPlanes) {
+  ASSERT_TRUE(engine_->service_rules()->replace({.family = Family::kIPv4}, {{}, {}, {kKey.address}}));
+  ASSERT_TRUE(engine_->service_rules()->clear(Family::kIPv4));
+  const HiddenPins hidden;
+  forget();
+  EXPECT_EQ(presence(), Presence::kIdle) << "its device is there";
+  ASSERT_TRUE(engine_->leave_node());
+  EXPECT_EQ(presence(), Presence::kNone);
+  engine_.reset();
+}
+
+// In tables without the others' rules these would not be served.
+TEST_F(LostTables, OneChangeOfRulesMakesNoNewOnes) {
+  replace_rules();
+  ASSERT_TRUE(EbpfEngine::remove());
+  const auto changed = engine_->service_rules()->change(Family::kIPv4, {{{kKey, 0}}, {}, {}}, {});
+  ASSERT_FALSE(changed);
+  EXPECT_EQ(changed.error().code, Errc::kUnavailable);
+  EXPECT_FALSE(EbpfEngine::in_use());
+  EXPECT_FALSE(*engine_->service_rules()->intact({.family = Family::kIPv4}));
+}
+
+// Whichever pin is lost.
+TEST_F(LostTables, AreWholeAgainAfterEverythingWasReplaced) {
+  std::vector<std::string> names;
+  for (const auto& pin : std::filesystem::directory_iterator(pins())) names.push_back(pin.path().filename().string());
+  EXPECT_GT(names.size(), 25U);
+  const UniqueFd server = receiver({ip("10.2.0.1"), 5353});
+  std::uint16_t port = 4001;
+  for (const std::string& name : names) {
+    SCOPED_TRACE(name);
+    replace_rules();
+    EXPECT_TRUE(*engine_->service_rules()->intact({.family = Family::kIPv4}));
+    engine_.reset();
+    ASSERT_TRUE(std::filesystem::remove(pins() + "/" + name));
+    forget();
+    EXPECT_FALSE(*engine_->service_rules()->intact({.family = Family::kIPv4}));
+    replace_rules();
+    EXPECT_TRUE(*engine_->service_rules()->intact({.family = Family::kIPv4}));
+    if (!engine_->find(kKey)) serve(kKey, "rr", {masqueraded("10.2.0.1", 5353)});
+    EXPECT_TRUE(std::filesystem::exists(pins() + "/" + name));
+    UniqueFd client;
+    net_.as_client([&] { client = bound_socket(SOCK_DGRAM, {ip("10.1.0.1"), port++}); });
+    send_to(client, name, {kKey.address, kKey.port});
+    EXPECT_EQ(receive(server).text, name);
+  }
 }
 
 TEST_F(LostTables, IncompleteOnesAreInUseAndAreMadeAgainByWhoeverReplacesEverything) {
@@ -122,7 +166,7 @@ TEST_F(LostTables, IncompleteOnesAreInUseAndAreMadeAgainByWhoeverReplacesEveryth
   ASSERT_TRUE(std::filesystem::remove(pins() + "/sluice_pool"));
   forget();
   EXPECT_TRUE(EbpfEngine::in_use());
-  EXPECT_TRUE(*engine_->idle());
+  EXPECT_EQ(presence(), Presence::kOutOfSight);
   expect_refusal_of({AddVirtualServer{VirtualServer::of(kKey)}});
   replace_rules();
   serve(kKey, "rr", {masqueraded("10.2.0.1", 5353)});
@@ -140,6 +184,10 @@ TEST_F(LostTables, ThoseOfAnotherLayoutAreRemovedToo) {
   EXPECT_FALSE(std::filesystem::exists(others));
   EXPECT_FALSE(EbpfEngine::in_use());
   std::filesystem::create_directories(others);
+  EXPECT_FALSE(EbpfEngine::in_use()) << "nothing is in it";
+  const auto map = sys::make_bpf_array("any", 8, 1);
+  ASSERT_TRUE(map);
+  ASSERT_TRUE(sys::replace_pinned_bpf(map->get(), others + "/any"));
   EXPECT_TRUE(EbpfEngine::in_use());
 }
 

@@ -218,20 +218,20 @@ Result<> describe_devices(const Tables& tables) {
   return {};
 }
 
-Result<Tables*> EbpfRules::make(bool with_device) {
+Result<Tables*> EbpfRules::make(bool anew, bool with_device) {
   int device = 0;
   // Before the programs are put on every device.
   if (with_device) {
     SLUICE_TRY(device, OwnDevice::ensure());
   }
-  SLUICE_TRY(Tables* const tables, make_());
+  SLUICE_TRY(Tables* const tables, source_.make(anew));
   if (with_device)
     __atomic_store_n(&tables->settings().own_device, static_cast<std::uint32_t>(device), __ATOMIC_RELEASE);
   return tables;
 }
 
 Result<std::size_t> EbpfRules::replace(const RuleSettings& settings, const RuleElements& wanted) {
-  SLUICE_TRY(Tables* const tables, make(!wanted.addresses.empty()));
+  SLUICE_TRY(Tables* const tables, make(true, !wanted.addresses.empty()));
   SLUICE_TRY(const sys::FileLock lock, tables->lock());
   SLUICE_TRY(const RuleElements live, elements_in(*tables, settings.family));
   SLUICE_TRY(std::size_t written, add_elements(*tables, wanted.rules, wanted.allowed));
@@ -245,7 +245,12 @@ Result<std::size_t> EbpfRules::replace(const RuleSettings& settings, const RuleE
 }
 
 Result<std::size_t> EbpfRules::change(Family family, const RuleElements& add, const RuleElements& remove) {
-  SLUICE_TRY(Tables* const tables, make(!add.addresses.empty()));
+  SLUICE_TRY(Tables * tables, source_.find());
+  // In new ones all the others would be missing.
+  if (tables == nullptr)
+    return fail(Errc::kUnavailable,
+                "ipvs: the rules of Services were taken out of the kernel, with all tables of the engine ebpf");
+  SLUICE_TRY(tables, make(false, !add.addresses.empty()));
   SLUICE_TRY(const sys::FileLock lock, tables->lock());
   SLUICE_TRY(std::size_t written, add_elements(*tables, add.rules, add.allowed));
   SLUICE_TRY(const std::size_t removed, remove_elements(*tables, remove.rules, remove.allowed));
@@ -254,7 +259,7 @@ Result<std::size_t> EbpfRules::change(Family family, const RuleElements& add, co
 }
 
 Result<> EbpfRules::retire(Family family) {
-  SLUICE_TRY(Tables* const tables, find_());
+  SLUICE_TRY(Tables* const tables, source_.find());
   if (tables == nullptr) return {};
   SLUICE_TRY(const sys::FileLock lock, tables->lock());
   __atomic_fetch_or(&tables->settings().rules[index_of(family)], SLUICE_RULES_RETIRING, __ATOMIC_RELEASE);
@@ -263,7 +268,7 @@ Result<> EbpfRules::retire(Family family) {
 
 Result<> EbpfRules::clear(Family family) {
   SLUICE_CHECK_OK(device_.replace(family, {}));
-  SLUICE_TRY(Tables* const tables, find_());
+  SLUICE_TRY(Tables* const tables, source_.find());
   if (tables == nullptr) return {};
   SLUICE_TRY(const sys::FileLock lock, tables->lock());
   SLUICE_TRY(const RuleElements live, elements_in(*tables, family));
@@ -273,7 +278,7 @@ Result<> EbpfRules::clear(Family family) {
 }
 
 Result<RuleElements> EbpfRules::read(Family family) {
-  SLUICE_TRY(Tables* const tables, find_());
+  SLUICE_TRY(Tables* const tables, source_.find());
   if (tables == nullptr) return RuleElements{};
   SLUICE_TRY(const sys::FileLock lock, tables->lock());
   SLUICE_TRY(RuleElements there, elements_in(*tables, family));
@@ -282,8 +287,8 @@ Result<RuleElements> EbpfRules::read(Family family) {
 }
 
 Result<bool> EbpfRules::intact(const RuleSettings& settings) {
-  SLUICE_TRY(Tables* const tables, find_());
-  if (tables == nullptr) return false;
+  SLUICE_TRY(Tables* const tables, source_.find());
+  if (tables == nullptr || !tables->current()) return false;
   if (settings_in(tables->settings(), index_of(settings.family)) != settings_of(settings)) return false;
   if (tables->settings().own_device != 0) {
     SLUICE_TRY(const bool device, OwnDevice::intact());
@@ -291,7 +296,8 @@ Result<bool> EbpfRules::intact(const RuleSettings& settings) {
   }
   SLUICE_TRY(const Programs programs, tables->programs());
   SLUICE_TRY(const Coverage found, coverage(programs));
-  return found.without.empty();
+  return std::ranges::all_of(found.without,
+                             [this](const sys::Device& device) { return source_.refused_by(device.index); });
 }
 
 }  // namespace sluice::ipvs::ebpf

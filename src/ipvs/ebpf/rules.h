@@ -12,9 +12,14 @@ namespace sluice::ipvs::ebpf {
 
 class EbpfRules : public ServiceRules {
  public:
-  // The tables are the engine's. `find` gives null where nothing was made yet; `make` makes everything that packets need.
-  using TablesSource = std::function<Result<Tables*>()>;
-  EbpfRules(TablesSource find, TablesSource make) : find_(std::move(find)), make_(std::move(make)) {}
+  // The tables are the engine's.
+  struct Source {
+    std::function<Result<Tables*>()> find;  // null where there are none
+    std::function<Result<Tables*>(bool anew)>
+        make;                                    // with everything that packets need; `anew`: what is served follows
+    std::function<bool(int device)> refused_by;  // that device does not take the programs
+  };
+  explicit EbpfRules(Source source) : source_(std::move(source)) {}
 
   Result<std::size_t> replace(const RuleSettings& settings, const RuleElements& wanted) override;
   Result<std::size_t> change(Family family, const RuleElements& add, const RuleElements& remove) override;
@@ -27,10 +32,9 @@ class EbpfRules : public ServiceRules {
 
  private:
   // Everything that packets need, the device too where there are addresses for it.
-  Result<Tables*> make(bool with_device);
+  Result<Tables*> make(bool anew, bool with_device);
 
-  TablesSource find_;
-  TablesSource make_;
+  Source source_;
   OwnDevice device_;
 };
 

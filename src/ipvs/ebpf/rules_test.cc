@@ -182,9 +182,9 @@ TEST_P(EachFamilysRules, LeaveNewConnectionsToAnotherModeOnceRetired) {
 TEST_F(Rules, NothingIsServedBySettingsAlone) {
   replace(marked(Family::kIPv4), {});
   replace(marked(Family::kIPv6), {});
-  const auto idle = engine_->idle();
-  ASSERT_TRUE(idle) << idle.error().what;
-  EXPECT_TRUE(*idle);
+  const auto presence = engine_->presence();
+  ASSERT_TRUE(presence) << presence.error().what;
+  EXPECT_EQ(*presence, Presence::kIdle);
 }
 
 TEST_P(EachFamilysRules, LetOnlyAllowedSourcesIn) {

@@ -26,6 +26,13 @@ constexpr std::uint32_t kConnectionsMax = 1U << 20;
 constexpr std::array kPrograms{"sluice_ingress", "sluice_egress", "sluice_ingress_l3", "sluice_egress_l3",
                                "sluice_start_sweep"};
 
+// That this version's programs share. Those of another version may have fewer.
+constexpr std::array kMaps{"sluice_settings",   "sluice_pool",        "sluice_line",     "sluice_cell",
+                           "sluice_real",       "sluice_count",       "sluice_estimate", "sluice_service",
+                           "sluice_connection", "sluice_bucket",      "sluice_free",     "sluice_drop",
+                           "sluice_known",      "sluice_service_id",  "sluice_rule",     "sluice_allowed",
+                           "sluice_device",     "sluice_destination", "sluice_fragment", "sluice_timer"};
+
 // FNV-1a: which programs these are. Not 0.
 std::uint64_t image_hash() {
   std::uint64_t hash = 0xcbf29ce484222325;
@@ -113,27 +120,20 @@ Result<std::optional<Tables>> Tables::find() {
   const auto file_system = sys::find_bpf_file_system();
   if (!file_system) return std::optional<Tables>{};
   SLUICE_TRY(const std::string folder, Tables::folder_in(*file_system));
-  std::error_code error;
-  if (!std::filesystem::exists(folder + "/sluice_settings", error)) return std::optional<Tables>{};
   Tables tables(folder);
   SLUICE_TRY(const bool complete, tables.open_all_maps());
   // Otherwise their maker did not get to the end, or a part of them was taken away.
   if (!complete || tables.settings().changes == 0) return std::optional<Tables>{};
-  SLUICE_CHECK_OK(tables.follow());
   return std::optional<Tables>(std::move(tables));
 }
 
 Result<Tables> Tables::make() {
   SLUICE_TRY(const std::string folder, sys::make_netns_pins(SLUICE_LAYOUT));
-  std::error_code error;
   Tables tables(folder);
   SLUICE_TRY(const sys::FileLock lock, tables.lock());
-  if (std::filesystem::exists(folder + "/sluice_settings", error)) {
-    SLUICE_TRY(const bool complete, tables.open_all_maps());
-    if (!complete) SLUICE_CHECK_OK(tables.begin_again());
-  }
-  if (tables.settings_.elements<sluice_settings>().empty() || tables.settings().program_hash != image_hash())
-    SLUICE_CHECK_OK(tables.load_programs());
+  SLUICE_TRY(const bool complete, tables.open_all_maps());
+  if (!complete) SLUICE_CHECK_OK(tables.begin_again());
+  if (!complete || !tables.current_programs()) SLUICE_CHECK_OK(tables.load_programs());
   SLUICE_CHECK_OK(tables.initialise());
   SLUICE_CHECK_OK(tables.follow());
   return tables;
@@ -162,16 +162,27 @@ Result<> Tables::open_maps() {
 
 Result<bool> Tables::open_all_maps() {
   const auto opened = open_maps();
-  if (opened) return true;
-  return opened.error().code == Errc::kNotFound ? Result<bool>(false) : tl::unexpected(opened.error());
+  if (!opened) return opened.error().code == Errc::kNotFound ? Result<bool>(false) : tl::unexpected(opened.error());
+  const auto is_pinned = [this](const char* map) { return sys::pinned_bpf_number(folder_ + "/" + map) != 0; };
+  if (settings().program_hash == image_hash() && !std::ranges::all_of(kMaps, is_pinned)) return false;
+  // A process that adds elements makes their chunk before it counts them.
+  const sluice_settings& s = settings();
+  const std::uint32_t services_used = __atomic_load_n(&s.services, __ATOMIC_ACQUIRE);
+  const std::uint32_t reals_used = __atomic_load_n(&s.reals, __ATOMIC_ACQUIRE);
+  const std::uint32_t lines_used = __atomic_load_n(&s.lines, __ATOMIC_ACQUIRE);
+  const std::uint32_t connections_used = __atomic_load_n(&pool().end, __ATOMIC_ACQUIRE);
+  SLUICE_CHECK_OK(follow());
+  return services.size() >= services_used && lines.size() >= lines_used && connections.size() >= connections_used &&
+         (reals_used <= 1 || std::min({reals.size(), cells.size(), counts.size(), estimates.size()}) >= reals_used);
 }
 
-// Without one of them the others have no meaning.
+// Without one of them the others have no meaning. Programs that are on devices keep theirs until these are replaced.
 Result<> Tables::begin_again() {
   *this = Tables(std::string(folder_));
   std::error_code error;
   std::vector<std::filesystem::path> pins;
-  for (const auto& pin : std::filesystem::directory_iterator(folder_, error)) pins.push_back(pin.path());
+  for (std::filesystem::directory_iterator pin(folder_, error), end; !error && pin != end; pin.increment(error))
+    pins.push_back(pin->path());
   for (const std::filesystem::path& pin : pins) {
     if (!error) std::filesystem::remove(pin, error);
   }
@@ -242,9 +253,15 @@ bool Tables::pinned() const {
   return pin_ != 0 && sys::pinned_bpf_number(folder_ + "/sluice_settings") == pin_;
 }
 
-bool Tables::current() const {
+bool Tables::current_programs() const {
   static const std::uint64_t hash = image_hash();
-  return settings().changes != 0 && settings().program_hash == hash;
+  return settings().program_hash == hash && std::ranges::all_of(kPrograms, [this](const char* program) {
+           return sys::pinned_bpf_number(folder_ + "/" + program) != 0;
+         });
+}
+
+bool Tables::current() const {
+  return settings().changes != 0 && current_programs();
 }
 
 Result<std::uint32_t> Tables::service_id(const sluice_service_key& key) const {

@@ -83,7 +83,7 @@ class Tables {
   [[nodiscard]] bool should_grow() const;
   // Whether these are still the ones that are pinned.
   [[nodiscard]] bool pinned() const;
-  // Whether the programs are of this version.
+  // Whether all programs are pinned, in this version.
   [[nodiscard]] bool current() const;
 
   // The id of a virtual server, 0 for none.
@@ -104,8 +104,9 @@ class Tables {
   explicit Tables(const std::string& folder);
   static Result<std::string> folder_in(const std::string& file_system);
   Result<> open_maps();
-  // Whether every one of them is there.
+  // Whether every one of them is there, with all chunks that are in use.
   Result<bool> open_all_maps();
+  [[nodiscard]] bool current_programs() const;
   // Removes those that are there. The caller holds the lock.
   Result<> begin_again();
   Result<> load_programs();

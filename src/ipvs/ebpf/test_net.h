@@ -35,6 +35,15 @@ inline void mount_own_bpf_file_system() {
   ASSERT_TRUE(mounted);
 }
 
+// Another file system is mounted over the one that has the pins, until this goes.
+class HiddenPins {
+ public:
+  HiddenPins() { EXPECT_EQ(::mount("bpf", "/sys/fs/bpf", "bpf", 0, nullptr), 0); }
+  ~HiddenPins() { EXPECT_EQ(::umount("/sys/fs/bpf"), 0); }
+  HiddenPins(const HiddenPins&) = delete;
+  HiddenPins& operator=(const HiddenPins&) = delete;
+};
+
 class TestNet {
  public:
   TestNet() : client_("slc" + std::to_string(::getpid())), server_("sls" + std::to_string(::getpid())) {

@@ -7,6 +7,7 @@
 
 #include "ipvs/ebpf/hooks.h"
 #include "ipvs/ebpf/test_traffic.h"
+#include "sys/bpf_place.h"
 
 namespace sluice::ipvs::ebpf {
 namespace {
@@ -44,7 +45,7 @@ TEST_F(Work, CountsConnectionsDevicesAndDroppedPackets) {
   serve(direct, "rr", {real});
   EXPECT_EQ(work().connections, 0U);
   EXPECT_EQ(work().connections_max, 1U << 20);
-  EXPECT_EQ(work().devices, 4U) << "lo, client, server, eth0";
+  EXPECT_EQ(work().devices, sys::list_devices()->size());
   EXPECT_THAT(work().devices_without, IsEmpty());
   EXPECT_EQ(dropped("forward_method"), 0U);
   const UniqueFd server = receiver({ip("10.2.0.1"), 5353});
@@ -62,16 +63,56 @@ TEST_F(Work, CountsConnectionsDevicesAndDroppedPackets) {
 TEST_F(Work, NamesTheDevicesThatHaveNotTheProgramsWithTheReason) {
   serve(kKey, "rr", {masqueraded("10.2.0.1", 5353)});
   run({"tc", "filter", "del", "dev", "server", "egress"});
-  EXPECT_EQ(work().devices, 3U);
+  EXPECT_EQ(work().devices, sys::list_devices()->size() - 1);
   EXPECT_THAT(work().devices_without, ElementsAre("server"));
   // Its blocks are shared, and can only be changed by their numbers.
   run({"ip", "link", "add", "odd0", "type", "bridge"});
   run({"tc", "qdisc", "add", "dev", "odd0", "ingress_block", "7", "egress_block", "8", "clsact"});
-  EXPECT_FALSE(engine_->tend());
-  EXPECT_THAT(work().devices_without, ElementsAre("server", AllOf(StartsWith("odd0 ("), HasSubstr("shared"))));
-  run({"ip", "link", "del", "odd0"});
-  ASSERT_TRUE(engine_->tend());
-  EXPECT_THAT(work().devices_without, IsEmpty()) << "after a failure every device is looked at";
+  run({"ip", "link", "add", "even0", "type", "bridge"});
+  const auto tended = engine_->tend();
+  ASSERT_TRUE(tended) << tended.error().what;
+  const auto odd = AllOf(StartsWith("odd0 ("), HasSubstr("shared"));
+  EXPECT_THAT(work().devices_without, ElementsAre("server", odd)) << "the others get theirs";
+  EXPECT_THAT(engine_->take_complaints(), ElementsAre(AllOf(StartsWith("device odd0 "), HasSubstr("shared"))));
+  EXPECT_TRUE(*engine_->tend());
+  EXPECT_THAT(engine_->take_complaints(), IsEmpty());
+  // What comes later has to replace all, and is not kept from it.
+  const auto written = engine_->service_rules()->replace({.family = Family::kIPv4}, {});
+  ASSERT_TRUE(written) << written.error().what;
+  EXPECT_THAT(work().devices_without, ElementsAre(odd));
+  EXPECT_TRUE(*engine_->service_rules()->intact({.family = Family::kIPv4}));
+  // No message of the kernel reports this.
+  run({"tc", "qdisc", "del", "dev", "odd0", "clsact"});
+  for (int i = 0; i < kTestPatience_s * 100 && !work().devices_without.empty(); ++i) {
+    ASSERT_TRUE(engine_->tend());
+    ::usleep(10000);
+  }
+  EXPECT_THAT(work().devices_without, IsEmpty());
+}
+
+// As the plugin "bandwidth" of the CNI makes it on a pod's device.
+TEST_F(Work, ADeviceWithoutAHookForEgressKeepsTheProgramForIngress) {
+  run({"ip", "link", "add", "odd0", "type", "bridge"});
+  run({"tc", "qdisc", "add", "dev", "odd0", "ingress"});
+  serve(kKey, "rr", {masqueraded("10.2.0.1", 5353)});
+  const std::string at_ingress = run({"tc", "filter", "show", "dev", "odd0", "ingress"});
+  EXPECT_THAT(at_ingress, HasSubstr("sluice_ingress"));
+  EXPECT_THAT(work().devices_without, ElementsAre(AllOf(StartsWith("odd0 ("), HasSubstr("egress"))));
+  const auto written = engine_->service_rules()->replace({.family = Family::kIPv4}, {});
+  ASSERT_TRUE(written) << written.error().what;
+  EXPECT_EQ(run({"tc", "filter", "show", "dev", "odd0", "ingress"}), at_ingress);
+  EXPECT_TRUE(*engine_->service_rules()->intact({.family = Family::kIPv4}));
+  ASSERT_TRUE(EbpfEngine::remove());
+  EXPECT_EQ(run({"tc", "filter", "show", "dev", "odd0", "ingress"}), "");
+}
+
+TEST_F(Work, IsShownWithoutDevicesWhereProgramsAreMissing) {
+  serve(kKey, "rr", {masqueraded("10.2.0.1", 5353)});
+  const std::string pins =
+      std::string("/sys/fs/bpf/sluice/") + SLUICE_LAYOUT + "/" + std::to_string(*sys::netns_cookie());
+  ASSERT_EQ(::unlink((pins + "/sluice_ingress").c_str()), 0);
+  EXPECT_EQ(work().connections_max, 1U << 20);
+  EXPECT_THAT(work().devices_unknown, HasSubstr("sluice_ingress"));
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "ipvs/ebpf/test_traffic.h"
 #include "ipvs/text/ipvsadm.h"
@@ -145,7 +146,7 @@ TEST_F(EbpfIpvsadm, ReasonsThatAreNotIpVsAreInTheEnginesWords) {
   EXPECT_FALSE(ebpf::EbpfEngine::in_use()) << "there was nothing to change";
   ipvsadm("-A -t 10.0.0.1:80");
   engine_.reset();
-  ASSERT_EQ(::mount("bpf", "/sys/fs/bpf", "bpf", 0, nullptr), 0);
+  std::optional<ebpf::HiddenPins> hidden(std::in_place);
   for (const char* line :
        {"-A -t 10.0.0.1:81", "-D -t 10.0.0.1:80", "-L -n", "-L -n -c", "-S", "-C", "-Z", "-R", "--set 1 1 1"}) {
     const Outcome outcome = run_program(&text::run_ipvsadm, line);
@@ -153,7 +154,7 @@ TEST_F(EbpfIpvsadm, ReasonsThatAreNotIpVsAreInTheEnginesWords) {
     EXPECT_EQ(outcome.err.find("Can't initialize ipvs: the programs of the engine ebpf are on "), 0U)
         << line << ": " << outcome.err;
   }
-  ASSERT_EQ(::umount("/sys/fs/bpf"), 0);
+  hidden.reset();
   EXPECT_NE(ipvsadm("-L -n").find("10.0.0.1:80"), std::string::npos);
 }
 
