@@ -52,10 +52,10 @@ class ControlLoopReportTest : public LoopFixture {
 TEST_F(ControlLoopReportTest, AFamilyThatCannotBeProgrammedTurnsUnhealthyUntilItCan) {
   start_with_web();
   EXPECT_TRUE(health_.healthy());
-  v4().failures = 3;
+  v4().failures = 4;  // the partial sync, and full ones after 1, 31 and 61 seconds
   post(with({}, {web_slice({"10.1.0.2"})}));
   step();
-  for (int i = 0; i < 61; ++i) step_after(1s);
+  for (int i = 0; i < 62; ++i) step_after(1s);
   EXPECT_FALSE(health_.healthy());
   for (int i = 0; i < 30; ++i) step_after(1s);
   EXPECT_EQ(v4().failures, 0);

@@ -275,10 +275,14 @@ Plane::Turn Plane::retry_refused(const plan::Planner& planner) {
   return turn;
 }
 
+// Some other program's hand, mostly, or a lost reply: a full sync is likely to succeed where a partial one has failed, and the change must not wait
+// for it. One that fails itself is not repeated so soon.
 void Plane::failed(const dataplane::Changes& changes, const Error& error, double seconds) {
+  if (!changes.full) runner_.request();
+  const Clock::SteadyTime now = context_.clock.steady_now();
+  const auto next = runner_.next_run().value_or(now) - now;
   SLUICE_LOG_ERROR("Sync failed", {"ipFamily", to_string(family_)}, {"dataPlane", data_plane_->name()},
-                   {"retryingTime", fmt::format("{}s", to_seconds(context_.settings.sync_period))},
-                   {"full", changes.full}, {"err", error.what});
+                   {"retryingTime", fmt::format("{}s", to_seconds(next))}, {"full", changes.full}, {"err", error.what});
   context_.metrics.add_sync_failure(family_, data_plane_->name(), !changes.full);
   need_full_ = true;
   const MutexLock lock(mutex_);
