@@ -195,7 +195,7 @@ Result<> NftablesDataPlane::commit_apart(const Unit& unit, const Error& error, R
         continue;
       }
       const Error& why = committed.error();
-      if (why.code == Errc::kPermission || sys::nft_outcome_unknown(why)) return tl::unexpected(why);
+      if (concerns_all(why, false) || sys::nft_outcome_unknown(why)) return tl::unexpected(why);
       if (!means_surprise(committed.error())) each.error = committed.error();
       refused.push_back(std::move(each));
     }

@@ -267,6 +267,33 @@ TEST(Unremoved, AnAddressIsGivenUpByAPortWithAffinityThatKeepsItsClients) {
   });
 }
 
+// The kernel runs out of memory when the two are tried apart.
+TEST(Unremoved, DistressIsNoFaultOfPortsThatShareAnAddress) {
+  in_fresh_netns([] {
+    Hand hand;
+    const auto plane = open_plane(hand);
+    model::Service wanted = service(0);
+    const Port after = port_of(wanted, endpoints(2));
+    wanted.external_ips = {ip("192.0.2.77")};
+    const Port before = port_of(wanted, endpoints(2));
+    const Port heir = port_of(make_service("heir", {service_port("p", 80)}, {"192.0.2.77"}), {"10.1.9.9"});
+    must_apply(*plane, full({before, port(1)}));
+    bool together = true;
+    hand.refusal = [&](const sys::NftBatch& batch) -> std::optional<Error> {
+      auto refused = refuse_address(batch, "10.1.9.9");
+      if (!refused || std::exchange(together, false)) return refused;
+      return Error{Errc::kUnavailable, "nftables: no memory", ENOMEM};
+    };
+    Changes changes;
+    changes.ports = {{nullptr, heir}, {before, after}};
+    const auto applied = plane->apply(changes);
+    ASSERT_FALSE(applied);
+    EXPECT_THAT(applied.error().what, HasSubstr("no memory"));
+    hand.refusal = [](const auto&) { return std::nullopt; };
+    EXPECT_THAT(must_apply(*plane, full({heir, after, port(1)})).refused, IsEmpty());
+  });
+}
+
 bool deletes_chain(const sys::NftBatch& batch, const std::string& name) {
   const auto data = batch.bytes();
   for (std::size_t at = 0; at + sizeof(nlmsghdr) <= data.size();) {
