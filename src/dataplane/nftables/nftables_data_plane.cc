@@ -378,9 +378,7 @@ Result<> NftablesDataPlane::retire() {
 
 std::vector<std::pair<std::string, std::size_t>> NftablesDataPlane::rules_by_table() const {
   if (!applied_) return {};
-  std::size_t rules = fixed_.rules.size();
-  for (const auto& [name, part] : parts_.chains()) rules += part.rules.count;
-  return {{"nat", rules}};
+  return {{"nat", fixed_.rules.size() + parts_.rules()}};
 }
 
 }  // namespace sluice::dataplane::nftables

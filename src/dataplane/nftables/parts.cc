@@ -42,6 +42,7 @@ void Parts::assign(const sys::NftTable& table, const std::vector<sys::NftChain>&
 
 void Parts::clear() {
   chains_.clear();
+  rules_ = 0;
   sets_.clear();
   idle_ = PartNames{};
 }
@@ -58,6 +59,7 @@ bool Parts::has(const sys::NftSet& set) const {
 
 void Parts::put(LiveChain chain) {
   LiveChain& there = chains_[chain.chain.name];
+  rules_ += chain.rules.count - there.rules.count;
   chain.uses = there.uses;
   there = std::move(chain);
   if (there.uses == 0) idle_.chains.insert(there.chain.name);
@@ -89,7 +91,10 @@ void Parts::give_up(const PartNames& names) {
 
 void Parts::forget(const PartNames& names) {
   for (const std::string& chain : names.chains) {
-    chains_.erase(chain);
+    if (const auto there = chains_.find(chain); there != chains_.end()) {
+      rules_ -= there->second.rules.count;
+      chains_.erase(there);
+    }
     idle_.chains.erase(chain);
   }
   for (const std::string& set : names.sets) {

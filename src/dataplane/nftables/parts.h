@@ -50,6 +50,7 @@ class Parts {
 
   [[nodiscard]] const std::map<std::string, LiveChain>& chains() const { return chains_; }
   [[nodiscard]] const std::map<std::string, LiveSet>& sets() const { return sets_; }
+  [[nodiscard]] std::size_t rules() const { return rules_; }  // in all of them
   [[nodiscard]] bool has_chain(const std::string& name) const { return chains_.contains(name); }
   // Whether it is there with just these rules.
   [[nodiscard]] bool has(const Chain& chain) const;
@@ -64,6 +65,7 @@ class Parts {
  private:
   PartNames idle_;
   std::map<std::string, LiveChain> chains_;
+  std::size_t rules_ = 0;
   std::map<std::string, LiveSet> sets_;
 };
 
