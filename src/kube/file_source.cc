@@ -7,6 +7,7 @@
 // if it is not YAML or JSON or if an object has lost its name, the one object if only that is unusable.
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -38,6 +39,7 @@ constexpr std::chrono::milliseconds kSettle{50};
 constexpr std::chrono::milliseconds kSettleMax{1000};  // if something in the folder is written all the time
 // While the folder is missing, one of its files cannot be read, or one is elsewhere.
 constexpr std::chrono::seconds kLookAgain{5};
+constexpr std::size_t kNamesMax = 10;  // of Nodes, in a message
 constexpr std::uintmax_t kFileBytesMax = 512UL * 1024 * 1024;
 
 // What distinguishes two states of a file without reading it.
@@ -97,7 +99,8 @@ class FileSource : public Source {
       : folder_(std::move(folder)),
         kept_(std::move(kept_folder), folder_),
         hooks_(std::move(hooks)),
-        reader_(std::move(node_name), hooks_),
+        node_name_(std::move(node_name)),
+        reader_(node_name_, hooks_),
         timer_(loop),
         descriptor_(loop) {}
 
@@ -285,6 +288,7 @@ class FileSource : public Source {
         if (!all.slices.emplace(key, slice).second) complain_twice(name, key);
       }
       if (file.contents.node && !all.node) all.node = file.contents.node;
+      all.other_nodes.insert(file.contents.other_nodes.begin(), file.contents.other_nodes.end());
     }
     return all;
   }
@@ -296,6 +300,21 @@ class FileSource : public Source {
     if (!about_twins_.is_new(fmt::format("{} {} {}", key.to_string(), first->first, name))) return;
     SLUICE_LOG_ERROR("An object is in two files, the first file counts", {"object", key.to_string()}, {"file", name},
                      {"first", first->first});
+  }
+
+  // Where the folder has Nodes and none is this one, the name is wrong, most likely. Without any, nothing is missed: only health needs one.
+  void look_for_node(const Contents& all) {
+    if (all.node || all.other_nodes.empty()) {
+      board_.done("node");
+      node_reported_.clear();
+      return;
+    }
+    const std::string names = all.other_nodes.size() > kNamesMax ? fmt::format("more than {}", kNamesMax)
+                                                                 : fmt::format("{}", fmt::join(all.other_nodes, ", "));
+    board_.wait("node", WaitsFor::kNode, node_name_, "the folder has no such Node; it has: " + names);
+    if (std::exchange(node_reported_, names) == names) return;
+    SLUICE_LOG_ERROR("The folder of manifests has no Node of this name; is --hostname-override right?",
+                     {"node", node_name_}, {"known", names});
   }
 
   void publish() {
@@ -321,6 +340,7 @@ class FileSource : public Source {
       update.node = now.node;
       update.node_removed = !now.node;
     }
+    look_for_node(now);
     published_ = std::move(now);
     if (!update.empty()) hooks_.on_update(std::move(update));
   }
@@ -328,6 +348,7 @@ class FileSource : public Source {
   const std::string folder_;
   KeptFiles kept_;
   const SourceHooks hooks_;
+  const std::string node_name_;
   ManifestReader reader_;
   WaitBoard board_;
   boost::asio::steady_timer timer_;
@@ -336,6 +357,7 @@ class FileSource : public Source {
   std::optional<std::chrono::steady_clock::time_point> look_by_;  // set while a look is planned
   std::map<std::string, File> files_;
   Contents published_;
+  std::string node_reported_;           // the names that the folder has instead, as logged
   std::set<std::string> about_folder_;  // complaints, until it can be read again
   Complaints about_entries_;            // that are not files
   Complaints about_twins_;              // objects in two files

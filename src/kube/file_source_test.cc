@@ -497,6 +497,22 @@ TEST_F(FileSourceTest, OnlyKubernetesOwnKindsAndThisNodeCount) {
   EXPECT_TRUE(refused_.empty());
 }
 
+TEST_F(FileSourceTest, ANameThatNoNodeHasIsReportedUntilOneHasIt) {
+  write("a.yaml", "kind: Node\nmetadata: {name: node-c}\n---\nkind: Node\nmetadata: {name: node-b}\n---\n" +
+                      service("web", "10.96.0.1"));
+  start();
+  EXPECT_TRUE(becomes("web=10.96.0.1")) << "Services are served all the same";
+  ASSERT_EQ(source_->waiting().size(), 1U);
+  EXPECT_EQ(source_->waiting().front().words(), "Node \"node-a\": the folder has no such Node; it has: node-b, node-c");
+  write("node.yaml", "kind: Node\nmetadata: {name: node-a}\n");
+  EXPECT_TRUE(run_until([this] { return source_->waiting().empty(); }));
+  fs::remove(folder_ / "node.yaml");
+  EXPECT_TRUE(run_until([this] { return !source_->waiting().empty(); }));
+  fs::remove(folder_ / "a.yaml");
+  EXPECT_TRUE(run_until([this] { return source_->waiting().empty(); }))
+      << "a folder without Nodes is none that misses one";
+}
+
 TEST_F(FileSourceTest, TheNodeComesChangesAndGoes) {
   write("node.yaml", "kind: Node\nmetadata: {name: node-a, labels: {v: '1'}}\n");
   start();

@@ -137,6 +137,8 @@ void ManifestReader::add(Reading& reading, const ManifestText& object, model::Ob
     first = contents.slices.emplace(std::move(key), std::move(*slice)).second;
   } else if (auto* node = std::get_if<model::Node>(&decoded.object); node != nullptr && node->name == node_name_) {
     contents.node = std::move(*node);
+  } else if (node != nullptr) {
+    contents.other_nodes.insert(node->name);
   }
   if (first || !reading.complaints.is_new(name + " twice")) return;
   SLUICE_LOG_ERROR("An object appears twice in a file, the first counts", {"file", reading.file},

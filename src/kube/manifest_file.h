@@ -8,6 +8,7 @@
 #include <istream>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 
 #include "kube/complaints.h"
@@ -22,6 +23,7 @@ struct Contents {
   std::map<model::ObjectKey, model::Service> services;
   std::map<model::ObjectKey, model::EndpointSlice> slices;
   std::optional<model::Node> node;
+  std::set<std::string> other_nodes;  // names
 };
 
 // A file's previous contents. What an earlier process kept is read only if needed.
