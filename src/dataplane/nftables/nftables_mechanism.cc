@@ -7,6 +7,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
+#include <thread>
 #include <utility>
 
 #include "dataplane/nftables/nftables_data_plane.h"
@@ -47,11 +49,14 @@ Result<> probe_once(Family family) {
 
 Result<> NftablesMechanism::probe(Family family) {
   constexpr int kAttemptsMax = 5;
+  std::chrono::milliseconds pause{50};  // twice as long each time: a shortage lasts a moment
   if (family == Family::kIPv6 && ::access("/proc/net/if_inet6", F_OK) != 0)
     return fail(Errc::kUnsupported, "this kernel has no IPv6");
   for (int attempt = 1;; ++attempt) {
     const auto probed = probe_once(family);
     if (probed || probed.error().code != Errc::kUnavailable || attempt == kAttemptsMax) return probed;
+    std::this_thread::sleep_for(pause);
+    pause *= 2;
   }
 }
 
