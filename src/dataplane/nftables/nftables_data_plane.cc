@@ -129,12 +129,6 @@ Result<> NftablesDataPlane::apply_full(const Changes& changes, Run& run) {
   const bool anew = must_write_anew(*run.live);
   const bool over_another = anew && run.live->table();
   run.beginning.emplace(options_.family, kTableName);
-  if (!anew && run.live->table()->dormant) {
-    // By itself: the kernel refuses a new base chain in a transaction that changes the table's flags.
-    run.beginning->wake_table();
-    SLUICE_CHECK_OK(commit({}, run));
-    run.beginning.emplace(options_.family, kTableName);
-  }
   if (over_another) {
     // What was served goes, and what is served comes, in one: no moment without rules.
     run.beginning->delete_table();
@@ -143,6 +137,12 @@ Result<> NftablesDataPlane::apply_full(const Changes& changes, Run& run) {
   }
   cluster_ips_.assign(run.live->unsettled(kClusterIps));
   hairpins_.assign(run.live->unsettled(kHairpins));
+  if (!anew && run.live->table()->dormant) {
+    // By itself: the kernel refuses a new base chain in a transaction that changes the table's flags.
+    run.beginning->wake_table();
+    SLUICE_CHECK_OK(commit({}, run));
+    run.beginning.emplace(options_.family, kTableName);
+  }
   if (!anew) {
     parts_.assign(*run.live->table(), fixed_.chains, fixed_.sets);
     for (const sys::NftSet& set : fixed_.sets) sums_.add(set.name, run.live->all(set.name));
