@@ -28,9 +28,9 @@ bool means_distress(const Error& error) {
   return error.code == Errc::kUnavailable || error.code == Errc::kPermission;
 }
 
-// Whether no part of what was refused is at fault.
+// Whether no part of what was refused is at fault. EBUSY is of an object that another one uses: where there is one unit, of that unit.
 bool concerns_all(const Error& error, bool divisible) {
-  return error.code == Errc::kPermission || (means_distress(error) && !divisible);
+  return error.code == Errc::kPermission || (means_distress(error) && !divisible && error.sys_errno != EBUSY);
 }
 
 // Whether some of it is live: what a full apply has found, or what a partial one removes.

@@ -267,6 +267,26 @@ TEST(Unremoved, AnAddressIsGivenUpByAPortWithAffinityThatKeepsItsClients) {
   });
 }
 
+// Such as a set of another form that a rule of another program uses.
+TEST(Unremoved, WhatIsInUseKeepsNoOtherPortWaiting) {
+  in_fresh_netns([] {
+    Hand hand;
+    const auto plane = open_plane(hand);
+    hand.refusal = [](const sys::NftBatch& batch) -> std::optional<Error> {
+      if (!refuse_address(batch, "10.1.9.9")) return std::nullopt;
+      return Error{Errc::kUnavailable, "nftables: busy", EBUSY};
+    };
+    const Port busy = port_of(make_service("busy", {service_port("p", 80)}, {"10.96.0.99"}), {"10.1.9.9"});
+    const Outcome outcome = must_apply(*plane, full({busy, port(0), port(1)}));
+    ASSERT_EQ(outcome.refused.size(), 1u);
+    EXPECT_EQ(outcome.refused[0].port, busy->key);
+    EXPECT_EQ(outcome.refused[0].reason, "nftables: busy");
+    EXPECT_TRUE(plane->compare(full({port(0), port(1)}))->empty());
+    hand.refusal = [](const auto&) { return std::nullopt; };
+    EXPECT_THAT(must_apply(*plane, change(busy, busy)).refused, IsEmpty());
+  });
+}
+
 // The kernel runs out of memory when the two are tried apart.
 TEST(Unremoved, DistressIsNoFaultOfPortsThatShareAnAddress) {
   in_fresh_netns([] {
