@@ -173,7 +173,8 @@ Result<bool> Tables::open_all_maps() {
   const std::uint32_t connections_used = __atomic_load_n(&pool().end, __ATOMIC_ACQUIRE);
   SLUICE_CHECK_OK(follow());
   return services.size() >= services_used && lines.size() >= lines_used && connections.size() >= connections_used &&
-         (reals_used <= 1 || std::min({reals.size(), cells.size(), counts.size(), estimates.size()}) >= reals_used);
+         (reals_used <= 1 || (std::min({reals.size(), cells.size(), estimates.size()}) >= reals_used &&
+                              counts.size() >= reals_used * s.stripes));
 }
 
 // Without one of them the others have no meaning. Programs that are on devices keep theirs until these are replaced.
