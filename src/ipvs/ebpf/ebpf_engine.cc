@@ -159,7 +159,7 @@ Result<> EbpfEngine::attach_to_new() {
   for (const auto& [index, refusal] : shared_->refused) {
     if (!before.contains(index))
       shared_->complaints.push_back(fmt::format(
-          "device {} does not take the engine's programs, so Services are not served to packets that pass it: {}",
+          "device {} does not take all programs of the engine ebpf, so packets that pass it may miss their Service: {}",
           refusal.device, refusal.why));
   }
   shared_->try_refused_again_ns = now_ns() + kTryRefusedAgain_ns;
