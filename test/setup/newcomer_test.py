@@ -147,8 +147,13 @@ END
 exit 8""")
         status, output = self.machine.run("make", "test")
         self.assertNotEqual(status, 0)
-        self.assertIn("--- the end of bad one:\nbegin\nmiddle\nthe reason\n", output)
-        self.assertIn("failed: bad one\nfailed: bad one\n4 passed, 2 failed", output)
+        self.assertIn("--- the end of bad one (release):\nbegin\nmiddle\nthe reason\n", output)
+        self.assertIn("failed: bad one (release)\nfailed: bad one (release)\n4 passed, 2 failed", output)
+        self.machine.mend("ctest")
+        self.machine.spoil("ctest build/dev", '"$real" "$@"; while [ "$1" != --output-junit ]; do shift; done; echo "<testsuite>" >"$2"; exit 8')
+        status, output = self.machine.run("make", "test")
+        self.assertNotEqual(status, 0)
+        self.assertIn("failed: ctest: tests of build/dev\n4 passed, 1 failed", output)  # a report that ends in the middle
 
     def test_tests_without_kubernetes_count_a_failure_and_say_why(self):
         self.machine.forget()

@@ -71,31 +71,31 @@ def verdict(case):
         return "skipped"
     return "failed"
 
-cases = [case for path in sys.argv[2:] for case in xml.etree.ElementTree.parse(path).iter("testcase")]
+cases = [(case, path) for path in sys.argv[2:] for case in xml.etree.ElementTree.parse(path).iter("testcase")]
 if sys.argv[1] == "count":
-    verdicts = [verdict(case) for case in cases]
+    verdicts = [verdict(case) for case, _ in cases]
     print(*(verdicts.count(each) for each in ("passed", "failed", "skipped")))
 else:
-    failed = [case for case in cases if verdict(case) == "failed"]
-    for case in failed:
-        print(f"--- the end of {case.get('name')}:")
+    failed = [(case, f"{case.get('name')} ({path.rpartition('/')[2].split('-')[1]})") for case, path in cases if verdict(case) == "failed"]
+    for case, name in failed:
+        print(f"--- the end of {name}:")
         for line in (case.findtext("system-out") or "").splitlines()[-12:]:
             print(line[:200])
-    for case in failed:
-        print("failed:", case.get("name"))
+    for _, name in failed:
+        print("failed:", name)
 PYTHON
 }
 
 # suite PRESET WHAT OPTION...: one run of ctest, added to the sums.
 suite() {
-	local preset=$1 what=$2 status=0 run_passed=0 run_failed=0 run_skipped=0 report
+	local preset=$1 what=$2 status=0 run_passed=0 run_failed=0 run_skipped=0 report counts
 	shift 2
 	report=$PWD/build/ctest-$preset-${what// /-}.xml
 	rm -f "$report"
 	run "$suite_limit" "$what of build/$preset" ctest --test-dir "build/$preset" --output-on-failure --no-tests=error \
 		--timeout "$test_limit" --output-junit "$report" -j "$jobs" "$@" || status=$?
-	if [ -s "$report" ]; then
-		read -r run_passed run_failed run_skipped <<<"$(junit count "$report")"
+	if [ -s "$report" ] && counts=$(junit count "$report"); then
+		read -r run_passed run_failed run_skipped <<<"$counts"
 		reports+=("$report")
 	fi
 	# ctest itself may fail: no tests, out of time.
