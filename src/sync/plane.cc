@@ -4,7 +4,8 @@
 //
 // - Frequency. Changes come in bursts; the runner decides when the next sync may begin (runner.h).
 // - Failure. A sync that fails leaves a prefix of its changes live. What was wanted is kept, and the next attempt is a
-//   full one, which reads what is live; it comes after syncPeriod or with the next change, whichever is first.
+//   full one, which reads what is live; it comes as soon as the runner allows, or after syncPeriod where a full one has
+//   failed, unless a change comes before.
 // - Refusal. A Service port that the kernel does not accept stops no other and is retried alone
 //   (refused_ports.h).
 // - What stays. An object that the kernel does not release is no drift; it is tried again by a full sync now and then.
