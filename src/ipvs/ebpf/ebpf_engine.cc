@@ -60,7 +60,8 @@ EbpfEngine::EbpfEngine(std::shared_ptr<SharedTables> shared)
                 SLUICE_CHECK_OK(make(anew));
                 return &*tables_;
               },
-              .refused_by = [this](int device) { return shared_->refused.contains(device); }}) {}
+              .may_lack_programs =
+                  [this](int device) { return !shared_->hooked.empty() && !shared_->hooked.contains(device); }}) {}
 
 Result<std::unique_ptr<Engine>> EbpfEngine::open() {
   SLUICE_CHECK_OK(in_own_words(sys::can_load_bpf()));

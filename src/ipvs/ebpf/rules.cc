@@ -297,7 +297,7 @@ Result<bool> EbpfRules::intact(const RuleSettings& settings) {
   SLUICE_TRY(const Programs programs, tables->programs());
   SLUICE_TRY(const Coverage found, coverage(programs));
   return std::ranges::all_of(found.without,
-                             [this](const sys::Device& device) { return source_.refused_by(device.index); });
+                             [this](const sys::Device& device) { return source_.may_lack_programs(device.index); });
 }
 
 }  // namespace sluice::ipvs::ebpf

@@ -15,9 +15,10 @@ class EbpfRules : public ServiceRules {
   // The tables are the engine's.
   struct Source {
     std::function<Result<Tables*>()> find;  // null where there are none
-    std::function<Result<Tables*>(bool anew)>
-        make;                                    // with everything that packets need; `anew`: what is served follows
-    std::function<bool(int device)> refused_by;  // that device does not take the programs
+    // With everything that packets need; `anew`: all that is served follows.
+    std::function<Result<Tables*>(bool anew)> make;
+    // A device that does not take the programs, or that came after the others got theirs: tend() sees to it.
+    std::function<bool(int device)> may_lack_programs;
   };
   explicit EbpfRules(Source source) : source_(std::move(source)) {}
 

@@ -50,9 +50,11 @@ class Tend : public Traffic {
 };
 
 TEST_F(Tend, GivesNewDevicesTheirPrograms) {
+  replace_rules({});
   tend();
   run({"ip", "link", "add", "new0", "type", "bridge"});
   EXPECT_EQ(program_on("new0"), 0U);
+  EXPECT_TRUE(*engine_->service_rules()->intact({.family = Family::kIPv4})) << "a device that comes is no damage";
   tend();
   EXPECT_NE(program_on("new0"), 0U);
   EXPECT_EQ(program_on("new0"), program_on("client"));
