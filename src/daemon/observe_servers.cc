@@ -13,7 +13,7 @@ ObserveServers::ObserveServers(net::EventLoop& loop, const config::CommandLine& 
                                observe::Metrics& metrics, EventPosts& events)
     : loop_(loop), command_(command), health_(health), metrics_(metrics), events_(events) {}
 
-Result<> ObserveServers::start(const std::vector<IpAddress>& health_check_addresses) {
+Result<> ObserveServers::start() {
   const config::ProxyConfig& config = command_.config;
   if (!config.healthz_bind_address.empty()) {
     SLUICE_TRY(auto healthz, options(config.healthz_bind_address, "healthz", "FailedToStartProxierHealthcheck"));
@@ -21,13 +21,15 @@ Result<> ObserveServers::start(const std::vector<IpAddress>& health_check_addres
   }
   SLUICE_TRY(auto metrics, options(config.metrics_bind_address, "metrics", "FailedToStartMetricServer"));
   SLUICE_TRY(metrics_server_, observe::start_metrics_server(loop_, std::move(metrics), metrics_, pages()));
-  health_checks_.emplace(
-      loop_, health_, health_check_addresses, [this](const observe::HealthCheck& check, const std::string& why) {
-        SLUICE_LOG_ERROR("Failed to start healthcheck", {"service", check.namespace_name + "/" + check.name},
-                         {"port", check.port}, {"err", why});
-        events_.health_check_failed(check, why);
-      });
   return {};
+}
+
+void ObserveServers::answer_health_checks_at(const std::vector<IpAddress>& addresses) {
+  health_checks_.emplace(loop_, health_, addresses, [this](const observe::HealthCheck& check, const std::string& why) {
+    SLUICE_LOG_ERROR("Failed to start healthcheck", {"service", check.namespace_name + "/" + check.name},
+                     {"port", check.port}, {"err", why});
+    events_.health_check_failed(check, why);
+  });
 }
 
 void ObserveServers::sync_health_checks(std::vector<observe::HealthCheck> checks) {

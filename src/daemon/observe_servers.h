@@ -24,8 +24,10 @@ class ObserveServers {
   ObserveServers(net::EventLoop& loop, const config::CommandLine& command, observe::Health& health,
                  observe::Metrics& metrics, EventPosts& events);
   // An error if one must listen at once (bindAddressHardFail) and does not.
-  Result<> start(const std::vector<IpAddress>& health_check_addresses);
-  void sync_health_checks(std::vector<observe::HealthCheck> checks);  // any thread, after start()
+  Result<> start();
+  // The addresses of the health-check node ports, once they are known; called once.
+  void answer_health_checks_at(const std::vector<IpAddress>& addresses);
+  void sync_health_checks(std::vector<observe::HealthCheck> checks);  // any thread, after answer_health_checks_at()
 
  private:
   Result<observe::ServerOptions> options(const std::string& address, const char* name, const char* event_reason);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Two threads: the event loop (sources, HTTP servers, signals), and the control loop, which is the main thread once
-// everything is made. Order of the start, and why: the source first, since the Node has this node's addresses; then
-// kernel settings, data planes and servers; the control loop last, which programs nothing before the source's lists are
-// complete. `sluice status` works from the start on. After the end, of whatever kind, the kernel keeps
-// forwarding by what it was given.
+// everything is made. Order of the start, and why: servers and the source first, since the Node has this node's
+// addresses, and a liveness probe must not kill a proxy that waits for them; then kernel settings and data planes; the
+// control loop last, which programs nothing before the source's lists are complete. `sluice status` works from the
+// start on. After the end, of whatever kind, the kernel keeps forwarding by what it was given.
 #include "daemon/server.h"
 
 #include <fmt/format.h>
@@ -64,6 +64,7 @@ class Server {
     SLUICE_TRY(const std::string node_name, own_node_name(config_));
     SLUICE_TRY(source_, make_object_source(loop_, command_, node_name, source_hooks()));
     start_requests_and_signals(node_name);
+    if (!command_.init_only) SLUICE_CHECK_OK(start_servers(node_name));
     boost::asio::post(loop_, [this] { source_.source->start(); });
     loop_thread_ = std::thread([this] { loop_.run(); });
     SLUICE_LOG_INFO("Sluice starts", {"version", SLUICE_VERSION}, {"node", node_name}, {"source", source_.words});
@@ -82,7 +83,7 @@ class Server {
       return 0;
     }
     apply_oom_score(config_);
-    SLUICE_CHECK_OK(start_servers(node_name));
+    servers_->answer_health_checks_at(health_check_addresses_now(serving_));
     make_control_loop(*node, std::move(planes));
     if (!ending_) control_->run();
     return exit_status_.load();
@@ -135,7 +136,7 @@ class Server {
     health_.explain_unknown_node(
         [this, node_name] { return why_node_is_unknown(*source_.source, source_.words, node_name); });
     servers_.emplace(loop_, command_, health_, metrics_, *events_);
-    auto started = servers_->start(health_check_addresses_now(serving_));
+    auto started = servers_->start();
     if (!started) events_->flush(kLastWords);
     return started;
   }

@@ -249,6 +249,16 @@ class AProxyThatWaits(Start):
         wait_for("the proxy to serve", lambda: self.status().returncode == 0)
         self.assertEqual(json.loads(self.status("-o", "json").stdout)["waitsFor"], [])
 
+    def test_is_alive_to_a_probe_and_not_ready(self):
+        self.start("--manifests", self.manifests, "--detect-local-mode=NodeCIDR")  # which waits for minutes
+        alive = wait_for("livez", lambda: self.answer_of("livez"), seconds=120)
+        self.assertEqual((alive[0], json.loads(alive[1])["healthy"]), (200, True))
+        code, body = wait_for("the reason", lambda: self.answer_of("healthz", "waiting for folder"))
+        self.assertEqual((code, json.loads(body)["nodeEligible"]), (503, False))
+        self.assertEqual(self.answer_of("metrics", port=10249)[0], 200)
+        self.write(OBJECTS, NODE + "spec: {podCIDR: 10.244.0.0/24, podCIDRs: [10.244.0.0/24]}\n")
+        wait_for("readiness", lambda: self.answer_of("healthz")[0] == 200)
+
     def test_for_its_api_server_says_so(self):
         self.start("--kubeconfig", self.kubeconfig("http://127.0.0.1:9"))
         wait_for("the reason", lambda: "refused" in self.status().stdout)
@@ -267,19 +277,21 @@ class AProxyThatWaits(Start):
         self.assertRegex(asked.stdout, rf'(?m)^waiting for Node "node-a" for \d+ s: .*no such Node; {words}')
         self.assertNotIn("assuming loopback", self.log.read_text(), "it is said at once, not after 30 seconds")
         self.assertIn("worker-1, worker-2", self.log.read_text())
-        answer = json.loads(wait_for("healthz", self.healthz_body))
+        answer = json.loads(wait_for("healthz", lambda: self.answer_of("healthz", words))[1])
         self.assertFalse(answer["nodeEligible"])
         self.assertIn(words, answer["nodeProblem"])
         self.assertIn(words, self.status().stdout)
 
-    def healthz_body(self):
+    def answer_of(self, page, words="", port=10256):
+        """Status and body of the page; nothing while no server listens or the body lacks the words."""
         try:
-            with urllib.request.urlopen("http://127.0.0.1:10256/healthz", timeout=60) as answer:
-                return answer.read()
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/{page}", timeout=60) as answer:
+                found = answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
-            return error.read()
+            found = error.code, error.read().decode()
         except OSError:
             return None
+        return found if words in found[1] else None
 
 
 class TheLocalSocket(Start):
