@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""tools/setup/deps.sh with each of its steps failing. apt-get and dpkg are replaced: what is installed is a file of the machine's folder."""
+"""tools/setup/deps.sh with each of its steps failing. apt-get and dpkg are replaced: what is installed is a file of the machine's folder.
+The real apt-get reads its lists, which are the machine's too, and must know the options with which it is asked to install."""
 import signal
 import unittest
 
@@ -8,8 +9,16 @@ from machine import FAIL, FULL, MachineTest, PATIENCE, SLOW
 
 SCRIPT = "tools/setup/deps.sh"
 APT = r'''
+options=()
+for word; do
+	[ "$word" != install ] || break
+	options+=("$word")
+done
 case " $* " in
-*" update "*) echo "lists" >>"$machine/calls" ;;
+*" update "*) echo "lists" >>"$machine/calls"; exec "$real" "$@" ;;
+*" install "*) "$real" "${options[@]}" --simulate install >/dev/null || exit 100 ;;
+esac
+case " $* " in
 *" --simulate "*) echo "Inst something"; [ ! -e "$machine/removes" ] || cat "$machine/removes" ;;
 *" install "*)
 	[ ! -e "$machine/interrupted" ] || { echo "E: dpkg was interrupted, you must manually run 'dpkg --configure -a' to correct the problem." >&2; exit 100; }
@@ -42,7 +51,9 @@ class Deps(MachineTest):
         return output
 
     def test_an_empty_machine(self):
-        self.assertIn("missing", self.assert_done(self.machine.run(SCRIPT)))
+        output = self.assert_done(self.machine.run(SCRIPT))
+        self.assertIn("missing", output)
+        self.assertNotIn("fail", output)
         self.assertEqual(self.machine.calls(), ["lists", "install"])
 
     def test_without_home(self):

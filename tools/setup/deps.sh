@@ -84,19 +84,19 @@ keep_log=
 # shellcheck disable=SC2317 # lib.sh calls it
 clean_up() { [ -n "$keep_log" ] || rm -f "$log"; }
 export LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1
-apt=(bash -c 'exec "$@" 9<&-' apt-get apt-get -q -y --no-install-recommends --fix-broken -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 -o Dpkg::Options::=--force-confold)
+apt=(bash -c 'exec "$@" 9<&-' apt-get apt-get -q -y --no-install-recommends -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 -o Dpkg::Options::=--force-confold)
 
 say "missing ${#missing[@]} Debian packages: ${missing[*]}"
 run_logged "$log" "reading the package lists" "${apt[@]}" --error-on=any update ||
 	say "some package source did not update; continuing with the lists that did"
 
 # No packages are removed. Debian's busybox is the exception: busybox-static is the same program and replaces it.
-plan=$("${apt[@]}" --simulate install "${missing[@]}" 2>&1) || die "apt cannot install them:
+plan=$("${apt[@]}" --fix-broken --simulate install "${missing[@]}" 2>&1) || die "apt cannot install them:
 $plan"
 removals=$(sed -n 's/^Remv \([^ ]*\).*/\1/p' <<<"$plan" | grep -vx busybox | tr '\n' ' ' || true)
 [ -z "$removals" ] || die "apt would remove $removals; install ${missing[*]} by hand"
 
-install() { run_logged "$log" "installing them" "${apt[@]}" install "${missing[@]}"; }
+install() { run_logged "$log" "installing them" "${apt[@]}" --fix-broken install "${missing[@]}"; }
 # After a dpkg that was killed, apt refuses to work until what it left is finished.
 finish_interrupted() { grep -q 'dpkg was interrupted' "$log" && run_logged "$log" "finishing what an interrupted dpkg left" dpkg --configure -a; }
 
