@@ -172,6 +172,24 @@ TEST(BareEngine, ItsOwnWorkIsDoneAsOftenAsItAsks) {
   EXPECT_LT(*next, std::chrono::hours(1));
 }
 
+TEST(BareEngine, ItsOwnWorkIsDoneAlsoWhereADrainFails) {
+  World world;
+  world.engine.describe(kBareEngine);
+  const auto plane = open_plane(world);
+  const plan::PortDraft before = web();
+  expect_applied(*plane, full({before}));
+  set_connections(world, tcp("172.30.0.1", 80), "10.1.0.2", 1);
+  plan::PortDraft after = service_port("shop/web", "172.30.0.1");
+  add_server(after, "10.1.0.3", 8080);
+  expect_applied(*plane, change(&before, &after));
+  world.clock.advance(std::chrono::minutes(30));
+  world.changes_left = 0;
+  const auto tended = plane->tend();
+  ASSERT_FALSE(tended);
+  EXPECT_THAT(tended.error().what, testing::HasSubstr("the process has ended"));
+  EXPECT_EQ(world.engine.tend_calls, 1U);
+}
+
 TEST(BareEngine, WhatItCannotDoIsReportedOnce) {
   World world;
   world.engine.describe(kBareEngine);

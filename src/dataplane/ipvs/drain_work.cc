@@ -40,8 +40,9 @@ Result<std::optional<std::chrono::milliseconds>> IpvsDataPlane::tend() {
   const std::vector<VirtualServerKey> due = drains_.due(now);
   for (const VirtualServerKey& key : due) drains_.looked_at(key, now);
   Run run;
-  SLUICE_CHECK_OK(finish_drains(due, run));
+  const auto finished = finish_drains(due, run);
   std::vector<std::string> problems = run.unremoved;
+  if (!finished) problems.push_back(finished.error().what);
   for (const auto& [port, reasons] : run.refused) problems.insert(problems.end(), reasons.begin(), reasons.end());
   // Whatever the drains met, the engine's own work is done.
   const auto engine = engine_->tend();
