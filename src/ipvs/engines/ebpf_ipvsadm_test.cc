@@ -136,6 +136,19 @@ TEST_F(EbpfIpvsadm, SaysOnceThatItOnlyMasquerades) {
   EXPECT_EQ(std::count(restored.err.begin(), restored.err.end(), '\n'), 1) << restored.err;
 }
 
+TEST_F(EbpfIpvsadm, NamesADeviceThatRefusesAndSucceeds) {
+  run({"ip", "link", "add", "odd0", "type", "bridge"});
+  run({"tc", "qdisc", "add", "dev", "odd0", "ingress"});
+  const Outcome added = run_program(&text::run_ipvsadm, "-A -t 10.0.0.1:80");
+  EXPECT_EQ(added.status, 0);
+  EXPECT_EQ(added.out, "");
+  EXPECT_EQ(added.err.find("device odd0 does not take all programs of the engine ebpf"), 0U) << added.err;
+  EXPECT_EQ(std::count(added.err.begin(), added.err.end(), '\n'), 1) << added.err;
+  const Outcome restored = run_program(&text::run_ipvsadm_restore, "", "-A -t 10.0.0.1:81\n");
+  EXPECT_EQ(restored.status, 0);
+  EXPECT_EQ(run_program(&text::run_ipvsadm, "-L -n").err, "") << "who only looks puts no programs anywhere";
+}
+
 TEST_F(EbpfIpvsadm, ReasonsThatAreNotIpVsAreInTheEnginesWords) {
   const Outcome daemon = run_program(&text::run_ipvsadm, "--start-daemon master --mcast-interface eth0");
   EXPECT_EQ(daemon.status, 255);

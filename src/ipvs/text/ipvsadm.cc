@@ -95,7 +95,7 @@ Result<> has_info(Engine& engine) {
 }
 
 // Opens the engine and passes it on; the status is that of `use`, or of an earlier error. A missing IPVS
-// is reported as often as the original's programs would.
+// is reported as often as the original's programs would. What the engine cannot do in this node is said at the end.
 int with_engine(Invocation invocation, const OpenEngine& open_engine, const Console& console,
                 const std::function<int(const Invocation&, Engine&)>& use, int programs = 1) {
   if (const auto problem = take_engine(invocation)) {
@@ -115,7 +115,9 @@ int with_engine(Invocation invocation, const OpenEngine& open_engine, const Cons
     for (int i = 0; i < programs; ++i) console.err(opening_message(ready.error()) + '\n');
     return kUsage;
   }
-  return use(invocation, **engine);
+  const int status = use(invocation, **engine);
+  for (const std::string& complaint : (*engine)->take_complaints()) console.err(complaint + '\n');
+  return status;
 }
 
 }  // namespace
