@@ -286,6 +286,17 @@ std::string named(const char* doing, const BpfHookPlace& place) {
                      place.interface);
 }
 
+// The kernel has no such kind of queueing discipline or filter: ENOENT. Not kNotFound, which means that the device went.
+tl::unexpected<Error> refused(const char* doing, const BpfHookPlace& place, int error, std::string_view text,
+                              const char* module) {
+  if (error == ENOENT) {
+    return fail(Errc::kUnsupported,
+                fmt::format("bpf: {}: the kernel has no {}, and no such module was found", named(doing, place), module),
+                error);
+  }
+  return failed(named(doing, place), error, reason_in(text));
+}
+
 }  // namespace
 
 Result<std::uint32_t> bpf_program_at(const BpfHookPlace& place) {
@@ -304,12 +315,12 @@ Result<> put_bpf_program(const BpfHookPlace& place, int program_fd) {
   bpf_tc_hook hook = hook_of(place);
   // clsact may be there already, ours or another's: it is never removed.
   if (const int error = bpf_tc_hook_create(&hook); error != 0 && error != -EEXIST)
-    return failed(named("make room for a program", place), -error, reason_in(listening.text()));
+    return refused("make room for a program", place, -error, listening.text(), "sch_ingress");
   bpf_tc_opts options = options_of(place);
   options.prog_fd = program_fd;
   options.flags = BPF_TC_F_REPLACE;
   if (const int error = bpf_tc_attach(&hook, &options); error != 0)
-    return failed(named("put a program", place), -error, reason_in(listening.text()));
+    return refused("put a program", place, -error, listening.text(), "cls_bpf");
   return {};
 }
 

@@ -137,6 +137,7 @@ struct BpfHookPlace {
 };
 // The number of the program that is there, 0 for none. kNotFound: there is no such device.
 Result<std::uint32_t> bpf_program_at(const BpfHookPlace& place);
+// kNotFound: there is no such device. kUnsupported: the kernel has neither clsact nor a filter for BPF.
 Result<> put_bpf_program(const BpfHookPlace& place, int program_fd);
 Result<> remove_bpf_program(const BpfHookPlace& place);  // succeeds if there is none
 

@@ -280,10 +280,13 @@ Result<std::string> make_netns_pins(const std::string& layout) {
   return folder.string();
 }
 
-Result<> remove_netns_pins() {
+namespace {
+
+Result<> remove_pins(bool empty_only) {
   SLUICE_TRY(const auto all, all_pins());
   std::optional<dev_t> own;
   for (const std::filesystem::path& pins : all) {
+    if (empty_only && has_pins(pins)) continue;
     const std::string place = pins.parent_path().parent_path().parent_path().string();
     std::error_code refused;
     std::filesystem::remove_all(pins, refused);
@@ -291,6 +294,16 @@ Result<> remove_netns_pins() {
     if (is_own(place)) own = device_of(place);
   }
   return own ? remove_empty_own_place(*own) : Result<>{};
+}
+
+}  // namespace
+
+Result<> remove_netns_pins() {
+  return remove_pins(false);
+}
+
+Result<> remove_empty_netns_pins() {
+  return remove_pins(true);
 }
 
 Result<std::vector<Device>> list_devices() {

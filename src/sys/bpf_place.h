@@ -32,6 +32,8 @@ Result<std::string> make_netns_pins(const std::string& layout);
 // Removes all of them, and unmounts the file system at /run/sluice/bpf when the last is gone from there. What no hook and no process
 // uses is then gone from the kernel.
 Result<> remove_netns_pins();
+// The same for folders in which nothing is pinned: what make_netns_pins() made for programs that were refused.
+Result<> remove_empty_netns_pins();
 
 struct Device {
   int index = 0;

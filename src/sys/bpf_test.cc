@@ -229,6 +229,22 @@ TEST(BpfFileSystem, TheOneWithPinsOfThisNamespaceIsFoundFirst) {
             0);
 }
 
+TEST(BpfFileSystem, WhatWasMadeForNothingGoes) {
+  EXPECT_EQ(on_a_bare_machine([] {
+              if (::unshare(CLONE_NEWNET) != 0) return 1;
+              const auto made = make_netns_pins("v1");
+              if (!made || !find_bpf_file_system()) return 2;
+              if (!remove_empty_netns_pins()) return 3;
+              if (find_bpf_file_system()) return 4;
+              const auto again = make_netns_pins("v1");
+              if (!again) return 5;
+              std::filesystem::create_directories(a_pin_in(*again));
+              if (!remove_empty_netns_pins()) return 6;
+              return *has_netns_pins() ? 0 : 7;
+            }),
+            0);
+}
+
 TEST(BpfPins, KeepAMapWhileNoProcessHasIt) {
   in_own_namespaces(true, [] {
     const std::string path = "/sys/fs/bpf/kept";

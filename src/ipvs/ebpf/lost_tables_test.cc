@@ -4,6 +4,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fcntl.h>
+#include <sys/resource.h>
+
 #include <filesystem>
 
 #include "ipvs/ebpf/hooks.h"
@@ -26,9 +29,6 @@ class LostTables : public Traffic {
   void forget() {
     engine_.reset();
     Traffic::SetUp();
-  }
-  static std::string pins() {
-    return std::string("/sys/fs/bpf/sluice/") + SLUICE_LAYOUT + "/" + std::to_string(*sys::netns_cookie());
   }
   static std::uint32_t program_on_client() {
     const auto devices = sys::list_devices();
@@ -192,6 +192,40 @@ TEST_F(LostTables, ThoseOfAnotherLayoutAreRemovedToo) {
 }
 
 using NoTables = Traffic;
+
+// This process can open so many files more.
+class FewFiles {
+ public:
+  explicit FewFiles(rlim_t more) {
+    EXPECT_EQ(::getrlimit(RLIMIT_NOFILE, &before_), 0);
+    const UniqueFd next(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+    const rlimit few{static_cast<rlim_t>(next.get()) + more, before_.rlim_max};
+    EXPECT_EQ(::setrlimit(RLIMIT_NOFILE, &few), 0);
+  }
+  ~FewFiles() { EXPECT_EQ(::setrlimit(RLIMIT_NOFILE, &before_), 0); }
+  FewFiles(const FewFiles&) = delete;
+  FewFiles& operator=(const FewFiles&) = delete;
+
+ private:
+  rlimit before_{};
+};
+
+TEST_F(NoTables, AFirstLoadThatFailsLeavesNone) {
+  const std::vector<Change> changes{
+      AddVirtualServer{VirtualServer::of(VirtualServerKey::of(Protocol::kTcp, ip("10.0.0.1"), 80))}};
+  for (const rlim_t more : {6, 12, 24}) {
+    SCOPED_TRACE(more);
+    {
+      const FewFiles few(more);
+      const auto applied = engine_->apply(changes);
+      ASSERT_FALSE(applied);
+      EXPECT_THAT(applied.error().what, HasSubstr("Too many open files"));
+    }
+    EXPECT_FALSE(std::filesystem::exists(pins()));
+    EXPECT_FALSE(EbpfEngine::in_use());
+  }
+  apply(changes);
+}
 
 TEST_F(NoTables, ChangesThatAreRefusedMakeNone) {
   const VirtualServerKey key = VirtualServerKey::of(Protocol::kTcp, ip("10.0.0.1"), 80);

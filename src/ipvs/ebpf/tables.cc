@@ -129,6 +129,13 @@ Result<std::optional<Tables>> Tables::find() {
 
 Result<Tables> Tables::make() {
   SLUICE_TRY(const std::string folder, sys::make_netns_pins(SLUICE_LAYOUT));
+  auto made = make_in(folder);
+  // The first load may be refused, and then it leaves nothing. That error is the one to report.
+  if (!made) (void)sys::remove_empty_netns_pins();
+  return made;
+}
+
+Result<Tables> Tables::make_in(const std::string& folder) {
   Tables tables(folder);
   SLUICE_TRY(const sys::FileLock lock, tables.lock());
   SLUICE_TRY(const bool complete, tables.open_all_maps());

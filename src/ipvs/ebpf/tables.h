@@ -60,7 +60,8 @@ class Tables {
  public:
   // Those of the calling thread's network namespace: nothing where there are none, or not all of them.
   static Result<std::optional<Tables>> find();
-  // Makes what is missing, and brings programs of another version up to this one's.
+  // Makes what is missing, and brings programs of another version up to this one's. Where the kernel refuses the first
+  // of them, nothing stays.
   static Result<Tables> make();
 
   // One process at a time reads or changes them.
@@ -102,6 +103,7 @@ class Tables {
 
  private:
   explicit Tables(const std::string& folder);
+  static Result<Tables> make_in(const std::string& folder);
   static Result<std::string> folder_in(const std::string& file_system);
   Result<> open_maps();
   // Whether every one of them is there, with all chunks that are in use.

@@ -21,6 +21,11 @@ inline RealServer masqueraded(const char* address, std::uint16_t port, std::int3
   return server;
 }
 
+// Where this namespace's tables and programs are pinned.
+inline std::string pins() {
+  return std::string("/sys/fs/bpf/sluice/") + SLUICE_LAYOUT + "/" + std::to_string(*sys::netns_cookie());
+}
+
 class Traffic : public testing::Test {
  protected:
   void SetUp() override {

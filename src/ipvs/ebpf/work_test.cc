@@ -108,9 +108,7 @@ TEST_F(Work, ADeviceWithoutAHookForEgressKeepsTheProgramForIngress) {
 
 TEST_F(Work, IsShownWithoutDevicesWhereProgramsAreMissing) {
   serve(kKey, "rr", {masqueraded("10.2.0.1", 5353)});
-  const std::string pins =
-      std::string("/sys/fs/bpf/sluice/") + SLUICE_LAYOUT + "/" + std::to_string(*sys::netns_cookie());
-  ASSERT_EQ(::unlink((pins + "/sluice_ingress").c_str()), 0);
+  ASSERT_EQ(::unlink((pins() + "/sluice_ingress").c_str()), 0);
   EXPECT_EQ(work().connections_max, 1U << 20);
   EXPECT_THAT(work().devices_unknown, HasSubstr("sluice_ingress"));
 }
