@@ -15,6 +15,8 @@ std::string_view to_string(Gap gap) {
       return "refuse-own-packets";
     case Gap::kMasqueradeOwnPackets:
       return "masquerade-own-packets";
+    case Gap::kFilterBeforeRefusal:
+      return "filter-before-refusal";
   }
   return "";
 }

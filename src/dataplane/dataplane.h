@@ -117,9 +117,10 @@ enum class Gap : std::uint8_t {
   kSourceFromLoopback,    // a client on 127.0.0.1 or ::1 that reaches an endpoint on another node
   kRefuseOwnPackets,      // to refuse what the node itself sends to an external address without endpoint
   kMasqueradeOwnPackets,  // to replace the source of what the node itself sends to an address under policy Local
+  kFilterBeforeRefusal,   // to drop what source ranges do not admit where there is no endpoint, instead of refusing it
 };
-inline constexpr std::array kGaps{Gap::kDropByPolicy, Gap::kPoolBySource, Gap::kSourceFromLoopback,
-                                  Gap::kRefuseOwnPackets, Gap::kMasqueradeOwnPackets};
+inline constexpr std::array kGaps{Gap::kDropByPolicy,     Gap::kPoolBySource,         Gap::kSourceFromLoopback,
+                                  Gap::kRefuseOwnPackets, Gap::kMasqueradeOwnPackets, Gap::kFilterBeforeRefusal};
 std::string_view to_string(Gap gap);  // "drop-by-policy"
 
 // What a plane's own programs do in the kernel. Planes that share them, of both families, report the same.

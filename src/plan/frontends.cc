@@ -70,8 +70,8 @@ ServicePortPlan finish(PortDraft draft, const MasqueradePolicy& policy) {
     if (reason) draft.refused.push_back({frontend, RefusalCause::kUnfit, *std::move(reason)});
     return reason.has_value();
   });
-  // Without endpoints every client is rejected, in or out of the ranges, as in kube-proxy's iptables mode.
-  if (!draft.source_ranges.empty() && draft.has_endpoints) {
+  // Also without endpoints: whom the ranges do not admit learns nothing, as in kube-proxy's mode nftables.
+  if (!draft.source_ranges.empty()) {
     const auto& balanced = draft.load_balancer_ips;
     for (Frontend& frontend : draft.frontends) {
       // Also if the same address is an external IP: otherwise writing externalIPs would open it to all clients.

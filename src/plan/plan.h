@@ -83,7 +83,7 @@ enum class FrontendKind : std::uint8_t { kClusterIp, kExternalIp, kLoadBalancerI
 // One place where packets come in.
 struct Frontend {
   FrontendKind kind = FrontendKind::kClusterIp;
-  bool filtered = false;  // the Service port's source ranges apply here
+  bool filtered = false;  // the Service port's source ranges apply here, before the routes
   std::uint16_t port = 0;
   IpAddress address;  // unused for kNodePort: the data plane knows the node's addresses
   [[nodiscard]] bool internal() const { return kind == FrontendKind::kClusterIp; }

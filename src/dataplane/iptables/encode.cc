@@ -58,7 +58,7 @@ class PortEncoder {
     has_cluster_ = !port.pool_empty(Pool::kCluster);
     has_local_ = !port.pool_empty(Pool::kLocal);
     external_ = port.has_endpoints && port.externally_accessible;
-    firewall_ = std::any_of(port.frontends.begin(), port.frontends.end(), [](const Frontend& f) { return f.filtered; });
+    firewall_ = std::ranges::any_of(port.frontends, [this](const Frontend& frontend) { return guarded(frontend); });
     has_internal_ = forwards(port.internal.outside);
     has_external_ = external_ && forwards(port.external.outside);
   }
@@ -75,6 +75,8 @@ class PortEncoder {
   [[nodiscard]] std::string pool_chain(Pool pool) const {
     return chain(pool == Pool::kCluster ? ChainKind::kService : ChainKind::kServiceLocal);
   }
+  // Without endpoints there is nothing to guard: all clients are refused alike.
+  [[nodiscard]] bool guarded(const Frontend& frontend) const { return frontend.filtered && port_.has_endpoints; }
   [[nodiscard]] bool forwards(const Route& route) const {
     return route.verdict == Verdict::kForward && pool_served(route.pool);
   }
@@ -103,7 +105,7 @@ class PortEncoder {
           add_external(frontend, "external IP");
           break;
         case FrontendKind::kLoadBalancerIp:
-          if (frontend.filtered) {
+          if (guarded(frontend)) {
             dispatch(DispatchChain::kFilterProxyFirewall,
                      fmt::format("-m comment --comment \"{} traffic not accepted by {}\" {} -j DROP", name_,
                                  chain(ChainKind::kFirewall), match(frontend)));
@@ -136,7 +138,7 @@ class PortEncoder {
     if (external_) {
       dispatch(DispatchChain::kNatServices,
                fmt::format("-m comment --comment \"{} {}\" {} -j {}", name_, what, match(frontend),
-                           chain(frontend.filtered ? ChainKind::kFirewall : ChainKind::kExternal)));
+                           chain(guarded(frontend) ? ChainKind::kFirewall : ChainKind::kExternal)));
     }
     if (!has_external_) {
       dispatch(DispatchChain::kFilterExternalServices, refusal(port_.external.outside.verdict, match(frontend)));

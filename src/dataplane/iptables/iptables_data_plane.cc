@@ -248,6 +248,8 @@ const Capabilities& mode_capabilities() {
       {Gap::kRefuseOwnPackets,
        "what the node itself sends passes KUBE-SERVICES alone, which refuses cluster IPs; for other addresses the "
        "network replies"},
+      {Gap::kFilterBeforeRefusal,
+       "a Service without endpoints has no chain for its source ranges: every client is refused, within them or not"},
   }};
   return capabilities;
 }

@@ -186,25 +186,29 @@ class Tracer {
 
 // What the rules do to the packet is what the plan requires.
 inline void expect_routed(Tracer& tracer, const Packet& packet, const plan::Routing& routing) {
+  plan::Fate fate = routing.fate;
+  if (fate == plan::Fate::kFiltered && !routing.service_port->has_endpoints &&
+      !mode_capabilities().can(Gap::kFilterBeforeRefusal))
+    fate = plan::Fate::kReject;
   std::set<Outcome> wanted;
   for (const plan::Candidate& candidate : routing.candidates) {
     wanted.insert({candidate.server.to_string(), candidate.masquerade});
   }
   const std::set<Outcome> outcomes = tracer.nat(packet);
-  if (routing.fate == plan::Fate::kForward) {
+  if (fate == plan::Fate::kForward) {
     ASSERT_EQ(outcomes, wanted);
     return;
   }
   for (const Outcome& outcome : outcomes) ASSERT_EQ(outcome.target, "") << "translated";
-  const bool refused = routing.fate == plan::Fate::kReject || routing.fate == plan::Fate::kDrop;
+  const bool refused = fate == plan::Fate::kReject || fate == plan::Fate::kDrop;
   const bool own_to_external = packet.from_node && !packet.to_node_ports && !routing.frontend.internal();
   if (refused && own_to_external && !mode_capabilities().can(Gap::kRefuseOwnPackets)) {
     ASSERT_EQ(tracer.filter(packet), "pass") << "a gap that is none";
     return;
   }
-  ASSERT_EQ(tracer.filter(packet), routing.fate == plan::Fate::kReject    ? "reject"
-                                   : routing.fate == plan::Fate::kNotOurs ? "pass"
-                                                                          : "drop");
+  ASSERT_EQ(tracer.filter(packet), fate == plan::Fate::kReject    ? "reject"
+                                   : fate == plan::Fate::kNotOurs ? "pass"
+                                                                  : "drop");
 }
 
 inline std::ostream& operator<<(std::ostream& out, const Outcome& outcome) {

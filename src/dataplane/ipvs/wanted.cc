@@ -125,7 +125,7 @@ class PortBuilder {
     } else {
       (port_.external.policy_local() ? wanted_.elements.unmasqueraded : wanted_.elements.masqueraded).insert(served);
     }
-    if (frontend.kind == plan::FrontendKind::kLoadBalancerIp) restrict_sources(served);
+    if (frontend.filtered) restrict_sources(served);
     add_virtual_server(frontend.address, frontend.port, frontend.internal() ? internal_ : external_);
   }
 
@@ -138,7 +138,6 @@ class PortBuilder {
 
   // The node itself sends to a Service's address from that same address, since the kernel prefers it as source.
   void restrict_sources(const ServedAddress& served) {
-    if (port_.source_ranges.empty()) return;
     wanted_.elements.firewalled.insert(served);
     for (const Cidr& range : port_.source_ranges) wanted_.elements.source_ranges.insert({served, range});
     if (!port_.node_ip_in_source_ranges) return;

@@ -69,21 +69,10 @@ class Encoder {
   }
 
  private:
-  // The plan has ranges in force where there are endpoints. Where there are none, whom they do not let in learns
-  // nothing all the same: the range drops first, as in kube-proxy's mode nftables.
-  [[nodiscard]] bool guarded_without_endpoints(const Frontend& frontend) const {
-    if (port_.has_endpoints || port_.source_ranges.empty()) return false;
-    if (frontend.kind == FrontendKind::kLoadBalancerIp) return true;
-    return frontend.kind == FrontendKind::kExternalIp &&
-           std::ranges::any_of(port_.frontends, [&](const Frontend& other) {
-             return other.kind == FrontendKind::kLoadBalancerIp && other.address == frontend.address;
-           });
-  }
-
   [[nodiscard]] Treatment treatment_of(const Frontend& frontend) const {
     const Routes& routes = port_.routes(frontend);
     Treatment treatment;
-    treatment.filtered = frontend.filtered || guarded_without_endpoints(frontend);
+    treatment.filtered = frontend.filtered;
     treatment.found_by = frontend.kind == FrontendKind::kNodePort ? FoundBy::kNodePort : FoundBy::kAddress;
     if (routes.pod.pool == routes.outside.pool && routes.node.pool == routes.outside.pool) {
       if (routes.outside.verdict == Verdict::kDrop) return Treatment{Kind::kDrop};

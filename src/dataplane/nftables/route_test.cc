@@ -68,26 +68,12 @@ bool is_cluster_ip(const plan::Plan& plan, const IpAddress& address) {
   return false;
 }
 
-// By source ranges, which this mode looks at first although there is no endpoint.
-bool is_kept_out(const plan::Packet& packet, const plan::Routing& routing) {
-  const plan::ServicePortPlan& port = *routing.service_port;
-  const auto balanced = [&](const IpAddress& address) {
-    return std::ranges::any_of(port.frontends, [&](const plan::Frontend& frontend) {
-      return frontend.kind == plan::FrontendKind::kLoadBalancerIp && frontend.address == address;
-    });
-  };
-  if (port.has_endpoints || port.source_ranges.empty() || routing.frontend.internal()) return false;
-  if (routing.frontend.kind == plan::FrontendKind::kNodePort || !balanced(routing.frontend.address)) return false;
-  return !(port.node_ip_in_source_ranges && balanced(packet.from)) &&
-         std::ranges::none_of(port.source_ranges, [&](const Cidr& range) { return range.contains(packet.from); });
-}
-
 std::set<Ending> wanted(const plan::Packet& packet, const plan::Routing& routing, const plan::Plan& plan) {
   switch (routing.fate) {
     case plan::Fate::kNotOurs:
       return {{is_cluster_ip(plan, packet.to) ? Ending::Kind::kRejected : Ending::Kind::kUntouched}};
     case plan::Fate::kReject:
-      return {{is_kept_out(packet, routing) ? Ending::Kind::kDropped : Ending::Kind::kRejected}};
+      return {{Ending::Kind::kRejected}};
     case plan::Fate::kDrop:
     case plan::Fate::kFiltered:
       return {{Ending::Kind::kDropped}};
