@@ -13,9 +13,11 @@
 #include <prometheus/text_serializer.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <initializer_list>
 #include <map>
+#include <optional>
 
 #include "base/mutex.h"
 #include "observe/metrics_table.h"
@@ -67,16 +69,41 @@ void append_process_stats(std::vector<prometheus::MetricFamily>& out) {
   out.push_back(single_value(MetricId::kProcessVirtualMemoryMax, stats->virtual_bytes_max));
 }
 
-constexpr std::string_view kIptables = "iptables";
-constexpr std::string_view kIpvs = "ipvs";
-constexpr std::string_view kNftables = "nftables";
+// The metrics that a mode has for itself, by kube-proxy's names where it has them. Unset: the mode has no such metric.
+struct ModeMetrics {
+  std::string_view mode;
+  MetricId failures;
+  std::optional<MetricId> partial_failures{};
+  std::optional<MetricId> full_duration{};
+  std::optional<MetricId> partial_duration{};
+  std::optional<MetricId> rules{};
+  std::optional<MetricId> rules_by_table{};
+  std::optional<MetricId> rules_written_by_table{};
+  std::optional<MetricId> dropped_packets{};
+  std::optional<MetricId> cleanup_failures{};
+};
 
-// The counters of failed syncs, for all syncs and for partial ones.
-std::vector<MetricId> failures_of(std::string_view mode) {
-  if (mode == kIptables) return {MetricId::kRestoreFailures, MetricId::kPartialRestoreFailures};
-  if (mode == kNftables) return {MetricId::kNftablesSyncFailures};
-  if (mode == kIpvs) return {MetricId::kIpvsSyncFailures};
-  return {};
+constexpr std::array kModes{
+    ModeMetrics{.mode = "iptables",
+                .failures = MetricId::kRestoreFailures,
+                .partial_failures = MetricId::kPartialRestoreFailures,
+                .full_duration = MetricId::kSyncFullDuration,
+                .partial_duration = MetricId::kSyncPartialDuration,
+                .rules_by_table = MetricId::kRulesTotal,
+                .rules_written_by_table = MetricId::kRulesLast},
+    ModeMetrics{.mode = "ipvs",
+                .failures = MetricId::kIpvsSyncFailures,
+                .rules = MetricId::kIpvsHelperRules,
+                .dropped_packets = MetricId::kIpvsDroppedPackets},
+    ModeMetrics{.mode = "nftables",
+                .failures = MetricId::kNftablesSyncFailures,
+                .cleanup_failures = MetricId::kNftablesCleanupFailures},
+};
+
+// Null for a mode that has none, such as a test's.
+const ModeMetrics* metrics_of(std::string_view mode) {
+  const auto* found = std::ranges::find(kModes, mode, &ModeMetrics::mode);
+  return found == kModes.end() ? nullptr : found;
 }
 
 }  // namespace
@@ -160,15 +187,21 @@ void Metrics::expect(Family family, std::string_view mode) {
     impl_->histogram(id, family);
   for (const MetricId id : {MetricId::kConntrackDeleted, MetricId::kDriftRepairs})
     impl_->counter(id, {to_string(family)});
-  for (const MetricId id : failures_of(mode)) impl_->counter(id, {to_string(family)});
-  if (mode != kIptables) return;
-  for (const MetricId id : {MetricId::kSyncFullDuration, MetricId::kSyncPartialDuration}) impl_->histogram(id, family);
+  const ModeMetrics* own = metrics_of(mode);
+  if (own == nullptr) return;
+  impl_->counter(own->failures, {to_string(family)});
+  if (own->partial_failures) impl_->counter(*own->partial_failures, {to_string(family)});
+  for (const std::optional<MetricId>& id : {own->full_duration, own->partial_duration}) {
+    if (id) impl_->histogram(*id, family);
+  }
 }
 
 void Metrics::observe_sync(Family family, std::string_view mode, bool full, double seconds) {
   impl_->histogram(MetricId::kSyncDuration, family).Observe(seconds);
-  if (mode != kIptables) return;
-  impl_->histogram(full ? MetricId::kSyncFullDuration : MetricId::kSyncPartialDuration, family).Observe(seconds);
+  const ModeMetrics* own = metrics_of(mode);
+  if (own == nullptr) return;
+  const std::optional<MetricId>& id = full ? own->full_duration : own->partial_duration;
+  if (id) impl_->histogram(*id, family).Observe(seconds);
 }
 
 void Metrics::set_sync_succeeded(Family family, Clock::WallTime when) {
@@ -204,29 +237,34 @@ void Metrics::set_no_local_endpoints(Family family, std::string_view policy, std
 }
 
 void Metrics::add_sync_failure(Family family, std::string_view mode, bool partial) {
-  for (const MetricId id : failures_of(mode)) {
-    if (id != MetricId::kPartialRestoreFailures || partial) impl_->counter(id, {to_string(family)}).Increment();
-  }
+  const ModeMetrics* own = metrics_of(mode);
+  if (own == nullptr) return;
+  impl_->counter(own->failures, {to_string(family)}).Increment();
+  if (partial && own->partial_failures) impl_->counter(*own->partial_failures, {to_string(family)}).Increment();
 }
 
 void Metrics::set_rules(Family family, std::string_view mode, std::string_view table, std::size_t total,
                         std::size_t last_written) {
-  if (mode == kIptables) {
-    impl_->gauge(MetricId::kRulesTotal, {to_string(family), table}).Set(static_cast<double>(total));
-    impl_->gauge(MetricId::kRulesLast, {to_string(family), table}).Set(static_cast<double>(last_written));
-  } else if (mode == kIpvs) {
-    impl_->gauge(MetricId::kIpvsHelperRules, {to_string(family)}).Set(static_cast<double>(total));
-  }
+  const ModeMetrics* own = metrics_of(mode);
+  if (own == nullptr) return;
+  const auto set = [this](const std::optional<MetricId>& id, std::initializer_list<std::string_view> labels,
+                          std::size_t value) {
+    if (id) impl_->gauge(*id, labels).Set(static_cast<double>(value));
+  };
+  set(own->rules, {to_string(family)}, total);
+  set(own->rules_by_table, {to_string(family), table}, total);
+  set(own->rules_written_by_table, {to_string(family), table}, last_written);
 }
 
 // Both families' planes report the same programs. Where these are made anew, their counters begin at 0 again, and this one goes on.
 void Metrics::set_dropped_packets(std::string_view mode, std::string_view reason, std::uint64_t packets) {
-  if (mode != kIpvs) return;
+  const ModeMetrics* own = metrics_of(mode);
+  if (own == nullptr || !own->dropped_packets) return;
   const MutexLock lock(impl_->mutex);
   std::uint64_t& known = impl_->dropped[std::string(reason)];
   const std::uint64_t more = packets >= known ? packets - known : packets;
   known = packets;
-  impl_->counter(MetricId::kIpvsDroppedPackets, {reason}).Increment(static_cast<double>(more));
+  impl_->counter(*own->dropped_packets, {reason}).Increment(static_cast<double>(more));
 }
 
 void Metrics::observe_conntrack_sync(Family family, double seconds, std::size_t deleted) {
@@ -263,8 +301,9 @@ void Metrics::set_unmet_requests(Family family, std::size_t count) {
 }
 
 void Metrics::add_cleanup_failures(Family family, std::string_view mode, std::size_t count) {
-  if (mode == kNftables)
-    impl_->counter(MetricId::kNftablesCleanupFailures, {to_string(family)}).Increment(static_cast<double>(count));
+  const ModeMetrics* own = metrics_of(mode);
+  if (own != nullptr && own->cleanup_failures)
+    impl_->counter(*own->cleanup_failures, {to_string(family)}).Increment(static_cast<double>(count));
 }
 
 void Metrics::set_refused_service_ports(Family family, std::size_t count) {
