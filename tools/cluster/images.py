@@ -86,7 +86,9 @@ def images(programs):
 
     def agnhost():
         image = Image("k8s.gcr.io/e2e-test-images/agnhost:2.21", ["/agnhost"], ["pause"])
-        image.shell(leave_out=("nc",))
+        # Not busybox' own shell, which runs its own nc whatever PATH says.
+        image.shell(leave_out=("nc", "sh"))
+        image.program("dash", "/bin/sh")
         image.program(programs / "agnhost", "/agnhost")
         image.program("curl")
         image.program("nc.openbsd", "/usr/bin/nc")
