@@ -48,7 +48,7 @@ typed k8s-master kubectl -n kube-system patch daemonset kube-proxy --patch-file 
 serves $ours
 
 heading "What to look at"
-pod=$(kubectl -n kube-system get pods -l k8s-app=kube-proxy -o name | head -n 1)
+pod=$(kubectl -n kube-system get pods -l k8s-app=kube-proxy -o jsonpath='pod/{.items[0].metadata.name}')
 typed k8s-master kubectl -n kube-system get pods -l k8s-app=kube-proxy -o wide
 typed k8s-master kubectl -n kube-system logs -l k8s-app=kube-proxy
 typed k8s-master kubectl -n kube-system exec "$pod" -- sluice status
