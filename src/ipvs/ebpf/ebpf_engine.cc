@@ -85,6 +85,16 @@ Result<bool> EbpfEngine::in_node() {
 }
 
 Result<> EbpfEngine::remove() {
+  // Not while another process writes. Tables that cannot be opened are not written either.
+  auto tables = Tables::find();
+  std::optional<sys::FileLock> lock;
+  if (tables && *tables) {
+    SLUICE_TRY(lock, in_own_words((*tables)->lock()));
+  }
+  return remove_all();
+}
+
+Result<> EbpfEngine::remove_all() {
   SLUICE_CHECK_OK(OwnDevice::remove());
   SLUICE_CHECK_OK(detach());
   SLUICE_TRY(const auto shared, SharedTables::here());
@@ -397,16 +407,23 @@ Result<> EbpfEngine::prepare_node() {
   return {};
 }
 
-// Without tables, the device is the evidence: only rules of Services need it.
 Result<Presence> EbpfEngine::presence() {
   SLUICE_TRY(const bool there, look());
-  if (!there) {
+  std::optional<sys::FileLock> lock;
+  if (there) {
+    SLUICE_TRY(lock, take_lock());
+  }
+  return presence_now(there);
+}
+
+// Without tables, the device is the evidence: only rules of Services need it.
+Result<Presence> EbpfEngine::presence_now(bool tables_there) {
+  if (!tables_there) {
     SLUICE_TRY(const bool device, sys::link_exists(kOwnDevice));
     if (device) return Presence::kIdle;
     SLUICE_TRY(const bool something, in_node());
     return something ? Presence::kOutOfSight : Presence::kNone;
   }
-  SLUICE_TRY(const sys::FileLock lock, take_lock());
   for (std::uint32_t id = 1; id < tables_->settings().services; ++id) {
     const sluice_service* service = tables_->services.at(id);
     if (service != nullptr && service->state == SLUICE_SERVICE_USED) return Presence::kServes;
@@ -416,8 +433,13 @@ Result<Presence> EbpfEngine::presence() {
 }
 
 Result<> EbpfEngine::leave_node() {
-  SLUICE_TRY(const Presence now, presence());
-  return now == Presence::kServes ? Result<>{} : remove();
+  SLUICE_TRY(const bool there, look());
+  std::optional<sys::FileLock> lock;
+  if (there) {
+    SLUICE_TRY(lock, take_lock());
+  }
+  SLUICE_TRY(const Presence now, presence_now(there));
+  return now == Presence::kServes ? Result<>{} : remove_all();
 }
 
 }  // namespace sluice::ipvs::ebpf

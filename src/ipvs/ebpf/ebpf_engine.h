@@ -53,6 +53,9 @@ class EbpfEngine : public Engine {
   // had our programs; and programs without tables are replaced. Otherwise these are another process's, and kUnavailable is returned.
   Result<> make(bool anew = false);
   Result<sys::FileLock> take_lock();
+  // With the lock where there are tables.
+  Result<Presence> presence_now(bool tables_there);
+  static Result<> remove_all();
   // kUnavailable where a device has programs. To be asked where there are no tables.
   static Result<> no_programs_without_tables();
   Result<bool> find_tables();

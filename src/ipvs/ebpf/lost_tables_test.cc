@@ -7,7 +7,9 @@
 #include <fcntl.h>
 #include <sys/resource.h>
 
+#include <atomic>
 #include <filesystem>
+#include <thread>
 
 #include "ipvs/ebpf/hooks.h"
 #include "ipvs/ebpf/test_traffic.h"
@@ -175,6 +177,27 @@ TEST_F(LostTables, IncompleteOnesAreInUseAndAreMadeAgainByWhoeverReplacesEveryth
   net_.as_client([&] { client = bound_socket(SOCK_DGRAM, {ip("10.1.0.1"), 4001}); });
   send_to(client, "again", {kKey.address, kKey.port});
   EXPECT_EQ(receive(server).text, "again");
+}
+
+// While it writes, a process has the lock. What it was told to serve must not go between its look and its last write.
+TEST_F(LostTables, RemovalWaitsForWhoeverWrites) {
+  serve(VirtualServerKey::of(Protocol::kUdp, ip("10.0.0.2"), 53), "rr", {});
+  auto tables = Tables::find();
+  ASSERT_TRUE(tables && *tables);
+  auto lock = (*tables)->lock();
+  ASSERT_TRUE(lock) << lock.error().what;
+  std::atomic<bool> removed = false;
+  std::thread remover([&removed] {
+    const auto done = EbpfEngine::remove();
+    EXPECT_TRUE(done) << done.error().what;
+    removed = true;
+  });
+  for (int i = 0; i < 50 && !removed; ++i) ::usleep(10000);
+  EXPECT_FALSE(removed);
+  EXPECT_NE(program_on_client(), 0U);
+  lock = fail(Errc::kUnavailable, "let go");
+  remover.join();
+  EXPECT_FALSE(std::filesystem::exists(pins()));
 }
 
 TEST_F(LostTables, ThoseOfAnotherLayoutAreRemovedToo) {

@@ -147,7 +147,12 @@ Result<Tables> Tables::make_in(const std::string& folder) {
 }
 
 Result<sys::FileLock> Tables::lock() {
-  return sys::FileLock::take_existing(folder_, kLockPatience);
+  auto lock = sys::FileLock::take_existing(folder_, kLockPatience);
+  // What is written to them now would be read by no packet and no process.
+  const bool lost = lock ? pin_ != 0 && !pinned() : lock.error().code == Errc::kNotFound;
+  if (lost)
+    return fail(Errc::kUnavailable, "ipvs: another process has removed the tables of the engine ebpf; try again");
+  return lock;
 }
 
 Result<> Tables::open_maps() {

@@ -64,7 +64,7 @@ class Tables {
   // of them, nothing stays.
   static Result<Tables> make();
 
-  // One process at a time reads or changes them.
+  // One process at a time reads or changes them. kUnavailable if another one has removed them meanwhile.
   Result<sys::FileLock> lock();
 
   [[nodiscard]] sluice_settings& settings() const { return settings_.elements<sluice_settings>()[0]; }
