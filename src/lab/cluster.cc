@@ -298,7 +298,7 @@ Result<std::vector<std::string>> node_command(const Lab& lab, const std::string&
                                               const std::vector<std::string>& command) {
   SLUICE_CHECK_OK(check_cluster(lab));
   SLUICE_TRY(const std::string first, read_text(fmt::format("{}/{}/first", folder_of(lab), node)));
-  std::vector<std::string> words{"nsenter", "--target", first.substr(0, first.find('\n')), "--mount", "--pid",
+  std::vector<std::string> words{"nsenter", "--target", first.substr(0, first.find('\n')), "--mount", "--pid", "--uts",
                                  "--net",   "--"};
   words.insert(words.end(), command.begin(), command.end());
   return words;

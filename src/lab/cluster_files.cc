@@ -42,6 +42,8 @@ node=@NODE_FOLDER@
 read -r pid rest </proc/self/stat
 echo "$pid" >"$node/first.new"
 
+# Pods of the host's network see it.
+hostname @NODE@
 mount --make-rprivate /
 mkdir -p "$node/run/sluice-lab" "$node/lib" "$node/log" "$node/cgroup" "$node/settings"
 # What a pod needs of the machine's other folders (/lib/modules, say) is made for the node alone.
@@ -401,8 +403,9 @@ std::vector<std::pair<std::string, std::string>> node_files(const ClusterPlan& p
 }
 
 ClusterProgram node_program(const ClusterPlan& plan, const ClusterNode& node) {
-  return {"node",
-          {"unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", node_folder(plan, node) + "/start.sh"}};
+  return {
+      "node",
+      {"unshare", "--mount", "--pid", "--uts", "--fork", "--kill-child", "sh", node_folder(plan, node) + "/start.sh"}};
 }
 
 std::string base_objects(const ClusterPlan& plan) {
