@@ -10,6 +10,7 @@
     agnhost.tar     Kubernetes' own test program, with a shell, curl and nc: returns its own name, and runs the tests of e2e.test
     dns.tar         the cluster's names: dnsmasq, which gets the Services from kubectl
     kube-proxy.tar  the real kube-proxy, for comparison, with the programs that it runs
+    regression.tar  what one of Kubernetes' tests of connection tracking sends to, where that was built
 
 Each has the name by which Kubernetes 1.20 and its tests request it. What is there already and was made of the same files stays.
 """
@@ -112,7 +113,15 @@ def images(programs):
         image.files.link("/sbin/modprobe", "/bin/kmod")
         return image
 
-    return {"pause.tar": pause, "agnhost.tar": agnhost, "dns.tar": dns, "kube-proxy.tar": kube_proxy}
+    def regression():
+        image = Image("gcr.io/kubernetes-e2e-test-images/regression-issue-74839-amd64:1.0", ["/regression-issue-74839"])
+        image.program(programs / "regression-issue-74839", "/regression-issue-74839")
+        return image
+
+    made = {"pause.tar": pause, "agnhost.tar": agnhost, "dns.tar": dns, "kube-proxy.tar": kube_proxy}
+    if (programs / "regression-issue-74839").exists():
+        made["regression.tar"] = regression
+    return made
 
 
 def ingredients(image):
