@@ -7,7 +7,7 @@
 --programs has what tools/setup/kubernetes.sh built: agnhost, kubectl, kube-proxy. In the folder --out are then, for `ctr images import`,
 
     pause.tar       what holds a pod's namespaces: a program that sleeps
-    agnhost.tar     Kubernetes' own test program, with a shell, curl and nc: returns its own name, and runs the tests of e2e.test
+    agnhost.tar     Kubernetes' own test program, with a shell, curl, wget and nc: returns its own name, and runs the tests of e2e.test
     dns.tar         the cluster's names: dnsmasq, which gets the Services from kubectl
     kube-proxy.tar  the real kube-proxy, for comparison, with the programs that it runs
     regression.tar  what one of Kubernetes' tests of connection tracking sends to, where that was built
@@ -87,8 +87,10 @@ def images(programs):
 
     def agnhost():
         image = Image("k8s.gcr.io/e2e-test-images/agnhost:2.21", ["/agnhost"], ["pause"])
-        # Not busybox' own shell, which runs its own nc whatever PATH says.
-        image.shell(leave_out=("nc", "sh"))
+        # Not busybox' own shell, which runs its own nc whatever PATH says, nor its wget, which is linked statically and ends with a fault where
+        # the C library looks for plug-ins.
+        image.shell(leave_out=("nc", "sh", "wget"))
+        image.program("wget")
         image.program("dash", "/bin/sh")
         image.program(programs / "agnhost", "/agnhost")
         image.program("curl")

@@ -27,7 +27,7 @@ test_packages=(
 # The first line for nodes, the second for their pods, the third to build Kubernetes.
 cluster_packages=(
 	containerd runc containernetworking-plugins etcd-server openssl iproute2 conntrack ipvsadm
-	busybox-static curl netcat-openbsd dnsmasq-base iptables ipset kmod
+	busybox-static curl wget netcat-openbsd dnsmasq-base iptables ipset kmod
 	golang-go make jq rsync python3
 )
 guest_packages=(qemu-system-x86 busybox-static kmod cpio ca-certificates)
