@@ -30,9 +30,10 @@ int run_ipvsadm(const Arguments& arguments) {
   return sluice::ipvs::engines::run_ipvsadm("ipvsadm", arguments);
 }
 
-constexpr std::array<Command, 5> kCommands{{
+constexpr std::array<Command, 6> kCommands{{
     {"proxy", "the node daemon; takes kube-proxy's flags and configuration file", &sluice::daemon::run_proxy},
     {"status", "what this node serves, and whether the kernel matches it", &sluice::daemon::run_status},
+    {"diff", "what is live in the kernel against what is wanted, object by object", &sluice::daemon::run_diff},
     {"cleanup", "remove everything of ours and of kube-proxy's, in every mode", &sluice::daemon::run_cleanup},
     {"ipvsadm", "show and change the table of virtual servers, as ipvsadm 1.31 does", &run_ipvsadm},
     {"lab", "a cluster in network namespaces on this machine", &sluice::lab::run_command},

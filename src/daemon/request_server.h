@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The proxy's side of `sluice status`: listens on the local socket of this network namespace from the proxy's
+// The proxy's side of `sluice status` and `sluice diff`: listens on the local socket of this network namespace from the proxy's
 // start on, also while it waits for its API server, its folder or its Node, and handles requests (view/request.h).
 #pragma once
 
@@ -34,7 +34,9 @@ class RequestServer {
 
  private:
   void listen(bool first);
-  void reply_with_status(const view::Request& request, const view::Router::Reply& reply);
+  // Makes the response of a status whose families are compared with the kernel, or of one of a proxy that starts.
+  using Form = view::Response (*)(const view::Status& status, const std::string& form);
+  void compare_and_reply(const view::Request& request, const view::Router::Reply& reply, Form respond);
 
   net::EventLoop& loop_;
   const Waits waits_;

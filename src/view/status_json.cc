@@ -5,28 +5,14 @@
 
 #include <string_view>
 
-#include "base/json.h"
+#include "view/json_parts.h"
 
 namespace sluice::view {
 namespace {
 
-template <typename Range, typename Element>
-std::string json_array(const Range& range, Element element) {
-  std::string out = "[";
-  for (const auto& item : range) {
-    if (out.size() > 1) out += ',';
-    out += element(item);
-  }
-  return out + "]";
-}
-
 // Seconds since 1970, as a number.
 std::string unix_time(Clock::WallTime time) {
   return fmt::format("{:.3f}", std::chrono::duration<double>(time.time_since_epoch()).count());
-}
-
-std::string text_or_null(const std::string& text) {
-  return text.empty() ? "null" : json_string(text);
 }
 
 std::string_view kind_word(plan::FrontendKind kind) {
@@ -81,13 +67,6 @@ std::string kernel_work_json(const std::optional<dataplane::KernelWork>& work) {
                      json_array(work->dropped, dropped));
 }
 
-std::string live_json(const FamilyView& family) {
-  if (!family.compared) return "null";
-  return fmt::format(R"({{"equalsWanted":{},"missing":{},"unexpected":{}}})", family.difference.empty(),
-                     json_array(family.difference.missing, json_string),
-                     json_array(family.difference.unexpected, json_string));
-}
-
 std::string family_json(const FamilyView& family) {
   const sync::FamilyStatus& status = family.status;
   return fmt::format(
@@ -121,6 +100,13 @@ std::string port_json(const ServedPort& port) {
 }
 
 }  // namespace
+
+std::string live_json(const FamilyView& family) {
+  if (!family.compared) return "null";
+  return fmt::format(R"({{"equalsWanted":{},"missing":{},"unexpected":{}}})", family.difference.empty(),
+                     json_array(family.difference.missing, json_string),
+                     json_array(family.difference.unexpected, json_string));
+}
 
 std::string status_json(const Status& status, Clock::WallTime now) {
   const ProcessFacts& process = status.process;

@@ -9,5 +9,7 @@
 namespace sluice::view {
 
 std::string status_json(const Status& status, Clock::WallTime now);
+// What is live of one family against what is wanted: its part of the above. "null" where it was not compared.
+std::string live_json(const FamilyView& family);
 
 }  // namespace sluice::view

@@ -38,14 +38,6 @@ std::string counted(std::size_t count, std::string_view singular) {
   return fmt::format("{} {}{}", count, singular, count == 1 ? "" : "s");
 }
 
-std::string comparison_words(const FamilyView& family) {
-  if (!family.compare_error.empty()) return "live cannot be compared: " + family.compare_error;
-  if (!family.compared) return "live was not compared";
-  if (family.difference.empty()) return "live equals wanted";
-  return fmt::format("live differs from wanted: {} missing, {} unexpected", family.difference.missing.size(),
-                     family.difference.unexpected.size());
-}
-
 void append_lines(std::string& out, std::string_view sign, const std::vector<std::string>& lines, Width width) {
   const std::size_t shown = width == Width::kWide ? lines.size() : std::min(lines.size(), kLinesShown);
   for (std::size_t i = 0; i < shown; ++i) out += fmt::format("    {} {}\n", sign, lines[i]);
@@ -205,6 +197,14 @@ std::string source_line(const Status& status) {
 }
 
 }  // namespace
+
+std::string comparison_words(const FamilyView& family) {
+  if (!family.compare_error.empty()) return "live cannot be compared: " + family.compare_error;
+  if (!family.compared) return "live was not compared";
+  if (family.difference.empty()) return "live equals wanted";
+  return fmt::format("live differs from wanted: {} missing, {} unexpected", family.difference.missing.size(),
+                     family.difference.unexpected.size());
+}
 
 std::string status_text(const Status& status, Width width, Clock::WallTime now) {
   std::string out = head(status, now) + source_line(status);

@@ -12,5 +12,7 @@ namespace sluice::view {
 enum class Width : unsigned char { kNarrow, kWide };
 
 std::string status_text(const Status& status, Width width, Clock::WallTime now);
+// "live differs from wanted: 2 missing, 1 unexpected"
+std::string comparison_words(const FamilyView& family);
 
 }  // namespace sluice::view

@@ -294,6 +294,42 @@ class AProxyThatWaits(Start):
         return found if words in found[1] else None
 
 
+class ADifference(Start):
+    def diff(self, *arguments):
+        return subprocess.run([PROGRAM, "diff", *arguments], capture_output=True, text=True, check=False)
+
+    def test_is_shown_object_by_object_and_nothing_is_changed(self):
+        asked = self.diff()
+        self.assertEqual((asked.returncode, asked.stdout), (2, ""))
+        self.assertIn("no proxy of ours runs", asked.stderr)
+        self.start("--manifests", self.manifests, "--proxy-mode=iptables", "--iptables-sync-period=1h")
+        wait_for("the proxy to listen", lambda: self.status().returncode != 2)
+        early = self.diff()
+        self.assertEqual((early.returncode, early.stdout), (2, ""), "it waits for its folder")
+        self.assertIn("sluice diff: the proxy is starting", early.stderr)
+        self.write(OBJECTS, NODE)
+        wait_for("the proxy to serve", lambda: self.status().returncode == 0)
+        self.assertEqual((self.diff().returncode, self.diff().stdout), (0, "live equals wanted\n"))
+        subprocess.run(["iptables-nft", "-t", "nat", "-F", "KUBE-SERVICES"], check=True)
+        subprocess.run(["iptables-nft", "-t", "nat", "-A", "KUBE-SERVICES", "-d", "192.0.2.77/32", "-j", "RETURN"], check=True)
+        for _ in range(2):
+            asked = self.diff()
+            self.assertEqual(asked.returncode, 1, asked.stderr)
+            self.assertRegex(asked.stdout, r"(?m)^IPv4, mode iptables: live differs from wanted: \d+ missing, 1 unexpected$")
+            self.assertRegex(asked.stdout, r"(?m)^- .*10\.96\.0\.10")
+            self.assertRegex(asked.stdout, r"(?m)^\+ .*192\.0\.2\.77")
+        found = json.loads(self.diff("-o", "json").stdout)
+        self.assertFalse(found["equalsWanted"])
+        four = next(family for family in found["families"] if family["family"] == "IPv4")
+        self.assertEqual((four["dataPlane"], four["live"]["equalsWanted"], len(four["live"]["unexpected"])), ("iptables", False, 1))
+
+    def test_wrong_arguments_are_named(self):
+        for arguments, words in ((("-o", "wide"), "unknown output form 'wide': it is one of text, json"), (("now",), "unknown argument 'now'")):
+            asked = self.diff(*arguments)
+            self.assertEqual(asked.returncode, 2)
+            self.assertIn(words, asked.stderr)
+
+
 class TheLocalSocket(Start):
     def ask(self, line):
         import socket
