@@ -31,6 +31,23 @@ static __always_inline int sluice_dropped(__u32 reason)
 	return TC_ACT_SHOT;
 }
 
+/* Whether a frame that a port of a bridge has received is the bridge's, and so this node's. It is served here, before the bridge: where br_netfilter
+ * is on, nf_conntrack has seen it as it is when it reaches the bridge's own hook, and translations of what was rewritten after that go wrong. */
+static __always_inline int sluice_is_for_bridge(struct __sk_buff *skb)
+{
+	__u32 index = skb->ifindex;
+	const struct sluice_device *port = bpf_map_lookup_elem(&sluice_device, &index);
+	__u8 target[6];
+	int i;
+
+	if (!port || !(port->flags & SLUICE_DEVICE_BRIDGE_PORT) || bpf_skb_load_bytes(skb, 0, target, sizeof(target)))
+		return 0;
+	for (i = 0; i < 6; i++)
+		if (target[i] != port->bridge[i])
+			return 0;
+	return 1;
+}
+
 static __always_inline int sluice_not_routed(struct __sk_buff *skb, const struct sluice_packet *packet, int route)
 {
 	return route == SLUICE_ROUTE_ANSWERED ? sluice_answer(skb, packet) : sluice_dropped(SLUICE_DROP_NO_ROUTE);
@@ -362,7 +379,7 @@ static __always_inline int sluice_serve(struct __sk_buff *skb, struct sluice_pac
 		return TC_ACT_UNSPEC;
 	}
 	/* What passes a bridge, or is seen by a device in promiscuous mode, is not for this node. */
-	if (!egress && skb->pkt_type != SLUICE_PACKET_HOST)
+	if (!egress && skb->pkt_type != SLUICE_PACKET_HOST && !(l3 && sluice_is_for_bridge(skb)))
 		return TC_ACT_UNSPEC;
 	if (tag) {
 		/* It has come back. What came by lo was seen where it left. */

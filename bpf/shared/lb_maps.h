@@ -53,16 +53,16 @@ static_assert(sizeof(struct sluice_allowed_key) == 40, "sluice_allowed_key is ma
 
 /* Value of `sluice_device`, by the number of a device. One that is not there has no flags. */
 struct sluice_device {
-	__u8 masquerade4[16]; /* what masqueraded packets that leave by it get as their source */
-	__u8 masquerade6[16];
+	__u8 bridge[6]; /* of a bridge's port: the bridge's hardware address */
+	__u8 zero[26];
 	__u32 flags; /* SLUICE_DEVICE_* */
-	__u32 zero;
+	__u32 zero_too;
 };
 static_assert(sizeof(struct sluice_device) == 40, "sluice_device is map ABI");
 #define SLUICE_DEVICE_POD4 0x1u /* what comes in by it is from a pod, by the rules of IPv4 */
 #define SLUICE_DEVICE_POD6 0x2u /* or of IPv6 */
 #define SLUICE_DEVICE_BRIDGE_PORT \
-	0x4u                  /* what comes in by it may be for others; the bridge's hook sees what is for us */
+	0x4u                  /* what comes in by it is for this node if it has the bridge's hardware address */
 #define SLUICE_DEVICE_L3 0x8u /* its packets begin with the IP header */
 
 /* `sluice_known`: a bit for each virtual server, by a hash of its address, port and protocol. Bits of others may be set. */

@@ -122,14 +122,30 @@ Result<> outcome(const std::string& what, int error) {
 
 // libmnl's own loop macro does not compile as C++ (it assigns void pointers).
 template <typename Body>
-void for_each_link_attribute(const nlmsghdr* answer, Body body) {
-  if (answer->nlmsg_type != RTM_NEWLINK) return;
-  const auto* attr = static_cast<const nlattr*>(mnl_nlmsg_get_payload_offset(answer, sizeof(ifinfomsg)));
-  const auto* end = static_cast<const char*>(mnl_nlmsg_get_payload_tail(answer));
+void for_each_attribute(const nlattr* attr, const char* end, Body body) {
   while (mnl_attr_ok(attr, static_cast<int>(end - reinterpret_cast<const char*>(attr)))) {
     body(attr);
     attr = mnl_attr_next(attr);
   }
+}
+
+template <typename Body>
+void for_each_link_attribute(const nlmsghdr* answer, Body body) {
+  if (answer->nlmsg_type != RTM_NEWLINK) return;
+  const auto* attr = static_cast<const nlattr*>(mnl_nlmsg_get_payload_offset(answer, sizeof(ifinfomsg)));
+  for_each_attribute(attr, static_cast<const char*>(mnl_nlmsg_get_payload_tail(answer)), body);
+}
+
+// By IFLA_LINKINFO: bonds and VRFs have ports, too.
+bool is_bridge_port(const nlattr* about) {
+  bool port = false;
+  const auto* first = static_cast<const nlattr*>(mnl_attr_get_payload(about));
+  for_each_attribute(first, reinterpret_cast<const char*>(first) + mnl_attr_get_payload_len(about),
+                     [&](const nlattr* attr) {
+                       if (mnl_attr_get_type(attr) == IFLA_INFO_SLAVE_KIND)
+                         port = std::strcmp(mnl_attr_get_str(attr), "bridge") == 0;
+                     });
+  return port;
 }
 
 // The kernel accepts an IPv6 address at once, but activates it (addrconf_dad_completed, net/ipv6/addrconf.c) from
@@ -302,10 +318,18 @@ Result<std::vector<LinkState>> list_link_states() {
                     .up = (flags & IFF_UP) != 0,
                     .loopback = (flags & IFF_LOOPBACK) != 0,
                     .without_neighbours = (flags & IFF_NOARP) != 0};
-    for_each_link_attribute(&answer, [&state](const nlattr* attr) {
-      if (mnl_attr_get_type(attr) == IFLA_IFNAME) state.name = mnl_attr_get_str(attr);
-      if (mnl_attr_get_type(attr) == IFLA_MTU) state.mtu = mnl_attr_get_u32(attr);
+    int master = 0;
+    bool port = false;
+    for_each_link_attribute(&answer, [&](const nlattr* attr) {
+      const unsigned type = mnl_attr_get_type(attr);
+      if (type == IFLA_IFNAME) state.name = mnl_attr_get_str(attr);
+      if (type == IFLA_MTU) state.mtu = mnl_attr_get_u32(attr);
+      if (type == IFLA_MASTER) master = static_cast<int>(mnl_attr_get_u32(attr));
+      if (type == IFLA_LINKINFO) port = is_bridge_port(attr);
+      if (type == IFLA_ADDRESS && mnl_attr_get_payload_len(attr) == state.mac.size())
+        std::memcpy(state.mac.data(), mnl_attr_get_payload(attr), state.mac.size());
     });
+    if (port) state.bridge = master;
     states.push_back(std::move(state));
   };
   SLUICE_CHECK_OK(dump_netlink(NETLINK_ROUTE, *request.header(), {[&states] { states.clear(); }, take}));

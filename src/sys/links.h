@@ -45,6 +45,8 @@ struct LinkState {
   bool up = false;
   bool loopback = false;
   bool without_neighbours = false;
+  MacAddress mac{};  // zeros: it has none, or one of another size
+  int bridge = 0;    // the number of the bridge whose port it is; 0: of none
   friend bool operator==(const LinkState&, const LinkState&) = default;
 };
 Result<std::vector<LinkState>> list_link_states();

@@ -12,6 +12,7 @@
 #include <chrono>
 #include <cstring>
 #include <fstream>
+#include <map>
 #include <sstream>
 #include <thread>
 
@@ -202,7 +203,8 @@ TEST_F(LinksTest, ALinkRunsOnceBothEndsAreUp) {
 
 TEST(LinkStates, AreThoseOfAPairInOneNamespace) {
   in_fresh_netns([] {
-    ASSERT_TRUE(add_veth({.name = "one0", .peer = "other0", .peer_netns = {}, .mac = {}, .peer_mac = {}}));
+    ASSERT_TRUE(add_veth(
+        {.name = "one0", .peer = "other0", .peer_netns = {}, .mac = MacAddress{2, 0, 0, 0, 0, 9}, .peer_mac = {}}));
     ASSERT_TRUE(set_mtu("one0", 1400));
     ASSERT_TRUE(set_up("one0"));
     ASSERT_TRUE(set_without_neighbours("other0"));
@@ -221,10 +223,28 @@ TEST(LinkStates, AreThoseOfAPairInOneNamespace) {
                                            .mtu = 1400,
                                            .up = true,
                                            .loopback = false,
-                                           .without_neighbours = false}));
+                                           .without_neighbours = false,
+                                           .mac = MacAddress{2, 0, 0, 0, 0, 9},
+                                           .bridge = 0}));
     EXPECT_NE(state_of("one0").index, 0);
     EXPECT_TRUE(state_of("other0").without_neighbours);
     EXPECT_FALSE(state_of("other0").up);
+  });
+}
+
+TEST(LinkStates, NameTheBridgeOfAPort) {
+  in_fresh_netns([] {
+    ASSERT_TRUE(add_veth({.name = "one0", .peer = "other0", .peer_netns = {}, .mac = {}, .peer_mac = {}}));
+    ASSERT_TRUE(add_bridge("bridge0"));
+    ASSERT_TRUE(set_master("one0", "bridge0"));
+    const auto states = list_link_states();
+    ASSERT_TRUE(states) << states.error().what;
+    std::map<std::string, LinkState> found;
+    for (const LinkState& state : *states) found.emplace(state.name, state);
+    EXPECT_NE(found.at("one0").bridge, 0);
+    EXPECT_EQ(found.at("one0").bridge, found.at("bridge0").index);
+    EXPECT_EQ(found.at("other0").bridge, 0);
+    EXPECT_EQ(found.at("bridge0").bridge, 0);
   });
 }
 

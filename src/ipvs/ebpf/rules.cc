@@ -9,6 +9,7 @@
 #include "ipvs/ebpf/hooks.h"
 #include "ipvs/ebpf/records.h"
 #include "sys/bpf_place.h"
+#include "sys/links.h"
 
 namespace sluice::ipvs::ebpf {
 namespace {
@@ -191,28 +192,37 @@ Result<bool> has_no_rules(const Tables& tables) {
   return true;
 }
 
+// A bridge's port is what its bridge is: what it receives for this node comes in by the bridge.
 Result<> describe_devices(const Tables& tables) {
   const FamilySettings v4 = settings_in(tables.settings(), 0);
   const FamilySettings v6 = settings_in(tables.settings(), 1);
   SLUICE_TRY(const std::vector<sys::Device> devices, sys::list_devices());
-  std::map<std::uint32_t, std::uint32_t> wanted;
+  SLUICE_TRY(const std::vector<sys::LinkState> links, sys::list_link_states());
+  const auto link_of = [&links](int index) { return std::ranges::find(links, index, &sys::LinkState::index); };
+  std::map<std::uint32_t, sluice_device> wanted;
   for (const sys::Device& device : devices) {
-    const std::uint32_t flags = (is_pods(v4, device.name) ? SLUICE_DEVICE_POD4 : 0) |
-                                (is_pods(v6, device.name) ? SLUICE_DEVICE_POD6 : 0) |
-                                (device.ethernet ? 0 : SLUICE_DEVICE_L3);
-    if (flags != 0) wanted.emplace(static_cast<std::uint32_t>(device.index), flags);
+    sluice_device record{};
+    std::string name = device.name;
+    const auto link = link_of(device.index);
+    const auto bridge = link == links.end() || link->bridge == 0 ? links.end() : link_of(link->bridge);
+    if (bridge != links.end()) {
+      name = bridge->name;
+      record.flags |= SLUICE_DEVICE_BRIDGE_PORT;
+      std::ranges::copy(bridge->mac, record.bridge);
+    }
+    record.flags |= (is_pods(v4, name) ? SLUICE_DEVICE_POD4 : 0) | (is_pods(v6, name) ? SLUICE_DEVICE_POD6 : 0) |
+                    (device.ethernet ? 0 : SLUICE_DEVICE_L3);
+    if (record.flags != 0) wanted.emplace(static_cast<std::uint32_t>(device.index), record);
   }
-  std::map<std::uint32_t, std::uint32_t> live;
-  const auto add = [&](std::uint32_t index, const sluice_device& device) { live.emplace(index, device.flags); };
+  std::map<std::uint32_t, sluice_device> live;
+  const auto add = [&](std::uint32_t index, const sluice_device& device) { live.emplace(index, device); };
   SLUICE_CHECK_OK((sys::for_each_bpf_element<std::uint32_t, sluice_device>(tables.devices(), add)));
-  for (const auto& [index, flags] : wanted) {
+  for (const auto& [index, device] : wanted) {
     const auto there = live.find(index);
-    if (there != live.end() && there->second == flags) continue;
-    sluice_device device{};
-    device.flags = flags;
+    if (there != live.end() && std::memcmp(&there->second, &device, sizeof device) == 0) continue;
     SLUICE_CHECK_OK(sys::set_bpf_element(tables.devices(), &index, &device));
   }
-  for (const auto& [index, flags] : live) {
+  for (const auto& [index, device] : live) {
     if (!wanted.contains(index)) SLUICE_CHECK_OK(sys::remove_bpf_element(tables.devices(), &index));
   }
   return {};

@@ -240,6 +240,41 @@ TEST_P(EachFamilysRules, MasqueradeAClientThatIsSentToItself) {
   });
 }
 
+// Pods of most CNIs are ports of a bridge, and br_netfilter lets nf_conntrack see their packets before the bridge's own hook does.
+TEST_P(EachFamilysRules, MasqueradeAClientThatIsSentToItselfBehindABridge) {
+  const FamilyCase& family = GetParam();
+  const bool v4 = ip(family.client).family() == Family::kIPv4;
+  run({"ip", "-batch", "-"},
+      "link add pods0 address 02:00:00:00:00:01 type bridge\n"
+      "link set pods0 up\n"
+      "address flush dev client\n"
+      "link set client master pods0\n"
+      "link set client type bridge_slave hairpin on\n"
+      "address add 10.1.0.254/24 dev pods0\n"
+      "address add fd01::fe/64 dev pods0 nodad\n");
+  run({"sysctl", "-qw", "net.bridge.bridge-nf-call-iptables=1", "net.bridge.bridge-nf-call-ip6tables=1"});
+  const VirtualServerKey key = VirtualServerKey::of(Protocol::kTcp, ip(family.virtual_address), 80);
+  RuleSettings settings = marked(key.family);
+  settings.local_clients.kind = LocalClients::Kind::kInterface;
+  settings.local_clients.interface = "pods0";
+  replace(settings, {{{key, kMasqueradeOthers}}, {}, {}});
+  serve(key, "rr", {masqueraded(family.client, 8080)});
+  net_.as_client([&] {
+    const UniqueFd listening = bound_socket(SOCK_STREAM, {ip(family.client), 8080});
+    ASSERT_EQ(::listen(listening.get(), 1), 0);
+    const UniqueFd client = bound_socket(SOCK_STREAM, {ip(family.client), kClientPort});
+    ASSERT_EQ(connect(client, {key.address, key.port}), 0);
+    const Accepted accepted = accept(listening);
+    EXPECT_EQ(accepted.peer.address, ip(v4 ? "10.1.0.254" : "fd01::fe"));
+    write_text(accepted.fd, "from myself");
+    EXPECT_EQ(read_text(client, 11), "from myself");
+  });
+  apply({RemoveRealServer{key, RealServerKey::of(ip(family.client), 8080)},
+         AddRealServer{key, masqueraded(family.reals[0], 8080)}});
+  EXPECT_EQ(seen_by_server(family, {key.address, key.port}), ip(family.client))
+      << "a port of the pods' bridge is a pod's";
+}
+
 // The packets of its later fragments and of errors are masqueraded with the first one's.
 TEST_F(Rules, MasqueradeEveryFragment) {
   const VirtualServerKey key = VirtualServerKey::of(Protocol::kUdp, ip("10.0.0.1"), 53);
