@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Programming latency side by side: the real kube-proxy 1.20.2 in mode iptables, and Sluice in modes iptables and nftables, one after the
-other, on the same API server, the same objects and the same node. (1.20.2 has no mode nftables.)
+"""Programming latency side by side: the real kube-proxy 1.20.2 in mode iptables, and Sluice in modes iptables, nftables and ipvs, one after the
+other, on the same API server, the same objects and the same node. (1.20.2 has no mode nftables. Mode ipvs is that of `engine: auto`: ip_vs, or
+the engine in BPF where the kernel has none.)
 
 For each size a control plane (etcd, kube-apiserver 1.20.2) is filled with N Services of M endpoints. Then each proxy runs in the
 network namespace of a small node, and four figures are taken, as seen by a user:
@@ -19,6 +20,7 @@ import os
 import pathlib
 import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -29,7 +31,8 @@ from rig import ROOT, ControlPlane, Rig, ask, inside, kubernetes_programs, run
 PODS = {"podA": "10.191.255.1", "podB": "10.191.255.2"}
 CLIENT_ADDRESS, NODE_ADDRESS, FLIP_ADDRESS = "10.191.255.3", "192.0.2.2", "10.96.255.250"
 # By name: the words behind the program's own (None: it is kube-proxy), and the mode.
-PEERS = {"kube-proxy": (None, "iptables"), "sluice": (["proxy"], "iptables"), "sluice-nftables": (["proxy"], "nftables")}
+PEERS = {"kube-proxy": (None, "iptables"), "sluice": (["proxy"], "iptables"), "sluice-nftables": (["proxy"], "nftables"),
+         "sluice-ipvs": (["proxy"], "ipvs")}
 PROGRAMMED_SECONDS_MAX, FLIP_SECONDS_MAX = 1500, 1500
 
 
@@ -51,6 +54,11 @@ def flush(rig):
             for action in ("-F", "-X"):
                 run("ip", "netns", "exec", rig.ns("node"), tool, "-t", table, action, check=False)
     run("ip", "netns", "exec", rig.ns("node"), "conntrack", "-F", check=False)
+
+
+def in_node(rig):
+    """What stands before a program that runs in the node and sees this machine's /sys, where BPF maps are kept."""
+    return ["nsenter", f"--net=/run/netns/{rig.ns('node')}"]
 
 
 def add_flip(plane):
@@ -80,18 +88,34 @@ class Proxy:
             "conntrack: {maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s}\n")
         self.log = folder / f"{name}.log"
         self.started = time.time()
-        self.process = rig.spawn("node", [*command, "--config", config, "-v=2"], self.log, {"PATH": f"{tools}:{os.environ['PATH']}"})
+        self.program = command[0]
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen([*in_node(rig), *command, "--config", str(config), "-v=2"], stdin=subprocess.DEVNULL, stdout=log,
+                                            stderr=log, env={**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"})
+        rig.processes.append(self.process)
+
+    def stop(self, leave_rules=False):
+        self.rig.stop(self.process)
+        if not leave_rules:
+            self.clean()
+
+    def clean(self):
+        """What flush() does not know of."""
+        if self.mode == "ipvs":
+            run(*in_node(self.rig), self.program, "cleanup")
 
     def wait_programmed(self, services):
-        """Until the kernel's dispatch chain has a rule for every Service, or the map of frontends an element."""
+        """Until the kernel's dispatch chain has a rule for every Service, or the map of frontends an element, or there is a virtual server."""
         tool, mark = [f"iptables-{self.flavour}", "-t", "nat", "-S", "KUBE-SERVICES"], "-j KUBE-SVC-"
         if self.mode == "nftables":
             tool, mark = ["nft", "list", "map", "ip", "sluice-nftables", "frontends"], " : goto hide-"
+        if self.mode == "ipvs":
+            tool, mark = [self.program, "ipvsadm", "-L", "-n"], "P  10.9"
         while time.time() - self.started < PROGRAMMED_SECONDS_MAX:
             if self.process.poll() is not None:
                 raise RuntimeError(f"{self.name} ended with {self.process.returncode}; see {self.log}")
             if synced_once(self.rig, "node"):
-                listed = run("ip", "netns", "exec", self.rig.ns("node"), *tool, check=False)
+                listed = run(*in_node(self.rig), *tool, check=False)
                 if listed.count(mark) >= services:
                     return time.time() - self.started
             time.sleep(0.02)
@@ -141,7 +165,7 @@ def measure(rig, name, command, mode, flavour, plane, folder, services, rounds):
             f"({min(latencies) * 1e3:.1f} to {max(latencies) * 1e3:.1f}), {failures} failed connections, {memory:.0f} MiB, {cpu:.2f} CPU s")
         return programmed, statistics.median(latencies), memory, cpu
     finally:
-        rig.stop(proxy.process)
+        proxy.stop()
 
 
 def main():
@@ -151,7 +175,7 @@ def main():
     parser.add_argument("--flavour", default="legacy", choices=("legacy", "nft"),
                         help="with nft, kube-proxy needs minutes per sync from some thousand Services on")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--peers", default="kube-proxy,sluice,sluice-nftables", help="which of these to measure")
+    parser.add_argument("--peers", default=",".join(PEERS), help="which of these to measure")
     parser.add_argument("--sluice", default=str(ROOT / "build/release/sluice"))
     options = parser.parse_args()
     if os.geteuid() != 0:
@@ -170,7 +194,7 @@ def main():
             figures = {name: measure(rig, name, command, mode, options.flavour, plane, pathlib.Path(folder), services, options.rounds)
                        for name, (command, mode) in peers.items()}
             rows.append((services, figures))
-    print(f"\nkube-proxy 1.20.2 and Sluice in mode iptables ({options.flavour}) and nftables, {options.endpoints} endpoints a Service, one run each")
+    print(f"\nkube-proxy 1.20.2 and Sluice in mode iptables ({options.flavour}), nftables and ipvs, {options.endpoints} endpoints a Service, one run each")
     print(f"{'Services':>8}  {'what':<22}" + "".join(f"{name:>17}" for name in peers))
     for services, figures in rows:
         for position, (what, unit, scale) in enumerate((("all programmed", "s", 1), ("one change", "ms", 1e3), ("memory", "MiB", 1), ("CPU", "s", 1))):

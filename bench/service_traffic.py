@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """What a packet costs: new connections a second and packets a second of connections that exist, through N Services of M endpoints, served by the
-real kube-proxy 1.20.2 in mode iptables, and by Sluice in modes iptables and nftables, one after the other in one run. (1.20.2 has no mode nftables.)
+real kube-proxy 1.20.2 in mode iptables, and by Sluice in modes iptables, nftables and ipvs, one after the other in one run. (1.20.2 has no mode
+nftables. Mode ipvs is that of `engine: auto`: ip_vs, or the engine in BPF where the kernel has none.)
 
 A client, a node and a sink that has all endpoints' addresses, each in a network namespace; UDP from ever new sources (bench/flows.cc). The client
 is a pod of the node, so nobody is hidden. The sender's work is part of the figures, the same for each; `nobody` forwards without any Service, to
@@ -89,7 +90,7 @@ def main():
     parser.add_argument("--endpoints", type=int, default=10)
     parser.add_argument("--flavour", default="legacy", choices=("legacy", "nft"))
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--peers", default="kube-proxy,sluice,sluice-nftables", help="which of these to measure")
+    parser.add_argument("--peers", default=",".join(PEERS), help="which of these to measure")
     parser.add_argument("--sluice", default=str(ROOT / "build/release/sluice"))
     options = parser.parse_args()
     if os.geteuid() != 0:
@@ -111,8 +112,11 @@ def main():
                 try:
                     proxy.wait_programmed(services)
                 finally:
-                    rig.stop(proxy.process)  # the rules stay; the process would take a share of the machine
-                row[name] = rates(rig, options.flows, services, options.rounds, folder)
+                    proxy.stop(leave_rules=True)  # the process would take a share of the machine
+                try:
+                    row[name] = rates(rig, options.flows, services, options.rounds, folder)
+                finally:
+                    proxy.clean()
                 say(f"  {name}: " + ", ".join(f"{row[name][kind]:,.0f} {what}" for kind, _, what in KINDS))
             flush(rig)
             forward_alone(rig, services)
