@@ -10,7 +10,8 @@
     agnhost.tar     Kubernetes' own test program, with a shell, curl, wget and nc: returns its own name, and runs the tests of e2e.test
     dns.tar         the cluster's names: dnsmasq, which gets the Services from kubectl
     kube-proxy.tar  the real kube-proxy, for comparison, with the programs that it runs
-    regression.tar  what one of Kubernetes' tests of connection tracking sends to, where that was built
+    regression.tar  what one of Kubernetes' tests of connection tracking sends to, where that was built; with it busybox.tar and iptables.tar, which
+                    these tests run on nodes
 
 Each has the name by which Kubernetes 1.20 and its tests request it. What is there already and was made of the same files stays.
 """
@@ -120,9 +121,21 @@ def images(programs):
         image.program(programs / "regression-issue-74839", "/regression-issue-74839")
         return image
 
+    def busybox():
+        image = Image("docker.io/library/busybox:1.29", ["/bin/sh"])
+        image.shell()
+        return image
+
+    def iptables():
+        image = Image("k8s.gcr.io/build-image/debian-iptables:buster-v1.3.0", ["/bin/sh"])
+        image.shell()
+        image.iptables()
+        image.program("conntrack")
+        return image
+
     made = {"pause.tar": pause, "agnhost.tar": agnhost, "dns.tar": dns, "kube-proxy.tar": kube_proxy}
     if (programs / "regression-issue-74839").exists():
-        made["regression.tar"] = regression
+        made |= {"regression.tar": regression, "busybox.tar": busybox, "iptables.tar": iptables}
     return made
 
 
