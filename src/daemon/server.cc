@@ -64,7 +64,9 @@ class Server {
     SLUICE_TRY(const std::string node_name, own_node_name(config_));
     SLUICE_TRY(source_, make_object_source(loop_, command_, node_name, source_hooks()));
     start_requests_and_signals(node_name);
-    if (!command_.init_only) SLUICE_CHECK_OK(start_servers(node_name));
+    // One that must listen ends the program otherwise, with an event about the Node, which has to be known then.
+    const bool servers_wait = command_.init_only || config_.bind_address_hard_fail;
+    if (!servers_wait) SLUICE_CHECK_OK(start_servers(node_name));
     boost::asio::post(loop_, [this] { source_.source->start(); });
     loop_thread_ = std::thread([this] { loop_.run(); });
     SLUICE_LOG_INFO("Sluice starts", {"version", SLUICE_VERSION}, {"node", node_name}, {"source", source_.words});
@@ -83,6 +85,7 @@ class Server {
       return 0;
     }
     apply_oom_score(config_);
+    if (servers_wait) SLUICE_CHECK_OK(start_servers(node_name));
     servers_->answer_health_checks_at(health_check_addresses_now(serving_));
     make_control_loop(*node, std::move(planes));
     if (!ending_) control_->run();
