@@ -3,7 +3,7 @@
 // that exist it forwards. Run in network namespaces (service_traffic.py makes them): the sender in a client's, the sink in
 // one that has all endpoints' addresses. The sender's own work counts, too, the same for every proxy.
 //
-// usage: flows sink
+// usage: flows sink [PORT]
 //        flows new|established SERVICES PACKETS
 #include <arpa/inet.h>
 #include <fmt/format.h>
@@ -49,12 +49,12 @@ enum class Wish : char { kReply = 'r', kNothing = 'n', kStop = 's' };
 // ---- the endpoints
 
 // Replies from the address that was asked, until it is stopped; then the socket fills up, and the kernel drops.
-int sink() {
+int sink(std::uint16_t port) {
   const UniqueFd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   const int on = 1;
   sockaddr_in here{};
   here.sin_family = AF_INET;
-  here.sin_port = htons(kEndpointPort);
+  here.sin_port = htons(port);
   if (::setsockopt(socket.get(), IPPROTO_IP, IP_PKTINFO, &on, sizeof on) < 0 ||
       ::bind(socket.get(), reinterpret_cast<const sockaddr*>(&here), sizeof here) < 0)
     fail_with("bind");
@@ -197,14 +197,16 @@ int established(unsigned services, unsigned packets) {
 
 int main(int count, char** arguments) {
   const std::vector<std::string_view> words(arguments + 1, arguments + count);
-  if (words.size() == 1 && words[0] == "sink") return sink();
   const auto number = [&](std::size_t at) {
     return static_cast<unsigned>(std::strtoul(arguments[at + 1], nullptr, 10));
   };
+  if (words.size() == 1 && words[0] == "sink") return sink(kEndpointPort);
+  if (words.size() == 2 && words[0] == "sink" && number(1) > 0 && number(1) <= 0xffff)
+    return sink(static_cast<std::uint16_t>(number(1)));
   if (words.size() == 3 && number(1) > 0 && number(2) > 0) {
     if (words[0] == "new") return new_connections(number(1), number(2));
     if (words[0] == "established") return established(number(1), number(2));
   }
-  fmt::print(stderr, "usage: flows sink\n       flows new|established SERVICES PACKETS\n");
+  fmt::print(stderr, "usage: flows sink [PORT]\n       flows new|established SERVICES PACKETS\n");
   return 2;
 }

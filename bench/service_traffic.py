@@ -57,13 +57,13 @@ def send(rig, flows, kind, services, packets):
     return rate
 
 
-def rates(rig, flows, services, rounds, folder):
+def rates(rig, flows, services, rounds, folder, port=8080):
     """For each kind the median of the rounds. The sink replies while connections are made, and is another one in each round."""
     found = {kind: [] for kind, _, _ in KINDS}
     for _ in range(rounds):
         log = pathlib.Path(folder) / "sink.log"
         log.unlink(missing_ok=True)
-        sink = rig.spawn("sink", [flows, "sink"], log)
+        sink = rig.spawn("sink", [flows, "sink", str(port)], log)
         try:
             while "ready" not in log.read_text():
                 if sink.poll() is not None:
@@ -120,7 +120,7 @@ def main():
                 say(f"  {name}: " + ", ".join(f"{row[name][kind]:,.0f} {what}" for kind, _, what in KINDS))
             flush(rig)
             forward_alone(rig, services)
-            row["nobody"] = rates(rig, options.flows, services, options.rounds, folder)
+            row["nobody"] = rates(rig, options.flows, services, options.rounds, folder, port=80)  # as it was sent
             table.append((services, row))
     print(f"\nUDP through Services of {options.endpoints} endpoints, median of {options.rounds} rounds (the sender's share included)")
     print(f"{'Services':>8}  {'what':<24}" + "".join(f"{name:>17}" for name in (*names, "nobody")))
