@@ -8,7 +8,7 @@ export NPROC
 cxx_files = git ls-files '*.cc' '*.h' '*.c'
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build image demo cluster-demo test bench fmt lint install clean
+.PHONY: help deps build image demo cluster-demo conformance test bench fmt lint install clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -36,6 +36,11 @@ cluster-demo: ## walk through a mode switch by kubectl, in a real Kubernetes in 
 	@tools/setup/cluster.sh >/dev/null
 	@$(MAKE) --no-print-directory image
 	@tools/cluster/demo.sh build/release/sluice build/image/sluice.tar
+
+conformance: ## run Kubernetes' own tests of Services in such a cluster, for each mode and for the real kube-proxy: an hour and more
+	@tools/setup/cluster.sh >/dev/null
+	@$(MAKE) --no-print-directory image
+	@tools/cluster/conformance.sh build/release/sluice build/image/sluice.tar
 
 test: ## build and run all tests, with real Kubernetes programs (built once, then cached)
 	@tools/setup/run-tests.sh
