@@ -16,10 +16,13 @@ prepare
 readonly ours=localhost/sluice:0.1.0 theirs=k8s.gcr.io/kube-proxy:v1.20.2
 
 run_by() { kubectl -n kube-system get pods -l k8s-app=kube-proxy -o jsonpath='{.items[*].spec.containers[*].image}'; }
+# Whether all pods run that image: those of a DaemonSet that was replaced take a moment to end.
+runs_only() { local all; all=$(run_by) && [ -n "$all" ] && ! tr ' ' '\n' <<<"$all" | grep -qvxF "$1"; }
 # Every pod of the DaemonSet runs this image and logs the mode.
 serves() {
 	local image=$1 each
 	rollout
+	until_so "the pods of another image have ended" runs_only "$image"
 	for each in $(run_by); do check "a node's proxy is $each" test "$each" = "$image"; done
 	for each in $(kubectl -n kube-system get pods -l k8s-app=kube-proxy --field-selector status.phase=Running -o name); do
 		check "$each says: Using iptables Proxier" says "$each" "Using iptables Proxier"
