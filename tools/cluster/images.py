@@ -33,6 +33,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 TIME, CREATED = 0, "1970-01-01T00:00:00Z"
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 BUSYBOX = "/bin/busybox"
+POD_ADDRESS = "ip -4 -o address show scope global | sed -n '1s|.* inet \\([0-9.]*\\).*|\\1|p'"
 
 
 class Image:
@@ -117,7 +118,10 @@ def images(programs):
         return image
 
     def regression():
-        image = Image("gcr.io/kubernetes-e2e-test-images/regression-issue-74839-amd64:1.0", ["/regression-issue-74839"])
+        # The test expects version 1.0 of this image, which found the pod's address itself. The source has 1.2, which wants it in POD_IP.
+        image = Image("gcr.io/kubernetes-e2e-test-images/regression-issue-74839-amd64:1.0",
+                      ["/bin/sh", "-c", f"POD_IP=$({POD_ADDRESS}) exec /regression-issue-74839"])
+        image.shell()
         image.program(programs / "regression-issue-74839", "/regression-issue-74839")
         return image
 
